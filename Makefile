@@ -1,0 +1,53 @@
+# Everything a person does with this repository; `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-service lint types format clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
+	@mkdir -p demo
+	@$(BIN)/python -m app segment "$$($(BIN)/python tests/films.py RG1_UNCR.dcm)" \
+		--output demo/mask.png --overlay demo/overlay.png
+
+test: $(VENV)/.all ## Run the whole default test suite
+	$(BIN)/python -m pytest
+
+test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
+	$(BIN)/python -m pytest --ignore tests/training
+
+lint: $(VENV)/.all ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.all ## Check types
+	$(BIN)/mypy
+
+format: $(VENV)/.all ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what the targets made, films and runs excepted
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+
+# One virtual environment; each stamp says what has been installed into it.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.workstation: requirements.txt app/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r app/requirements.txt
+	@touch $@
+
+$(VENV)/.service: requirements.txt app/requirements.txt tests/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r app/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.all: requirements.txt app/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
+	@touch $@
