@@ -1,0 +1,132 @@
+"""Every way a request can be refused: one class each, with its HTTP status, stable code and remedy.
+
+The text of a refusal is written here and by the code that raises it. It never quotes the upload: no file name, no
+DICOM or EXIF value, no pixel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FilmError(Exception):
+    """A film, or the request that carried it, cannot be segmented.
+
+    Attributes:
+        status: HTTP status of the answer.
+        code: stable, machine-readable name of the refusal.
+        title: the refusal in a few words, the same for every occurrence.
+        remedy: what the sender can do about it.
+        detail: what was found this time.
+    """
+
+    status = 422
+    code = "film-error"
+    title = "The film cannot be segmented"
+    remedy = "Send one frontal chest radiograph as PNG, JPEG or DICOM."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def problem(self) -> dict[str, Any]:
+        """The refusal as an RFC 9457 problem document (``application/problem+json``)."""
+        return problem(self.status, self.code, self.title, self.detail, self.remedy)
+
+    def line(self) -> str:
+        """The refusal as one line of text, for a terminal."""
+        return f"{self.code}: {self.detail} {self.remedy}"
+
+
+def problem(status: int, code: str, title: str, detail: str, remedy: str) -> dict[str, Any]:
+    """An RFC 9457 problem document; ``code`` and ``remedy`` are its extension members."""
+    return {
+        "type": f"urn:lung-segmentation:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+    }
+
+
+class EmptyBody(FilmError):
+    status = 400
+    code = "empty-body"
+    title = "No film was sent"
+
+
+class MangledBody(FilmError):
+    status = 400
+    code = "mangled-body"
+    title = "The film's bytes were turned into text on the way"
+    remedy = "Send the film unchanged; behind an API gateway, switch on binary media types ('*/*')."
+
+
+class BadBase64(FilmError):
+    status = 400
+    code = "bad-base64"
+    title = "The event's body is not valid base64"
+    remedy = "Encode the whole film with standard base64, padding included."
+
+
+class MalformedUpload(FilmError):
+    status = 400
+    code = "malformed-upload"
+    title = "The upload cannot be read"
+    remedy = "Send the film as the raw body, or as the one part named 'file' of multipart/form-data."
+
+
+class TooLarge(FilmError):
+    status = 413
+    code = "too-large"
+    title = "The film is too large"
+    remedy = "Send fewer bytes: a lossless PNG of the film, or a copy with fewer pixels."
+
+
+class UnsupportedFormat(FilmError):
+    status = 415
+    code = "unsupported-format"
+    title = "Not a film format this service reads"
+
+
+class UnsupportedDicom(FilmError):
+    status = 415
+    code = "unsupported-dicom"
+    title = "A DICOM object this service does not read"
+    remedy = "Send one single-frame grey radiograph (CR, DX), uncompressed or as JPEG baseline, JPEG 2000 or RLE."
+
+
+class DamagedFilm(FilmError):
+    code = "damaged-film"
+    title = "The film is damaged or cut short"
+    remedy = "Export or upload the film again, whole."
+
+
+class TooSmall(FilmError):
+    code = "too-small"
+    title = "The film is too small"
+    remedy = "Send the film at its own size, at least 64 pixels on each side."
+
+
+class BlankFilm(FilmError):
+    code = "blank-film"
+    title = "The film shows nothing"
+    remedy = "Send a film with a picture on it: this one is a single grey from edge to edge."
+
+
+class Unreadable(FilmError):
+    code = "unreadable"
+    title = "The file cannot be read"
+    remedy = "Check that it exists and that you may read it."
+
+
+class InternalError(FilmError):
+    status = 500
+    code = "internal-error"
+    title = "The service failed"
+    remedy = "Try again; if it stays, report the time of the request to the service's operator."
+
+
+class ModelError(Exception):
+    """The ONNX model is missing, unreadable, or not one that this service can serve."""

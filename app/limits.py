@@ -1,0 +1,35 @@
+"""What is refused before any work is done, and why at that number."""
+
+from __future__ import annotations
+
+from app import errors
+
+MAX_PIXELS = 40_000_000
+"""Twice the largest film of the public sets (Montgomery, 4020 x 4892 = 19.7 Mpx)."""
+
+MAX_BYTES = 2 * MAX_PIXELS + 2**20
+"""The largest film allowed, stored plainly at 16 bits, and a header."""
+
+MAX_SIDE = 16_384
+"""No detector comes near it; a long thin picture within MAX_PIXELS is no radiograph."""
+
+MIN_SIDE = 64
+"""An eighth of the network's input: below it a lung has no edge left to find."""
+
+
+def check_bytes(count: int) -> None:
+    """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""
+    if count == 0:
+        raise errors.EmptyBody("The film has 0 bytes.")
+    if count > MAX_BYTES:
+        raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
+
+
+def check_sides(height: int, width: int) -> None:
+    """Raise TooSmall or TooLarge for a film of ``height`` x ``width`` pixels, known from its header alone."""
+    if min(height, width) < MIN_SIDE:
+        raise errors.TooSmall(f"The film is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
+    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        raise errors.TooLarge(
+            f"The film is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
+        )

@@ -1,0 +1,134 @@
+"""The U-Net as an onnxruntime session, and the facts that travel inside its ONNX file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from app.errors import ModelError
+from app.preprocess import InputSpec
+
+WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.onnx"
+
+MASK_CONVENTION = "above threshold is lung; left and right lung in one mask"
+
+METADATA_KEY = "lung_segmentation"
+"""The one metadata entry of the ONNX file: a Card as JSON."""
+
+LAMBDA_MB_PER_VCPU = 1769
+"""AWS Lambda gives one vCPU for each 1,769 MB of memory (Lambda developer guide, "Configure function memory")."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model says of itself. It is written by the export and read by serving, and stands nowhere else.
+
+    Attributes:
+        name: the model's name.
+        input: size and normalisation of the network's input.
+        threshold: probability above which a pixel is lung.
+        mask_convention: what True means.
+        training: films, their digest and the settings that made the weights.
+        metrics: scores of the checkpoint on the validation films.
+    """
+
+    name: str
+    input: InputSpec
+    threshold: float
+    mask_convention: str
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The card as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        facts = json.loads(text)
+        return cls(**(facts | {"input": InputSpec(**facts["input"])}))
+
+
+class Network:
+    """A loaded model; one object serves every film, from several threads at once.
+
+    Attributes:
+        card: the model's own facts.
+        sha256: digest of the ONNX file.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Load ``path`` and run on ``threads`` CPU threads.
+
+        Raises:
+            ModelError: the file is missing, is not ONNX, or lacks the facts that serving needs.
+        """
+        try:
+            model = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"The model cannot be read ({error.strerror}).") from None
+        self.sha256 = hashlib.sha256(model).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"The model is not a valid ONNX file ({type(error).__name__}).") from None
+        try:
+            self.card = Card.from_json(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        except (KeyError, TypeError, ValueError):
+            raise ModelError(
+                "The model carries no card of this service; write it with `python -m model_export export`."
+            ) from None
+        spec = self.card.input
+        node = self._session.get_inputs()[0]
+        if node.shape != [1, spec.channels, spec.size, spec.size]:
+            raise ModelError(f"The model's input {node.shape} does not fit its own card.")
+        self._input = node.name
+
+    def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of lung, (size, size) float32 in [0, 1], for an input of (1, channels, size, size) float32."""
+        (probability,) = self._session.run(None, {self._input: radiograph})
+        return np.asarray(probability)[0, 0]
+
+
+@functools.cache
+def load() -> Network:
+    """The model that this process serves: ``LUNG_MODEL`` or the one in the repository, loaded once.
+
+    Raises:
+        ModelError.
+    """
+    return Network(Path(os.environ.get("LUNG_MODEL", WEIGHTS)), threads())
+
+
+def threads() -> int:
+    """Threads for one film: ``LUNG_THREADS``, else the vCPUs of a Lambda function's memory, else all cores.
+
+    Raises:
+        ModelError: ``LUNG_THREADS`` is not a positive number.
+    """
+    setting = os.environ.get("LUNG_THREADS")
+    if setting is not None:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ModelError("LUNG_THREADS must be a whole number of at least 1.")
+        return int(setting)
+    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if memory is not None:
+        return max(1, round(int(memory) / LAMBDA_MB_PER_VCPU))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,115 @@
+"""From a film to the network's input and back to the film's own grid: the one truth for training and serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app import errors
+from app.decode.radiograph import Pixels
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network was trained on; it travels in the ONNX file.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        low_percentile, high_percentile: greys beyond them are clipped (letters, markers, metal).
+        stride: the percentiles are taken from every stride-th pixel of the shrunken film.
+        channels: how often the one grey channel is repeated (the author's network takes 3).
+    """
+
+    size: int = 512
+    low_percentile: float = 0.5
+    high_percentile: float = 99.5
+    stride: int = 4
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a film lies in the square: shrunk to ``box_height`` x ``box_width``, its corner at (``top``, ``left``)."""
+
+    height: int
+    width: int
+    size: int
+    top: int
+    left: int
+    box_height: int
+    box_width: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """The film's rows and columns in the square."""
+        return (
+            slice(self.top, self.top + self.box_height),
+            slice(self.left, self.left + self.box_width),
+        )
+
+
+def letterbox(height: int, width: int, size: int) -> Geometry:
+    """The geometry that fits a film into a square of ``size`` pixels, centred, its aspect kept."""
+    scale = size / max(height, width)
+    box_height, box_width = max(1, round(height * scale)), max(1, round(width * scale))
+    return Geometry(height, width, size, (size - box_height) // 2, (size - box_width) // 2, box_height, box_width)
+
+
+def shrink(pixels: Pixels, geometry: Geometry) -> Pixels:
+    """Resize a film to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
+    # Pillow's fast two-step reduction knows 8-bit pictures only.
+    gap = 2.0 if pixels.dtype == np.uint8 else None
+    image = Image.fromarray(pixels)
+    return np.asarray(
+        image.resize((geometry.box_width, geometry.box_height), Image.Resampling.BILINEAR, reducing_gap=gap)
+    )
+
+
+def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """Clip a shrunken film to its percentiles, then shift and scale it to mean 0 and standard deviation 1.
+
+    The result does not depend on bit depth, window or exposure as long as they map greys linearly.
+
+    Args:
+        box: (box_height, box_width), any range.
+
+    Raises:
+        BlankFilm: the percentiles coincide.
+    """
+    sample = box[:: spec.stride, :: spec.stride]
+    low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
+    if low >= high:
+        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
+    clipped = np.clip(box.astype(np.float32), np.float32(low), np.float32(high))
+    return (clipped - clipped.mean()) / clipped.std()
+
+
+def place(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Lay a shrunken film into the square, (size, size); around it is 0, the film's mean grey."""
+    square = np.zeros((geometry.size, geometry.size), np.float32)
+    square[geometry.box] = box
+    return square
+
+
+def preprocess(pixels: Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
+    """The network's input for a film, (1, channels, size, size) float32, and the way back.
+
+    Raises:
+        BlankFilm.
+    """
+    height, width = pixels.shape
+    geometry = letterbox(height, width, spec.size)
+    square = place(standardise(shrink(pixels, geometry), spec), geometry)
+    return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry
+
+
+def restore(probability: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Bring a probability map (size, size) back to the film's own grid, (height, width), bilinear.
+
+    It is the probability that is resized, never the mask: a resized mask has stairs.
+    """
+    box = Image.fromarray(np.ascontiguousarray(probability[geometry.box]))
+    return np.asarray(box.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))

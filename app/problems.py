@@ -1,0 +1,96 @@
+"""Everything that goes wrong over HTTP becomes an RFC 9457 problem document, and nothing of the request is logged."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str = Field(examples=["urn:lung-segmentation:problem:too-small"])
+    title: str = Field(examples=["The film is too small"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The film is 1 x 1 pixels; each side needs at least 64."])
+    code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
+    remedy: str = Field(
+        description="What to do about it.",
+        examples=["Send the film at its own size, at least 64 pixels on each side."],
+    )
+
+
+def response(meaning: str) -> dict[str, Any]:
+    """A route's OpenAPI entry for one status that it answers with a problem document."""
+    return {"description": meaning, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal and failure of ``app`` with a problem document."""
+
+    @app.exception_handler(errors.FilmError)
+    async def film_error(_: Request, error: errors.FilmError) -> Response:
+        return _answer(error.problem())
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        document = errors.problem(
+            error.status_code,
+            {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),
+            str(error.detail),
+            "This path or method is not served.",
+            "POST a film to /v1/segment; /docs describes the service.",
+        )
+        return _answer(document, error.headers)
+
+    app.add_middleware(_LastResort)
+
+
+class _LastResort:
+    """Answers what no handler expected with a 500, and logs where it happened but not what it said.
+
+    Starlette's own last resort raises the exception on to the server, which would log its text; the text of a
+    decoder's exception may quote the film.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except ClientDisconnect:
+            log.info("the client left before the film had arrived")
+        except Exception as error:
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            place = f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else "unknown place"
+            log.error("internal error: %s in %s", type(error).__name__, place)
+            if not started:
+                failure = errors.InternalError("An unexpected error stopped the request.")
+                await _answer(failure.problem())(scope, receive, send)
+
+
+def _answer(document: dict[str, Any], headers: Any = None) -> Response:
+    return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
