@@ -1,0 +1,74 @@
+"""Checkpoints: written whole, read safely, and run as a model like the exported one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.network import MASK_CONVENTION, Card
+from app.preprocess import InputSpec
+from model_export.config import Config, build
+from model_export.unet import UNet
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint whole or not at all: a run may be killed at any time."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or the file is not one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise ValueError(f"{path} is no checkpoint of `train` ({type(error).__name__})") from None
+
+
+def load_network(state: dict[str, Any]) -> UNet:
+    """The network of a checkpoint, with the weights that were validated, in evaluation mode."""
+    network = build(Config(**state["config"]))
+    network.load_state_dict(state["weights"])
+    return network.eval()
+
+
+def card(state: dict[str, Any], name: str) -> Card:
+    """What the exported model will say of itself."""
+    return Card(
+        name=name,
+        input=InputSpec(**state["spec"]),
+        threshold=0.5,
+        mask_convention=MASK_CONVENTION,
+        training={
+            "films": state["films"],
+            "data_sha256": state["data_sha256"],
+            "epoch": state["epoch"],
+            "config": state["config"],
+        },
+        metrics={"validation_dice": state["validation_dice"]},
+    )
+
+
+class TorchModel:
+    """A checkpoint in the place of the exported model: the same card, the same call."""
+
+    def __init__(self, path: Path) -> None:
+        state = read(path)
+        self.card = card(state, path.stem)
+        self.network = load_network(state)
+
+    @torch.inference_mode()
+    def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability (size, size) float32 for an input (1, channels, size, size) float32."""
+        return np.asarray(torch.sigmoid(self.network(torch.from_numpy(radiograph)))[0, 0])

@@ -1,0 +1,60 @@
+"""The settings of a training run, each a flag of `train`, and the network that they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from model_export.unet import UNet
+
+
+def _setting(default: Any, meaning: str, choices: tuple[Any, ...] | None = None) -> Any:
+    return field(default=default, metadata={"help": meaning, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run."""
+
+    # network
+    in_channels: int = _setting(1, "channels of the input; the author's network takes 3", (1, 3))
+    base: int = _setting(32, "channels of the first level; 64 in the author's network")
+    depth: int = _setting(4, "how often the grid is halved; 3 to 5")
+    max_channels: int = _setting(128, "channels of a level at most; 1024 in the author's network")
+    stem: int = _setting(4, "pixels a side folded into channels before the first level", (1, 2, 4))
+    upsample: str = _setting("bilinear", "how the decoder doubles its grid", ("bilinear", "transpose"))
+    refine: int = _setting(4, "channels at full size below a coarse stem's logits")
+    # loss
+    bce_weight: float = _setting(1.0, "weight of binary cross-entropy")
+    dice_weight: float = _setting(1.0, "weight of 1 - Dice")
+    # optimiser
+    optimiser: str = _setting("adamw", "optimiser", ("adam", "adamw"))
+    learning_rate: float = _setting(2e-3, "peak of the one-cycle schedule")
+    weight_decay: float = _setting(1e-2, "for adamw")
+    epochs: int = _setting(80, "passes over the training films")
+    batch: int = _setting(8, "films a step, in all processes together")
+    ema: float = _setting(0.995, "share kept of the running average of weights, which is what is validated; 0 is off")
+    # data
+    augment: bool = _setting(True, "change films at random; --no-augment shows them as they are")
+    leave_out: tuple[str, ...] = _setting(("bad",), "mask qualities that are neither trained nor validated on")
+    seed: int = _setting(1, "decides weights, order and augmentation")
+    # machine
+    precision: str = _setting(
+        "auto",
+        "auto is fp16 on a GPU and fp32 on a CPU; bf16 is twice as fast on a CPU with AVX512-BF16",
+        ("auto", "fp32", "fp16", "bf16"),
+    )
+    workers: int = _setting(1, "processes that load and change films, for each training process")
+
+
+def build(config: Config) -> UNet:
+    """The network of a configuration, freshly initialised."""
+    return UNet(
+        in_channels=config.in_channels,
+        base=config.base,
+        depth=config.depth,
+        max_channels=config.max_channels,
+        stem=config.stem,
+        upsample=config.upsample,
+        refine=config.refine,
+    )

@@ -1,0 +1,132 @@
+"""`export`: a checkpoint becomes the one ONNX file that serving needs, if it gives the same answers."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from app.decode import decode
+from app.network import METADATA_KEY, Card, Network
+from app.preprocess import preprocess
+from model_export import checkpoint
+from model_export.prepare import Index, Row
+from model_export.unet import UNet
+
+OPSET = 18
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability: ten times what reordered float32 sums give, far below what moves an edge."""
+
+
+class ParityError(ValueError):
+    """The exported file does not give PyTorch's answers; it was not written."""
+
+
+def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolerance: float = TOLERANCE) -> float:
+    """Write the ONNX file of a checkpoint to ``output``, or nothing.
+
+    The graph takes ``radiograph`` (1, channels, size, size) float32, standardised, and gives ``probability``
+    (1, 1, size, size) float32. The model's card is its metadata.
+
+    Args:
+        state_file: best.pt of a run.
+        output: the file to write.
+        index, rows: the real films that decide about parity.
+        tolerance: largest difference allowed between PyTorch's and onnxruntime's probability, at any pixel.
+
+    Returns:
+        The largest difference found.
+
+    Raises:
+        ParityError: the difference is larger.
+    """
+    if not rows:
+        raise ValueError("no film to compare PyTorch and onnxruntime on")
+    state = checkpoint.read(state_file)
+    card = checkpoint.card(state, output.stem.replace("_", "-"))
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "candidate.onnx"
+        onnx.save(_convert(checkpoint.load_network(state), card), candidate)
+        difference = _largest_difference(checkpoint.TorchModel(state_file), Network(candidate, threads=1), index, rows)
+        if not difference <= tolerance:
+            raise ParityError(
+                f"onnxruntime and PyTorch differ by {difference:.2e} in probability on {len(rows)} films, more than "
+                f"{tolerance:.0e}; {output} was not written"
+            )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = output.with_suffix(".partial")
+        partial.write_bytes(candidate.read_bytes())
+        partial.replace(output)
+    return difference
+
+
+def _convert(network: UNet, card: Card) -> onnx.ModelProto:
+    served = _Served(_fold_batch_norm(network)).eval()
+    example = torch.zeros(1, card.input.channels, card.input.size, card.input.size)
+    # The exporter warns of its own parts' age, and that torchvision, which nothing here needs, is absent.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            served,
+            (example,),
+            input_names=["radiograph"],
+            output_names=["probability"],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ParityError("PyTorch exported nothing")
+    model = program.model_proto
+    # The exporter notes for each node where in the source it came from: paths of one machine.
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    del model.metadata_props[:]
+    model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Served(nn.Module):
+    """The network with its last step: logits to probability."""
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, radiograph: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(radiograph))
+
+
+def _fold_batch_norm(network: UNet) -> UNet:
+    """A copy in which each convolution carries the scale and shift of the batch norm behind it."""
+    network = copy.deepcopy(network)
+    for block in network.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for position in range(len(block) - 1):
+            convolution, norm = block[position], block[position + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[position] = fuse_conv_bn_eval(convolution, norm)
+                block[position + 1] = nn.Identity()
+    return network
+
+
+def _largest_difference(ours: checkpoint.TorchModel, exported: Network, index: Index, rows: list[Row]) -> float:
+    largest = 0.0
+    for row in rows:
+        pixels = decode((index.input / row.film).read_bytes()).pixels
+        radiograph, _ = preprocess(pixels, exported.card.input)
+        largest = max(largest, float(np.abs(ours(radiograph) - exported(radiograph)).max()))
+    return largest

@@ -1,0 +1,66 @@
+"""How well a mask agrees with its target. Both are (height, width) bool, True = lung, at the film's own size."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from numpy.typing import NDArray
+
+# MONAI warns of an argument that it passes to itself.
+warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+
+Mask = NDArray[np.bool_]
+
+NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
+
+
+def score(probability: NDArray[np.float32], mask: Mask, target: Mask) -> dict[str, float]:
+    """All metrics of one film, by name; hd95 and assd in pixels of the film, infinite if the mask is empty."""
+    hd95, assd = surface_distances(mask, target)
+    return {
+        "accuracy": float(np.mean(mask == target)),
+        "dice": dice(mask, target),
+        "jaccard": jaccard(mask, target),
+        "bce": bce(probability, target),
+        "hd95": hd95,
+        "assd": assd,
+    }
+
+
+def dice(mask: Mask, target: Mask) -> float:
+    """2 |A and B| / (|A| + |B|); 1 if both are empty."""
+    total = int(mask.sum()) + int(target.sum())
+    return 2 * int((mask & target).sum()) / total if total else 1.0
+
+
+def jaccard(mask: Mask, target: Mask) -> float:
+    """|A and B| / |A or B|; 1 if both are empty."""
+    union = int((mask | target).sum())
+    return int((mask & target).sum()) / union if union else 1.0
+
+
+def bce(probability: NDArray[np.float32], target: Mask) -> float:
+    """Mean binary cross-entropy over the film, in nats; probabilities are kept 1e-6 away from 0 and 1."""
+    right = np.clip(np.where(target, probability, 1 - probability), 1e-6, 1)
+    return float(-np.log(right).mean())
+
+
+def surface_distances(mask: Mask, target: Mask) -> tuple[float, float]:
+    """HD95 and ASSD, in pixels.
+
+    HD95 is the larger of the two directed 95th percentiles of surface distances; ASSD the mean over both surfaces
+    (MONAI's definitions).
+    """
+    if not mask.any() or not target.any():
+        return np.inf, np.inf
+    # Beyond both masks there is no surface: a large film is cut to what they cover, and one pixel around it.
+    either = np.pad(mask | target, 1)
+    rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
+    window = slice(rows[0] - 1, rows[-1] + 2), slice(columns[0] - 1, columns[-1] + 2)
+    a, b = (torch.from_numpy(np.pad(part, 1)[window].copy())[None, None] for part in (mask, target))
+    hd95 = compute_hausdorff_distance(a, b, include_background=True, percentile=95)
+    assd = compute_average_surface_distance(a, b, include_background=True, symmetric=True)
+    return float(hd95), float(assd)

@@ -1,0 +1,206 @@
+"""`prepare`: films and masks of any size become letterboxed squares and an index.
+
+Written to the output folder:
+    images/<id>.png   8-bit grey, size x size, the film shrunk with its aspect kept and centred, 0 around it
+    masks/<id>.png    1 bit, the same square, white = lung
+    index.csv         one row a film: where it lies in the square, its split, its source files, a digest
+    skipped.csv       what was left out, and why
+    prepare.json      the input folder, the size and how the films were split
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from app import errors
+from app.decode import decode
+from app.decode.radiograph import Pixels
+from app.preprocess import Geometry, letterbox, shrink
+from model_export import layout
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of index.csv. ``film`` and ``masks`` (joined by ";") are paths below the input folder."""
+
+    id: str
+    source: str
+    finding: int
+    split: str
+    quality: str
+    height: int
+    width: int
+    top: int
+    left: int
+    box_height: int
+    box_width: int
+    film: str
+    masks: str
+    sha256: str
+
+    @classmethod
+    def from_strings(cls, line: dict[str, str]) -> Row:
+        """A row as csv.DictReader reads it."""
+        values: dict[str, Any] = dict(line)
+        for field in fields(cls):
+            if field.type == "int":
+                values[field.name] = int(line[field.name])
+        return cls(**values)
+
+    def geometry(self, size: int) -> Geometry:
+        """Where the film lies in its square."""
+        return Geometry(self.height, self.width, size, self.top, self.left, self.box_height, self.box_width)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A prepared folder: its rows, and what prepare.json says of them."""
+
+    folder: Path
+    input: Path
+    size: int
+    rows: list[Row]
+
+    def select(self, split: str, leave_out: tuple[str, ...] = ()) -> list[Row]:
+        """The rows of a split, without those whose mask quality is in ``leave_out``."""
+        return [row for row in self.rows if row.split == split and row.quality not in leave_out]
+
+
+def prepare(
+    input_folder: Path,
+    output: Path,
+    size: int,
+    splits_folder: Path | None,
+    seed: int,
+    test_share: float,
+    quality_file: Path | None,
+    workers: int,
+) -> Index:
+    """Prepare every pair below ``input_folder``; print a summary and what was skipped."""
+    pairs, skipped = layout.find_pairs(input_folder)
+    quality = layout.read_quality(quality_file) if quality_file else {}
+    splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
+    for folder in ("images", "masks"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+
+    def one(pair: layout.Pair) -> Row | layout.Skipped:
+        if pair.id not in splits:
+            return layout.Skipped(pair.id, "in no split list")
+        try:
+            return _prepare_pair(pair, input_folder, output, size, splits[pair.id], quality.get(pair.id, "ok"))
+        except errors.FilmError as error:
+            return layout.Skipped(pair.id, f"{error.code}: {error.detail}")
+        except OSError as error:
+            return layout.Skipped(pair.id, f"cannot be read or written: {error.strerror}")
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(tqdm(pool.map(one, pairs), total=len(pairs), desc="prepare", unit="film"))
+    rows = [result for result in results if isinstance(result, Row)]
+    skipped += [result for result in results if isinstance(result, layout.Skipped)]
+    _write_index(output, rows, skipped, input_folder, size, splits_folder, seed, test_share)
+
+    counts = Counter((row.source, row.split) for row in rows)
+    for (source, split), count in sorted(counts.items()):
+        print(f"{source:12} {split:12} {count:5} films")
+    print(f"prepared {len(rows)} films in {output}, skipped {len(skipped)}")
+    for skip in skipped:
+        print(f"  skipped {skip.id}: {skip.reason}")
+    return read_index(output)
+
+
+def read_index(folder: Path) -> Index:
+    """Read a prepared folder's index.
+
+    Raises:
+        FileNotFoundError: ``folder`` was not made by `prepare`.
+    """
+    if not (folder / "index.csv").is_file():
+        raise FileNotFoundError(f"{folder} holds no index.csv; make it with: python -m model_export prepare")
+    with (folder / "index.csv").open(newline="") as file:
+        rows = [Row.from_strings(line) for line in csv.DictReader(file)]
+    facts = json.loads((folder / "prepare.json").read_text())
+    return Index(folder, Path(facts["input"]), facts["size"], rows)
+
+
+def digest(rows: list[Row]) -> str:
+    """SHA-256 over the prepared pixels of ``rows``, in order of id: the same data, the same digest."""
+    total = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row.id):
+        total.update(f"{row.id} {row.sha256}\n".encode())
+    return total.hexdigest()
+
+
+def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
+    film = decode(pair.film.read_bytes()).pixels
+    mask = layout.read_mask(pair.masks)
+    if film.shape != mask.shape:
+        raise errors.DamagedFilm("Film and mask differ in size.")
+    if not mask.any():
+        raise errors.DamagedFilm("The mask is empty.")
+    height, width = film.shape
+    geometry = letterbox(height, width, size)
+    image = _square(shrink(_eight_bits(film), geometry), geometry)
+    target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
+    Image.fromarray(image).save(output / "images" / f"{pair.id}.png")
+    Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
+    return Row(
+        id=pair.id,
+        source=pair.source,
+        finding=pair.finding,
+        split=split,
+        quality=quality,
+        height=geometry.height,
+        width=geometry.width,
+        top=geometry.top,
+        left=geometry.left,
+        box_height=geometry.box_height,
+        box_width=geometry.box_width,
+        film=pair.film.relative_to(root).as_posix(),
+        masks=";".join(path.relative_to(root).as_posix() for path in pair.masks),
+        sha256=hashlib.sha256(image.tobytes() + target.tobytes()).hexdigest(),
+    )
+
+
+def _eight_bits(film: Pixels) -> Pixels:
+    """A 16-bit film stretched from its darkest to its brightest pixel; an 8-bit one as it is."""
+    if film.dtype == np.uint8:
+        return film
+    low, high = int(film.min()), int(film.max())
+    return ((film.astype(np.float32) - low) * (255 / max(high - low, 1))).round().astype(np.uint8)
+
+
+def _square(box: Pixels, geometry: Geometry) -> Pixels:
+    square = np.zeros((geometry.size, geometry.size), box.dtype)
+    square[geometry.box] = box
+    return square
+
+
+def _write_index(
+    output: Path,
+    rows: list[Row],
+    skipped: list[layout.Skipped],
+    root: Path,
+    size: int,
+    splits_folder: Path | None,
+    seed: int,
+    test_share: float,
+) -> None:
+    for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
+        with (output / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(kind)])
+            writer.writeheader()
+            writer.writerows(asdict(line) for line in lines)
+    split = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
+    facts = {"input": str(root.resolve()), "size": size, "split": split}
+    (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")

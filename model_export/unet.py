@@ -1,0 +1,111 @@
+"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with its depth, width and stem as parameters.
+
+The author's 31.0 M network is `UNet(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class UNet(nn.Module):
+    """Radiograph in, logits out, at the same size.
+
+    Args:
+        in_channels: channels of the input (1 grey; the author's network takes 3).
+        base: channels of the first level; each level down doubles them, up to ``max_channels``.
+        depth: how often the grid is halved below the first level.
+        max_channels: channels of a level at most.
+        stem: the first level works on a grid this many times coarser than the input: 1, 2 or 4. The input is folded
+            into channels (pixel-unshuffle), which costs stem^2 times less than convolving at full size.
+        upsample: "bilinear", or "transpose" for learnt 2x2 transposed convolutions.
+        refine: channels at full size, beside the input itself, from which a coarse stem's logits are drawn; without
+            them the edges of the mask are stairs of the stem's size.
+
+    Shape:
+        - input: (N, in_channels, H, W), H and W divisible by ``stem * 2**depth``
+        - output: (N, 1, H, W), logits
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        base: int = 32,
+        depth: int = 4,
+        max_channels: int = 128,
+        stem: int = 4,
+        upsample: str = "bilinear",
+        refine: int = 4,
+    ) -> None:
+        super().__init__()
+        if stem not in (1, 2, 4):
+            raise ValueError(f"stem is {stem}; it can be 1, 2 or 4")
+        if upsample not in ("bilinear", "transpose"):
+            raise ValueError(f"upsample is {upsample!r}; it can be 'bilinear' or 'transpose'")
+        self.divisor = stem * 2**depth
+        widths = [min(base * 2**level, max_channels) for level in range(depth + 1)]
+
+        self.stem = nn.PixelUnshuffle(stem)
+        self.encoder = nn.ModuleList()
+        channels = in_channels * stem**2
+        for width in widths:
+            self.encoder.append(_double_conv(channels, width))
+            channels = width
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for width in reversed(widths[:-1]):
+            if upsample == "transpose":
+                self.up.append(nn.ConvTranspose2d(channels, width, 2, stride=2))
+                channels = width
+            else:
+                self.up.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+            self.decoder.append(_double_conv(channels + width, width))
+            channels = width
+        self.head = nn.Conv2d(base, 1, 1) if stem == 1 else _Refine(base, in_channels, stem, refine)
+
+    def forward(self, radiograph: Tensor) -> Tensor:
+        height, width = radiograph.shape[-2:]
+        if height % self.divisor or width % self.divisor:
+            raise ValueError(
+                f"the input is {height} x {width}; sides must be divisible by {self.divisor}, so pad to "
+                f"{-(-height // self.divisor) * self.divisor} x {-(-width // self.divisor) * self.divisor}"
+            )
+        features = self.stem(radiograph)
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            features = block(functional.max_pool2d(features, 2) if level else features)
+            skips.append(features)
+        skips.pop()
+        for up, block in zip(self.up, self.decoder, strict=True):
+            features = block(torch.cat([skips.pop(), up(features)], 1))
+        if isinstance(self.head, _Refine):
+            return self.head(features, radiograph)
+        return self.head(features)
+
+
+class _Refine(nn.Module):
+    """Logits at full size from a coarse stem's features and the radiograph itself."""
+
+    def __init__(self, channels: int, in_channels: int, stem: int, refine: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(channels, refine * stem**2, 1)
+        self.shuffle = nn.PixelShuffle(stem)
+        self.mix = nn.Conv2d(refine + in_channels, 2 * refine, 3, padding=1)
+        self.out = nn.Conv2d(2 * refine, 1, 3, padding=1)
+
+    def forward(self, features: Tensor, radiograph: Tensor) -> Tensor:
+        fine = torch.cat([self.shuffle(self.expand(features)), radiograph], 1)
+        return self.out(functional.relu(self.mix(fine)))
+
+
+def _double_conv(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
