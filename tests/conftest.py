@@ -1,0 +1,47 @@
+"""Fixtures: the real film RG1, and the public films beside the checkout where there are any."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import SHARED, packaged, png
+from numpy.typing import NDArray
+
+from app.decode import decode
+
+TRAINING = importlib.util.find_spec("torch") is not None
+collect_ignore = [] if TRAINING else ["training"]
+
+
+def pytest_report_header() -> str | None:
+    """Says why the tests of training are not there."""
+    return None if TRAINING else "tests/training left out: PyTorch is not installed (model_export/requirements.txt)"
+
+
+@pytest.fixture(scope="session")
+def rg1() -> bytes:
+    """The real chest film RG1 as an uncompressed DICOM file."""
+    return packaged("RG1_UNCR.dcm").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def rg1_pixels(rg1: bytes) -> NDArray[np.uint16]:
+    """RG1 as decoded: (1955, 1841) uint16, bone bright."""
+    return decode(rg1).pixels
+
+
+@pytest.fixture(scope="session")
+def rg1_png(rg1_pixels: NDArray[np.uint16]) -> bytes:
+    """RG1 as an 8-bit PNG."""
+    return png((rg1_pixels >> 8).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of public films; skips the test without it."""
+    if not SHARED.is_dir():
+        pytest.skip("the public films are not here (../shared/data)")
+    return SHARED

@@ -1,0 +1,81 @@
+"""Real films for the tests and the demo, and ways to write one again in another format.
+
+`python tests/films.py RG1_UNCR.dcm` prints where a film of the package pydicom-data lies.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Public films that may lie beside a checkout; tests that need them are skipped without."""
+
+
+def packaged(name: str) -> Path:
+    """A film of pydicom-data: RG1 is a real chest film (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        raise FileNotFoundError(f"{name} is not installed; run: pip install -r app/requirements.txt")
+    return Path(str(path))
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Agreement of two masks."""
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def read_mask(png: bytes) -> NDArray[np.bool_]:
+    """A mask PNG as bool, (height, width)."""
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert image.mode == "1"
+        return np.asarray(image)
+
+
+def png(pixels: NDArray[np.generic]) -> bytes:
+    """Pixels as a PNG of their own depth."""
+    return encode(Image.fromarray(pixels), "PNG")
+
+
+def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:
+    """Pixels as an uncompressed CR object, MONOCHROME2 unless ``elements`` say otherwise."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        if name == "TransferSyntaxUID":
+            dataset.file_meta.TransferSyntaxUID = value
+        else:
+            setattr(dataset, name, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    print(packaged(sys.argv[1]))

@@ -1,0 +1,163 @@
+"""The HTTP door, through FastAPI's test client and, once, a real server."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from films import png, read_mask
+
+from app import api, limits, network
+from app.encode.mask_png import mask_png
+from app.pipeline import segment
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return TestClient(api.app)
+
+
+def problem(response: httpx2.Response) -> dict[str, object]:
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert set(document) == {"type", "title", "status", "detail", "code", "remedy"}
+    assert document["status"] == response.status_code
+    return document
+
+
+def test_raw_and_multipart_give_the_pipelines_mask(client: TestClient, rg1: bytes) -> None:
+    raw = client.post("/v1/segment", content=rg1)
+    assert raw.status_code == 200
+    assert raw.headers["content-type"] == "image/png"
+    assert raw.content == mask_png(segment(rg1).mask)
+    assert read_mask(raw.content).shape == (1955, 1841)
+    part = client.post("/v1/segment", files={"file": ("anything.txt", rg1, "text/plain")})
+    assert part.content == raw.content
+
+
+REFUSED = {
+    "text": (b"this is a text file", 415, "unsupported-format"),
+    "empty": (b"", 400, "empty-body"),
+    "truncated PNG": (None, 422, "damaged-film"),
+    "1x1 PNG": (png(np.zeros((1, 1), np.uint8)), 422, "too-small"),
+    "blank": (png(np.zeros((99, 99), np.uint8)), 422, "blank-film"),
+    "mangled": ("\ufffdPNG\r\n".encode() + bytes(99), 400, "mangled-body"),
+}
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(client: TestClient, rg1_png: bytes, name: str, multipart: bool) -> None:
+    data, status, code = REFUSED[name]
+    data = rg1_png[: len(rg1_png) // 2] if data is None else data
+    body = {"files": {"file": ("film.png", data)}} if multipart else {"content": data}
+    answer = client.post("/v1/segment", **body)
+    assert answer.status_code == status
+    assert problem(answer)["code"] == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"files": {"film": ("a.png", b"x")}},
+        {"data": {"file": "not a file part"}, "files": {"other": ("a", b"x")}},
+        {"content": b"abc", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+        {"content": b"abc", "headers": {"content-type": "multipart/form-data"}},
+    ],
+)
+def test_broken_uploads(client: TestClient, body: dict, caplog: pytest.LogCaptureFixture) -> None:
+    answer = client.post("/v1/segment", **body)
+    assert answer.status_code == 400
+    assert problem(answer)["code"] == "malformed-upload"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch, multipart: bool) -> None:
+    monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
+    read = 0
+
+    def endless():
+        nonlocal read
+        if multipart:
+            yield b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(1000):
+            read += 10_000
+            yield bytes(10_000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"} if multipart else {}
+    answer = client.post("/v1/segment", content=endless(), headers=headers)
+    assert answer.status_code == 413
+    assert problem(answer)["code"] == "too-large"
+
+
+def test_a_film_is_never_spooled_to_disk() -> None:
+    assert api.InMemoryParser.spool_max_size > limits.MAX_BYTES
+
+
+def test_other_paths_and_methods(client: TestClient) -> None:
+    assert problem(client.get("/nothing"))["code"] == "not-found"
+    answer = client.get("/v1/segment")
+    assert problem(answer)["code"] == "method-not-allowed"
+    assert answer.headers["allow"] == "POST"
+
+
+def test_an_unexpected_error_says_and_logs_nothing_of_the_film(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: bytes) -> None:
+        raise RuntimeError("CANARY^PATIENT")
+
+    monkeypatch.setattr(api, "segment", broken)
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post("/v1/segment", content=b"film")
+    assert answer.status_code == 500
+    assert problem(answer)["code"] == "internal-error"
+    assert "RuntimeError" in caplog.text
+    assert "CANARY" not in answer.text + caplog.text
+
+
+def test_health_names_the_model(client: TestClient) -> None:
+    answer = client.get("/health")
+    assert answer.json() == {"status": "ok", "model": "lung-unet", "model_sha256": network.load().sha256}
+
+
+def test_openapi_describes_what_is_answered(client: TestClient) -> None:
+    assert "swagger" in client.get("/docs").text
+    post = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
+    assert set(post["requestBody"]["content"]) >= {"application/dicom", "image/png", "multipart/form-data"}
+    assert set(post["responses"]) == {"200", "400", "413", "415", "422", "500"}
+    assert set(post["responses"]["422"]["content"]) == {"application/problem+json"}
+    declared = set(re.findall(r"[a-z]+(?:-[a-z]+)+", " ".join(r["description"] for r in post["responses"].values())))
+    assert {code for _, _, code in REFUSED.values()} <= declared
+
+
+def test_serve_answers_over_a_socket(rg1: bytes) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", str(port)], stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(100):
+                try:
+                    assert httpx2.get(f"{url}/health").json()["status"] == "ok"
+                    break
+                except httpx2.TransportError:
+                    time.sleep(0.1)
+            answer = httpx2.post(f"{url}/v1/segment?secret=CANARY", content=rg1, timeout=60)
+        finally:
+            server.terminate()
+            _, log = server.communicate(timeout=10)
+    assert answer.content == mask_png(segment(rg1).mask)
+    assert "CANARY" not in log

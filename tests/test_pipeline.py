@@ -1,0 +1,110 @@
+"""The shipped model on real films: the lungs, whole, the right way round, whatever the file's encoding."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from films import dice, encode, packaged, png
+from numpy.typing import NDArray
+from PIL import Image
+
+from app import errors, network
+from app.errors import ModelError
+from app.pipeline import segment
+
+
+@pytest.fixture(scope="module")
+def rg1_mask(rg1: bytes) -> NDArray[np.bool_]:
+    return segment(rg1).mask
+
+
+def test_both_lungs_the_right_way_round(rg1_mask: NDArray[np.bool_]) -> None:
+    assert rg1_mask.shape == (1955, 1841)
+    width = rg1_mask.shape[1]
+    # Read off the film by eye: middle of each lung field, and the places that are surely not lung.
+    for row, column in ((500, 480), (900, 400), (500, 1250), (900, 1450), (1200, 1450)):
+        assert rg1_mask[row, column]
+    for row, column in ((900, 920), (1200, 1100), (1700, 500), (1700, 1500), (60, 60), (60, 1800)):
+        assert not rg1_mask[row, column]
+    left, right = rg1_mask[:, : width // 2].mean(), rg1_mask[:, width // 2 :].mean()
+    assert 0.2 < left < 0.9
+    assert 0.7 < left / right < 1.4  # the heart takes from the patient's left lung, on the right of the picture
+
+
+@pytest.mark.parametrize(("name", "least"), [("UNCI", 0.99), ("J2KR", 0.999), ("J2KI", 0.99)])
+def test_every_encoding_of_rg1_gives_one_mask(rg1_mask: NDArray[np.bool_], name: str, least: float) -> None:
+    """UNCR and J2KR hold the original pixels, J2KI a lossy copy, and UNCI that copy uncompressed."""
+    mask = segment(packaged(f"RG1_{name}.dcm").read_bytes()).mask
+    assert dice(mask, rg1_mask) >= least
+
+
+def test_the_lossy_copy_and_its_uncompressed_form_agree() -> None:
+    masks = [segment(packaged(f"RG1_{name}.dcm").read_bytes()).mask for name in ("UNCI", "J2KI")]
+    assert dice(*masks) >= 0.999
+
+
+def test_png_of_8_and_16_bits_and_dicom_agree(rg1_mask: NDArray[np.bool_], rg1_pixels: NDArray[np.uint16]) -> None:
+    sixteen = segment(png(rg1_pixels)).mask
+    eight = segment(png((rg1_pixels >> 8).astype(np.uint8))).mask
+    assert dice(sixteen, rg1_mask) >= 0.995
+    assert dice(eight, rg1_mask) >= 0.995
+    assert dice(eight, sixteen) >= 0.995
+
+
+def test_a_good_jpeg_gives_the_same_mask(rg1_mask: NDArray[np.bool_], rg1_png: bytes) -> None:
+    jpeg = encode(Image.open(io.BytesIO(rg1_png)), "JPEG", quality=90)
+    assert dice(segment(jpeg).mask, rg1_mask) >= 0.99
+
+
+def test_a_negative_is_segmented_as_well(rg1_mask: NDArray[np.bool_], rg1_pixels: NDArray[np.uint16]) -> None:
+    """A MONOCHROME1 tag may lie, so the network is trained on negatives too."""
+    assert dice(segment(png(65535 - rg1_pixels)).mask, rg1_mask) > 0.95
+
+
+def test_the_mask_is_what_lies_above_the_threshold(rg1: bytes) -> None:
+    result = segment(rg1)
+    assert result.probability.dtype == np.float32
+    assert 0 <= result.probability.min() <= result.probability.max() <= 1
+    np.testing.assert_array_equal(result.mask, result.probability > 0.5)
+
+
+def test_a_lying_monochrome1_tag_costs_little(shared) -> None:
+    right, lying = (
+        segment((shared / "dicom" / f"{name}.dcm").read_bytes()).mask
+        for name in ("chest_pa_jpeg_baseline", "chest_pa_wrong_monochrome1_tag")
+    )
+    assert dice(right, lying) > 0.95
+
+
+class TestModel:
+    def test_card_travels_in_the_file(self) -> None:
+        model = network.load()
+        assert model.card.input.size == 512
+        assert model.card.threshold == 0.5
+        assert len(model.card.training["data_sha256"]) == 64
+        assert set(model.card.metrics["validation_dice"]) == {"montgomery", "shenzhen"}
+        assert network.WEIGHTS.stat().st_size < 10_000_000
+
+    @pytest.mark.parametrize("content", [None, b"", b"not a model"])
+    def test_a_missing_or_broken_model_is_named(self, tmp_path, content: bytes | None) -> None:
+        path = tmp_path / "model.onnx"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ModelError):
+            network.Network(path, threads=1)
+
+    def test_threads_follow_the_setting_then_lambdas_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")
+        assert network.threads() == 2
+        monkeypatch.setenv("LUNG_THREADS", "3")
+        assert network.threads() == 3
+        monkeypatch.setenv("LUNG_THREADS", "many")
+        with pytest.raises(ModelError):
+            network.threads()
+
+
+def test_a_blank_film_is_refused() -> None:
+    with pytest.raises(errors.BlankFilm):
+        segment(png(np.full((500, 400), 9, np.uint8)))

@@ -1,0 +1,62 @@
+"""Film to network and back: nothing squashed, nothing shifted, exposure without influence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from films import dice
+from numpy.typing import NDArray
+
+from app import errors
+from app.preprocess import InputSpec, letterbox, place, preprocess, restore, shrink, standardise
+
+SPEC = InputSpec()
+
+
+@pytest.mark.parametrize("shape", [(4020, 4892), (4892, 4020), (512, 421), (300, 200), (2000, 2000)])
+def test_a_mask_survives_the_way_there_and_back(shape: tuple[int, int]) -> None:
+    rows, columns = np.mgrid[: shape[0], : shape[1]] / np.array(shape)[:, None, None]
+    mask = np.hypot((rows - 0.45) / 0.3, (columns - 0.3) / 0.15) < 1
+    geometry = letterbox(*shape, SPEC.size)
+    square = place(shrink((mask * 255).astype(np.uint8), geometry).astype(np.float32) / 255, geometry)
+    back = restore(square, geometry)
+    assert back.shape == shape
+    assert dice(back > 0.5, mask) > 0.997
+
+
+def test_aspect_is_kept() -> None:
+    geometry = letterbox(4020, 4892, 512)
+    assert (geometry.box_height, geometry.box_width) == (421, 512)
+    assert (geometry.top, geometry.left) == (45, 0)
+
+
+def test_depth_and_exposure_change_nothing(rg1_pixels: NDArray[np.uint16]) -> None:
+    reference, _ = preprocess(rg1_pixels, SPEC)
+    twelve_bits, _ = preprocess((rg1_pixels >> 4).astype(np.uint16), SPEC)
+    brighter, _ = preprocess((rg1_pixels >> 1) + np.uint16(20000), SPEC)
+    eight_bits, _ = preprocess((rg1_pixels >> 8).astype(np.uint8), SPEC)
+    assert abs(twelve_bits - reference).max() < 0.01
+    assert abs(brighter - reference).max() < 0.01
+    assert abs(eight_bits - reference).mean() < 0.02
+
+
+def test_input_is_standardised_and_padded_with_the_mean(rg1_pixels: NDArray[np.uint16]) -> None:
+    inputs, geometry = preprocess(rg1_pixels, InputSpec(channels=3))
+    assert inputs.shape == (1, 3, 512, 512)
+    assert inputs.dtype == np.float32
+    film = inputs[0, 0][geometry.box]
+    assert abs(film.mean()) < 1e-3
+    assert abs(film.std() - 1) < 1e-3
+    assert (inputs[0, :, :, : geometry.left] == 0).all()
+
+
+def test_a_bright_marker_does_not_dim_the_film(rg1_pixels: NDArray[np.uint16]) -> None:
+    plain = standardise(rg1_pixels[::4, ::4] >> 4, SPEC)
+    marked = (rg1_pixels[::4, ::4] >> 4).copy()
+    marked[5:15, 5:35] = 65535  # sixteen times as bright as bone
+    assert abs(standardise(marked, SPEC)[40:] - plain[40:]).mean() < 0.05
+
+
+def test_a_film_of_one_grey_is_refused() -> None:
+    with pytest.raises(errors.BlankFilm):
+        preprocess(np.full((300, 300), 77, np.uint8), SPEC)

@@ -1,0 +1,129 @@
+"""Lambda's door, with whole API Gateway events."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from films import read_mask
+
+import serverless
+from app import network
+from app.encode.mask_png import mask_png
+from app.pipeline import segment
+
+EVENTS = Path(__file__).parent / "events"
+
+
+class Context:
+    """The fields of Lambda's context object that an adapter may read."""
+
+    aws_request_id = "00000000-0000-0000-0000-000000000000"
+    function_name = "lung-segmentation"
+    memory_limit_in_mb = "1769"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 30_000
+
+
+def event(name: str, film: bytes, **changes: Any) -> dict[str, Any]:
+    """An event of tests/events carrying a film."""
+    whole = json.loads((EVENTS / f"{name}.json").read_text())
+    return whole | {"body": base64.b64encode(film).decode()} | changes
+
+
+def content_type(answer: dict[str, Any]) -> str:
+    headers = answer.get("multiValueHeaders") or {}
+    return headers["content-type"][0] if headers.get("content-type") else answer["headers"]["content-type"]
+
+
+@pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2"])
+def test_a_base64_film_gives_a_base64_png(name: str, rg1: bytes) -> None:
+    answer = serverless.handler(event(name, rg1), Context())
+    assert answer["statusCode"] == 200
+    assert content_type(answer) == "image/png"
+    assert answer["isBase64Encoded"] is True
+    mask = base64.b64decode(answer["body"], validate=True)
+    assert read_mask(mask).shape == (1955, 1841)
+    assert mask == mask_png(segment(rg1).mask)
+
+
+def test_ten_warm_calls_load_the_model_once(rg1_png: bytes) -> None:
+    """In a process of its own, every session that onnxruntime makes is counted."""
+    program = """
+import json, sys, onnxruntime
+made, original = [], onnxruntime.InferenceSession
+class Counted(original):
+    def __init__(self, *args, **kwargs):
+        made.append(1)
+        super().__init__(*args, **kwargs)
+onnxruntime.InferenceSession = Counted
+import serverless
+at_import = len(made)
+event = json.load(sys.stdin)
+statuses = [serverless.handler(event, None)["statusCode"] for _ in range(10)]
+print(json.dumps([at_import, len(made), statuses]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(event("api_gateway_v2", rg1_png)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(run.stdout) == [1, 1, [200] * 10]
+
+
+def test_the_served_model_is_the_imported_one() -> None:
+    assert network.load() is network.load()
+    assert isinstance(network.load()._session, onnxruntime.InferenceSession)
+
+
+@pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2"])
+@pytest.mark.parametrize("film", [b"", b"plain text"])
+def test_a_refusal_is_readable_text(name: str, film: bytes) -> None:
+    answer = serverless.handler(event(name, film), Context())
+    assert answer["statusCode"] in (400, 415)
+    assert content_type(answer) == "application/problem+json"
+    assert answer["isBase64Encoded"] is False
+    assert json.loads(answer["body"])["status"] == answer["statusCode"]
+
+
+@pytest.mark.parametrize("body", ["QUJ", "QUJ*D===", "not base64 at all!", 7])
+def test_bad_base64_is_refused_not_repaired(body: object) -> None:
+    answer = serverless.handler(event("api_gateway_v2", b"", body=body), Context())
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "bad-base64"
+
+
+def test_a_gateway_without_binary_mode_is_told_so(rg1_png: bytes) -> None:
+    mangled = rg1_png.decode("utf-8", "replace")
+    answer = serverless.handler(event("api_gateway_v1", b"", body=mangled, isBase64Encoded=False), Context())
+    assert json.loads(answer["body"])["code"] == "mangled-body"
+
+
+def test_health() -> None:
+    whole = event("api_gateway_v1", b"", path="/health", httpMethod="GET", body=None, isBase64Encoded=False)
+    answer = serverless.handler(whole, Context())
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["model"] == "lung-unet"
+
+
+@pytest.mark.parametrize("other", [None, [], "text", {}, {"Records": [{"s3": {}}]}, {"requestContext": None}])
+def test_an_event_of_another_kind_is_an_error_not_a_silent_success(other: object) -> None:
+    with pytest.raises(serverless.UnsupportedEvent):
+        serverless.handler(other, Context())
+
+
+def test_import_brings_nothing_that_a_png_does_not_need() -> None:
+    heavy = {"torch", "monai", "scipy", "matplotlib", "pydicom", "boto3", "uvicorn", "tqdm", "model_export"}
+    program = f"import sys, serverless; print(sorted({heavy!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,93 @@
+"""Scores by their definitions, tables and pictures, and the shipped model against its bar."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.network import WEIGHTS, Network, threads
+from model_export import metrics
+from model_export.__main__ import main
+from model_export.evaluate import evaluate
+from model_export.prepare import Index, prepare
+
+
+def square(top: int, left: int, side: int = 20) -> np.ndarray:
+    mask = np.zeros((100, 120), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+class TestMetrics:
+    def test_overlap(self) -> None:
+        a, b = square(10, 10), square(10, 20)  # half of each in common
+        assert metrics.dice(a, b) == pytest.approx(0.5)
+        assert metrics.jaccard(a, b) == pytest.approx(1 / 3)
+        assert metrics.dice(a, a) == metrics.jaccard(a, a) == 1
+        assert metrics.dice(a, np.zeros_like(a)) == 0
+        assert metrics.dice(np.zeros_like(a), np.zeros_like(a)) == 1
+
+    def test_surface_distances_in_pixels(self) -> None:
+        assert metrics.surface_distances(square(10, 10), square(10, 10)) == (0, 0)
+        hd95, assd = metrics.surface_distances(square(10, 10), square(14, 10))
+        assert hd95 == pytest.approx(4)
+        assert 0 < assd < 4
+        inner, outer = square(30, 30, 20), square(25, 25, 30)  # 5 pixels further out all round
+        hd95, assd = metrics.surface_distances(inner, outer)
+        assert 5 <= hd95 <= 5 * 2**0.5
+        assert 5 <= assd <= 5 * 2**0.5
+
+    def test_surfaces_at_the_films_border_count(self) -> None:
+        assert metrics.surface_distances(square(0, 0), square(0, 0)) == (0, 0)
+        assert metrics.surface_distances(square(0, 0), square(3, 0))[0] == pytest.approx(3)
+        whole = np.ones((50, 60), bool)
+        assert metrics.surface_distances(whole, whole) == (0, 0)
+
+    def test_an_empty_mask_is_infinitely_far(self) -> None:
+        assert metrics.surface_distances(square(0, 0), np.zeros((100, 120), bool)) == (np.inf, np.inf)
+
+    def test_bce(self) -> None:
+        target = square(0, 0)
+        assert metrics.bce(np.full(target.shape, 0.5, np.float32), target) == pytest.approx(np.log(2), abs=1e-6)
+        assert metrics.bce(target.astype(np.float32), target) == 0
+        assert np.isfinite(metrics.bce(1 - target.astype(np.float32), target))
+
+
+def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
+    """The shipped model need not know these drawings: what counts is what is written about them."""
+    rows = index.select("test")
+    scored = evaluate(index, rows, Network(WEIGHTS, threads()), tmp_path)
+    with (tmp_path / "scores.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["id"] for line in lines] == [row.id for row in rows]
+    assert float(lines[0]["dice"]) == pytest.approx(scored[0].scores["dice"], abs=1e-6)
+    assert "montgomery" in capsys.readouterr().out
+    for source in ("montgomery", "shenzhen"):
+        with Image.open(tmp_path / f"{source}.png") as picture:
+            assert picture.width > 1000
+
+
+def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> None:
+    (tmp_path / "index.csv").write_text(
+        (index.folder / "index.csv").read_text().replace("pulmonary-chest-xray-abnormalities", "gone")
+    )
+    (tmp_path / "prepare.json").write_text((index.folder / "prepare.json").read_text())
+    assert main(["evaluate", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "gone" in capsys.readouterr().err
+
+
+def test_the_shipped_model_reaches_its_bar_on_the_published_test_films(shared: Path, tmp_path: Path) -> None:
+    """Mean Dice at the films' own size, through the whole service: 28 Montgomery and 114 Shenzhen films."""
+    index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
+    scored = evaluate(index, index.select("test"), Network(WEIGHTS, threads()), tmp_path / "out")
+    dice = {
+        source: [film.scores["dice"] for film in scored if film.row.source == source]
+        for source in ("montgomery", "shenzhen")
+    }
+    assert [len(values) for values in dice.values()] == [28, 114]
+    assert np.mean(dice["montgomery"]) >= 0.975
+    assert np.mean(dice["shenzhen"]) >= 0.950

@@ -1,0 +1,171 @@
+"""Training learns, stops and resumes without a trace, and several processes agree with one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawings import TINY
+
+from app.preprocess import InputSpec
+from model_export import checkpoint
+from model_export.__main__ import main
+from model_export.config import Config
+from model_export.data import Films, SeededOrder
+from model_export.losses import BceDice
+from model_export.prepare import Index
+from model_export.train import Fit, train
+
+
+def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
+    return checkpoint.read(run / name)["weights"]
+
+
+def test_it_learns_and_leaves_what_it_promises(index: Index, tmp_path: Path, capsys) -> None:
+    flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    run = tmp_path / "run"
+    command = ["train", "--data", str(index.folder), "--output", str(run), "--epochs", "20", "--no-augment", *flags]
+    assert main(command) == 0
+    with (run / "log.csv").open() as file:
+        log = list(csv.DictReader(file))
+    assert len(log) == 20
+    assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
+    best = checkpoint.read(run / "best.pt")
+    assert np.mean(list(best["validation_dice"].values())) > 0.9
+    assert best["data_sha256"]
+    assert json.loads((run / "config.json").read_text())["config"]["epochs"] == 20
+    said = capsys.readouterr()
+    assert "best validation Dice" in said.out
+    assert "epoch 20/20" in said.err
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: bool
+) -> None:
+    config = Config(**TINY, epochs=4, augment=augment)
+    train(index, tmp_path / "whole", config, resume=False)
+
+    epoch, done = Fit.epoch, []
+
+    def stop_in_the_third(self: Fit, *arguments: object) -> float:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return epoch(self, *arguments)
+
+    monkeypatch.setattr(Fit, "epoch", stop_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        train(index, tmp_path / "parts", config, resume=False)
+    monkeypatch.undo()
+    train(index, tmp_path / "parts", config, resume=True)
+
+    for name in ("last.pt", "best.pt"):
+        whole, parts = weights(tmp_path / "whole", name), weights(tmp_path / "parts", name)
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("whole", "parts")]
+    assert len(logs[0]) == len(logs[1]) == 5
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Index, tmp_path: Path) -> None:
+    config = Config(**TINY, epochs=1)
+    train(index, tmp_path, config, resume=False)
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(index, tmp_path, config, resume=False)
+    with pytest.raises(ValueError, match="another config"):
+        train(index, tmp_path, Config(**TINY, epochs=2), resume=True)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint"):
+        train(index, tmp_path / "new", config, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"batch": 64}, "fewer than a batch"), ({"leave_out": ("ok",)}, "0 films to train on")],
+)
+def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        train(index, tmp_path, Config(**(TINY | settings)), resume=False)
+
+
+def test_two_processes_of_torchrun_train_as_one(index: Index, tmp_path: Path) -> None:
+    """Batch statistics are each process's own on a CPU, so the losses agree closely, not exactly."""
+    losses = {}
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+                *("-m", "model_export", "train", "--data", index.folder, "--output", run),
+                *("--epochs", "4", "--no-augment", *flags),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        with (run / "log.csv").open() as file:
+            losses[processes] = [float(line["loss"]) for line in csv.DictReader(file)]
+    assert losses[2] == pytest.approx(losses[1], rel=0.1)
+
+
+class TestData:
+    def test_each_epoch_has_its_own_order_and_processes_share_it(self) -> None:
+        whole = SeededOrder(10, seed=1)
+        first = list(whole)
+        assert sorted(first) == list(range(10))
+        whole.epoch = 1
+        second = [item - 10 for item in whole]
+        assert sorted(second) == list(range(10))
+        assert second != first
+        halves = [list(SeededOrder(10, 1, rank, 2)) for rank in range(2)]
+        assert sorted(halves[0] + halves[1]) == list(range(10))
+
+    def test_augmentation_follows_from_the_seed_alone(self, index: Index) -> None:
+        spec = InputSpec(size=index.size)
+        rows = index.select("train")
+        one, other = Films(index, rows, spec, augment=True, seed=5), Films(index, rows, spec, augment=True, seed=5)
+        for item in range(40):
+            for a, b in zip(one[item], other[item], strict=True):
+                assert torch.equal(a, b)
+        assert not torch.equal(one[0][0], one[len(rows)][0])  # another epoch
+        assert not torch.equal(one[0][0], Films(index, rows, spec, augment=True, seed=6)[0][0])
+
+    def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
+        """On average the lungs stay darker than the body, negatives and opacities included."""
+        films = Films(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
+        contrast = []
+        for item in range(48):
+            radiograph, target = films[item]
+            assert radiograph.shape == target.shape == (1, index.size, index.size)
+            assert set(target.unique().tolist()) == {0.0, 1.0}
+            assert torch.isfinite(radiograph).all()
+            contrast.append(float(radiograph[target > 0].mean() - radiograph[target == 0].mean()))
+        assert np.median(contrast) < -0.2
+
+    def test_without_augmentation_training_sees_what_serving_sees(self, index: Index) -> None:
+        from app.decode import decode
+        from app.preprocess import preprocess
+
+        spec = InputSpec(size=index.size, channels=3)
+        rows = index.rows
+        films = Films(index, rows, spec, augment=False)
+        for item, row in enumerate(rows):
+            served, _ = preprocess(decode((index.input / row.film).read_bytes()).pixels, spec)
+            # Prepared films are kept in 8 bits: only that rounding may differ.
+            assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
+
+
+class TestLoss:
+    def test_it_is_bce_plus_dice(self) -> None:
+        logits, target = torch.tensor([[[[2.0, -1.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
+        p = torch.sigmoid(logits)
+        bce = -(torch.log(p[..., 0]) + torch.log(1 - p[..., 1])).item() / 2
+        dice = 1 - (2 * p[..., 0] / (p.sum() + 1)).item()
+        assert BceDice(1, 0)(logits, target).item() == pytest.approx(bce, abs=1e-4)
+        assert BceDice(0, 1)(logits, target).item() == pytest.approx(dice, abs=1e-4)
+        assert BceDice(2, 3)(logits, target).item() == pytest.approx(2 * bce + 3 * dice, abs=1e-4)

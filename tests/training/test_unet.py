@@ -1,0 +1,59 @@
+"""The network's shapes, and the author's among its configurations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from model_export.config import Config, build
+from model_export.unet import UNet
+
+
+def test_the_authors_network_is_one_of_the_configurations() -> None:
+    config = Config(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")
+    network = build(config)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert round(weights / 1e6, 1) == 31.0
+    widths = [block[0].out_channels for block in network.encoder]
+    assert widths == [64, 128, 256, 512, 1024]
+
+
+@pytest.mark.parametrize("stem", [1, 2, 4])
+@pytest.mark.parametrize("upsample", ["bilinear", "transpose"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int) -> None:
+    network = UNet(in_channels=channels, base=4, depth=2, max_channels=8, stem=stem, upsample=upsample).eval()
+    assert network(torch.zeros(2, channels, 64, 96)).shape == (2, 1, 64, 96)
+
+
+def test_every_weight_takes_part() -> None:
+    network = UNet(base=4, depth=3, max_channels=8)
+    network(torch.randn(2, 1, 64, 64)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        # A bias under a sum of ReLUs may get nothing for one input; a weight that never does is dead.
+        assert parameter.ndim == 1 or parameter.grad.abs().sum() > 0, name
+
+
+def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:
+    with pytest.raises(ValueError, match="divisible by 64, so pad to 128 x 64"):
+        UNet(stem=4, depth=4)(torch.zeros(1, 1, 100, 64))
+
+
+@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}])
+def test_wrong_settings_are_named(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        UNet(**wrong)
+
+
+def test_refinement_draws_on_full_size_pixels() -> None:
+    """One changed pixel changes a coarse stem's logits by themselves, not only as a 4 x 4 block."""
+    torch.manual_seed(0)
+    network = UNet(base=4, depth=1, max_channels=8, stem=4).eval()
+    assert isinstance(network.head, nn.Module)
+    plain, dotted = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    dotted[..., 17, 17] = 5
+    change = (network(dotted) - network(plain))[0, 0].abs()
+    block = change[16:20, 16:20]
+    assert block.max() > 2 * block.min()
