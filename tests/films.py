@@ -70,6 +70,8 @@ def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:
     for name, value in elements.items():
         if name == "TransferSyntaxUID":
             dataset.file_meta.TransferSyntaxUID = value
+        elif value is None and name == "PixelRepresentation":
+            del dataset.PixelRepresentation
         else:
             setattr(dataset, name, value)
     buffer = io.BytesIO()

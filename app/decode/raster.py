@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +15,14 @@ from app.decode.radiograph import Pixels, Radiograph
 
 # Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
+# It reports odd EXIF by quoting it.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples to a pixel by colour type (PNG specification, section 11.2.2)."""
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
 
 
 def decode(data: bytes, file_format: str) -> Radiograph:
@@ -25,12 +36,20 @@ def decode(data: bytes, file_format: str) -> Radiograph:
         file_format: Pillow's name of the one format to try, "PNG" or "JPEG".
 
     Raises:
+        UnsupportedFormat: a PNG with 16 bits and colour or alpha.
         DamagedFilm, TooSmall, TooLarge.
     """
     try:
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_sides(image.height, image.width)
-            return Radiograph(_grey(ImageOps.exif_transpose(image)))
+            if file_format == "PNG":
+                _refuse_16_bit_colour(data)
+                # Pillow leaves black what a PNG's stream does not reach; only then is it worth inflating once more.
+                last_row = image.crop((0, image.height - 1, image.width, image.height))
+                if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
+                    _check_png_is_whole(data)
+            ImageOps.exif_transpose(image, in_place=True)
+            return Radiograph(_grey(image))
     except errors.FilmError:
         raise
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
@@ -44,3 +63,34 @@ def _grey(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
     return np.asarray(image.convert("L"))
+
+
+def _refuse_16_bit_colour(data: bytes) -> None:
+    """Pillow would keep the upper 8 bits of each sample: of a 12-bit film, 16 greys."""
+    depth, colour_type = data[24], data[25]
+    if depth == 16 and colour_type != 0:
+        raise errors.UnsupportedFormat("The PNG has 16 bits and colour or alpha; 16 bits are read as grey only.")
+
+
+def _check_png_is_whole(data: bytes) -> None:
+    """Raise DamagedFilm unless the PNG's stream holds every row that its header promises."""
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    bits = depth * PNG_CHANNELS[colour_type]
+    expected = 0
+    for row, column, row_step, column_step in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        rows, columns = -(-(height - row) // row_step), -(-(width - column) // column_step)
+        if rows > 0 and columns > 0:
+            expected += rows * (1 + -(-columns * bits // 8))
+
+    inflate, inflated, position = zlib.decompressobj(), 0, 8
+    while position < len(data) and inflated < expected:
+        (length,), kind = struct.unpack(">I", data[position : position + 4]), data[position + 4 : position + 8]
+        if kind == b"IDAT":
+            compressed = data[position + 8 : position + 8 + length]
+            while compressed and not inflate.eof:
+                inflated += len(inflate.decompress(compressed, 1 << 20))
+                compressed = inflate.unconsumed_tail
+        position += length + 12
+    inflated += len(inflate.flush())
+    if inflated < expected:
+        raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")
