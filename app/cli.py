@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,10 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), REFUSED)
     except errors.ModelError as error:
         return _fail(str(error), FAILED)
+    except BrokenPipeError:
+        # Python would flush the closed pipe once more on its way out, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail("standard output was closed before the mask was written", FAILED)
     except OSError as error:
         return _fail(f"{error.strerror}: {error.filename}", FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except Exception as error:  # its text may quote the film
+        return _fail(f"internal-error: an unexpected {type(error).__name__} stopped the command", FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "-o", "--output", metavar="OUT|-", help="the mask; - is standard output (default: FILE.mask.png, or - for -)"
     )
-    one.add_argument("--overlay", metavar="OUT", type=Path, help="also write the film with the mask laid over it, PNG")
+    one.add_argument("--overlay", metavar="OUT", help="also write the film with the mask laid over it, PNG")
     one.set_defaults(run=_segment)
 
     folder = commands.add_parser(
@@ -93,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve POST /v1/segment, GET /health and the API's description at /docs. No request is logged.",
     )
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    server.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
+    server.add_argument(
+        "--port", type=int, choices=range(1, 65536), metavar="PORT", default=8000, help="port (default: %(default)s)"
+    )
     server.set_defaults(run=_serve)
     return parser
 
@@ -101,19 +110,9 @@ def _parser() -> argparse.ArgumentParser:
 def _segment(options: argparse.Namespace) -> int:
     piped = options.film == "-"
     output = options.output or ("-" if piped else naming.mask_name(options.film))
-    for name in (output, options.overlay):
-        if name not in (None, "-") and not piped and Path(name).resolve() == Path(options.film).resolve():
-            raise CommandError("the output would overwrite the film; name another file")
-    if output == "-" and sys.stdout.isatty():
-        raise CommandError("a PNG will not be written to a terminal; name a file with -o, or redirect")
+    _check_outputs(None if piped else options.film, output, options.overlay)
     network.load()
-    if piped:
-        data = sys.stdin.buffer.read(limits.MAX_BYTES + 1)
-    else:
-        try:
-            data = read_film(Path(options.film))
-        except OSError as error:
-            raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
+    data = _read_standard_input() if piped else _read_file(options.film)
 
     started = time.perf_counter()
     result = segment(data)
@@ -125,7 +124,7 @@ def _segment(options: argparse.Namespace) -> int:
     else:
         write_whole(Path(output), mask)
     if options.overlay:
-        write_whole(options.overlay, overlay_png(result.radiograph.pixels, result.mask))
+        write_whole(Path(options.overlay), overlay_png(result.radiograph.pixels, result.mask))
 
     film = result.radiograph
     _say(f"film: {film.width} x {film.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)")
@@ -138,6 +137,30 @@ def _segment(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _check_outputs(film: str | None, output: str, overlay: str | None) -> None:
+    """Refuse outputs that would overwrite the film or each other, or print a PNG on a terminal."""
+    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
+        raise CommandError("a PNG will not be written to a terminal; name a file with -o, or redirect")
+    if overlay == "-":
+        raise CommandError("standard output is for the mask alone; name a file for --overlay")
+    places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
+    if len(set(places)) < len(places):
+        raise CommandError("the output would overwrite the film or another output; name another file")
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:
+        raise CommandError("standard input is closed")
+    return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
+
+
+def _read_file(film: str) -> bytes:
+    try:
+        return read_film(Path(film))
+    except OSError as error:
+        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
+
+
 def _batch(options: argparse.Namespace) -> int:
     tqdm = _workstation("tqdm").tqdm
     if not options.source.is_dir():
@@ -146,13 +169,15 @@ def _batch(options: argparse.Namespace) -> int:
         raise CommandError("OUT_DIR lies in IN_DIR, so masks would be taken for films; name a folder outside it")
     if options.workers < 1:
         raise CommandError("--workers must be at least 1")
-    films = find_films(options.source)
-    if not films:
+    films, closed = find_films(options.source)
+    if not films and not closed:
         raise CommandError("IN_DIR holds no file")
     network.load()
     options.target.mkdir(parents=True, exist_ok=True)
 
     failed, started = 0, time.perf_counter()
+    for folder in closed:
+        _say(f"failed: {folder}: this folder cannot be read; its films are not counted")
     with tqdm(total=len(films), unit="film") as bar:
         for film, problem in segment_folder(films, options.source, options.target, options.workers):
             if problem:
@@ -165,7 +190,7 @@ def _batch(options: argparse.Namespace) -> int:
         f"{len(films) - failed} of {len(films)} films segmented, {failed} failed, in {seconds:.1f} s "
         f"({len(films) / seconds:.1f} films/s); masks in {options.target}"
     )
-    return FAILED if failed else DONE
+    return FAILED if failed or closed else DONE
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -121,6 +121,12 @@ class Unreadable(FilmError):
     remedy = "Check that it exists and that you may read it."
 
 
+class Unwritable(FilmError):
+    code = "unwritable"
+    title = "The output cannot be written"
+    remedy = "Check that the output's folder exists, may be written to, and has room."
+
+
 class InternalError(FilmError):
     status = 500
     code = "internal-error"

@@ -99,6 +99,32 @@ class TestSegment:
         no_model = run("segment", film, LUNG_MODEL=str(tmp_path / "no.onnx"))
         assert (no_model.returncode, "model" in one_line(no_model)) == (1, True)
 
+    def test_outputs_do_not_overwrite_each_other(self, tmp_path: Path, rg1_png: bytes) -> None:
+        for outputs in (("-o", "m.png", "--overlay", "m.png"), ("-o", "m.png", "--overlay", "-")):
+            done = run("segment", "-", *outputs, data=rg1_png)
+            assert done.returncode == 2
+            one_line(done)
+        assert not list(tmp_path.iterdir())
+
+    def test_links_are_followed_and_pipes_written_to(self, tmp_path: Path, rg1_png: bytes) -> None:
+        (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+        assert run("segment", "-", "-o", tmp_path / "link.png", data=rg1_png).returncode == 0
+        assert (tmp_path / "link.png").is_symlink()
+        mask = (tmp_path / "real.png").read_bytes()
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+            assert run("segment", "-", "-o", tmp_path / "pipe", data=rg1_png).returncode == 0
+            assert reader.communicate(timeout=30)[0] == mask
+
+    def test_closed_streams_are_one_line(self, rg1_png: bytes) -> None:
+        for redirect, code in (("<&-", 2), (">&-", 2), ("| true", 1)):
+            shell = f"{sys.executable} -m app segment - -o - {redirect}; exit ${{PIPESTATUS[0]}}"
+            done = subprocess.run(["bash", "-c", shell], input=rg1_png, capture_output=True, check=False)
+            if redirect == "| true" and done.returncode == 0:
+                continue  # the mask fitted into the pipe before its reader left
+            assert done.returncode == code, done.stderr
+            one_line(done)
+
     def test_a_film_without_lungs_says_so(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(1).integers(0, 255, (200, 200), dtype=np.uint8)
         done = run("segment", "-", "-o", tmp_path / "m.png", data=png(noise))
@@ -172,6 +198,23 @@ class TestBatch:
             _, said = batch.communicate(timeout=120)
         assert batch.returncode == 0, said
         assert len(list(target.glob("*.mask.png"))) == 16
+
+    def test_one_films_output_in_the_way_stops_no_other(self, tmp_path: Path, rg1_png: bytes) -> None:
+        source, target = tmp_path / "in", tmp_path / "out"
+        (source / "ward").mkdir(parents=True)
+        long = "n" * 245 + ".png"  # with .mask.png longer than a name may be
+        for name in ("1.png", "2.png", "ward/3.png", long):
+            (source / name).write_bytes(rg1_png)
+        (source / "gone.png").symlink_to(tmp_path / "nowhere")
+        (target / "1.png.mask.png").mkdir(parents=True)
+        (target / "ward").write_bytes(b"a file where a folder must go")
+        done = run("batch", source, target, "--workers", "2")
+        said = done.stderr.decode()
+        assert done.returncode == 1
+        assert "1 of 5 films segmented, 4 failed" in said
+        assert (target / "2.png.mask.png").exists()
+        for line in ("1.png: unwritable", "ward/3.png: unwritable", "n.png: unwritable", "gone.png: unreadable"):
+            assert line in said
 
     @pytest.mark.parametrize("target", ["in", "in/masks", "."])
     def test_masks_are_never_taken_for_films(self, folder: Path, target: str) -> None:
