@@ -71,7 +71,9 @@ FILM_BODY = {
             "description": "The mask: a 1-bit PNG of the film's own size, white = lung.",
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         },
-        400: problems.response("No film arrived, or not whole: empty-body, mangled-body, malformed-upload."),
+        400: problems.response(
+            "No film arrived, or not whole: empty-body, mangled-body, malformed-upload, bad-base64."
+        ),
         413: problems.response("too-large"),
         415: problems.response("unsupported-format, unsupported-dicom"),
         422: problems.response("damaged-film, too-small, blank-film"),
@@ -97,8 +99,8 @@ def get_health() -> Health:
 
 
 async def _film(request: Request) -> bytes:
-    """The film in a request, raw or multipart, never more than MAX_BYTES of it in memory."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    """The film in a request, raw or multipart; no more than MAX_BYTES of a body are taken in."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() == "multipart/form-data":
         try:
             form = await InMemoryParser(request.headers, _limited(request), max_files=1).parse()
         except MultiPartException:

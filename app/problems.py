@@ -43,7 +43,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.FilmError)
     async def film_error(_: Request, error: errors.FilmError) -> Response:
-        return _answer(error.problem())
+        return answer(error.problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
@@ -54,7 +54,7 @@ def install(app: FastAPI) -> None:
             "This path or method is not served.",
             "POST a film to /v1/segment; /docs describes the service.",
         )
-        return _answer(document, error.headers)
+        return answer(document, error.headers)
 
     app.add_middleware(_LastResort)
 
@@ -89,8 +89,9 @@ class _LastResort:
             log.error("internal error: %s in %s", type(error).__name__, place)
             if not started:
                 failure = errors.InternalError("An unexpected error stopped the request.")
-                await _answer(failure.problem())(scope, receive, send)
+                await answer(failure.problem())(scope, receive, send)
 
 
-def _answer(document: dict[str, Any], headers: Any = None) -> Response:
+def answer(document: dict[str, Any], headers: Any = None) -> Response:
+    """A problem document as a response, which is an ASGI app as well."""
     return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import httpx2
@@ -99,8 +100,20 @@ def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.Monk
     assert problem(answer)["code"] == "too-large"
 
 
-def test_a_film_is_never_spooled_to_disk() -> None:
-    assert api.InMemoryParser.spool_max_size > limits.MAX_BYTES
+def test_a_film_is_never_spooled_to_disk(client: TestClient, rg1: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spool(_: object) -> None:
+        raise AssertionError("a film went to disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", spool)
+    assert client.post("/v1/segment", files={"file": ("film", rg1)}).status_code == 200
+
+
+def test_the_media_type_is_read_as_http_means_it(client: TestClient, rg1_png: bytes) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + rg1_png + b"\r\n--x--\r\n"
+    capitals = client.post("/v1/segment", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
+    assert capitals.status_code == 200
+    other = client.post("/v1/segment", content=body, headers={"content-type": "multipart/form-dataX; boundary=x"})
+    assert problem(other)["code"] == "unsupported-format"
 
 
 def test_other_paths_and_methods(client: TestClient) -> None:

@@ -44,7 +44,7 @@ def content_type(answer: dict[str, Any]) -> str:
     return headers["content-type"][0] if headers.get("content-type") else answer["headers"]["content-type"]
 
 
-@pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2"])
+@pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2", "load_balancer"])
 def test_a_base64_film_gives_a_base64_png(name: str, rg1: bytes) -> None:
     answer = serverless.handler(event(name, rg1), Context())
     assert answer["statusCode"] == 200
@@ -96,11 +96,41 @@ def test_a_refusal_is_readable_text(name: str, film: bytes) -> None:
     assert json.loads(answer["body"])["status"] == answer["statusCode"]
 
 
-@pytest.mark.parametrize("body", ["QUJ", "QUJ*D===", "not base64 at all!", 7])
+@pytest.mark.parametrize("body", ["QUJ", "QUJ*D===", "not base64 at all!", "\udce4"])
 def test_bad_base64_is_refused_not_repaired(body: object) -> None:
     answer = serverless.handler(event("api_gateway_v2", b"", body=body), Context())
     assert answer["statusCode"] == 400
     assert json.loads(answer["body"])["code"] == "bad-base64"
+
+
+def test_base64_wrapped_by_a_command_line_tool_is_read(rg1_png: bytes) -> None:
+    answer = serverless.handler(event("api_gateway_v1", b"", body=base64.encodebytes(rg1_png).decode()), Context())
+    assert answer["statusCode"] == 200
+
+
+@pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2", "load_balancer"])
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"body": 7}, "malformed-upload"),
+        ({"body": {"a": 1}, "isBase64Encoded": False}, "malformed-upload"),
+        ({"body": "\udce4", "isBase64Encoded": False}, "mangled-body"),
+        ({"body": None}, "empty-body"),
+        ({"body": "", "headers": None}, "empty-body"),
+    ],
+)
+def test_an_odd_event_is_refused_in_its_own_format(name: str, changes: dict[str, Any], code: str) -> None:
+    answer = serverless.handler(event(name, b"", **changes), Context())
+    assert answer["statusCode"] == 400
+    assert content_type(answer) == "application/problem+json"
+    assert ("multiValueHeaders" in answer) == (name != "api_gateway_v2")
+    assert json.loads(answer["body"])["code"] == code
+
+
+def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
+    whole = event("api_gateway_v2", rg1_png, rawPath="/prod/v1/segment")
+    whole["requestContext"] |= {"stage": "prod"}
+    assert serverless.handler(whole, Context())["statusCode"] == 200
 
 
 def test_a_gateway_without_binary_mode_is_told_so(rg1_png: bytes) -> None:
@@ -116,7 +146,9 @@ def test_health() -> None:
     assert json.loads(answer["body"])["model"] == "lung-unet"
 
 
-@pytest.mark.parametrize("other", [None, [], "text", {}, {"Records": [{"s3": {}}]}, {"requestContext": None}])
+@pytest.mark.parametrize(
+    "other", [None, [], "text", {}, {"Records": [{"s3": {}}]}, {"requestContext": None}, {"requestContext": {}}]
+)
 def test_an_event_of_another_kind_is_an_error_not_a_silent_success(other: object) -> None:
     with pytest.raises(serverless.UnsupportedEvent):
         serverless.handler(other, Context())
