@@ -25,7 +25,7 @@ OPAQUE = 0.4
 
 
 class Augment:
-    """Turns a prepared film and its mask into the network's input and target, changed at random if ``strength`` is 1.
+    """Turns a prepared film and its mask into the network's input and target, changed at random if ``enabled``.
 
     Args:
         spec: the network's input.

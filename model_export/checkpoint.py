@@ -31,9 +31,12 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is no checkpoint of `train` ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not {"config", "spec", "weights"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of `train`")
+    return state
 
 
 def load_network(state: dict[str, Any]) -> UNet:

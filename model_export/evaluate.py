@@ -14,10 +14,10 @@ import matplotlib
 import numpy as np
 from tqdm import tqdm
 
-from app.decode import decode
+from app.errors import FilmError
 from app.pipeline import Model, segment
 from model_export import layout, metrics
-from model_export.prepare import Index, Row
+from model_export.prepare import Index, Row, read_film
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -38,14 +38,17 @@ def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[
 
     Raises:
         FileNotFoundError: a film or mask is no longer below the input folder.
-        ValueError: there is nothing to score.
+        ValueError: there is nothing to score, or a film is damaged.
     """
     if not rows:
         raise ValueError("no film to evaluate")
     output.mkdir(parents=True, exist_ok=True)
     scored = []
     for row in tqdm(rows, desc="evaluate", unit="film"):
-        result = segment(_film(index, row), model)
+        try:
+            result = segment(_film(index, row), model)
+        except FilmError as error:
+            raise ValueError(f"{row.film}: {error.detail}") from None
         scored.append(Scored(row, metrics.score(result.probability, result.mask, _target(index, row))))
 
     with (output / "scores.csv").open("w", newline="") as file:
@@ -98,7 +101,7 @@ def _table(scored: list[Scored]) -> list[list[str]]:
 def _draw(index: Index, chosen: dict[str, Scored], model: Model, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
-        pixels = decode(_film(index, film.row)).pixels
+        pixels = read_film(index, film.row).pixels
         target = _target(index, film.row)
         mask = segment(_film(index, film.row), model).mask
         title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"

@@ -124,6 +124,13 @@ def draw_splits(pairs: list[Pair], seed: int, test_share: float) -> dict[str, st
 
 
 def read_quality(path: Path) -> dict[str, str]:
-    """``{film id: verdict}`` from a CSV with the columns ``id`` and ``verdict`` (``bad``, ``doubtful``)."""
+    """``{film id: verdict}`` from a CSV with the columns ``id`` and ``verdict`` (``bad``, ``doubtful``).
+
+    Raises:
+        ValueError: it has no such columns.
+    """
     with path.open(newline="") as file:
-        return {row["id"]: row["verdict"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        if not {"id", "verdict"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path} has no columns id and verdict")
+        return {row["id"]: row["verdict"] for row in rows}

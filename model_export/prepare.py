@@ -24,10 +24,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from app import errors
-from app.decode import decode
+from app.decode import Radiograph, decode
 from app.decode.radiograph import Pixels
-from app.preprocess import Geometry, letterbox, shrink
+from app.preprocess import Geometry, InputSpec, letterbox, shrink
 from model_export import layout
+
+SKIPPED_SHOWN = 20
+"""Lines about skipped films on the screen; skipped.csv has all of them."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,19 @@ def prepare(
     quality_file: Path | None,
     workers: int,
 ) -> Index:
-    """Prepare every pair below ``input_folder``; print a summary and what was skipped."""
+    """Prepare every pair below ``input_folder``; print a summary and what was skipped.
+
+    Raises:
+        FileNotFoundError: there is no film, or no split list, where one was named.
+        ValueError: a film stands in two lists, the quality file is not one, or ``test_share`` is not below 1.
+    """
+    if not 0 <= test_share < 1:
+        raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
     pairs, skipped = layout.find_pairs(input_folder)
     quality = layout.read_quality(quality_file) if quality_file else {}
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
+    known = {pair.id for pair in pairs} | {skip.id for skip in skipped}
+    skipped += [layout.Skipped(film, "in a split list, but not found") for film in sorted(splits.keys() - known)]
     for folder in ("images", "masks"):
         (output / folder).mkdir(parents=True, exist_ok=True)
 
@@ -114,8 +126,10 @@ def prepare(
     for (source, split), count in sorted(counts.items()):
         print(f"{source:12} {split:12} {count:5} films")
     print(f"prepared {len(rows)} films in {output}, skipped {len(skipped)}")
-    for skip in skipped:
+    for skip in skipped[:SKIPPED_SHOWN]:
         print(f"  skipped {skip.id}: {skip.reason}")
+    if len(skipped) > SKIPPED_SHOWN:
+        print(f"  ... and {len(skipped) - SKIPPED_SHOWN} more: {output / 'skipped.csv'}")
     return read_index(output)
 
 
@@ -131,6 +145,19 @@ def read_index(folder: Path) -> Index:
         rows = [Row.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
     return Index(folder, Path(facts["input"]), facts["size"], rows)
+
+
+def read_film(index: Index, row: Row) -> Radiograph:
+    """The film that a row was prepared from.
+
+    Raises:
+        FileNotFoundError: it is no longer below the input folder.
+        ValueError: it is damaged by now.
+    """
+    try:
+        return decode((index.input / row.film).read_bytes())
+    except errors.FilmError as error:
+        raise ValueError(f"{row.film}: {error.detail}") from None
 
 
 def digest(rows: list[Row]) -> str:
@@ -150,7 +177,7 @@ def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split:
         raise errors.DamagedFilm("The mask is empty.")
     height, width = film.shape
     geometry = letterbox(height, width, size)
-    image = _square(shrink(_eight_bits(film), geometry), geometry)
+    image = _square(_eight_bits(shrink(film, geometry), InputSpec(size)), geometry)
     target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
     Image.fromarray(image).save(output / "images" / f"{pair.id}.png")
     Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
@@ -172,12 +199,14 @@ def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split:
     )
 
 
-def _eight_bits(film: Pixels) -> Pixels:
-    """A 16-bit film stretched from its darkest to its brightest pixel; an 8-bit one as it is."""
-    if film.dtype == np.uint8:
-        return film
-    low, high = int(film.min()), int(film.max())
-    return ((film.astype(np.float32) - low) * (255 / max(high - low, 1))).round().astype(np.uint8)
+def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
+    """A shrunken 16-bit film stretched between the percentiles that serving clips it to; an 8-bit one as it is."""
+    if box.dtype == np.uint8:
+        return box
+    low, high = np.percentile(box[:: spec.stride, :: spec.stride], (spec.low_percentile, spec.high_percentile))
+    if low >= high:
+        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
+    return ((box.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
 
 
 def _square(box: Pixels, geometry: Geometry) -> Pixels:

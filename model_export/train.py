@@ -7,6 +7,10 @@ Two GPUs of one machine, or several machines (see torchrun --help):
 Go on after a stop, with the same settings, to the same weights:
     python -m model_export train --resume --data data/prepared --output runs/lung_unet
 
+The author's 31.0 M network:
+    python -m model_export train --in-channels 3 --base 64 --max-channels 1024 --stem 1 --upsample transpose \\
+        --optimiser adam --learning-rate 1e-4 --batch 16 --epochs 30 --output runs/author
+
 Written to the run folder: config.json, log.csv (one line an epoch), last.pt (all that a resume needs) and best.pt (the
 highest validation Dice).
 """
@@ -71,6 +75,7 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
         "config": asdict(config),
         "spec": asdict(InputSpec(size=index.size, channels=config.in_channels)),
         "data_sha256": digest(rows),
+        "validation_sha256": digest(validation_rows),
         "films": len(rows),
     }
     saved = _open_run(run, facts, resume)
@@ -266,7 +271,7 @@ def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
     last = run / "last.pt"
     if resume:
         saved = checkpoint.read(last)
-        for name in ("config", "spec", "data_sha256"):
+        for name in ("config", "spec", "data_sha256", "validation_sha256"):
             if saved[name] != facts[name]:
                 raise ValueError(f"{run} was started with another {name}; a resume needs the same: {saved[name]}")
         return saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> N
     (tmp_path / "prepare.json").write_text((index.folder / "prepare.json").read_text())
     assert main(["evaluate", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "gone" in capsys.readouterr().err
+
+
+def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> None:
+    shutil.copytree(index.input, tmp_path / "input")
+    film = tmp_path / "input" / index.select("test")[0].film
+    film.write_bytes(film.read_bytes()[:500])
+    (tmp_path / "index.csv").write_text((index.folder / "index.csv").read_text())
+    facts = (index.folder / "prepare.json").read_text().replace(str(index.input), str(tmp_path / "input"))
+    (tmp_path / "prepare.json").write_text(facts)
+    assert main(["evaluate", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert film.name in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_shipped_model_reaches_its_bar_on_the_published_test_films(shared: Path, tmp_path: Path) -> None:

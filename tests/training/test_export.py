@@ -54,8 +54,9 @@ def test_a_model_that_differs_is_not_written(index: Index, run: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, monkeypatch) -> None:
-    """One weight changed on the way: the gate sees it on the films."""
+@pytest.mark.parametrize("error", [0.5, np.nan])
+def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, monkeypatch, error: float) -> None:
+    """A few weights changed on the way: the gate sees it on the films."""
     from model_export import export as module
 
     convert = module._convert
@@ -64,7 +65,7 @@ def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, 
         model = convert(*arguments)
         weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
         values = onnx.numpy_helper.to_array(weight).copy()
-        values.flat[:50] += 0.5
+        values.flat[:50] += error
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
         return model
 

@@ -58,7 +58,7 @@ def test_published_lists_and_quality_are_followed(public: Path, tmp_path: Path, 
     lists = tmp_path / "splits" / "montgomery"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("MCUCXR_0001_1.png\nMCUCXR_0002_0.png\n")
-    (lists / "test.txt").write_text("MCUCXR_0003_1.png\n")
+    (lists / "test.txt").write_text("MCUCXR_0003_1.png\nMCUCXR_9999_0.png\n")
     (tmp_path / "quality.csv").write_text("id,verdict,why\nMCUCXR_0002_0,bad,heart\n")
     command = ["prepare", "--input", public, "--output", tmp_path / "out", "--size", SIZE]
     command += ["--splits", tmp_path / "splits", "--quality", tmp_path / "quality.csv"]
@@ -67,7 +67,29 @@ def test_published_lists_and_quality_are_followed(public: Path, tmp_path: Path, 
     assert [row.id for row in index.select("train")] == ["MCUCXR_0001_1", "MCUCXR_0002_0"]
     assert [row.id for row in index.select("train", ("bad",))] == ["MCUCXR_0001_1"]
     assert [row.id for row in index.select("test")] == ["MCUCXR_0003_1"]
-    assert "skipped CHNCXR_0001_1: in no split list" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "skipped CHNCXR_0001_1: in no split list" in said
+    assert "and 2 more" in said
+    skipped = (tmp_path / "out" / "skipped.csv").read_text()
+    assert 'MCUCXR_9999_0,"in a split list, but not found"' in skipped
+
+
+@pytest.mark.parametrize("flags", [["--test-share", "1"], ["--test-share", "-0.1"], ["--quality", "no-columns"]])
+def test_wrong_settings_are_one_line_and_exit_code_2(public: Path, tmp_path: Path, capsys, flags: list[str]) -> None:
+    (tmp_path / "no-columns").write_text("film,opinion\n")
+    flags = [str(tmp_path / flag) if flag == "no-columns" else flag for flag in flags]
+    assert main(["prepare", "--input", str(public), "--output", str(tmp_path / "out"), *flags]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_marker_on_a_16_bit_film_does_not_cost_its_greys(tmp_path: Path) -> None:
+    film, left, right = chest(300, 300, 1)
+    bright = film.astype(np.uint16) * 16
+    bright[5:9, 5:25] = 65535
+    for folder, pixels in (("CXR_png", bright), ("ManualMask/leftMask", left), ("ManualMask/rightMask", right)):
+        write(tmp_path / MONTGOMERY / folder / "MCUCXR_0001_0.png", pixels)
+    index = prepare(tmp_path, tmp_path / "out", 256, None, 1, 0.0, None, 1)
+    assert len(np.unique(read(tmp_path / "out" / "images" / f"{index.rows[0].id}.png"))) > 150
 
 
 def test_a_list_that_names_a_film_twice_is_refused(public: Path, tmp_path: Path, capsys) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from drawings import TINY
 
 from app.preprocess import InputSpec
@@ -20,7 +23,7 @@ from model_export.config import Config
 from model_export.data import Films, SeededOrder
 from model_export.losses import BceDice
 from model_export.prepare import Index
-from model_export.train import Fit, train
+from model_export.train import Fit, Place, train
 
 
 def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
@@ -91,6 +94,41 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Ind
 def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         train(index, tmp_path, Config(**(TINY | settings)), resume=False)
+
+
+def test_processes_share_their_gradients(tmp_path: Path) -> None:
+    """Two processes see different films, and after a step have the same weights."""
+    torch.multiprocessing.spawn(one_step, (tmp_path, free_port()), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    start = Fit(Config(**TINY), Place(torch.device("cpu"), 0, 1), steps=1).network
+    for name, before in start.named_parameters():
+        assert torch.equal(one[name], two[name])
+        assert not torch.equal(one[name], before)
+
+
+def one_step(rank: int, folder: Path, port: int) -> None:
+    """What each process of the test above does."""
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    fit = Fit(Config(**TINY), Place(torch.device("cpu"), rank, 2), steps=1)
+    random = torch.Generator().manual_seed(rank)
+    fit._step(torch.randn(2, 1, 64, 64, generator=random), torch.ones(2, 1, 64, 64))
+    torch.save(dict(fit.network.named_parameters()), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_resume_notices_other_validation_films(index: Index, tmp_path: Path) -> None:
+    config = Config(**TINY, epochs=1)
+    train(index, tmp_path, config, resume=False)
+    other = {"validation": "test", "test": "validation"}
+    swapped = [replace(row, split=other.get(row.split, row.split)) for row in index.rows]
+    with pytest.raises(ValueError, match="another validation_sha256"):
+        train(replace(index, rows=swapped), tmp_path, config, resume=True)
 
 
 def test_two_processes_of_torchrun_train_as_one(index: Index, tmp_path: Path) -> None:
