@@ -46,7 +46,7 @@ class Augment:
                     holes=1,
                     max_holes=3,
                     spatial_size=spec.size // 32,
-                    max_spatial_size=spec.size // 7,
+                    max_spatial_size=spec.size * 9 // 64,
                     fill_value=0.8,
                 ),
                 mt.RandGaussianSmooth(prob=0.15, sigma_x=(0.5, 1.5), sigma_y=(0.5, 1.5)),

@@ -24,7 +24,7 @@ def test_both_lungs_the_right_way_round(rg1_mask: NDArray[np.bool_]) -> None:
     assert rg1_mask.shape == (1955, 1841)
     width = rg1_mask.shape[1]
     # Read off the film by eye: middle of each lung field, and the places that are surely not lung.
-    for row, column in ((500, 480), (900, 400), (500, 1250), (900, 1450), (1200, 1450)):
+    for row, column in ((500, 480), (900, 400), (1200, 500), (500, 1250), (900, 1450), (1200, 1450)):
         assert rg1_mask[row, column]
     for row, column in ((900, 920), (1200, 1100), (1700, 500), (1700, 1500), (60, 60), (60, 1800)):
         assert not rg1_mask[row, column]
@@ -33,7 +33,7 @@ def test_both_lungs_the_right_way_round(rg1_mask: NDArray[np.bool_]) -> None:
     assert 0.7 < left / right < 1.4  # the heart takes from the patient's left lung, on the right of the picture
 
 
-@pytest.mark.parametrize(("name", "least"), [("UNCI", 0.99), ("J2KR", 0.999), ("J2KI", 0.99)])
+@pytest.mark.parametrize(("name", "least"), [("UNCI", 0.999), ("J2KR", 0.999), ("J2KI", 0.99)])
 def test_every_encoding_of_rg1_gives_one_mask(rg1_mask: NDArray[np.bool_], name: str, least: float) -> None:
     """UNCR and J2KR hold the original pixels, J2KI a lossy copy, and UNCI that copy uncompressed."""
     mask = segment(packaged(f"RG1_{name}.dcm").read_bytes()).mask
@@ -60,7 +60,7 @@ def test_a_good_jpeg_gives_the_same_mask(rg1_mask: NDArray[np.bool_], rg1_png: b
 
 def test_a_negative_is_segmented_as_well(rg1_mask: NDArray[np.bool_], rg1_pixels: NDArray[np.uint16]) -> None:
     """A MONOCHROME1 tag may lie, so the network is trained on negatives too."""
-    assert dice(segment(png(65535 - rg1_pixels)).mask, rg1_mask) > 0.95
+    assert dice(segment(png(65535 - rg1_pixels)).mask, rg1_mask) > 0.97
 
 
 def test_the_mask_is_what_lies_above_the_threshold(rg1: bytes) -> None:
