@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from app import selfcheck
 from app.errors import ModelError
-from app.preprocess import InputSpec
+from app.preprocess import InputSpec, preprocess
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.onnx"
+"""The exact network; its INT8 form lies beside it (`int8_path`)."""
 
 MASK_CONVENTION = "above threshold is lung; left and right lung in one mask"
 
@@ -39,6 +44,9 @@ class Card:
         mask_convention: what True means.
         training: films, their digest and the settings that made the weights.
         metrics: scores of the checkpoint on the validation films.
+        precision: "fp32" or "int8".
+        quantised_from: digest of the FP32 file that an INT8 model was made from.
+        self_check: an INT8 model's expected answer (selfcheck.answer).
     """
 
     name: str
@@ -47,6 +55,9 @@ class Card:
     mask_convention: str
     training: dict[str, Any]
     metrics: dict[str, Any]
+    precision: str = "fp32"
+    quantised_from: str | None = None
+    self_check: list[float] | None = None
 
     def to_json(self) -> str:
         """The card as one line of JSON."""
@@ -106,15 +117,50 @@ class Network:
         (probability,) = self._session.run(None, {self._input: radiograph})
         return np.asarray(probability)[0, 0]
 
+    def checks_out(self) -> bool:
+        """Whether this CPU gives the answer that the file promises; True for a file that promises none."""
+        if self.card.self_check is None:
+            return True
+        inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
+        return selfcheck.agrees(self(inputs), self.card.self_check)
+
+
+def int8_path(weights: Path) -> Path:
+    """Where the INT8 form of a model lies: lung_unet.onnx has lung_unet.int8.onnx."""
+    return weights.with_suffix(".int8.onnx")
+
 
 @functools.cache
 def load() -> Network:
-    """The model that this process serves: ``LUNG_MODEL`` or the one in the repository, loaded once.
+    """The model that this process serves, loaded once: that of ``LUNG_MODEL``, or the one in the repository.
+
+    Its INT8 form is taken where one lies beside it and this CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
 
     Raises:
         ModelError.
     """
-    return Network(Path(os.environ.get("LUNG_MODEL", WEIGHTS)), threads())
+    precision = os.environ.get("LUNG_PRECISION", "int8")
+    if precision not in ("int8", "fp32"):
+        raise ModelError("LUNG_PRECISION must be int8 or fp32.")
+    return choose(Path(os.environ.get("LUNG_MODEL", WEIGHTS)), precision, threads())
+
+
+def choose(weights: Path, precision: str, threads: int) -> Network:
+    """The INT8 form of ``weights`` if it is asked for, there, and passes its self-check; else ``weights`` itself.
+
+    Raises:
+        ModelError: also if ``weights`` itself is an INT8 model that fails its check: there is nothing to fall back to.
+    """
+    quantised = int8_path(weights)
+    if precision == "int8" and quantised.is_file():
+        model = Network(quantised, threads)
+        if model.checks_out():
+            return model
+        log.warning("the INT8 model gives another answer on this CPU than where it was made; serving the FP32 model")
+    model = Network(weights, threads)
+    if not model.checks_out():
+        raise ModelError("The model gives another answer on this CPU than where it was made; serve its FP32 form.")
+    return model
 
 
 def threads() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,13 @@ from PIL import Image
 from app import errors, network
 from app.errors import ModelError
 from app.pipeline import segment
+
+
+def with_another_answer(model: bytes) -> bytes:
+    """An INT8 file whose promised answer has its first digits changed; same length, so that the file stays valid."""
+    start = model.index(b'"self_check": [') + len(b'"self_check": [')
+    end = model.index(b"]", start)
+    return model[:start] + model[start:end].replace(b"0.", b"9.") + model[end:]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +88,46 @@ def test_a_lying_monochrome1_tag_costs_little(shared) -> None:
 
 class TestModel:
     def test_card_travels_in_the_file(self) -> None:
-        model = network.load()
-        assert model.card.input.size == 512
-        assert model.card.threshold == 0.5
-        assert len(model.card.training["data_sha256"]) == 64
-        assert set(model.card.metrics["validation_dice"]) == {"montgomery", "shenzhen"}
+        card = network.load().card
+        assert card.input.size == 512
+        assert card.threshold == 0.5
+        assert len(card.training["data_sha256"]) == 64
+        assert set(card.metrics["validation_dice"]) == {"montgomery", "shenzhen"}
         assert network.WEIGHTS.stat().st_size < 10_000_000
+
+    def test_the_two_shipped_files_are_one_network(self) -> None:
+        exact, quantised = (network.choose(network.WEIGHTS, precision, 1) for precision in ("fp32", "int8"))
+        assert (exact.card.precision, quantised.card.precision) == ("fp32", "int8")
+        assert quantised.card.quantised_from == exact.sha256
+        assert quantised.card.training == exact.card.training
+
+    def test_int8_and_fp32_agree_on_a_film(self, rg1: bytes) -> None:
+        masks = [segment(rg1, network.choose(network.WEIGHTS, precision, 1)).mask for precision in ("fp32", "int8")]
+        assert dice(*masks) > 0.998
+
+    def test_int8_that_computes_otherwise_here_gives_way_to_fp32(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What a CPU whose INT8 sums saturate would do: the file promises another answer than it gives."""
+        weights = tmp_path / "lung_unet.onnx"
+        weights.write_bytes(network.WEIGHTS.read_bytes())
+        quantised = network.int8_path(weights)
+        quantised.write_bytes(with_another_answer(network.int8_path(network.WEIGHTS).read_bytes()))
+        assert network.choose(weights, "int8", 1).card.precision == "fp32"
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "INT8" in caplog.text
+        with pytest.raises(ModelError, match="another answer"):
+            network.choose(quantised, "int8", 1)  # served by itself: nothing to fall back to
+
+    def test_without_an_int8_file_the_network_itself_serves(self, tmp_path: Path) -> None:
+        weights = tmp_path / "model.onnx"
+        weights.write_bytes(network.WEIGHTS.read_bytes())
+        assert network.choose(weights, "int8", 1).card.precision == "fp32"
+
+    def test_a_wrong_precision_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LUNG_PRECISION", "int4")
+        with pytest.raises(ModelError, match="LUNG_PRECISION"):
+            network.load.__wrapped__()
 
     @pytest.mark.parametrize("content", [None, b"", b"not a model"])
     def test_a_missing_or_broken_model_is_named(self, tmp_path, content: bytes | None) -> None:
