@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.network import METADATA_KEY, Card, Network
-from app.preprocess import preprocess
+from app.preprocess import InputSpec, preprocess
 from model_export import checkpoint
 from model_export.prepare import Index, Row, read_film
 from model_export.unet import UNet
@@ -68,9 +68,10 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
     return difference
 
 
-def _convert(network: UNet, card: Card) -> onnx.ModelProto:
+def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:
+    """A network with a fixed input, (1, channels, size, size), its batch norms folded and its output a probability."""
     served = _Served(_fold_batch_norm(network)).eval()
-    example = torch.zeros(1, card.input.channels, card.input.size, card.input.size)
+    example = torch.zeros(1, spec.channels, spec.size, spec.size)
     # The exporter warns of its own parts' age, and that torchvision, which nothing here needs, is absent.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -91,9 +92,15 @@ def _convert(network: UNet, card: Card) -> onnx.ModelProto:
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    onnx.checker.check_model(model)
+    return model
+
+
+def _convert(network: UNet, card: Card) -> onnx.ModelProto:
+    """`to_onnx` with the model's card as its only metadata."""
+    model = to_onnx(network, card.input)
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
-    onnx.checker.check_model(model)
     return model
 
 
