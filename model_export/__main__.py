@@ -4,6 +4,7 @@
     python -m model_export train                                              data/prepared -> runs/lung_unet
     python -m model_export export                                             best.pt -> app/weights/lung_unet.onnx
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
+    python -m model_export robustness                                         the same on changed films
 
 Each command's --help tells its settings.
 """
@@ -14,9 +15,15 @@ import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.pipeline import Model
+    from model_export.prepare import Index
 
 PREPARED = Path("data/prepared")
 RUN = Path("runs/lung_unet")
+EVALUATION = Path("runs/evaluation")
 WEIGHTS = Path("app/weights/lung_unet.onnx")
 INT8 = Path("app/weights/lung_unet.int8.onnx")
 
@@ -94,16 +101,29 @@ def _parser() -> argparse.ArgumentParser:
         description="Segment every film of a split, from its file to its mask as the service does it, and compare.",
         formatter_class=defaults,
     )
-    _add_data(command)
-    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
-    command.add_argument("--split", default="test", help="train, validation or test")
-    command.add_argument("--output", type=Path, default=Path("runs/evaluation"), help="folder for tables and pictures")
+    _add_model(command, EVALUATION)
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser(
+        "robustness",
+        help="score a model on changed films",
+        description="Invert, darken, blur, shrink, crop, rotate and turn every film of a split, and score its mask.",
+        formatter_class=defaults,
+    )
+    _add_model(command, EVALUATION)
+    command.set_defaults(run=_robustness)
     return parser
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, default=PREPARED, help="folder made by prepare")
+
+
+def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
+    _add_data(command)
+    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
+    command.add_argument("--split", default="test", help="train, validation or test")
+    command.add_argument("--output", type=Path, default=output, help="folder for tables and pictures")
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -186,18 +206,30 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from model_export.evaluate import evaluate
+
+    index, model = _read_model(options)
+    evaluate(index, index.select(options.split), model, options.output)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from model_export.robustness import robustness
+
+    index, model = _read_model(options)
+    robustness(index, index.select(options.split), model, options.output)
+
+
+def _read_model(options: argparse.Namespace) -> tuple[Index, Model]:
     from app.errors import ModelError
     from app.network import Network, threads
     from model_export.checkpoint import TorchModel
-    from model_export.evaluate import evaluate
     from model_export.prepare import read_index
 
     index = read_index(options.data)
     try:
-        model = TorchModel(options.model) if options.model.suffix == ".pt" else Network(options.model, threads())
+        return index, TorchModel(options.model) if options.model.suffix == ".pt" else Network(options.model, threads())
     except ModelError as error:
         raise ValueError(f"{options.model}: {error}") from None
-    evaluate(index, index.select(options.split), model, options.output)
 
 
 if __name__ == "__main__":

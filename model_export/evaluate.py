@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from app.errors import FilmError
 from app.pipeline import Model, segment
-from model_export import layout, metrics
-from model_export.prepare import Index, Row, read_film
+from model_export import metrics
+from model_export.prepare import Index, Row, read_film, read_target
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -49,7 +49,7 @@ def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[
             result = segment(_film(index, row), model)
         except FilmError as error:
             raise ValueError(f"{row.film}: {error.detail}") from None
-        scored.append(Scored(row, metrics.score(result.probability, result.mask, _target(index, row))))
+        scored.append(Scored(row, metrics.score(result.probability, result.mask, read_target(index, row))))
 
     with (output / "scores.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -78,10 +78,6 @@ def _film(index: Index, row: Row) -> bytes:
     return (index.input / row.film).read_bytes()
 
 
-def _target(index: Index, row: Row) -> metrics.Mask:
-    return layout.read_mask(index.input / name for name in row.masks.split(";"))
-
-
 def _table(scored: list[Scored]) -> list[list[str]]:
     """Header and one line a group: each set, and each again without its masks marked as bad."""
     groups: dict[str, list[Scored]] = {}
@@ -102,7 +98,7 @@ def _draw(index: Index, chosen: dict[str, Scored], model: Model, path: Path) -> 
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
         pixels = read_film(index, film.row).pixels
-        target = _target(index, film.row)
+        target = read_target(index, film.row)
         mask = segment(_film(index, film.row), model).mask
         title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"
         pictures = {

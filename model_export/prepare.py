@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -158,6 +159,19 @@ def read_film(index: Index, row: Row) -> Radiograph:
         return decode((index.input / row.film).read_bytes())
     except errors.FilmError as error:
         raise ValueError(f"{row.film}: {error.detail}") from None
+
+
+def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
+    """The mask that a row was prepared from, (height, width) bool at the film's own size, True = lung.
+
+    Raises:
+        FileNotFoundError: it is no longer below the input folder.
+        ValueError: it is damaged by now.
+    """
+    try:
+        return layout.read_mask(index.input / name for name in row.masks.split(";"))
+    except errors.FilmError as error:
+        raise ValueError(f"{row.masks}: {error.detail}") from None
 
 
 def digest(rows: list[Row]) -> str:

@@ -23,8 +23,8 @@ from app import selfcheck
 from app.network import METADATA_KEY, Network
 from app.pipeline import segment
 from app.preprocess import preprocess
-from model_export import layout, metrics
-from model_export.prepare import Index, Row, read_film
+from model_export import metrics
+from model_export.prepare import Index, Row, read_film, read_target
 
 CALIBRATION_FILMS = 50
 """Training films whose activations set the ranges; more move them by less than the weights' own rounding."""
@@ -143,7 +143,7 @@ def _compare(exact: Network, quantised: Network, index: Index, gate: list[Row]) 
     losses = []
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
         film = (index.input / row.film).read_bytes()
-        target = layout.read_mask(index.input / name for name in row.masks.split(";"))
+        target = read_target(index, row)
         before, after = (metrics.dice(segment(film, model).mask, target) for model in (exact, quantised))
         losses.append(before - after)
     return Cost(float(np.mean(losses)), float(np.max(losses)))

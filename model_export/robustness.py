@@ -1,0 +1,179 @@
+"""`robustness`: what a change of the film costs in Dice, for each change that films from elsewhere bring.
+
+Written to the output folder: robustness.csv (one row a change and set) and robustness.png (one film under every change,
+with its mask's outline).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+from tqdm import tqdm
+
+from app.encode.overlay import overlay
+from app.pipeline import Model, segment
+from model_export import metrics
+from model_export.prepare import Index, Row, read_film, read_target
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A change of a film.
+
+    Attributes:
+        film: done to the 8-bit grey film.
+        mask: done to its target, an 8-bit picture of 0 and 255, so that it lies on the changed film.
+        quality: JPEG quality of the file that is segmented; None is PNG.
+    """
+
+    film: Change
+    mask: Change | None = None
+    quality: int | None = None
+
+
+def _table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Change:
+    """A change of greys, each by itself: ``function`` maps [0, 1] to [0, 1]."""
+    greys = (255 * function(np.arange(256) / 255)).round().clip(0, 255).astype(np.uint8)
+    return lambda film: film.point(list(greys))
+
+
+def _noise(film: Image.Image) -> Image.Image:
+    """Gaussian noise of 5 % of the range, the same on every film of one size."""
+    noise = np.random.default_rng(1).normal(0, 0.05 * 255, (film.height, film.width))
+    return Image.fromarray((np.asarray(film) + noise).clip(0, 255).astype(np.uint8))
+
+
+def _rotated(degrees: float, resample: Image.Resampling, film: Image.Image) -> Image.Image:
+    return film.rotate(degrees, resample)
+
+
+def _cropped(film: Image.Image) -> Image.Image:
+    """Without the outer 5 % of each side."""
+    rows, columns = round(film.height * 0.05), round(film.width * 0.05)
+    return film.crop((columns, rows, film.width - columns, film.height - rows))
+
+
+def _padded(film: Image.Image) -> Image.Image:
+    """With a black border of 10 % of the longer side."""
+    return ImageOps.expand(film, round(max(film.size) * 0.1), 0)
+
+
+def _shrunk(film: Image.Image) -> Image.Image:
+    return ImageOps.contain(film, (224, 224), Image.Resampling.BILINEAR)
+
+
+def _both(change: Change) -> Kind:
+    return Kind(change, change)
+
+
+def _rotation(degrees: float) -> Kind:
+    return Kind(
+        partial(_rotated, degrees, Image.Resampling.BILINEAR), partial(_rotated, degrees, Image.Resampling.NEAREST)
+    )
+
+
+def _turned(how: Image.Transpose) -> Kind:
+    return _both(lambda film: film.transpose(how))
+
+
+UNCHANGED = "unchanged"
+
+KINDS: dict[str, Kind] = {
+    UNCHANGED: Kind(lambda film: film),
+    "inverted": Kind(_table(lambda grey: 1 - grey)),
+    "gamma 0.5": Kind(_table(lambda grey: grey**0.5)),
+    "gamma 0.7": Kind(_table(lambda grey: grey**0.7)),
+    "gamma 1.4": Kind(_table(lambda grey: grey**1.4)),
+    "gamma 2": Kind(_table(lambda grey: grey**2)),
+    "half the contrast": Kind(_table(lambda grey: 0.25 + grey / 2)),
+    "noise of 5 %": Kind(_noise),
+    "blur of 2 pixels": Kind(lambda film: film.filter(ImageFilter.GaussianBlur(2))),
+    "JPEG quality 20": Kind(lambda film: film, quality=20),
+    "shrunk to 224": _both(_shrunk),
+    "border cropped by 5 %": _both(_cropped),
+    "border padded by 10 %": _both(_padded),
+    **{f"rotated by {degrees}": _rotation(degrees) for degrees in (-15, -10, -5, 5, 10, 15)},
+    "mirrored": _turned(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned by 90": _turned(Image.Transpose.ROTATE_90),
+    "turned by 180": _turned(Image.Transpose.ROTATE_180),
+    "turned by 270": _turned(Image.Transpose.ROTATE_270),
+}
+
+
+def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> dict[tuple[str, str], list[float]]:
+    """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
+
+    Returns:
+        Dice of each film, by change and set.
+
+    Raises:
+        FileNotFoundError, ValueError: a film is gone, or damaged, or there is none.
+    """
+    if not rows:
+        raise ValueError("no film to change")
+    output.mkdir(parents=True, exist_ok=True)
+    dice: dict[tuple[str, str], list[float]] = {}
+    for row in tqdm(rows, desc="robustness", unit="film"):
+        film, target = _pictures(index, row)
+        for name, kind in KINDS.items():
+            mask = segment(_file(film, kind), model).mask
+            wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
+            dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
+
+    lines = [["change", "films of", "mean dice", "cost", "worst dice"]]
+    for (name, source), values in sorted(dice.items(), key=lambda entry: entry[0][1]):
+        mean = float(np.mean(values))
+        cost = float(np.mean(dice[UNCHANGED, source])) - mean
+        lines.append([name, source, f"{mean:.4f}", f"{cost:+.4f}", f"{min(values):.4f}"])
+    with (output / "robustness.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    for line in lines:
+        print(f"{line[0]:24}{line[1]:12}" + "".join(f"{value:>12}" for value in line[2:]))
+    _draw(index, rows[len(rows) // 2], model, output / "robustness.png")
+    print(f"picture: {output / 'robustness.png'}")
+    return dice
+
+
+def _pictures(index: Index, row: Row) -> tuple[Image.Image, Image.Image]:
+    """A film in 8 bits and its target, as pictures."""
+    pixels = read_film(index, row).pixels
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * (255 / max(int(pixels.max()), 1))).astype(np.uint8)
+    return Image.fromarray(pixels), Image.fromarray(read_target(index, row).astype(np.uint8) * 255)
+
+
+def _file(film: Image.Image, kind: Kind) -> bytes:
+    buffer = io.BytesIO()
+    if kind.quality is None:
+        kind.film(film).save(buffer, "PNG", compress_level=1)
+    else:
+        kind.film(film).save(buffer, "JPEG", quality=kind.quality)
+    return buffer.getvalue()
+
+
+def _draw(index: Index, row: Row, model: Model, path: Path) -> None:
+    film, _ = _pictures(index, row)
+    columns = 6
+    figure, axes = pyplot.subplots(-(-len(KINDS) // columns), columns, figsize=(15, 11), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (name, kind) in zip(axes.flat, KINDS.items(), strict=False):
+        result = segment(_file(film, kind), model)
+        axis.imshow(overlay(result.radiograph.pixels, result.mask))
+        axis.set_title(name, fontsize=9)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
