@@ -96,7 +96,7 @@ def _quantise(exact: Network, weights: Path, candidate: Path, index: Index, cali
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_full_size_convolutions(onnx.load(prepared)),
+            nodes_to_exclude=_kept_exact(onnx.load(prepared)),
         )
     finally:
         root.setLevel(level)
@@ -113,14 +113,16 @@ def _quantise(exact: Network, weights: Path, candidate: Path, index: Index, cali
     onnx.save(model, candidate)
 
 
-def _full_size_convolutions(model: onnx.ModelProto) -> list[str]:
-    """The few thin convolutions at the radiograph's own size: quantising them costs more time than it saves."""
+def _kept_exact(model: onnx.ModelProto) -> list[str]:
+    """The sigmoid, which in 8 bits would make a probability near 0 or 1 exactly that, and the few thin convolutions at
+    the radiograph's own size: quantising them costs more time than it saves.
+    """
     nodes = model.graph.node
     shuffles = [position for position, node in enumerate(nodes) if node.op_type == "DepthToSpace"]
     convolutions = [(position, node.name) for position, node in enumerate(nodes) if node.op_type == "Conv"]
-    if not shuffles:
-        return [convolutions[-1][1]]
-    return [name for position, name in convolutions if position > shuffles[-1]]
+    sigmoids = [node.name for node in nodes if node.op_type == "Sigmoid"]
+    first = shuffles[-1] if shuffles else convolutions[-1][0] - 1
+    return sigmoids + [name for position, name in convolutions if position > first]
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
