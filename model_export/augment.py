@@ -21,7 +21,7 @@ INVERTED = 0.15
 """Share of films shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
 
 OPAQUE = 0.4
-"""Share of films given opacities. The public sets have few: a network that saw no more leaves holes at masses and effusions."""
+"""Share of films given opacities: the public sets have few, and a mass or an effusion must not become a hole."""
 
 
 class Augment:
