@@ -68,6 +68,19 @@ def shrink(pixels: Pixels, geometry: Geometry) -> Pixels:
     )
 
 
+def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[float, float]:
+    """The greys of a shrunken film beyond which it is clipped.
+
+    Raises:
+        BlankFilm: they coincide.
+    """
+    sample = box[:: spec.stride, :: spec.stride]
+    low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
+    if low >= high:
+        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
+    return float(low), float(high)
+
+
 def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
     """Clip a shrunken film to its percentiles, then shift and scale it to mean 0 and standard deviation 1.
 
@@ -79,10 +92,7 @@ def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[n
     Raises:
         BlankFilm: the percentiles coincide.
     """
-    sample = box[:: spec.stride, :: spec.stride]
-    low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
-    if low >= high:
-        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
+    low, high = clip_range(box, spec)
     clipped = np.clip(box.astype(np.float32), np.float32(low), np.float32(high))
     return (clipped - clipped.mean()) / clipped.std()
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from app.errors import FilmError
 from app.pipeline import Model, segment
 from model_export import metrics
-from model_export.prepare import Index, Row, read_film, read_target
+from model_export.prepare import Index, Row, read_target
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -97,9 +97,9 @@ def _table(scored: list[Scored]) -> list[list[str]]:
 def _draw(index: Index, chosen: dict[str, Scored], model: Model, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
-        pixels = read_film(index, film.row).pixels
+        result = segment(_film(index, film.row), model)
+        pixels, mask = result.radiograph.pixels, result.mask
         target = read_target(index, film.row)
-        mask = segment(_film(index, film.row), model).mask
         title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"
         pictures = {
             title: pixels,

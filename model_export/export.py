@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from app.folder import write_whole
 from app.network import METADATA_KEY, Card, Network
 from app.preprocess import InputSpec, preprocess
 from model_export import checkpoint
@@ -62,9 +63,7 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
                 f"{tolerance:.0e} is allowed, and {output} was not written"
             )
         output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_suffix(".partial")
-        partial.write_bytes(candidate.read_bytes())
-        partial.replace(output)
+        write_whole(output, candidate.read_bytes())
     return difference
 
 
@@ -97,11 +96,16 @@ def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:
 
 
 def _convert(network: UNet, card: Card) -> onnx.ModelProto:
-    """`to_onnx` with the model's card as its only metadata."""
+    """`to_onnx`, the model's card inside."""
     model = to_onnx(network, card.input)
+    put_card(model, card)
+    return model
+
+
+def put_card(model: onnx.ModelProto, card: Card) -> None:
+    """Make ``card`` the model's only metadata."""
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
-    return model
 
 
 class _Served(nn.Module):

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from app import errors
 from app.decode import Radiograph, decode
 from app.decode.radiograph import Pixels
-from app.preprocess import Geometry, InputSpec, letterbox, shrink
+from app.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export import layout
 
 SKIPPED_SHOWN = 20
@@ -214,12 +214,14 @@ def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split:
 
 
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
-    """A shrunken 16-bit film stretched between the percentiles that serving clips it to; an 8-bit one as it is."""
+    """A shrunken 16-bit film stretched between the greys that serving clips it to; an 8-bit one as it is.
+
+    Raises:
+        BlankFilm: nothing could be trained on it.
+    """
+    low, high = clip_range(box, spec)
     if box.dtype == np.uint8:
         return box
-    low, high = np.percentile(box[:: spec.stride, :: spec.stride], (spec.low_percentile, spec.high_percentile))
-    if low >= high:
-        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
     return ((box.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
 
 

@@ -110,11 +110,13 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
     write(root / MONTGOMERY / "CXR_png" / "MCUCXR_0004_0.png", chest(300, 300, 1)[0])
     write(root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0005_1_mask.png", np.zeros((110, 125), np.uint8))
     (root / SHENZHEN / "CXR_png" / "CHNCXR_0006_0.png").unlink()
+    write(root / MONTGOMERY / "CXR_png" / "MCUCXR_0002_0.png", np.full((106, 120), 90, np.uint8))
     index = prepare(root, tmp_path / "out", SIZE, None, 1, 0.2, None, 2)
-    assert len(index.rows) == 6
+    assert len(index.rows) == 5
     said = capsys.readouterr().out
     for line in (
         "skipped MCUCXR_0001_1: no leftMask",
+        "skipped MCUCXR_0002_0: blank-film",
         "skipped CHNCXR_0002_0: no mask",
         "skipped CHNCXR_0003_1: damaged-film",
         "skipped MCUCXR_0004_0: damaged-film: Film and mask differ in size",
@@ -122,7 +124,7 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
         "skipped CHNCXR_0006_0: no film",
     ):
         assert line in said
-    assert len((tmp_path / "out" / "skipped.csv").read_text().splitlines()) == 7
+    assert len((tmp_path / "out" / "skipped.csv").read_text().splitlines()) == 8
 
 
 def test_originals_of_full_size_give_the_same_index(tmp_path: Path) -> None:
