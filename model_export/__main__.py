@@ -172,7 +172,7 @@ def _train(options: argparse.Namespace) -> None:
     from model_export.train import train
 
     settings = {field.name: getattr(options, field.name) for field in fields(Config)}
-    settings["leave_out"] = tuple(settings["leave_out"])
+    settings |= {name: tuple(settings[name]) for name in ("leave_out", "sources")}
     train(read_index(options.data), options.output, Config(**settings), options.resume)
 
 

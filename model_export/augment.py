@@ -65,7 +65,7 @@ class Augment:
                     shear_range=(0.1, 0.1),
                     translate_range=(0.08 * spec.size, 0.08 * spec.size),
                     scale_range=((-0.25, 0.3), (-0.25, 0.3)),
-                    mode=["bilinear", "nearest"],
+                    mode="bilinear",  # the mask too: a pixel that an edge crosses is partly lung
                     padding_mode="zeros",
                 ),
                 mt.RandFlipd(KEYS, prob=0.3, spatial_axis=1),
@@ -83,7 +83,8 @@ class Augment:
             seed: decides every draw.
 
         Returns:
-            input (channels, size, size) float32, standardised; target (1, size, size) float32, 0 or 1.
+            input (channels, size, size) float32, standardised; target (1, size, size) float32, the share of each pixel
+            that is lung.
         """
         box = image[geometry.box].astype(np.float32) / np.float32(255)
         if self.enabled:

@@ -20,10 +20,15 @@ class Config:
     in_channels: int = _setting(1, "channels of the input; the author's network takes 3", (1, 3))
     base: int = _setting(32, "channels of the first level; 64 in the author's network")
     depth: int = _setting(4, "how often the grid is halved; 3 to 5")
-    max_channels: int = _setting(128, "channels of a level at most; 1024 in the author's network")
+    max_channels: int = _setting(192, "channels of a level at most; 1024 in the author's network")
     stem: int = _setting(4, "pixels a side folded into channels before the first level", (1, 2, 4))
     upsample: str = _setting("bilinear", "how the decoder doubles its grid", ("bilinear", "transpose"))
-    refine: int = _setting(4, "channels at full size below a coarse stem's logits")
+    head: str = _setting(
+        "shuffle",
+        "how a coarse stem's logits get to full size: shuffle draws each pixel's on the coarse grid, refine convolves "
+        "at full size",
+        ("shuffle", "refine"),
+    )
     # loss
     bce_weight: float = _setting(1.0, "weight of binary cross-entropy")
     dice_weight: float = _setting(1.0, "weight of 1 - Dice")
@@ -35,6 +40,11 @@ class Config:
     batch: int = _setting(8, "films a step, in all processes together")
     ema: float = _setting(0.995, "share kept of the running average of weights, which is what is validated; 0 is off")
     # data
+    sources: tuple[str, ...] = _setting((), "sets to train and validate on; none named is all of them")
+    balance: float = _setting(
+        0.7,
+        "0 shows each film once an epoch, 1 shows as many of the smallest set as of the largest; between is between",
+    )
     augment: bool = _setting(True, "change films at random; --no-augment shows them as they are")
     leave_out: tuple[str, ...] = _setting(("bad",), "mask qualities that are neither trained nor validated on")
     seed: int = _setting(1, "decides weights, order and augmentation")
@@ -56,5 +66,5 @@ def build(config: Config) -> UNet:
         max_channels=config.max_channels,
         stem=config.stem,
         upsample=config.upsample,
-        refine=config.refine,
+        head=config.head,
     )

@@ -76,9 +76,13 @@ class Index:
     size: int
     rows: list[Row]
 
-    def select(self, split: str, leave_out: tuple[str, ...] = ()) -> list[Row]:
-        """The rows of a split, without those whose mask quality is in ``leave_out``."""
-        return [row for row in self.rows if row.split == split and row.quality not in leave_out]
+    def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
+        """The rows of a split, without those whose mask quality is in ``leave_out``; of ``sources`` alone if any."""
+        return [
+            row
+            for row in self.rows
+            if row.split == split and row.quality not in leave_out and (not sources or row.source in sources)
+        ]
 
 
 def prepare(

@@ -117,15 +117,15 @@ def _quantise(exact: Network, weights: Path, candidate: Path, index: Index, cali
 
 
 def _kept_exact(model: onnx.ModelProto) -> list[str]:
-    """The sigmoid, which in 8 bits would make a probability near 0 or 1 exactly that, and the few thin convolutions at
-    the radiograph's own size: quantising them costs more time than it saves.
+    """The sigmoid and the convolution that gives the logits: in 8 bits a probability near 0 or 1 would be exactly that.
+    And any thin convolutions at the radiograph's own size: quantising them costs more time than it saves.
     """
     nodes = model.graph.node
     shuffles = [position for position, node in enumerate(nodes) if node.op_type == "DepthToSpace"]
     convolutions = [(position, node.name) for position, node in enumerate(nodes) if node.op_type == "Conv"]
     sigmoids = [node.name for node in nodes if node.op_type == "Sigmoid"]
-    first = shuffles[-1] if shuffles else convolutions[-1][0] - 1
-    return sigmoids + [name for position, name in convolutions if position > first]
+    thin = [name for position, name in convolutions if shuffles and position > shuffles[-1]]
+    return sigmoids + (thin or [convolutions[-1][1]])
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

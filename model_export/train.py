@@ -37,7 +37,7 @@ from tqdm import tqdm
 from app.preprocess import InputSpec
 from model_export import checkpoint
 from model_export.config import Config, build
-from model_export.data import Films, SeededOrder
+from model_export.data import Films, SeededOrder, weights
 from model_export.losses import BceDice
 from model_export.prepare import Index, digest
 
@@ -68,8 +68,8 @@ def train(index: Index, run: Path, config: Config, resume: bool) -> None:
 
 
 def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) -> None:
-    rows = index.select("train", config.leave_out)
-    validation_rows = index.select("validation", config.leave_out)
+    rows = index.select("train", config.leave_out, config.sources)
+    validation_rows = index.select("validation", config.leave_out, config.sources)
     _check(config, place, len(rows), len(validation_rows))
     facts: dict[str, Any] = {
         "config": asdict(config),
@@ -83,7 +83,7 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
     spec = InputSpec(**facts["spec"])
     films = Films(index, rows, spec, config.augment, config.seed)
     validation = Films(index, validation_rows, spec, augment=False)
-    order = SeededOrder(len(films), config.seed, place.rank, place.world)
+    order = SeededOrder(weights(rows, config.balance), config.seed, place.rank, place.world)
     loader = DataLoader(
         films,
         batch_size=config.batch // place.world,
@@ -258,6 +258,8 @@ def _precision(name: str, device: torch.device) -> torch.dtype | None:
 
 
 def _check(config: Config, place: Place, films: int, validation_films: int) -> None:
+    if not 0 <= config.balance <= 1:
+        raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
     if not films or not validation_films:
         raise ValueError(f"{films} films to train on, {validation_films} to validate on; both need some")
     if config.batch % place.world:

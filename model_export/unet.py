@@ -18,11 +18,14 @@ class UNet(nn.Module):
         base: channels of the first level; each level down doubles them, up to ``max_channels``.
         depth: how often the grid is halved below the first level.
         max_channels: channels of a level at most.
-        stem: the first level works on a grid this many times coarser than the input: 1, 2 or 4. The input is folded
-            into channels (pixel-unshuffle), which costs stem^2 times less than convolving at full size.
+        stem: the first level works on a grid this many times coarser than the input: 1, 2 or 4. A strided convolution
+            folds each stem x stem block into as many channels, so nothing is lost, and everything behind it costs
+            stem^2 times less than at full size.
         upsample: "bilinear", or "transpose" for learnt 2x2 transposed convolutions.
-        refine: channels at full size, beside the input itself, from which a coarse stem's logits are drawn; without
-            them the edges of the mask are stairs of the stem's size.
+        head: how a coarse stem's logits get to full size; without either, the edges of the mask are stairs of the
+            stem's size. "shuffle" draws the stem^2 logits of each block from the decoder's features and the folded
+            input, then unfolds them (Shi et al. 2016, arXiv:1609.05158); "refine" unfolds features and convolves them
+            beside the input at full size.
 
     Shape:
         - input: (N, in_channels, H, W), H and W divisible by ``stem * 2**depth``
@@ -34,22 +37,24 @@ class UNet(nn.Module):
         in_channels: int = 1,
         base: int = 32,
         depth: int = 4,
-        max_channels: int = 128,
+        max_channels: int = 192,
         stem: int = 4,
         upsample: str = "bilinear",
-        refine: int = 4,
+        head: str = "shuffle",
     ) -> None:
         super().__init__()
         if stem not in (1, 2, 4):
             raise ValueError(f"stem is {stem}; it can be 1, 2 or 4")
         if upsample not in ("bilinear", "transpose"):
             raise ValueError(f"upsample is {upsample!r}; it can be 'bilinear' or 'transpose'")
+        if head not in ("shuffle", "refine"):
+            raise ValueError(f"head is {head!r}; it can be 'shuffle' or 'refine'")
         self.divisor = stem * 2**depth
         widths = [min(base * 2**level, max_channels) for level in range(depth + 1)]
 
-        self.stem = nn.PixelUnshuffle(stem)
+        channels = folded = in_channels * stem**2
+        self.stem = nn.Identity() if stem == 1 else nn.Conv2d(in_channels, folded, stem, stride=stem)
         self.encoder = nn.ModuleList()
-        channels = in_channels * stem**2
         for width in widths:
             self.encoder.append(_double_conv(channels, width))
             channels = width
@@ -63,7 +68,13 @@ class UNet(nn.Module):
                 self.up.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
             self.decoder.append(_double_conv(channels + width, width))
             channels = width
-        self.head = nn.Conv2d(base, 1, 1) if stem == 1 else _Refine(base, in_channels, stem, refine)
+        self.head: nn.Module
+        if stem == 1:
+            self.head = _Plain(base)
+        elif head == "shuffle":
+            self.head = _Shuffle(base, folded, stem)
+        else:
+            self.head = _Refine(base, in_channels, stem)
 
     def forward(self, radiograph: Tensor) -> Tensor:
         height, width = radiograph.shape[-2:]
@@ -72,7 +83,7 @@ class UNet(nn.Module):
                 f"the input is {height} x {width}; sides must be divisible by {self.divisor}, so pad to "
                 f"{-(-height // self.divisor) * self.divisor} x {-(-width // self.divisor) * self.divisor}"
             )
-        features = self.stem(radiograph)
+        folded = features = self.stem(radiograph)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             features = block(functional.max_pool2d(features, 2) if level else features)
@@ -80,32 +91,55 @@ class UNet(nn.Module):
         skips.pop()
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(torch.cat([skips.pop(), up(features)], 1))
-        if isinstance(self.head, _Refine):
-            return self.head(features, radiograph)
-        return self.head(features)
+        logits: Tensor = self.head(features, folded, radiograph)
+        return logits
+
+
+class _Plain(nn.Module):
+    """Logits where the first level has full size already."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
+        logits: Tensor = self.out(features)
+        return logits
+
+
+class _Shuffle(nn.Module):
+    """The logits of each block of a coarse stem, from the decoder's features and the folded radiograph."""
+
+    def __init__(self, channels: int, folded: int, stem: int) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(*_convolution(channels + folded, channels))
+        self.out = nn.Conv2d(channels, stem**2, 1)
+        self.shuffle = nn.PixelShuffle(stem)
+
+    def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
+        logits: Tensor = self.shuffle(self.out(self.mix(torch.cat([features, folded], 1))))
+        return logits
 
 
 class _Refine(nn.Module):
     """Logits at full size from a coarse stem's features and the radiograph itself."""
 
-    def __init__(self, channels: int, in_channels: int, stem: int, refine: int) -> None:
+    def __init__(self, channels: int, in_channels: int, stem: int, refine: int = 4) -> None:
         super().__init__()
         self.expand = nn.Conv2d(channels, refine * stem**2, 1)
         self.shuffle = nn.PixelShuffle(stem)
         self.mix = nn.Conv2d(refine + in_channels, 2 * refine, 3, padding=1)
         self.out = nn.Conv2d(2 * refine, 1, 3, padding=1)
 
-    def forward(self, features: Tensor, radiograph: Tensor) -> Tensor:
+    def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
         fine = torch.cat([self.shuffle(self.expand(features)), radiograph], 1)
-        return self.out(functional.relu(self.mix(fine)))
+        logits: Tensor = self.out(functional.relu(self.mix(fine)))
+        return logits
 
 
 def _double_conv(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    )
+    return nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
+
+
+def _convolution(channels: int, width: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.data import Films, SeededOrder
+from model_export.data import weights as draw_weights
 from model_export.losses import BceDice
 from model_export.prepare import Index
 from model_export.train import Fit, Place, train
@@ -89,7 +91,11 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Ind
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"batch": 64}, "fewer than a batch"), ({"leave_out": ("ok",)}, "0 films to train on")],
+    [
+        ({"batch": 64}, "fewer than a batch"),
+        ({"leave_out": ("ok",)}, "0 films to train on"),
+        ({"balance": 2.0}, "balance is 2"),
+    ],
 )
 def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
@@ -153,15 +159,25 @@ def test_two_processes_of_torchrun_train_as_one(index: Index, tmp_path: Path) ->
 
 class TestData:
     def test_each_epoch_has_its_own_order_and_processes_share_it(self) -> None:
-        whole = SeededOrder(10, seed=1)
+        whole = SeededOrder(np.ones(10), seed=1)
         first = list(whole)
-        assert sorted(first) == list(range(10))
         whole.epoch = 1
-        second = [item - 10 for item in whole]
-        assert sorted(second) == list(range(10))
-        assert second != first
-        halves = [list(SeededOrder(10, 1, rank, 2)) for rank in range(2)]
-        assert sorted(halves[0] + halves[1]) == list(range(10))
+        second = list(whole)
+        assert sorted(item % 10 for item in first) == sorted(item % 10 for item in second) == list(range(10))
+        assert [item % 10 for item in first] != [item % 10 for item in second]
+        assert len({*first, *second}) == 20  # an item's augmentation is its own
+        halves = [list(SeededOrder(np.ones(10), 1, rank, 2)) for rank in range(2)]
+        assert sorted(halves[0] + halves[1]) == sorted(first)
+
+    @pytest.mark.parametrize(("balance", "drawn"), [(0, 100), (0.5, 500 / 3), (1, 250)])
+    def test_balance_moves_the_share_of_the_smaller_set(self, index: Index, balance: float, drawn: float) -> None:
+        """100 films of one set and 400 of another come 1 to 4, 1 to 2 or 1 to 1, each film as often as its like."""
+        rows = [replace(index.rows[0], source="small" if number < 100 else "large") for number in range(500)]
+        films = Counter(item % 500 for item in SeededOrder(draw_weights(rows, balance), seed=1))
+        small = [films[number] for number in range(100)]
+        assert sum(films.values()) == 500
+        assert sum(small) == pytest.approx(drawn, abs=6)
+        assert max(small) - min(small) <= 1
 
     def test_augmentation_follows_from_the_seed_alone(self, index: Index) -> None:
         spec = InputSpec(size=index.size)
@@ -180,7 +196,8 @@ class TestData:
         for item in range(48):
             radiograph, target = films[item]
             assert radiograph.shape == target.shape == (1, index.size, index.size)
-            assert set(target.unique().tolist()) == {0.0, 1.0}
+            assert target.min() == 0
+            assert target.max() == 1
             assert torch.isfinite(radiograph).all()
             contrast.append(float(radiograph[target > 0].mean() - radiograph[target == 0].mean()))
         assert np.median(contrast) < -0.2

@@ -21,8 +21,9 @@ def test_the_authors_network_is_one_of_the_configurations() -> None:
 @pytest.mark.parametrize("stem", [1, 2, 4])
 @pytest.mark.parametrize("upsample", ["bilinear", "transpose"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int) -> None:
-    network = UNet(in_channels=channels, base=4, depth=2, max_channels=8, stem=stem, upsample=upsample).eval()
+@pytest.mark.parametrize("head", ["shuffle", "refine"])
+def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int, head: str) -> None:
+    network = UNet(channels, base=4, depth=2, max_channels=8, stem=stem, upsample=upsample, head=head).eval()
     assert network(torch.zeros(2, channels, 64, 96)).shape == (2, 1, 64, 96)
 
 
@@ -40,20 +41,29 @@ def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:
         UNet(stem=4, depth=4)(torch.zeros(1, 1, 100, 64))
 
 
-@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}])
+@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}, {"head": "none"}])
 def test_wrong_settings_are_named(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNet(**wrong)
 
 
-def test_refinement_draws_on_the_radiograph_at_full_size() -> None:
-    """With a coarse stem's features held fast, one pixel of the radiograph changes the logits around it alone."""
+@pytest.mark.parametrize(("head", "reach"), [("shuffle", 8), ("refine", 3)])
+def test_a_coarse_stems_edges_are_drawn_from_the_radiograph_itself(head: str, reach: int) -> None:
+    """With the decoder's features held fast, one pixel of the radiograph changes the logits around it alone."""
     torch.manual_seed(0)
-    head = UNet(base=4, depth=1, max_channels=8, stem=4).eval().head
+    network = UNet(base=4, depth=1, max_channels=8, stem=4, head=head).eval()
     features = torch.randn(1, 4, 8, 8)
     plain, dotted = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
     dotted[..., 17, 17] = 5
-    change = (head(features, dotted) - head(features, plain))[0, 0].abs() > 1e-6
+    logits = [network.head(features, network.stem(film), film)[0, 0] for film in (plain, dotted)]
+    change = (logits[1] - logits[0]).abs() > 1e-6
     assert change[17, 17]
-    assert not change[:14].any()
-    assert not change[:, 21:].any()
+    assert not change[: 17 - reach].any()
+    assert not change[:, 17 + reach :].any()
+
+
+def test_a_blocks_pixels_have_logits_of_their_own() -> None:
+    """No stairs: within one block of the coarse grid the logits differ."""
+    torch.manual_seed(0)
+    logits = UNet(base=4, depth=1, max_channels=8, stem=4).eval()(torch.randn(1, 1, 32, 32))
+    assert logits[0, 0, 8:12, 8:12].unique().numel() == 16
