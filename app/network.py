@@ -42,7 +42,7 @@ class Card:
         input: size and normalisation of the network's input.
         threshold: probability above which a pixel is lung.
         mask_convention: what True means.
-        training: films, their digest and the settings that made the weights.
+        training: the films, their sets and digest, who drew their masks, and the settings that made the weights.
         metrics: scores of the checkpoint on the validation films.
         precision: "fp32" or "int8".
         quantised_from: digest of the FP32 file that an INT8 model was made from.

@@ -5,6 +5,8 @@
     python -m model_export export                                             best.pt -> app/weights/lung_unet.onnx
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
     python -m model_export robustness                                         the same on changed films
+    python -m model_export compare --models runs/*/best.pt                    several models on the same films
+    python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
 
 Each command's --help tells its settings.
 """
@@ -19,7 +21,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from app.pipeline import Model
-    from model_export.prepare import Index
 
 PREPARED = Path("data/prepared")
 RUN = Path("runs/lung_unet")
@@ -112,6 +113,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(command, EVALUATION)
     command.set_defaults(run=_robustness)
+
+    command = commands.add_parser(
+        "compare",
+        help="score several models on the same films",
+        description="One line for each model, one column for each set: what training on one hospital's films is worth "
+        "at another.",
+        formatter_class=defaults,
+    )
+    _add_films(command)
+    command.add_argument("--models", type=Path, nargs="+", required=True, help="exported .onnx or checkpoints .pt")
+    command.add_argument("--output", type=Path, default=Path("runs/compare"), help="folder for the table")
+    command.set_defaults(run=_compare)
+
+    command = commands.add_parser(
+        "label",
+        help="let a model draw the masks of a set",
+        description="Copy a prepared folder with the masks of some sets replaced by those that a model draws, to train "
+        "on films without using their own masks (self-training).",
+        formatter_class=defaults,
+    )
+    _add_data(command)
+    command.add_argument("--model", type=Path, required=True, help="an exported .onnx or a checkpoint .pt")
+    command.add_argument("--sources", nargs="+", default=["shenzhen"], help="sets to label")
+    command.add_argument("--output", type=Path, default=Path("data/labelled"), help="folder to write")
+    command.set_defaults(run=_label)
     return parser
 
 
@@ -119,10 +145,14 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, default=PREPARED, help="folder made by prepare")
 
 
-def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
+def _add_films(command: argparse.ArgumentParser) -> None:
     _add_data(command)
-    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
     command.add_argument("--split", default="test", help="train, validation or test")
+
+
+def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
+    _add_films(command)
+    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
     command.add_argument("--output", type=Path, default=output, help="folder for tables and pictures")
 
 
@@ -207,29 +237,48 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from model_export.evaluate import evaluate
-
-    index, model = _read_model(options)
-    evaluate(index, index.select(options.split), model, options.output)
-
-
-def _robustness(options: argparse.Namespace) -> None:
-    from model_export.robustness import robustness
-
-    index, model = _read_model(options)
-    robustness(index, index.select(options.split), model, options.output)
-
-
-def _read_model(options: argparse.Namespace) -> tuple[Index, Model]:
-    from app.errors import ModelError
-    from app.network import Network, threads
-    from model_export.checkpoint import TorchModel
     from model_export.prepare import read_index
 
     index = read_index(options.data)
+    evaluate(index, index.select(options.split), _read_model(options.model), options.output)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from model_export.prepare import read_index
+    from model_export.robustness import robustness
+
+    index = read_index(options.data)
+    robustness(index, index.select(options.split), _read_model(options.model), options.output)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from model_export.compare import compare, trained_on
+    from model_export.prepare import read_index
+
+    index = read_index(options.data)
+    models = {trained_on(path, model): model for path in options.models for model in [_read_model(path)]}
+    compare(index, index.select(options.split), models, options.output)
+
+
+def _label(options: argparse.Namespace) -> None:
+    from model_export.label import label
+    from model_export.prepare import read_index
+
+    index = read_index(options.data)
+    label(index, _read_model(options.model), tuple(options.sources), options.output)
+    print(f"masks of {', '.join(options.sources)} drawn by {options.model} in {options.output}")
+
+
+def _read_model(path: Path) -> Model:
+    """A model of either kind, on one thread: its scores are those of the smallest machine that serves it."""
+    from app.errors import ModelError
+    from app.network import Network
+    from model_export.checkpoint import TorchModel
+
     try:
-        return index, TorchModel(options.model) if options.model.suffix == ".pt" else Network(options.model, threads())
+        return TorchModel(path) if path.suffix == ".pt" else Network(path, threads=1)
     except ModelError as error:
-        raise ValueError(f"{options.model}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ def card(state: dict[str, Any], name: str) -> Card:
         mask_convention=MASK_CONVENTION,
         training={
             "films": state["films"],
+            "sources": state["sources"],
+            "labelled": state["labelled"],
             "data_sha256": state["data_sha256"],
             "epoch": state["epoch"],
             "config": state["config"],

@@ -7,30 +7,20 @@ Written to the output folder: scores.csv (one row a film), means.csv (one row a 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from tqdm import tqdm
 
-from app.errors import FilmError
-from app.pipeline import Model, segment
+from app.pipeline import Model
 from model_export import metrics
 from model_export.prepare import Index, Row, read_target
+from model_export.scoring import Scored, by_source, interval, mean, read_result, score_films
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 MISSED, EXTRA, AGREED = (230, 60, 50), (60, 120, 255), (60, 190, 90)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A film and its scores, by the names of metrics.NAMES."""
-
-    row: Row
-    scores: dict[str, float]
 
 
 def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[Scored]:
@@ -40,17 +30,8 @@ def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[
         FileNotFoundError: a film or mask is no longer below the input folder.
         ValueError: there is nothing to score, or a film is damaged.
     """
-    if not rows:
-        raise ValueError("no film to evaluate")
+    scored = score_films(index, rows, model)
     output.mkdir(parents=True, exist_ok=True)
-    scored = []
-    for row in tqdm(rows, desc="evaluate", unit="film"):
-        try:
-            result = segment(_film(index, row), model)
-        except FilmError as error:
-            raise ValueError(f"{row.film}: {error.detail}") from None
-        scored.append(Scored(row, metrics.score(result.probability, result.mask, read_target(index, row))))
-
     with (output / "scores.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "source", "finding", "quality", *metrics.NAMES])
@@ -58,46 +39,48 @@ def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[
             row = film.row
             values = (f"{film.scores[name]:.6f}" for name in metrics.NAMES)
             writer.writerow([row.id, row.source, row.finding, row.quality, *values])
-    table = _table(scored)
+    table = means_table(by_source(scored))
     with (output / "means.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     for line in table:
-        print(f"{line[0]:32}" + "".join(f"{value:>12}" for value in line[1:]))
-    print("hd95 and assd in pixels of the film")
+        print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>10}" for value in line[3:]))
+    print("with the mean's 95 % bootstrap interval over films; hd95 and assd in pixels of the film")
 
     for source in sorted({film.row.source for film in scored}):
-        films = sorted((film for film in scored if film.row.source == source), key=lambda film: film.scores["dice"])
-        chosen = {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
+        chosen = best_middle_worst([film for film in scored if film.row.source == source])
         path = output / f"{source}.png"
         _draw(index, chosen, model, path)
         print(f"picture: {path}")
     return scored
 
 
-def _film(index: Index, row: Row) -> bytes:
-    return (index.input / row.film).read_bytes()
-
-
-def _table(scored: list[Scored]) -> list[list[str]]:
-    """Header and one line a group: each set, and each again without its masks marked as bad."""
-    groups: dict[str, list[Scored]] = {}
-    for source in sorted({film.row.source for film in scored}):
-        films = [film for film in scored if film.row.source == source]
-        good = [film for film in films if film.row.quality != "bad"]
-        groups[source] = films
-        if 0 < len(good) < len(films):
-            groups[f"{source} without bad masks"] = good
-    lines = [["films of", "count", *metrics.NAMES, "worst dice"]]
+def means_table(groups: dict[str, list[Scored]]) -> list[list[str]]:
+    """Header, and one line for each group of films: its means, Dice first and with its interval."""
+    others = [name for name in metrics.NAMES if name != "dice"]
+    lines = [["films of", "films", "dice", *others, "worst dice"]]
     for name, films in groups.items():
-        means = [f"{np.mean([film.scores[metric] for film in films]):.4f}" for metric in metrics.NAMES]
-        lines.append([name, str(len(films)), *means, f"{min(film.scores['dice'] for film in films):.4f}"])
+        dice = [film.scores["dice"] for film in films]
+        means = (f"{mean(films, metric):.4f}" for metric in others)
+        lines.append([name, str(len(films)), with_interval(dice), *means, f"{min(dice):.4f}"])
     return lines
+
+
+def with_interval(values: list[float]) -> str:
+    """A mean and its 95 % interval, as text."""
+    low, high = interval(values)
+    return f"{np.mean(values):.4f} ({low:.4f} to {high:.4f})"
+
+
+def best_middle_worst(films: list[Scored]) -> dict[str, Scored]:
+    """Three films, by Dice."""
+    films = sorted(films, key=lambda film: film.scores["dice"])
+    return {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
 
 
 def _draw(index: Index, chosen: dict[str, Scored], model: Model, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
-        result = segment(_film(index, film.row), model)
+        result = read_result(index, film.row, model)
         pixels, mask = result.radiograph.pixels, result.mask
         target = read_target(index, film.row)
         title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ class Row:
     def from_strings(cls, line: dict[str, str]) -> Row:
         """A row as csv.DictReader reads it."""
         values: dict[str, Any] = dict(line)
-        for field in fields(cls):
-            if field.type == "int":
-                values[field.name] = int(line[field.name])
+        for attribute in fields(cls):
+            if attribute.type == "int":
+                values[attribute.name] = int(line[attribute.name])
         return cls(**values)
 
     def geometry(self, size: int) -> Geometry:
@@ -69,12 +69,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Index:
-    """A prepared folder: its rows, and what prepare.json says of them."""
+    """A prepared folder: its rows, and what prepare.json says of them.
+
+    ``labelled`` names the model that drew the masks of a set, for sets whose own masks were not used (`label`).
+    """
 
     folder: Path
     input: Path
     size: int
     rows: list[Row]
+    labelled: dict[str, str] = field(default_factory=dict)
 
     def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
         """The rows of a split, without those whose mask quality is in ``leave_out``; of ``sources`` alone if any."""
@@ -149,7 +153,7 @@ def read_index(folder: Path) -> Index:
     with (folder / "index.csv").open(newline="") as file:
         rows = [Row.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
-    return Index(folder, Path(facts["input"]), facts["size"], rows)
+    return Index(folder, Path(facts["input"]), facts["size"], rows, facts.get("labelled", {}))
 
 
 def read_film(index: Index, row: Row) -> Radiograph:
@@ -247,7 +251,7 @@ def _write_index(
 ) -> None:
     for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
         with (output / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(kind)])
+            writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
             writer.writeheader()
             writer.writerows(asdict(line) for line in lines)
     split = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}

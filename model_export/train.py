@@ -77,6 +77,8 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
         "data_sha256": digest(rows),
         "validation_sha256": digest(validation_rows),
         "films": len(rows),
+        "sources": sorted({row.source for row in rows}),
+        "labelled": {source: by for source, by in index.labelled.items() if source in {row.source for row in rows}},
     }
     saved = _open_run(run, facts, resume)
 

@@ -14,7 +14,8 @@ from app.network import WEIGHTS, Network, threads
 from model_export import metrics
 from model_export.__main__ import main
 from model_export.evaluate import evaluate
-from model_export.prepare import Index, prepare
+from model_export.prepare import Index, prepare, read_target
+from model_export.scoring import BINS, interval, score_films
 
 
 def square(top: int, left: int, side: int = 20) -> np.ndarray:
@@ -66,10 +67,36 @@ def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
         lines = list(csv.DictReader(file))
     assert [line["id"] for line in lines] == [row.id for row in rows]
     assert float(lines[0]["dice"]) == pytest.approx(scored[0].scores["dice"], abs=1e-6)
-    assert "montgomery" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    dice = [float(line["dice"]) for line in lines if line["source"] == "montgomery"]
+    low, high = interval(dice)
+    assert f"{np.mean(dice):.4f} ({low:.4f} to {high:.4f})" in said
     for source in ("montgomery", "shenzhen"):
         with Image.open(tmp_path / f"{source}.png") as picture:
             assert picture.width > 1000
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_the_films() -> None:
+    values = np.random.default_rng(1).normal(0.95, 0.02, 400)
+    (low, high), (wide_low, wide_high) = interval(list(values)), interval(list(values[:25]))
+    # The normal approximation: 1.96 standard errors either way.
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert low < values.mean() < high
+    assert wide_high - wide_low > 2 * (high - low)
+    assert interval(list(values)) == (low, high)
+
+
+def test_calibration_counts_every_pixel_once(index: Index) -> None:
+    """What a step of probability promises, and what it holds."""
+    row = index.select("test")[0]
+    (scored,) = score_films(index, [row], Network(WEIGHTS, threads()))
+    assert scored.calibration[:, 0].sum() == row.height * row.width
+    assert scored.calibration[:, 2].sum() == read_target(index, row).sum()
+    steps = np.arange(BINS) / BINS
+    held = scored.calibration[:, 0] > 0
+    means = scored.calibration[held, 1] / scored.calibration[held, 0]
+    assert (means >= steps[held] - 1e-6).all()
+    assert (means <= steps[held] + 1 / BINS + 1e-6).all()
 
 
 def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> None:

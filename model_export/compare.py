@@ -1,0 +1,62 @@
+"""`compare`: several models on the same films: what a model trained at one hospital is worth at another.
+
+Written to the output folder: compare.csv (one row a model, one column a set).
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from app.pipeline import Model
+from model_export.evaluate import with_interval
+from model_export.prepare import Index, Row
+from model_export.scoring import score_films
+
+Compared = dict[str, dict[str, list[float]]]
+"""Dice of each film, by the model's label and the film's set."""
+
+
+def compare(index: Index, rows: list[Row], models: dict[str, Model], output: Path) -> Compared:
+    """Score each of ``models`` on ``rows``; print the table and write it to ``output``.
+
+    Args:
+        models: by label, as `trained_on` gives it.
+
+    Raises:
+        FileNotFoundError: a film or mask is no longer below the input folder.
+        ValueError: there is nothing to score, or a film is damaged.
+    """
+    dice: Compared = {}
+    for name, model in models.items():
+        dice[name] = {}
+        for film in score_films(index, rows, model, name):
+            dice[name].setdefault(film.row.source, []).append(film.scores["dice"])
+    table = compare_table(dice)
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / "compare.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    for line in table:
+        print(f"{line[0]:44}" + "".join(f"{value:>36}" for value in line[1:]))
+    print("mean Dice with its 95 % bootstrap interval over films, and the worst film's")
+    return dice
+
+
+def compare_table(dice: Compared) -> list[list[str]]:
+    """Header, and one line for each model: mean Dice, interval and worst film on each set."""
+    sources = sorted({source for by_source in dice.values() for source in by_source})
+    lines = [["trained on", *(f"tested on {source}" for source in sources)]]
+    for name, by_source in dice.items():
+        cells = (by_source[source] for source in sources)
+        lines.append([name, *(f"{with_interval(values)}, {np.min(values):.4f}" for values in cells)])
+    return lines
+
+
+def trained_on(path: Path, model: Model) -> str:
+    """A model's label in the table: the sets it was trained on, by whose masks, and its file."""
+    training = model.card.training
+    labelled = training["labelled"]
+    sources = (f"{source} (masks by a model)" if source in labelled else source for source in training["sources"])
+    return f"{' and '.join(sources)}: {path.parent.name}/{path.name}"

@@ -1,0 +1,109 @@
+"""A model's scores on films: the whole way from a film's file to its mask, compared at the film's own size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from tqdm import tqdm
+
+from app.errors import FilmError
+from app.pipeline import Model, Result, segment
+from model_export import metrics
+from model_export.prepare import Index, Row, read_target
+
+BINS = 10
+"""Equal steps of probability in which calibration is counted."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A film and its scores.
+
+    Attributes:
+        row: the film.
+        scores: by the names of metrics.NAMES.
+        calibration: (BINS, 3) float64: in each step of probability its pixels, the sum of their probabilities, and
+            how many of them are lung.
+    """
+
+    row: Row
+    scores: dict[str, float]
+    calibration: NDArray[np.float64]
+
+
+def score_films(index: Index, rows: list[Row], model: Model, title: str = "evaluate") -> list[Scored]:
+    """Score ``model`` on ``rows``.
+
+    Raises:
+        FileNotFoundError: a film or mask is no longer below the input folder.
+        ValueError: there is nothing to score, or a film is damaged.
+    """
+    if not rows:
+        raise ValueError("no film to evaluate")
+    scored = []
+    for row in tqdm(rows, desc=title, unit="film", leave=False):
+        result, target = read_result(index, row, model), read_target(index, row)
+        scores = metrics.score(result.probability, result.mask, target)
+        scored.append(Scored(row, scores, _calibration(result.probability, target)))
+    return scored
+
+
+def read_result(index: Index, row: Row, model: Model) -> Result:
+    """What the service makes of a film's file.
+
+    Raises:
+        FileNotFoundError: the film is gone.
+        ValueError: it is damaged.
+    """
+    try:
+        return segment((index.input / row.film).read_bytes(), model)
+    except FilmError as error:
+        raise ValueError(f"{row.film}: {error.detail}") from None
+
+
+def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
+    """The films of each set, and again without its masks marked as bad."""
+    groups: dict[str, list[Scored]] = {}
+    for source, films in _split(scored, lambda film: film.row.source).items():
+        good = [film for film in films if film.row.quality != "bad"]
+        groups[source] = films
+        if 0 < len(good) < len(films):
+            groups[f"{source} without bad masks"] = good
+    return groups
+
+
+def by_finding(scored: list[Scored]) -> dict[str, list[Scored]]:
+    """The films of each set and finding."""
+    names = {0: "normal", 1: "tuberculosis"}
+    return _split(scored, lambda film: f"{film.row.source}, {names[film.row.finding]}")
+
+
+def mean(films: list[Scored], metric: str) -> float:
+    """The mean of one metric."""
+    return float(np.mean([film.scores[metric] for film in films]))
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean (percentile method, 9,999 resamples of films, seeded)."""
+    if len(values) < 2:
+        return (float("nan"), float("nan"))
+    result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _split(scored: list[Scored], key: Callable[[Scored], str]) -> dict[str, list[Scored]]:
+    groups: dict[str, list[Scored]] = {}
+    for film in scored:
+        groups.setdefault(key(film), []).append(film)
+    return dict(sorted(groups.items()))
+
+
+def _calibration(probability: NDArray[np.float32], target: metrics.Mask) -> NDArray[np.float64]:
+    step = np.minimum((probability * BINS).astype(np.intp), BINS - 1).ravel()
+    return np.stack(
+        [np.bincount(step, weights, BINS) for weights in (None, probability.ravel(), target.ravel())], axis=1
+    ).astype(np.float64)

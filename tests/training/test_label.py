@@ -1,0 +1,101 @@
+"""Self-training and the comparison of models: what each model owes to whose masks, and how it does elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawings import TINY
+from PIL import Image
+
+from model_export import checkpoint
+from model_export.__main__ import main
+from model_export.config import Config
+from model_export.metrics import dice
+from model_export.prepare import Index, read_index
+from model_export.train import train
+
+
+@pytest.fixture(scope="module")
+def montgomery(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that has seen one set alone."""
+    run = tmp_path_factory.mktemp("montgomery")
+    train(index, run, Config(**TINY, epochs=25, augment=False, sources=("montgomery",)), resume=False)
+    return run / "best.pt"
+
+
+def mask(folder: Path, film: str) -> np.ndarray:
+    with Image.open(folder / "masks" / f"{film}.png") as picture:
+        return np.asarray(picture) > 0
+
+
+@pytest.fixture(scope="module")
+def labelled(index: Index, montgomery: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    output = tmp_path_factory.mktemp("labelled") / "data"
+    command = ["label", "--data", str(index.folder), "--model", str(montgomery), "--output", str(output)]
+    assert main(command) == 0
+    return read_index(output)
+
+
+def test_one_set_alone_is_trained_and_validated_on(index: Index, montgomery: Path) -> None:
+    state = checkpoint.read(montgomery)
+    assert state["sources"] == ["montgomery"]
+    assert state["films"] == len(index.select("train", sources=("montgomery",)))
+    assert list(state["validation_dice"]) == ["montgomery"]
+
+
+def test_masks_of_the_named_set_are_the_models(index: Index, labelled: Index) -> None:
+    for before, after in zip(index.rows, labelled.rows, strict=True):
+        own, drawn = mask(index.folder, before.id), mask(labelled.folder, after.id)
+        if before.source == "shenzhen" and before.split != "test":
+            assert after.sha256 != before.sha256
+            assert after.quality == "drawn by a model"
+            assert dice(own, drawn) > 0.8  # it has learnt such drawings
+            assert not (own == drawn).all()
+        else:
+            assert after == before
+            assert (own == drawn).all()
+
+
+def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: Path) -> None:
+    train(labelled, tmp_path, Config(**TINY, epochs=1), resume=False)
+    training = checkpoint.TorchModel(tmp_path / "best.pt").card.training
+    assert training["sources"] == ["montgomery", "shenzhen"]
+    assert training["labelled"] == {"shenzhen": "best, trained on montgomery"}
+
+
+def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path: Path, capsys) -> None:
+    train(index, tmp_path / "run", Config(**TINY, epochs=1), resume=False)
+    command = ["label", "--data", str(index.folder), "--model", str(tmp_path / "run" / "best.pt")]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 2
+    assert "trained on the masks of shenzhen" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("sources", [["jsrt"], ["shenzhen", "jsrt"]])
+def test_an_unknown_set_is_named(index: Index, montgomery: Path, tmp_path: Path, capsys, sources: list[str]) -> None:
+    command = ["label", "--data", str(index.folder), "--model", str(montgomery), "--output", str(tmp_path / "out")]
+    assert main([*command, "--sources", *sources]) == 2
+    assert "jsrt" in capsys.readouterr().err
+
+
+def test_models_are_compared_on_the_same_films(index: Index, montgomery: Path, tmp_path: Path, capsys) -> None:
+    train(index, tmp_path / "both", Config(**TINY, epochs=1), resume=False)
+    models = [str(montgomery), str(tmp_path / "both" / "best.pt")]
+    command = ["compare", "--data", str(index.folder), "--models", *models, "--output", str(tmp_path)]
+    assert main(command) == 0
+    with (tmp_path / "compare.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert table[0]["trained on"].startswith("montgomery: ")
+    assert table[1]["trained on"].startswith("montgomery and shenzhen: both/")
+    worst = float(table[0]["tested on shenzhen"].split(", ")[-1])
+    assert 0.8 < worst <= float(table[0]["tested on shenzhen"].split()[0])
+    assert "tested on montgomery" in capsys.readouterr().out
+
+
+def test_a_labelled_folder_says_so(labelled: Index) -> None:
+    facts = json.loads((labelled.folder / "prepare.json").read_text())
+    assert facts["labelled"] == labelled.labelled == {"shenzhen": "best, trained on montgomery"}
