@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from app.preprocess import InputSpec
-from model_export import checkpoint
+from model_export import batchnorm, checkpoint
 from model_export.config import Config, build
 from model_export.data import Films, SeededOrder, weights
 from model_export.losses import BceDice
@@ -147,6 +147,8 @@ class Fit:
         if place.world > 1:
             if place.device.type == "cuda":
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            else:
+                batchnorm.share(self.model)
             self.model = nn.parallel.DistributedDataParallel(self.model)
         self.loss = BceDice(config.bce_weight, config.dice_weight)
         self.optimiser = _optimiser(config, self.network)
