@@ -27,10 +27,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         centred = exact - mean[:, None, None]
         variance = all_reduce(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            self.num_batches_tracked += 1
+            momentum = 0.1 if self.momentum is None else self.momentum
+            for running, batch in ((self.running_mean, mean), (self.running_var, variance * (count / (count - 1)))):
+                if running is not None:
+                    running.lerp_(batch, momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
         scaled = centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None]
         return (scaled + self.bias[:, None, None]).to(features.dtype)
 

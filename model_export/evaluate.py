@@ -66,7 +66,9 @@ def means_table(groups: dict[str, list[Scored]]) -> list[list[str]]:
 
 
 def with_interval(values: list[float]) -> str:
-    """A mean and its 95 % interval, as text."""
+    """A mean and its 95 % interval, as text; one film has no interval."""
+    if len(values) < 2:
+        return f"{np.mean(values):.4f}"
     low, high = interval(values)
     return f"{np.mean(values):.4f} ({low:.4f} to {high:.4f})"
 

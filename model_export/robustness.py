@@ -29,6 +29,9 @@ from matplotlib import pyplot
 
 Change = Callable[[Image.Image], Image.Image]
 
+Robustness = dict[tuple[str, str], list[float]]
+"""Dice of each film, by change and set."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -114,11 +117,8 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> dict[tuple[str, str], list[float]]:
+def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> Robustness:
     """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
-
-    Returns:
-        Dice of each film, by change and set.
 
     Raises:
         FileNotFoundError, ValueError: a film is gone, or damaged, or there is none.
@@ -126,7 +126,7 @@ def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> dic
     if not rows:
         raise ValueError("no film to change")
     output.mkdir(parents=True, exist_ok=True)
-    dice: dict[tuple[str, str], list[float]] = {}
+    dice: Robustness = {}
     for row in tqdm(rows, desc="robustness", unit="film"):
         film, target = _pictures(index, row)
         for name, kind in KINDS.items():
@@ -134,11 +134,7 @@ def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> dic
             wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
             dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
 
-    lines = [["change", "films of", "mean dice", "cost", "worst dice"]]
-    for (name, source), values in sorted(dice.items(), key=lambda entry: entry[0][1]):
-        mean = float(np.mean(values))
-        cost = float(np.mean(dice[UNCHANGED, source])) - mean
-        lines.append([name, source, f"{mean:.4f}", f"{cost:+.4f}", f"{min(values):.4f}"])
+    lines = robustness_table(dice)
     with (output / "robustness.csv").open("w", newline="") as file:
         csv.writer(file).writerows(lines)
     for line in lines:
@@ -146,6 +142,16 @@ def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> dic
     _draw(index, rows[len(rows) // 2], model, output / "robustness.png")
     print(f"picture: {output / 'robustness.png'}")
     return dice
+
+
+def robustness_table(dice: Robustness) -> list[list[str]]:
+    """Header, and one line for each set and change: mean Dice, what the change costs, and the worst film."""
+    lines = [["change", "films of", "mean dice", "cost", "worst dice"]]
+    for (name, source), values in sorted(dice.items(), key=lambda entry: entry[0][1]):
+        mean = float(np.mean(values))
+        cost = float(np.mean(dice[UNCHANGED, source])) - mean
+        lines.append([name, source, f"{mean:.4f}", f"{cost:+.4f}", f"{min(values):.4f}"])
+    return lines
 
 
 def _pictures(index: Index, row: Row) -> tuple[Image.Image, Image.Image]:

@@ -88,9 +88,7 @@ def mean(films: list[Scored], metric: str) -> float:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean (percentile method, 9,999 resamples of films, seeded)."""
-    if len(values) < 2:
-        return (float("nan"), float("nan"))
+    """The 95 % bootstrap interval of the mean of two values or more (percentile method, 9,999 resamples, seeded)."""
     result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 

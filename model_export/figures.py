@@ -1,0 +1,85 @@
+"""The report's pictures, each as a data URI that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from app.pipeline import Model
+from model_export.prepare import Index, read_target
+from model_export.scoring import BINS, Scored, by_source, read_result
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+TARGET, PREDICTION = "#ff5a3c", "#29b6ff"
+
+COLUMNS = 4
+
+
+def embedded(picture: Path) -> str:
+    """A picture file as a data URI."""
+    kind = "jpeg" if picture.suffix == ".jpg" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def distributions(scored: list[Scored]) -> str:
+    """Dice of every film of each set: a dot a film, with the quartiles."""
+    groups = by_source(scored)
+    figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.8 * len(groups)), layout="constrained")
+    random = np.random.default_rng(1)
+    for line, films in enumerate(groups.values()):
+        dice = np.array([film.scores["dice"] for film in films])
+        axis.scatter(dice, line + random.uniform(-0.18, 0.18, dice.size), s=14, alpha=0.55, color="#3367a8", lw=0)
+        axis.boxplot(dice, positions=[line], orientation="horizontal", widths=0.55, showfliers=False, whis=(5, 95))
+    axis.set_yticks(range(len(groups)), list(groups))
+    axis.invert_yaxis()
+    axis.set_xlabel("Dice of a film; box: quartiles, whiskers: 5 to 95 %")
+    axis.grid(axis="x", alpha=0.3)
+    return _encode(figure)
+
+
+def calibration(scored: list[Scored]) -> str:
+    """How much of what is called p lung is lung, pixels of each step of probability taken together, for each set."""
+    figure, (axis, counts) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="0.6", ls="--", lw=1)
+    for source, films in by_source(scored).items():
+        total = np.sum([film.calibration for film in films], axis=0)
+        held = total[:, 0] > 0
+        axis.plot(total[held, 1] / total[held, 0], total[held, 2] / total[held, 0], marker="o", ms=4, label=source)
+        counts.plot((np.arange(BINS) + 0.5) / BINS, total[:, 0] / total[:, 0].sum(), marker="o", ms=4, label=source)
+    axis.set(xlabel="probability of lung", ylabel="share that is lung in the target", xlim=(0, 1), ylim=(0, 1))
+    axis.legend(fontsize=8)
+    counts.set(xlabel="probability of lung", ylabel="share of all pixels", yscale="log", xlim=(0, 1))
+    for one in (axis, counts):
+        one.grid(alpha=0.3)
+    return _encode(figure)
+
+
+def films(index: Index, model: Model, chosen: list[Scored]) -> str:
+    """Films with the outlines of target and prediction, and their Dice."""
+    lines = -(-len(chosen) // COLUMNS)
+    figure, axes = pyplot.subplots(lines, COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, film in zip(axes.flat, chosen, strict=False):
+        result = read_result(index, film.row, model)
+        pixels = result.radiograph.pixels
+        low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
+        axis.imshow(pixels, cmap="gray", vmin=low, vmax=high)
+        for mask, colour in ((read_target(index, film.row), TARGET), (result.mask, PREDICTION)):
+            axis.contour(mask, levels=[0.5], colors=colour, linewidths=1.3)
+        axis.set_title(f"{film.row.id}  Dice {film.scores['dice']:.4f}", fontsize=9)
+    return _encode(figure, "jpeg")
+
+
+def _encode(figure: Figure, kind: str = "png") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=90)
+    pyplot.close(figure)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

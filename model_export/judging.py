@@ -1,0 +1,106 @@
+"""The commands that judge a model: evaluate, robustness, compare and report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from model_export.options import DEFAULTS, INT8, RUN, Commands, add_films, read_model
+
+EVALUATION = Path("runs/evaluation")
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the parser."""
+    command = commands.add_parser(
+        "evaluate",
+        help="score a model at the films' own size",
+        description="Segment every film of a split, from its file to its mask as the service does it, and compare.",
+        formatter_class=DEFAULTS,
+    )
+    _add_model(command, EVALUATION)
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser(
+        "robustness",
+        help="score a model on changed films",
+        description="Invert, darken, blur, shrink, crop, rotate and turn every film of a split, and score its mask.",
+        formatter_class=DEFAULTS,
+    )
+    _add_model(command, EVALUATION)
+    command.set_defaults(run=_robustness)
+
+    command = commands.add_parser(
+        "compare",
+        help="score several models on the same films",
+        description="One line for each model, one column for each set: what training on one hospital's films is worth "
+        "at another.",
+        formatter_class=DEFAULTS,
+    )
+    add_films(command)
+    command.add_argument("--models", type=Path, nargs="+", required=True, help="exported .onnx or checkpoints .pt")
+    command.add_argument("--output", type=Path, default=Path("runs/compare"), help="folder for the table")
+    command.set_defaults(run=_compare)
+
+    command = commands.add_parser(
+        "report",
+        help="write the report, and the model and data cards",
+        description="Score an exported model, its robustness and its rivals in one run, and write them to one page of "
+        "HTML with curves, distributions, calibration and films. The page shows films: it is not for publishing.",
+        formatter_class=DEFAULTS,
+    )
+    add_films(command)
+    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx")
+    command.add_argument("--run", dest="trained", type=Path, default=RUN, help="the run that made it")
+    command.add_argument("--others", type=Path, nargs="*", default=[], help="models to compare it with, .onnx or .pt")
+    command.add_argument("--output", type=Path, default=Path("runs/report"), help="folder for the page and its tables")
+    command.add_argument("--cards", type=Path, help="folder for MODEL_CARD.md and DATA_CARD.md")
+    command.set_defaults(run=_report)
+
+
+def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
+    add_films(command)
+    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
+    command.add_argument("--output", type=Path, default=output, help="folder for tables and pictures")
+
+
+# Each command imports what it needs: --help should not wait for PyTorch.
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from model_export.evaluate import evaluate
+    from model_export.prepare import read_index
+
+    index = read_index(options.data)
+    evaluate(index, index.select(options.split), read_model(options.model), options.output)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from model_export.prepare import read_index
+    from model_export.robustness import robustness
+
+    index = read_index(options.data)
+    robustness(index, index.select(options.split), read_model(options.model), options.output)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from model_export.compare import compare, trained_on
+    from model_export.prepare import read_index
+
+    index = read_index(options.data)
+    models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
+    compare(index, index.select(options.split), models, options.output)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from app.network import Network
+    from model_export.compare import trained_on
+    from model_export.prepare import read_index
+    from model_export.report import report
+
+    index, network = read_index(options.data), read_model(options.model)
+    if not isinstance(network, Network):
+        raise ValueError(f"{options.model} is a checkpoint; a report is on an exported model")
+    others = {trained_on(path, model): model for path in options.others for model in [read_model(path)]}
+    rows = index.select(options.split)
+    report(index, rows, network, options.trained, others, options.output, options.cards)

@@ -1,0 +1,161 @@
+"""The commands that make a model: prepare, train, export and label."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from model_export.options import DEFAULTS, PREPARED, RUN, WEIGHTS, Commands, add_data, read_model
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the parser."""
+    command = commands.add_parser(
+        "prepare",
+        help="letterbox films and masks, and split them",
+        description="Find the Montgomery and Shenzhen films below --input (the layout of the public Kaggle sets, films "
+        "of any size; /kaggle/input works as it is) and write them as squares with their masks and an index.",
+        formatter_class=DEFAULTS,
+    )
+    command.add_argument("--input", type=Path, required=True, help="folder with the public sets")
+    command.add_argument("--output", type=Path, default=PREPARED, help="folder to write")
+    command.add_argument("--size", type=int, default=512, help="side of the squares, in pixels")
+    command.add_argument(
+        "--splits", type=Path, help="folder with <set>/{train,validation,test}.txt; without it the split is drawn"
+    )
+    command.add_argument("--seed", type=int, default=1, help="of the drawn split")
+    command.add_argument("--test-share", type=float, default=0.2, help="set aside first; the rest is split 80:20")
+    command.add_argument(
+        "--quality", type=Path, help="CSV with id and verdict (bad, doubtful) of masks that look wrong"
+    )
+    command.add_argument("--workers", type=int, default=2, help="threads")
+    command.set_defaults(run=_prepare)
+
+    command = commands.add_parser(
+        "train",
+        help="train the network",
+        description="Train on the train split and keep the weights with the best validation Dice. For several GPUs or "
+        "machines: torchrun --nproc-per-node N -m model_export train ...",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    command.add_argument("--output", type=Path, default=RUN, help="folder for checkpoints and log.csv")
+    command.add_argument("--resume", action="store_true", help="go on from last.pt; pass the same settings")
+    _add_settings(command)
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser(
+        "export",
+        help="write the ONNX files, FP32 and INT8",
+        description="Convert a checkpoint to ONNX, its card inside, and quantise that to INT8 beside it (x.onnx and "
+        "x.int8.onnx). A file is not written if it does not give its forerunner's answers on real films.",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    command.add_argument("--checkpoint", type=Path, default=RUN / "best.pt", help="weights to export")
+    command.add_argument("--output", type=Path, default=WEIGHTS, help="file to write")
+    command.add_argument("--split", default="validation", help="films on which both files are checked")
+    command.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="write the INT8 file")
+    command.set_defaults(run=_export)
+
+    command = commands.add_parser(
+        "label",
+        help="let a model draw the masks of a set",
+        description="Copy a prepared folder with the masks of some sets replaced by those that a model draws, to train "
+        "on films without using their own masks (self-training).",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    command.add_argument("--model", type=Path, required=True, help="an exported .onnx or a checkpoint .pt")
+    command.add_argument("--sources", nargs="+", default=["shenzhen"], help="sets to label")
+    command.add_argument("--output", type=Path, default=Path("data/labelled"), help="folder to write")
+    command.set_defaults(run=_label)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """One flag for each setting of a run."""
+    from model_export.config import Config
+
+    for field in fields(Config):
+        name = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            command.add_argument(
+                name, action=argparse.BooleanOptionalAction, default=field.default, help=field.metadata["help"]
+            )
+        elif isinstance(field.default, tuple):
+            command.add_argument(name, nargs="*", default=field.default, help=field.metadata["help"])
+        else:
+            command.add_argument(
+                name,
+                type=type(field.default),
+                default=field.default,
+                choices=field.metadata["choices"],
+                help=field.metadata["help"],
+            )
+
+
+# Each command imports what it needs: --help should not wait for PyTorch.
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from model_export.prepare import prepare
+
+    prepare(
+        options.input,
+        options.output,
+        options.size,
+        options.splits,
+        options.seed,
+        options.test_share,
+        options.quality,
+        options.workers,
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from model_export.config import Config
+    from model_export.prepare import read_index
+    from model_export.train import train
+
+    settings = {field.name: getattr(options, field.name) for field in fields(Config)}
+    settings |= {name: tuple(settings[name]) for name in ("leave_out", "sources")}
+    train(read_index(options.data), options.output, Config(**settings), options.resume)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from app.network import int8_path
+    from model_export.config import Config
+    from model_export.export import export
+    from model_export.prepare import read_index
+    from model_export.quantise import quantise
+
+    index = read_index(options.data)
+    rows = index.select(options.split)
+    difference = export(options.checkpoint, options.output, index, rows)
+    megabytes = options.output.stat().st_size / 1e6
+    print(
+        f"{options.output}: {megabytes:.2f} MB; differs from PyTorch by at most {difference:.1e} in probability on "
+        f"{len(rows)} films"
+    )
+
+    quantised = int8_path(options.output)
+    # What lies there belongs to the network before this one.
+    quantised.unlink(missing_ok=True)
+    if options.int8:
+        calibration = index.select("train", Config().leave_out)
+        cost = quantise(options.output, quantised, index, calibration, rows)
+        megabytes = quantised.stat().st_size / 1e6
+        print(
+            f"{quantised}: {megabytes:.2f} MB; INT8 loses {cost.mean:+.5f} Dice on average and {cost.worst:+.5f} at "
+            f"worst on {len(rows)} films"
+        )
+
+
+def _label(options: argparse.Namespace) -> None:
+    from model_export.label import label
+    from model_export.prepare import read_index
+
+    index = read_index(options.data)
+    label(index, read_model(options.model), tuple(options.sources), options.output)
+    print(f"masks of {', '.join(options.sources)} drawn by {options.model} in {options.output}")

@@ -1,0 +1,139 @@
+"""`report`: everything about a trained model on one self-contained page, and its cards from the same run.
+
+Written: report.html, its pictures inside (they show films, so it is not for publishing), the tables of robustness and
+comparison beside it, and, where a folder for cards is named, MODEL_CARD.md and DATA_CARD.md, which hold figures alone.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.network import Card, Network
+from app.pipeline import Model
+from model_export import checkpoint, figures
+from model_export.compare import compare, compare_table
+from model_export.config import Config, build
+from model_export.curve import curve
+from model_export.evaluate import means_table
+from model_export.prepare import Index, Row
+from model_export.robustness import robustness, robustness_table
+from model_export.scoring import Scored, by_finding, by_source, score_films
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+CARDS = ("MODEL_CARD.md", "DATA_CARD.md")
+
+SHOWN = 4
+"""Films of each set shown as best, as middle and as worst."""
+
+NAMED = 5
+"""Worst films of each set named in the model card."""
+
+
+def report(
+    index: Index,
+    rows: list[Row],
+    network: Network,
+    run: Path,
+    others: dict[str, Model],
+    output: Path,
+    cards: Path | None,
+) -> None:
+    """Measure ``network`` on ``rows`` and write the page to ``output``, and the cards to ``cards``.
+
+    Args:
+        run: folder of the training run that made it, for its curves and cost.
+        others: models to compare it with on the same films, by label.
+
+    Raises:
+        FileNotFoundError: ``run`` is none, or a film is gone.
+        ValueError: there is nothing to score, a film is damaged, or ``run`` made another model.
+    """
+    made = checkpoint.TorchModel(run / "best.pt").card
+    if Card.from_json(made.to_json()).training != network.card.training:
+        raise ValueError(f"{run} did not make this model; name the run that did with --run")
+    output.mkdir(parents=True, exist_ok=True)
+    scored = score_films(index, rows, network)
+    robust = robustness(index, rows, network, output)
+    compared = compare(index, rows, {f"this model, {network.card.precision}": network} | others, output)
+    facts = _training(run, network) | {
+        "index": index,
+        "network": network,
+        "card": network.card,
+        "split": rows[0].split,
+        "counts": _counts(index),
+        "means": means_table(by_source(scored)),
+        "findings": means_table(by_finding(scored)),
+        "robustness": robustness_table(robust),
+        "compared": compare_table(compared),
+        "worst": {source: films[:NAMED] for source, films in _ranked(scored).items()},
+    }
+    pictures = {
+        "curve": figures.embedded(curve(run)),
+        "distributions": figures.distributions(scored),
+        "calibration": figures.calibration(scored),
+        "changed": figures.embedded(output / "robustness.png"),
+        "films": {
+            source: {rank: figures.films(index, network, chosen) for rank, chosen in _shown(films).items()}
+            for source, films in _ranked(scored).items()
+        },
+    }
+    page = output / "report.html"
+    page.write_text(_render(page.name, facts | pictures), encoding="utf-8")
+    print(f"report: {page}")
+    if cards is not None:
+        cards.mkdir(parents=True, exist_ok=True)
+        for name in CARDS:
+            (cards / name).write_text(_render(name, facts), encoding="utf-8")
+            print(f"card: {cards / name}")
+
+
+def _training(run: Path, network: Network) -> dict[str, Any]:
+    """What the run cost, and what it made."""
+    with (run / "log.csv").open(newline="") as file:
+        log = list(csv.DictReader(file))
+    config = Config(**network.card.training["config"])
+    return {
+        "epochs": len(log),
+        "hours": sum(float(line["seconds"]) for line in log) / 3600,
+        "weights": sum(parameter.numel() for parameter in build(config).parameters()),
+        "config": config,
+    }
+
+
+def _counts(index: Index) -> list[list[str]]:
+    """Header, and films of each set, split, finding and mask quality."""
+    counted = Counter((row.source, row.split, row.finding, row.quality) for row in index.rows)
+    lines = [["set", "split", "finding", "mask", "films"]]
+    for (source, split, finding, quality), count in sorted(counted.items()):
+        lines.append([source, split, ("normal", "tuberculosis")[finding], quality, str(count)])
+    return lines
+
+
+def _ranked(scored: list[Scored]) -> dict[str, list[Scored]]:
+    """The films of each set, worst first."""
+    sources = sorted({film.row.source for film in scored})
+    ranked = sorted(scored, key=lambda film: film.scores["dice"])
+    return {source: [film for film in ranked if film.row.source == source] for source in sources}
+
+
+def _shown(films: list[Scored]) -> dict[str, list[Scored]]:
+    middle = max(0, (len(films) - SHOWN) // 2)
+    return {"worst": films[:SHOWN], "middle": films[middle : middle + SHOWN], "best": films[::-1][:SHOWN]}
+
+
+def _render(template: str, facts: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=template.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(facts)
