@@ -1,4 +1,4 @@
-"""The commands that make a model: prepare, train, export and label."""
+"""The commands that make a model: prepare, train, curve, export and label."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("--resume", action="store_true", help="go on from last.pt; pass the same settings")
     _add_settings(command)
     command.set_defaults(run=_train)
+
+    command = commands.add_parser(
+        "curve",
+        help="draw a run's log",
+        description="Draw loss and validation Dice by epoch, from log.csv to curve.png beside it.",
+        formatter_class=DEFAULTS,
+    )
+    command.add_argument("--run", type=Path, default=RUN, dest="folder", help="folder made by train")
+    command.set_defaults(run=_curve)
 
     command = commands.add_parser(
         "export",
@@ -121,6 +130,12 @@ def _train(options: argparse.Namespace) -> None:
     settings = {field.name: getattr(options, field.name) for field in fields(Config)}
     settings |= {name: tuple(settings[name]) for name in ("leave_out", "sources")}
     train(read_index(options.data), options.output, Config(**settings), options.resume)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    from model_export.curve import curve
+
+    print(f"picture: {curve(options.folder)}")
 
 
 def _export(options: argparse.Namespace) -> None:
