@@ -132,8 +132,9 @@ def int8_path(weights: Path) -> Path:
 
 @functools.cache
 def load() -> Network:
-    """The model that this process serves, loaded once: that of ``LUNG_MODEL``, or the one in the repository.
+    """The model that this process serves, loaded once.
 
+    ``LUNG_MODEL`` names it: a file, or one in the weights folder by its name alone; `WEIGHTS` if it is not set.
     Its INT8 form is taken where one lies beside it and this CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
 
     Raises:
@@ -142,7 +143,9 @@ def load() -> Network:
     precision = os.environ.get("LUNG_PRECISION", "int8")
     if precision not in ("int8", "fp32"):
         raise ModelError("LUNG_PRECISION must be int8 or fp32.")
-    return choose(Path(os.environ.get("LUNG_MODEL", WEIGHTS)), precision, threads())
+    named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
+    weights = Path(named) if named.endswith(".onnx") else WEIGHTS.with_name(f"{named}.onnx")
+    return choose(weights, precision, threads())
 
 
 def choose(weights: Path, precision: str, threads: int) -> Network:

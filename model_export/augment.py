@@ -21,7 +21,10 @@ INVERTED = 0.15
 """Share of films shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
 
 OPAQUE = 0.4
-"""Share of films given opacities: the public sets have few, and a mass or an effusion must not become a hole."""
+"""Share of films given opacities: the public sets have few, and a mass or a consolidation must not become a hole."""
+
+EFFUSION = 0.2
+"""Share of films of which one lung is filled from its base: where the lung ends must then be told by the rest."""
 
 
 class Augment:
@@ -93,6 +96,8 @@ class Augment:
             random = np.random.default_rng(seed)
             if random.random() < OPAQUE:
                 box = _add_opacities(box, mask[geometry.box], random)
+            if random.random() < EFFUSION:
+                box = _add_effusion(box, mask[geometry.box], random)
             box = np.asarray(self.exposure(torch.from_numpy(box)[None]))[0]
             if random.random() < INVERTED:
                 box = -box
@@ -130,3 +135,34 @@ def _add_opacities(
         level = np.quantile(film[::8, ::8], random.uniform(0.6, 0.98))
         film += cover * np.maximum(level - film, 0)  # an opacity absorbs: it never darkens
     return film
+
+
+def _add_effusion(
+    film: NDArray[np.float32], mask: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.float32]:
+    """Fill one lung from its base up to a tenth to a half of its height, the level rising towards the chest wall.
+
+    The white runs on below and beside the lung as a real effusion's does, so that no edge tells where the lung ends.
+
+    Args:
+        film: (height, width) in [0, 1].
+        mask: (height, width), both lungs; the lung is the one on a side of the middle of the two.
+    """
+    columns = np.flatnonzero(mask.any(0))
+    middle = (columns[0] + columns[-1]) // 2
+    left = bool(random.integers(2))
+    lung = mask[:, :middle] if left else mask[:, middle:]
+    if not lung.any():
+        return film
+    rows, across = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
+    first, last = (across[0], across[-1]) if left else (middle + across[0], middle + across[-1])
+    height, width = rows[-1] - rows[0] + 1, last - first + 1
+    rightwards = np.clip((np.arange(film.shape[1]) - first) / width, 0, 1)
+    rise = (1 - rightwards if left else rightwards) ** random.uniform(1.5, 4) * random.uniform(0, 0.3)
+    level = rows[-1] - height * (random.uniform(0.1, 0.5) + rise)
+    edge = height * random.uniform(0.01, 0.06)
+    depth = np.clip((np.arange(film.shape[0])[:, np.newaxis] - level) / edge, -30, 30)
+    beside = np.minimum(np.arange(film.shape[1]) - first, last - np.arange(film.shape[1])) / (0.04 * width)
+    cover = random.uniform(0.6, 1.0) / ((1 + np.exp(-depth)) * (1 + np.exp(-np.clip(beside, -30, 30) - 2)))
+    white = np.quantile(film[::8, ::8], random.uniform(0.7, 0.95))
+    return (film + cover * np.maximum(white - film, 0)).astype(np.float32)

@@ -36,7 +36,7 @@ class Config:
     optimiser: str = _setting("adamw", "optimiser", ("adam", "adamw"))
     learning_rate: float = _setting(2e-3, "peak of the one-cycle schedule")
     weight_decay: float = _setting(1e-2, "for adamw")
-    epochs: int = _setting(80, "passes over the training films")
+    epochs: int = _setting(60, "passes over the training films")
     batch: int = _setting(8, "films a step, in all processes together")
     ema: float = _setting(0.995, "share kept of the running average of weights, which is what is validated; 0 is off")
     # data

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from drawings import TINY
+from drawings import TINY, chest
 
 from app.preprocess import InputSpec
 from model_export import checkpoint
 from model_export.__main__ import main
+from model_export.augment import _add_effusion
 from model_export.config import Config
 from model_export.data import Films, SeededOrder
 from model_export.data import weights as draw_weights
@@ -201,6 +202,20 @@ class TestData:
             assert torch.isfinite(radiograph).all()
             contrast.append(float(radiograph[target > 0].mean() - radiograph[target == 0].mean()))
         assert np.median(contrast) < -0.2
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_an_effusion_fills_one_lung_from_its_base(self, seed: int) -> None:
+        film, left, right = chest(200, 200, seed)
+        before = film.astype(np.float32) / 255
+        after = _add_effusion(before, left | right, np.random.default_rng(seed))
+        change = after - before
+        assert change.min() >= 0  # it absorbs: nothing gets darker
+        filled, other = sorted((left, right), key=lambda lung: -change[lung].sum())
+        assert change[other].max() < 0.01
+        rows = np.flatnonzero(filled.any(1))
+        top, base = (change[part][filled[part]].mean() for part in (slice(0, rows[0] + 10), slice(rows[-1] - 10, None)))
+        assert top < 0.01
+        assert base > 0.1
 
     def test_without_augmentation_training_sees_what_serving_sees(self, index: Index) -> None:
         from app.decode import decode
