@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -127,6 +128,17 @@ class TestModel:
     def test_a_wrong_precision_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LUNG_PRECISION", "int4")
         with pytest.raises(ModelError, match="LUNG_PRECISION"):
+            network.load.__wrapped__()
+
+    def test_a_setting_names_the_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = tmp_path / "mine.onnx"
+        elsewhere.write_bytes(network.WEIGHTS.read_bytes())
+        shipped = network.int8_path(network.WEIGHTS)
+        for named, expected in (("lung_unet", shipped), (str(shipped), shipped), (str(elsewhere), elsewhere)):
+            monkeypatch.setenv("LUNG_MODEL", named)
+            assert network.load.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()
+        monkeypatch.setenv("LUNG_MODEL", "no_such_model")
+        with pytest.raises(ModelError, match="cannot be read"):
             network.load.__wrapped__()
 
     @pytest.mark.parametrize("content", [None, b"", b"not a model"])
