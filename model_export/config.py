@@ -33,8 +33,11 @@ class Config:
     bce_weight: float = _setting(1.0, "weight of binary cross-entropy")
     dice_weight: float = _setting(1.0, "weight of 1 - Dice")
     # optimiser
-    optimiser: str = _setting("adamw", "optimiser", ("adam", "adamw"))
-    learning_rate: float = _setting(2e-3, "peak of the one-cycle schedule")
+    optimiser: str = _setting("adamw", "optimiser; sgd has a momentum of 0.9", ("adam", "adamw", "sgd"))
+    learning_rate: float = _setting(2e-3, "peak of the one-cycle schedule, or the constant rate")
+    schedule: str = _setting(
+        "onecycle", "how the learning rate goes: up and down once in the run, or nowhere", ("onecycle", "constant")
+    )
     weight_decay: float = _setting(1e-2, "for adamw")
     epochs: int = _setting(60, "passes over the training films")
     batch: int = _setting(8, "films a step, in all processes together")
@@ -55,6 +58,10 @@ class Config:
         ("auto", "fp32", "fp16", "bf16"),
     )
     workers: int = _setting(1, "processes that load and change films, for each training process")
+
+
+AUTHOR = Config(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")
+"""The author's 31.0 M network; the settings of its training are those of `tune`."""
 
 
 def build(config: Config) -> UNet:

@@ -9,7 +9,7 @@ Go on after a stop, with the same settings, to the same weights:
 
 The author's 31.0 M network:
     python -m model_export train --in-channels 3 --base 64 --max-channels 1024 --stem 1 --upsample transpose \\
-        --optimiser adam --learning-rate 1e-4 --batch 16 --epochs 30 --output runs/author
+        --optimiser adam --learning-rate 1e-4 --schedule constant --ema 0 --batch 16 --epochs 30 --output runs/author
 
 Written to the run folder: config.json, log.csv (one line an epoch), last.pt (all that a resume needs) and best.pt (the
 highest validation Dice).
@@ -152,9 +152,7 @@ class Fit:
             self.model = nn.parallel.DistributedDataParallel(self.model)
         self.loss = BceDice(config.bce_weight, config.dice_weight)
         self.optimiser = _optimiser(config, self.network)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps
-        )
+        self.schedule = _schedule(config, self.optimiser, steps)
         self.precision = _precision(config.precision, place.device)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == torch.float16)
 
@@ -249,7 +247,19 @@ def _optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), config.learning_rate)
     if config.optimiser == "adamw":
         return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    raise ValueError(f"optimiser is {config.optimiser!r}; it can be 'adam' or 'adamw'")
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), config.learning_rate, momentum=0.9)
+    raise ValueError(f"optimiser is {config.optimiser!r}; it can be 'adam', 'adamw' or 'sgd'")
+
+
+def _schedule(config: Config, optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps
+        )
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1, total_iters=0)
+    raise ValueError(f"schedule is {config.schedule!r}; it can be 'onecycle' or 'constant'")
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:
@@ -277,6 +287,8 @@ def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
     last = run / "last.pt"
     if resume:
         saved = checkpoint.read(last)
+        # A setting that came after the run began had its default's effect then.
+        saved["config"] = asdict(Config(**saved["config"]))
         for name in ("config", "spec", "data_sha256", "validation_sha256"):
             if saved[name] != facts[name]:
                 raise ValueError(f"{run} was started with another {name}; a resume needs the same: {saved[name]}")

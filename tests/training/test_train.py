@@ -90,6 +90,21 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Ind
         train(index, tmp_path / "new", config, resume=True)
 
 
+def test_a_run_from_before_a_setting_existed_can_be_resumed(index: Index, tmp_path: Path) -> None:
+    config = Config(**TINY, epochs=1)
+    train(index, tmp_path, config, resume=False)
+    state = checkpoint.read(tmp_path / "last.pt")
+    del state["config"]["schedule"]
+    checkpoint.save(state, tmp_path / "last.pt")
+    train(index, tmp_path, config, resume=True)
+
+
+def test_a_constant_rate_stays(index: Index, tmp_path: Path) -> None:
+    train(index, tmp_path, Config(**TINY, epochs=3, schedule="constant", optimiser="sgd"), resume=False)
+    with (tmp_path / "log.csv").open() as file:
+        assert {line["learning_rate"] for line in csv.DictReader(file)} == {"1.00e-02"}
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
