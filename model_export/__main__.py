@@ -8,6 +8,7 @@
     python -m model_export robustness                                         the same on changed films
     python -m model_export compare --models runs/*/best.pt                    several models on the same films
     python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
+    python -m model_export tune                                               the author's experiments -> docs/TUNING.md
     python -m model_export report --cards docs                                all of it on one page, and the cards
 
 Each command's --help tells its settings.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from model_export import judging, making
+from model_export import experiments, judging, making
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     making.add_commands(commands)
     judging.add_commands(commands)
+    experiments.add_commands(commands)
     return parser
 
 

@@ -119,7 +119,7 @@ def prepare(
         if pair.id not in splits:
             return layout.Skipped(pair.id, "in no split list")
         try:
-            return _prepare_pair(pair, input_folder, output, size, splits[pair.id], quality.get(pair.id, "ok"))
+            return prepare_pair(pair, input_folder, output, size, splits[pair.id], quality.get(pair.id, "ok"))
         except errors.FilmError as error:
             return layout.Skipped(pair.id, f"{error.code}: {error.detail}")
         except OSError as error:
@@ -129,7 +129,8 @@ def prepare(
         results = list(tqdm(pool.map(one, pairs), total=len(pairs), desc="prepare", unit="film"))
     rows = [result for result in results if isinstance(result, Row)]
     skipped += [result for result in results if isinstance(result, layout.Skipped)]
-    _write_index(output, rows, skipped, input_folder, size, splits_folder, seed, test_share)
+    drawn = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
+    write_index(output, rows, skipped, input_folder, size, drawn)
 
     counts = Counter((row.source, row.split) for row in rows)
     for (source, split), count in sorted(counts.items()):
@@ -190,7 +191,13 @@ def digest(rows: list[Row]) -> str:
     return total.hexdigest()
 
 
-def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
+def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
+    """Write the square of one film and of its mask below ``output``, and return its row.
+
+    Raises:
+        FilmError: it cannot be trained on.
+        OSError.
+    """
     film = decode(pair.film.read_bytes()).pixels
     mask = layout.read_mask(pair.masks)
     if film.shape != mask.shape:
@@ -221,6 +228,19 @@ def _prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split:
     )
 
 
+def write_index(
+    output: Path, rows: list[Row], skipped: list[layout.Skipped], root: Path, size: int, split: dict[str, Any]
+) -> None:
+    """Write index.csv, skipped.csv and, last, prepare.json, which says of ``split`` how it was made."""
+    for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
+        with (output / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
+            writer.writeheader()
+            writer.writerows(asdict(line) for line in lines)
+    facts = {"input": str(root.resolve()), "size": size, "split": split}
+    (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
     """A shrunken 16-bit film stretched between the greys that serving clips it to; an 8-bit one as it is.
 
@@ -237,23 +257,3 @@ def _square(box: Pixels, geometry: Geometry) -> Pixels:
     square = np.zeros((geometry.size, geometry.size), box.dtype)
     square[geometry.box] = box
     return square
-
-
-def _write_index(
-    output: Path,
-    rows: list[Row],
-    skipped: list[layout.Skipped],
-    root: Path,
-    size: int,
-    splits_folder: Path | None,
-    seed: int,
-    test_share: float,
-) -> None:
-    for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
-        with (output / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
-            writer.writeheader()
-            writer.writerows(asdict(line) for line in lines)
-    split = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
-    facts = {"input": str(root.resolve()), "size": size, "split": split}
-    (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,55 @@
+"""The commands that try settings out: tune and search."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from model_export.options import DEFAULTS, Commands, add_data
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the parser."""
+    command = commands.add_parser(
+        "tune",
+        help="run the author's experiments again",
+        description="Train the author's network with the author's settings and with one of them changed at a time, and "
+        "write what comes of it. Stopped, it goes on where it was; films of other sizes are prepared as needed.",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    _add_sweep(command, Path("runs/tuning"), 30)
+    command.add_argument("--size", type=int, default=512, help="the baseline's input, in pixels; divisible by 32")
+    command.add_argument("--base", type=int, default=64, help="channels of the first level; fewer suit a CPU")
+    command.add_argument("--max-channels", type=int, default=1024, help="channels of a level at most")
+    command.add_argument("--docs", type=Path, default=Path("docs/TUNING.md"), help="document to write")
+    command.add_argument("--report-only", action="store_true", help="train nothing; write the document again")
+    command.set_defaults(run=_tune)
+
+
+def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> None:
+    command.add_argument("--output", type=Path, default=output, help="folder for the runs; a stopped sweep goes on")
+    command.add_argument("--epochs", type=int, default=epochs, help="passes over the training films, for each setting")
+    command.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME", help="only these settings; a wrong name lists all"
+    )
+    command.add_argument("--precision", default="auto", choices=PRECISIONS, help="as for train")
+    command.add_argument("--workers", type=int, default=1, help="processes that load and change films")
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from model_export import sweep
+    from model_export.prepare import read_index
+    from model_export.tune import tune
+    from model_export.tuning_report import report
+
+    failed: dict[str, str] = {}
+    if not options.report_only:
+        names = ("epochs", "size", "base", "max_channels", "precision", "workers")
+        facts = {name: getattr(options, name) for name in names}
+        failed = tune(read_index(options.data), options.output, facts, tuple(options.only))
+    if not failed or any(options.output.glob("*/result.json")):
+        report(options.output, options.docs)
+    sweep.complain(failed)

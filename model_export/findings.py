@@ -1,0 +1,158 @@
+"""What the author found, held against the runs of `tune`: each verdict follows from the figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_export import sweep
+from model_export.sweep import Epoch, Variant
+
+MARGIN = 0.002
+"""Differences of Dice up to this one count as none, or up to that of two seeds, if that is larger."""
+
+HOLES = 0.001
+"""Holes are seen if they are this share of the mask more: 0.1 %."""
+
+LEARNT = 0.5
+"""A network below this has not learnt: the author's SGD stayed at 0.4, about the Dice of calling every pixel lung."""
+
+PLATEAU = (20, 30)
+"""Epochs that count as "about 25"."""
+
+CONFIRMED, OPPOSITE, NONE = "confirmed", "not confirmed: it is the other way round", "not confirmed: no difference"
+UNTOLD = "cannot be told: the baseline itself has not learnt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished setting of `tune`.
+
+    Attributes:
+        result: its result.json (`tune` says what is in it).
+        prediction, target: masks of the example, (size, size) bool.
+    """
+
+    variant: Variant
+    log: list[Epoch]
+    result: dict[str, Any]
+    prediction: NDArray[np.bool_]
+    target: NDArray[np.bool_]
+
+    @property
+    def best(self) -> Epoch:
+        """The first epoch of the highest validation Dice, whose weights were kept."""
+        return max(self.log, key=lambda epoch: epoch.dice)
+
+    @property
+    def dice(self) -> float:
+        """The highest validation Dice."""
+        return self.best.dice
+
+    @property
+    def holes(self) -> float:
+        """Mean share of a mask that is hole."""
+        return float(self.result["holes"])
+
+    @property
+    def seconds(self) -> float:
+        """How long all epochs took."""
+        return sum(epoch.seconds for epoch in self.log)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the author said, the figures that bear on it, and what they say of it."""
+
+    claim: str
+    figures: str
+    verdict: str
+
+
+def read_runs(output: Path, variants: list[Variant]) -> dict[str, Run]:
+    """The finished settings below ``output``, by name, in the order of ``variants``."""
+    runs = {}
+    for variant in variants:
+        folder = output / variant.name
+        result = sweep.read_result(folder)
+        if result is not None:
+            masks = [np.asarray(Image.open(folder / f"{name}.png")) > 0 for name in ("prediction", "target")]
+            runs[variant.name] = Run(variant, sweep.read_log(folder), result, *masks)
+    return runs
+
+
+def margin(runs: dict[str, Run]) -> float:
+    """The difference of Dice up to which two settings count as equal."""
+    seeds = [runs[name].dice for name in ("baseline", "seed-2") if name in runs]
+    return max(MARGIN, max(seeds) - min(seeds)) if seeds else MARGIN
+
+
+def findings(runs: dict[str, Run]) -> list[Finding]:
+    """The author's findings, in the order of the author's list; none can be told if the baseline has not learnt."""
+    equal = margin(runs)
+    if "baseline" in runs and runs["baseline"].dice < LEARNT:
+        return [replace(each, verdict=UNTOLD) if each.figures else each for each in _findings(runs, equal)]
+    return _findings(runs, equal)
+
+
+def _findings(runs: dict[str, Run], equal: float) -> list[Finding]:
+
+    def pair(claim: str, name: str, worse: str) -> Finding:
+        """The author found that ``name`` scores less than the baseline; ``worse`` names it in the figures."""
+        if not {"baseline", name} <= runs.keys():
+            return Finding(claim, "", "not run")
+        base, other = runs["baseline"].dice, runs[name].dice
+        verdict = CONFIRMED if base - other > equal else OPPOSITE if other - base > equal else NONE
+        return Finding(claim, f"Dice {other:.4f} {worse}, {base:.4f} baseline ({other - base:+.4f})", verdict)
+
+    return [
+        pair("5 levels were worse than 4", "levels-5", "with 5"),
+        _holes(runs),
+        _sgd(runs),
+        pair("batch 16 beat batch 1", "batch-1", "with batch 1"),
+        pair("augmentation helped a little", "no-augment", "without"),
+        _plateau(runs, equal),
+    ]
+
+
+def _holes(runs: dict[str, Run]) -> Finding:
+    claim = "learning rate 1e-5 left holes in the lungs"
+    if not {"baseline", "rate-1e-5"} <= runs.keys():
+        return Finding(claim, "", "not run")
+    base, slow = runs["baseline"], runs["rate-1e-5"]
+    figures = (
+        f"holes are {slow.holes:.2%} of a mask with 1e-5, {base.holes:.2%} baseline; "
+        f"Dice {slow.dice:.4f} and {base.dice:.4f}"
+    )
+    more = slow.holes - base.holes
+    return Finding(claim, figures, CONFIRMED if more > HOLES else OPPOSITE if more < -HOLES else NONE)
+
+
+def _sgd(runs: dict[str, Run]) -> Finding:
+    claim = "SGD did not learn (Dice 0.4)"
+    if "sgd" not in runs:
+        return Finding(claim, "", "not run")
+    run = runs["sgd"]
+    figures = f"Dice {run.dice:.4f}; calling every pixel lung gives {run.result['all_lung_dice']:.4f}"
+    return Finding(claim, figures, CONFIRMED if run.dice < LEARNT else "not confirmed: it learns")
+
+
+def _plateau(runs: dict[str, Run], equal: float) -> Finding:
+    claim = "a plateau at about 25 epochs"
+    if "baseline" not in runs:
+        return Finding(claim, "", "not run")
+    run = runs["baseline"]
+    reached = next(epoch.number for epoch in run.log if epoch.dice >= run.dice - equal)
+    figures = f"the baseline is within {equal:.4f} of its best Dice from epoch {reached} of {len(run.log)}"
+    low, high = PLATEAU
+    if len(run.log) < high:
+        return Finding(claim, figures, f"cannot be told: trained for {len(run.log)} epochs")
+    verdict = (
+        CONFIRMED if low <= reached <= high else "not confirmed: earlier" if reached < low else "not confirmed: later"
+    )
+    return Finding(claim, figures, verdict)

@@ -1,0 +1,217 @@
+"""What `tune` and `search` share: named variants of the settings, each trained once in a folder of its own.
+
+A sweep's folder holds sweep.json (what the sweep was begun with), prepared/<size>/ (the films at another size than
+they were prepared at) and for each variant <name>/, a run folder as `train` leaves it, with a result.json once nothing
+is left to do for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from app.errors import FilmError
+from app.folder import write_whole
+from model_export.config import Config, build
+from model_export.layout import Pair
+from model_export.prepare import Index, Row, prepare_pair, read_index, write_index
+from model_export.train import train
+
+DICE = "validation_dice"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of a sweep.
+
+    Attributes:
+        name: its run folder's name.
+        changes: what differs from the sweep's first variant, in words.
+        config: all settings of its run.
+        size: side of its input, in pixels.
+        group: the variants that it is drawn with.
+    """
+
+    name: str
+    changes: str
+    config: Config
+    size: int
+    group: str
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of log.csv: Dice is the mean of the sources' means, each on the network's grid."""
+
+    number: int
+    loss: float
+    dice: float
+    sources: dict[str, float]
+    seconds: float
+
+
+def choose(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
+    """The variants named in ``only``, in their own order; all if it is empty.
+
+    Raises:
+        ValueError: there is no variant of such a name.
+    """
+    wanted, known = set(only), {variant.name for variant in variants}
+    if not wanted <= known:
+        raise ValueError(f"no setting {', '.join(sorted(wanted - known))}; there are {', '.join(sorted(known))}")
+    return [variant for variant in variants if not wanted or variant.name in wanted]
+
+
+def begin(output: Path, facts: dict[str, Any]) -> None:
+    """Begin a sweep in ``output``, or go on with the one there.
+
+    Args:
+        facts: what all its runs depend on, as JSON can hold it.
+
+    Raises:
+        ValueError: the sweep there was begun with other facts; its runs cannot be compared with new ones.
+    """
+    path = output / "sweep.json"
+    if path.is_file():
+        before = read_facts(output)
+        other = [
+            f"{name} {before.get(name)}, not {value}" for name, value in facts.items() if before.get(name) != value
+        ]
+        if other:
+            raise ValueError(f"{output} was begun with {'; '.join(other)}; pass the same, or name another --output")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def read_facts(output: Path) -> dict[str, Any]:
+    """What the sweep in ``output`` was begun with.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = output / "sweep.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{output} holds no sweep.json: nothing has been trained there")
+    return dict(json.loads(path.read_text()))
+
+
+def run_all(variants: list[Variant], work: Callable[[Variant], None], name: str) -> dict[str, str]:
+    """Do ``work`` for each variant, with a progress bar; one that cannot be trained does not stop the others.
+
+    Returns:
+        For each variant that failed, why.
+    """
+    failed: dict[str, str] = {}
+    bar = tqdm(variants, desc=name, unit="setting")
+    for variant in bar:
+        bar.set_postfix_str(variant.name)
+        try:
+            work(variant)
+        # PyTorch says with a RuntimeError that a network does not fit into a GPU's memory.
+        except (ValueError, RuntimeError) as error:
+            failed[variant.name] = str(error).partition("\n")[0]
+            tqdm.write(f"{variant.name} failed: {failed[variant.name]}")
+    return failed
+
+
+def complain(failed: dict[str, str]) -> None:
+    """Raise one ValueError for all variants of ``failed``, if there are any."""
+    if failed:
+        reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        raise ValueError(f"{len(failed)} failed, and the next call tries again ({reasons})")
+
+
+def fit(index: Index, variant: Variant, output: Path) -> Path:
+    """Train a variant in its folder below ``output``, or go on where it was stopped; its run folder.
+
+    ``index`` may have been prepared at any size. Raises as `train` and `at_size` do.
+    """
+    run = output / variant.name
+    films = at_size(index, variant.size, output / "prepared" / str(variant.size))
+    train(films, run, variant.config, resume=(run / "last.pt").is_file())
+    return run
+
+
+def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
+    """``index`` itself if it has that size; else its films prepared again in ``folder``, once, from their own files.
+
+    Each film keeps its split and its mask's quality.
+
+    Raises:
+        FileNotFoundError: a film is no longer below the input folder.
+        ValueError: a film is damaged by now.
+    """
+    if index.size == size:
+        return index
+    if (folder / "prepare.json").is_file():
+        made = read_index(folder)
+        if [_kept(row) for row in made.rows] == [_kept(row) for row in index.rows]:
+            return made
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def one(row: Row) -> Row:
+        masks = tuple(index.input / name for name in row.masks.split(";"))
+        pair = Pair(row.id, row.source, row.finding, index.input / row.film, masks)
+        try:
+            return prepare_pair(pair, index.input, folder, size, row.split, row.quality)
+        except FilmError as error:
+            raise ValueError(f"{row.film}: {error.detail}") from None
+
+    with ThreadPoolExecutor(workers) as pool:
+        made_rows = pool.map(one, index.rows)
+        rows = list(tqdm(made_rows, total=len(index.rows), desc=f"prepare at {size} pixels", unit="film", leave=False))
+    write_index(folder, rows, [], index.input, size, {"as": str(index.folder)})
+    return read_index(folder)
+
+
+def _kept(row: Row) -> tuple[str, str, str]:
+    return row.id, row.split, row.quality
+
+
+def read_log(run: Path) -> list[Epoch]:
+    """The epochs of a run folder, first to last.
+
+    Raises:
+        FileNotFoundError: it holds no log.csv.
+    """
+    with (run / "log.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    prefix = f"{DICE}_"
+    return [
+        Epoch(
+            int(line["epoch"]),
+            float(line["loss"]),
+            float(line[DICE]),
+            {name.removeprefix(prefix): float(value) for name, value in line.items() if name.startswith(prefix)},
+            float(line["seconds"]),
+        )
+        for line in lines
+    ]
+
+
+def save_result(run: Path, result: dict[str, Any]) -> None:
+    """Mark a run as finished, with what is to be known of it beside its log."""
+    write_whole(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+
+def read_result(run: Path) -> dict[str, Any] | None:
+    """The result of a run; None if it is not finished."""
+    path = run / "result.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def millions(config: Config) -> float:
+    """Weights of a configuration's network, in millions."""
+    with torch.device("meta"):
+        network = build(config)
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6

@@ -1,0 +1,189 @@
+"""`tune`: the author's experiments, run again one change at a time.
+
+    python -m model_export tune                                        all settings, then docs/TUNING.md
+    python -m model_export tune --only baseline sgd                    these first; a later call adds the others
+    python -m model_export tune --size 128 --base 16 --epochs 12       smaller, for a CPU
+    python -m model_export tune --report-only                          the document again from the finished runs
+
+Every setting is a trial of an Optuna study (study.db in the output folder, which Optuna's own tools read). A sweep that
+was stopped goes on where it was: what is finished is not run again, what is half done goes on from its last.pt.
+
+Written for each setting, beside what `train` writes: result.json, and of one validation film prediction.png and
+target.png, its masks on the network's grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+from PIL import Image
+from scipy.ndimage import binary_fill_holes
+from tqdm import tqdm
+
+from app.preprocess import InputSpec
+from model_export import checkpoint, metrics, sweep
+from model_export.config import AUTHOR, Config
+from model_export.data import Films
+from model_export.prepare import Index, digest
+from model_export.sweep import Variant
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+BASELINE = "baseline"
+EXAMPLE_SOURCE = "montgomery"
+
+
+def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
+    """Train the settings that are not finished, in run folders below ``output``.
+
+    Args:
+        index: the prepared films, at any size.
+        facts: the arguments of `settings`.
+        only: names of settings; none named is all.
+
+    Returns:
+        For each setting that failed, why.
+
+    Raises:
+        ValueError: there is no such setting, or ``output`` was begun with other facts or films.
+    """
+    variants = settings(**facts)
+    chosen = sweep.choose(variants, only)
+    sweep.begin(output, facts | {"films_sha256": digest(index.rows)})
+    study = optuna.create_study(
+        study_name="author",
+        storage=f"sqlite:///{(output / 'study.db').resolve()}",
+        direction="maximize",
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)  # it was stopped; its run goes on in a new trial
+    finished = {
+        trial.user_attrs["name"]
+        for trial in study.get_trials(states=(TrialState.COMPLETE,))
+        if sweep.read_result(output / trial.user_attrs["name"])
+    }
+
+    def work(variant: Variant) -> None:
+        trial = _ask(study, variant, variants)
+        try:
+            run = sweep.fit(index, variant, output)
+            films = sweep.at_size(index, variant.size, output / "prepared" / str(variant.size))
+            sweep.save_result(run, _look(films, run, variant.config))
+        except Exception:
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        log = sweep.read_log(run)
+        for epoch in log:
+            trial.report(epoch.dice, epoch.number)
+        study.tell(trial, max(epoch.dice for epoch in log))
+
+    return sweep.run_all([variant for variant in chosen if variant.name not in finished], work, "tune")
+
+
+def settings(size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int) -> list[Variant]:
+    """The author's baseline, first, and what each experiment changes of it.
+
+    Raises:
+        ValueError: the networks do not fit inputs of half, one and one and a half times ``size``.
+    """
+    if size % 32:
+        raise ValueError(f"the size is {size}; half of it is halved four times, so it must be divisible by 32")
+    config = replace(
+        AUTHOR,
+        base=base,
+        max_channels=max_channels,
+        optimiser="adam",
+        learning_rate=1e-4,
+        schedule="constant",
+        batch=16,
+        epochs=epochs,
+        ema=0.0,
+        balance=0.0,
+        precision=precision,
+        workers=workers,
+    )
+    depth, optimiser, data, loss = "levels and input", "optimiser", "batch, augmentation, seed", "loss"
+    changed: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("levels-5", "5 levels instead of 4, the last as wide as the one above", depth, {"depth": 5}),
+        ("input-half", f"input of {size // 2} pixels", depth, {"size": size // 2}),
+        ("input-larger", f"input of {size * 3 // 2} pixels", depth, {"size": size * 3 // 2}),
+        ("rate-1e-5", "learning rate 1e-5 instead of 1e-4", optimiser, {"learning_rate": 1e-5}),
+        ("sgd", "SGD with momentum 0.9 instead of Adam", optimiser, {"optimiser": "sgd"}),
+        ("batch-1", "batch of 1 instead of 16", data, {"batch": 1}),
+        ("no-augment", "no augmentation", data, {"augment": False}),
+        ("seed-2", "nothing but the random seed", data, {"seed": 2}),
+        ("bce", "BCE alone", loss, {"dice_weight": 0.0}),
+        ("dice", "Dice alone", loss, {"bce_weight": 0.0}),
+        ("bce-3-dice-1", "3 BCE + 1 Dice", loss, {"bce_weight": 3.0}),
+        ("bce-1-dice-3", "1 BCE + 3 Dice", loss, {"dice_weight": 3.0}),
+        ("bce-1-dice-10", "1 BCE + 10 Dice", loss, {"dice_weight": 10.0}),
+    ]
+    variants = [Variant(BASELINE, "the author's settings", config, size, BASELINE)]
+    for name, changes, group, overrides in changed:
+        fields = {key: value for key, value in overrides.items() if key != "size"}
+        variants.append(Variant(name, changes, replace(config, **fields), overrides.get("size", size), group))
+    return variants
+
+
+def _ask(study: optuna.Study, variant: Variant, variants: list[Variant]) -> optuna.Trial:
+    """A trial of the study with the variant's settings."""
+    values = [asdict(each.config) | {"size": each.size} for each in variants]
+    choices = {key: sorted({value[key] for value in values}) for key in values[0]}
+    factors = {key: options for key, options in choices.items() if len(options) > 1}
+    study.enqueue_trial({key: values[variants.index(variant)][key] for key in factors}, {"name": variant.name})
+    trial = study.ask()
+    while trial.user_attrs.get("name") != variant.name:  # queued by a sweep that was stopped before it asked
+        study.tell(trial, state=TrialState.FAIL)
+        trial = study.ask()
+    for key, options in factors.items():
+        trial.suggest_categorical(key, options)
+    return trial
+
+
+@torch.no_grad()
+def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
+    """Segment the validation films with the best weights of ``run``, keep one example, and measure what Dice hides.
+
+    Returns:
+        "holes": the mean share of a mask that is enclosed by lung but not lung itself; "all_lung_dice": the mean Dice
+        of calling every pixel lung; "example": the example's id; "device": where it was trained; "films": the films
+        trained on and validated on.
+    """
+    state = checkpoint.read(run / "best.pt")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = checkpoint.load_network(state).to(device)
+    rows = films.select("validation", config.leave_out, config.sources)
+    validation = Films(films, rows, InputSpec(**state["spec"]), augment=False)
+    shown = next((place for place, row in enumerate(rows) if row.source == EXAMPLE_SOURCE), 0)
+    holes, everything = [], []
+    for place in tqdm(range(len(rows)), desc="look at the masks", unit="film", leave=False):
+        radiograph, wanted = validation[place]
+        mask = (network(radiograph[None].to(device))[0, 0] > 0).cpu().numpy()
+        target = wanted[0].numpy() > 0
+        holes.append(_hole_share(mask))
+        everything.append(metrics.dice(np.ones_like(target), target))
+        if place == shown:
+            Image.fromarray(mask).save(run / "prediction.png")
+            Image.fromarray(target).save(run / "target.png")
+    return {
+        "holes": float(np.mean(holes)),
+        "all_lung_dice": float(np.mean(everything)),
+        "example": rows[shown].id,
+        "device": torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"a CPU (threads: {torch.get_num_threads()})",
+        "films": [state["films"], len(rows)],
+    }
+
+
+def _hole_share(mask: NDArray[np.bool_]) -> float:
+    filled = binary_fill_holes(mask)
+    return float((filled & ~mask).sum() / max(int(filled.sum()), 1))

@@ -1,0 +1,210 @@
+"""docs/TUNING.md and its pictures, written from the run folders of `tune` and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from app.folder import write_whole
+from model_export import sweep
+from model_export.config import AUTHOR
+from model_export.dice_axis import scale_dice
+from model_export.findings import Run, findings, margin, read_runs
+from model_export.sweep import Variant
+from model_export.tune import BASELINE, settings
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+TARGET, PREDICTION = "black", "#d1495b"
+COLOURS = ("#d1495b", "#2e86ab", "#e59500", "#4c9f70", "#7b5ea7")
+
+
+def report(output: Path, document: Path) -> None:
+    """Write ``document`` and, beside it, the folder ``tuning`` with its pictures.
+
+    Raises:
+        FileNotFoundError: nothing was trained in ``output``.
+        ValueError: no setting is finished there.
+    """
+    facts = sweep.read_facts(output)
+    facts.pop("films_sha256")
+    variants = settings(**facts)
+    runs = read_runs(output, variants)
+    if not runs:
+        raise ValueError(f"no setting in {output} is finished, so there is nothing to write about")
+    pictures = document.parent / "tuning"
+    pictures.mkdir(parents=True, exist_ok=True)
+    _draw_curves(runs, pictures / "curves.png")
+    _draw_masks(runs, pictures / "masks.png")
+    missing = [variant.name for variant in variants if variant.name not in runs]
+    write_whole(document, _text(facts, variants[0], runs, missing).encode())
+    print(f"{document}: {len(runs)} of {len(variants)} settings, pictures in {pictures}")
+
+
+def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, Run], missing: list[str]) -> str:
+    config, size, some = baseline.config, baseline.size, next(iter(runs.values()))
+    films, validated = some.result["films"]
+    whole = (config.base, config.max_channels, size, config.epochs) == (AUTHOR.base, AUTHOR.max_channels, 512, 30)
+    devices = sorted({run.result["device"] for run in runs.values()})
+    rows = "\n".join(_row(run) for run in runs.values())
+    sources = " | ".join(f"Dice {source.capitalize()}" for source in some.best.sources)
+    verdicts = "\n".join(f"| {each.claim} | {each.figures} | {each.verdict} |" for each in findings(runs))
+    if "seed-2" in runs and BASELINE in runs:
+        between = abs(runs[BASELINE].dice - runs["seed-2"].dice)
+        seeds = f"The baseline with another seed differs by {between:.4f}, so here differences up to"
+    else:
+        seeds = "The baseline was not trained with another seed; differences up to"
+    return f"""# The author's experiments, run again
+
+`python -m model_export tune` wrote this page from its runs; no figure or verdict in it was typed by hand. From the
+author's own settings, the baseline, one thing is changed at a time.
+
+- **Network**: the author's U-Net, {config.in_channels} channels in, {config.base} to at most {config.max_channels} \
+channels, {sweep.millions(config):.2f} M weights.
+- **Input**: {size} x {size} pixels, half and one and a half times that.
+- **Baseline**: Adam, constant learning rate 1e-4, batch 16, 4 levels, BCE + Dice 1:1, augmentation.
+- **Trained**: {config.epochs} epochs each ({films} films; batch 1 takes 16 times as many steps), \
+{sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in all, {config.precision} precision, \
+on {" and ".join(devices)}. Validated on {validated} films.
+- **Not the author's**: films are standardised each by itself, gradients are clipped to a norm of 1, the augmentation \
+is this repository's, and masks judged bad are left out.
+
+{_size_note(whole)}
+
+    {_command(facts)}
+
+{f"Not finished: {', '.join(missing)}." if missing else "All settings are finished."}
+
+## Scores
+
+| setting | what changed | {sources} | mean | best epoch | holes | seconds |
+|---|---|{"---|" * len(some.best.sources)}---|---|---|---|
+{rows}
+
+Dice is that of the validation films on the network's grid, at the epoch of the best mean, so Dice at different input
+sizes are of different grids. Holes are the mean share of a mask that lung encloses without being lung. Seconds are all
+epochs' together.
+
+## What the author found
+
+| finding | figures | these runs |
+|---|---|---|
+{verdicts}
+
+One run of a setting proves little. {seeds} {margin(runs):.4f} count as none.
+
+## Curves
+
+![Validation Dice and training loss per epoch, for every setting](tuning/curves.png)
+
+The Dice axis is finer near 1. A loss is in its own weights: the levels of different losses cannot be compared.
+
+## One film
+
+![Outlines of target and prediction of one validation film, for every setting](tuning/masks.png)
+
+The validation film {some.result["example"]}: outlines alone, its target's in black and the prediction's in red. The
+film itself is not shown because no film of these sets is in this repository.
+"""
+
+
+def _size_note(whole: bool) -> str:
+    if whole:
+        return "Network, input size and epochs are the author's:"
+    return (
+        "This is smaller than the author's own experiments (64 to 1024 channels, 512 pixels, 30 epochs); what does\n"
+        "not show here may show there. The command:"
+    )
+
+
+def _command(facts: dict[str, Any]) -> str:
+    flags = (f"--{name.replace('_', '-')} {value}" for name, value in facts.items())
+    return f"python -m model_export tune {' '.join(flags)}"
+
+
+def _row(run: Run) -> str:
+    best = run.best
+    sources = " | ".join(f"{value:.4f}" for value in best.sources.values())
+    name = f"**{run.variant.name}**" if run.variant.name == BASELINE else run.variant.name
+    return (
+        f"| {name} | {run.variant.changes} | {sources} | {best.dice:.4f} | {best.number} | {run.holes:.2%} | "
+        f"{run.seconds:.0f} |"
+    )
+
+
+def _draw_curves(runs: dict[str, Run], path: Path) -> None:
+    """A column for each group of settings, each with the baseline: Dice above, loss below."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs.values():
+        groups.setdefault(run.variant.group, []).append(run)
+    base = groups.pop(BASELINE, [])
+    groups = groups or {BASELINE: []}
+    figure, axes = pyplot.subplots(
+        2, len(groups), figsize=(1 + 4.2 * len(groups), 7.5), layout="constrained", sharex=True, squeeze=False
+    )
+    dices = [epoch.dice for run in runs.values() for epoch in run.log]
+    for (above, below), (group, members) in zip(axes.T, groups.items(), strict=True):
+        for run, colour in zip(base + members, ("black",) * len(base) + COLOURS, strict=False):
+            epochs = [epoch.number for epoch in run.log]
+            style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "label": f"{run.variant.name}  {run.dice:.4f}"}
+            style |= {"marker": "o", "markersize": 3} if len(epochs) < 20 else {}
+            above.plot(epochs, [epoch.dice for epoch in run.log], **style)
+            below.plot(epochs, [epoch.loss for epoch in run.log], **style)
+        scale_dice(above, dices)
+        above.set_title(group, fontsize=12)
+        above.legend(title="best validation Dice", fontsize=9, title_fontsize=9, loc="lower right")
+        below.set_yscale("log")
+        for ticks in (below.yaxis.set_major_formatter, below.yaxis.set_minor_formatter):
+            ticks("{x:g}")
+        below.set_xlabel("epoch")
+        below.xaxis.get_major_locator().set_params(integer=True)
+        for axis in (above, below):
+            axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("validation Dice")
+    axes[1, 0].set_ylabel("training loss, each in its own weights")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _draw_masks(runs: dict[str, Run], path: Path) -> None:
+    """One tile a setting: the outlines of target and prediction, without the film."""
+    columns = min(5, len(runs))
+    lines = -(-len(runs) // columns)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=(2.9 * columns, 3.15 * lines + 0.5), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, run in zip(axes.flat, runs.values(), strict=False):
+        both = 2 * (run.prediction & run.target).sum() / max(run.prediction.sum() + run.target.sum(), 1)
+        _outline(axis, run.target, TARGET, 2.2)
+        _outline(axis, run.prediction, PREDICTION, 1.3)
+        axis.set(xlim=(0, 1), ylim=(1, 0), aspect="equal")
+        axis.set_title(f"{run.variant.name}\nDice {both:.4f}", fontsize=10)
+        axis.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor="0.8"))
+    names = {"target": TARGET, "prediction": PREDICTION}
+    figure.legend(
+        handles=[Line2D([], [], color=colour, label=name) for name, colour in names.items()],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
+    """The edge of a square mask whose side is 1; nothing for an empty mask."""
+    if not mask.any():
+        return
+    padded = np.pad(mask, 1).astype(float)
+    centres = (np.arange(len(padded)) - 0.5) / len(mask)
+    axis.contour(centres, centres, padded, [0.5], colors=colour, linewidths=width)

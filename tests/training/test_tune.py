@@ -1,0 +1,199 @@
+"""The author's experiments: run once each, stopped and resumed, and reported as their logs say."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from PIL import Image
+from torch.optim import SGD
+
+from model_export import findings as module
+from model_export import sweep
+from model_export.__main__ import main
+from model_export.findings import findings, read_runs
+from model_export.prepare import Index
+from model_export.train import Fit
+from model_export.tune import settings
+
+SMALL = ["--size", "64", "--epochs", "2", "--base", "4", "--max-channels", "8", "--workers", "0"]
+FACTS = {"size": 64, "epochs": 2, "base": 4, "max_channels": 8, "precision": "auto", "workers": 0}
+
+
+def command(index: Index, folder: Path, *more: str) -> list[str]:
+    files = ["--data", index.folder, "--output", folder / "runs", "--docs", folder / "docs" / "TUNING.md"]
+    return ["tune", *map(str, files), *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def done(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of all settings, finished."""
+    folder = tmp_path_factory.mktemp("tune")
+    assert main(command(index, folder)) == 0
+    return folder
+
+
+def log(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> None:
+    text = (done / "docs" / "TUNING.md").read_text()
+    lines = {line.split("|")[1].strip(" *"): line for line in text.splitlines() if line.startswith("|")}
+    for variant in settings(**FACTS):
+        best = max(log(done / "runs" / variant.name), key=lambda line: float(line["validation_dice"]))
+        cells = [cell.strip() for cell in lines[variant.name].split("|")]
+        scores = ("validation_dice_montgomery", "validation_dice_shenzhen", "validation_dice")
+        assert cells[2] == variant.changes
+        assert [float(cell) for cell in cells[3:6]] == pytest.approx([float(best[name]) for name in scores], abs=1e-4)
+        assert cells[6] == best["epoch"]
+    assert "python -m model_export tune --epochs 2 --size 64 --base 4 --max-channels 8 --precision auto" in text
+    assert text.count("cannot be told: the baseline itself has not learnt") == 6
+    assert "All settings are finished." in text
+    assert str(done) not in text
+    for name in ("curves.png", "masks.png"):
+        assert f"(tuning/{name})" in text
+        assert picture_size(done / "docs" / "tuning" / name)[0] > 800
+
+
+def test_input_sizes_keep_every_films_split(done: Path, index: Index) -> None:
+    splits = {row.id: row.split for row in index.rows}
+    for size, name in ((32, "input-half"), (96, "input-larger")):
+        made = sweep.at_size(index, size, done / "runs" / "prepared" / str(size))
+        assert made.size == size
+        assert {row.id: row.split for row in made.rows} == splits
+        assert json.loads((done / "runs" / name / "config.json").read_text())["spec"]["size"] == size
+        assert picture_size(done / "runs" / name / "prediction.png") == (size, size)
+
+
+def test_the_study_holds_each_setting_with_what_it_changed(done: Path) -> None:
+    study = optuna.load_study(study_name="author", storage=f"sqlite:///{done / 'runs' / 'study.db'}")
+    trials = {trial.user_attrs["name"]: trial for trial in study.trials}
+    assert trials.keys() == {variant.name for variant in settings(**FACTS)}
+    baseline = trials["baseline"].params
+    assert (baseline["optimiser"], baseline["learning_rate"], baseline["batch"]) == ("adam", 1e-4, 16)
+    assert (baseline["depth"], baseline["size"], baseline["augment"]) == (4, 64, True)
+    for name, changed in (("levels-5", {"depth": 5}), ("sgd", {"optimiser": "sgd"}), ("bce", {"dice_weight": 0.0})):
+        assert trials[name].params == baseline | changed
+    assert trials["sgd"].value == max(float(line["validation_dice"]) for line in log(done / "runs" / "sgd"))
+
+
+def test_finished_settings_are_not_run_again(
+    done: Path, index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object) -> float:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr(Fit, "epoch", never)
+    page = done / "docs" / "TUNING.md"
+    before = page.read_text()
+    assert main(command(index, done)) == 0
+    assert page.read_text() == before
+    page.unlink()
+    assert main(["tune", "--report-only", "--output", str(done / "runs"), "--docs", str(page)]) == 0
+    assert page.read_text() == before
+    capsys.readouterr()
+    assert main([*command(index, done), "--epochs", "3"]) == 2
+    assert "was begun with epochs 2, not 3" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed in the second epoch of its second setting: three epochs were done, and one is left."""
+    epoch, done = Fit.epoch, []
+
+    def count(self: Fit, *arguments: object) -> float:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return epoch(self, *arguments)
+
+    monkeypatch.setattr(Fit, "epoch", count)
+    assert main(command(index, tmp_path, "--only", "baseline", "sgd")) == 130
+    assert len(log(tmp_path / "runs" / "sgd")) == 1
+    done[:] = [1, 1]  # room for one
+    assert main(command(index, tmp_path, "--only", "baseline", "sgd")) == 0
+    assert len(done) == 3
+    assert len(log(tmp_path / "runs" / "sgd")) == 2
+    study = optuna.load_study(study_name="author", storage=f"sqlite:///{tmp_path / 'runs' / 'study.db'}")
+    states = [(trial.user_attrs["name"], trial.state.name) for trial in study.trials]
+    assert states == [("baseline", "COMPLETE"), ("sgd", "FAIL"), ("sgd", "COMPLETE")]
+    text = (tmp_path / "docs" / "TUNING.md").read_text()
+    assert "Not finished: levels-5, " in text
+    assert "| batch 16 beat batch 1 |  | not run |" in text
+
+
+def test_a_setting_that_fails_does_not_stop_the_others(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    epoch = Fit.epoch
+
+    def fail(self: Fit, *arguments: object) -> float:
+        return np.nan if isinstance(self.optimiser, SGD) else epoch(self, *arguments)
+
+    monkeypatch.setattr(Fit, "epoch", fail)
+    assert main(command(index, tmp_path, "--only", "sgd", "no-augment")) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: 1 failed")
+    assert "sgd: the loss is nan" in said
+    assert "| no-augment |" in (tmp_path / "docs" / "TUNING.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--only", "adagrad"], "no setting adagrad; there are baseline, batch-1"),
+        (["--size", "80"], "must be divisible by 32"),
+        (["--report-only"], "nothing has been trained there"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    assert main(command(index, tmp_path, *more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert not (tmp_path / "docs").exists()
+
+
+def test_verdicts_follow_from_the_figures(done: Path) -> None:
+    runs = read_runs(done / "runs", settings(**FACTS))
+
+    def with_dice(**dice: float) -> dict[str, module.Run]:
+        return {
+            name: replace(run, log=[replace(run.log[0], dice=dice.get(name.replace("-", "_"), 0.9))])
+            for name, run in runs.items()
+        }
+
+    def verdicts(chosen: dict[str, module.Run]) -> list[str]:
+        return [finding.verdict for finding in findings(chosen)]
+
+    as_found = verdicts(with_dice(baseline=0.95, seed_2=0.951, sgd=0.4))
+    assert (as_found[0], as_found[2], as_found[3]) == ("confirmed",) * 3
+    assert verdicts(with_dice(baseline=0.95, seed_2=0.95, levels_5=0.96))[0] == module.OPPOSITE
+    # The seeds differ by as much.
+    assert verdicts(with_dice(baseline=0.95, seed_2=0.90, levels_5=0.96))[0] == module.NONE
+    assert set(verdicts(with_dice(baseline=0.3))) == {module.UNTOLD}
+    assert verdicts(with_dice(sgd=0.8))[5] == "cannot be told: trained for 1 epochs"
+    assert verdicts(with_dice(sgd=0.8))[2] == "not confirmed: it learns"
+
+    base = runs["baseline"]
+    rising = [replace(base.log[0], number=number, dice=min(number, 25) / 30) for number in range(1, 41)]
+    assert verdicts(runs | dict.fromkeys(("baseline", "seed-2"), replace(base, log=rising)))[5] == "confirmed"
+    learnt = with_dice()
+    holed = {
+        name: replace(run, result=run.result | {"holes": 0.02 * (name != "baseline")}) for name, run in learnt.items()
+    }
+    assert verdicts(holed)[1] == "confirmed"
