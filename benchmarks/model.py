@@ -8,54 +8,17 @@ the medians and their ratios are printed. Speed does not depend on weights, so t
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from app import network
 from app.preprocess import InputSpec
-from model_export.config import Config, build
+from model_export.config import AUTHOR, Config, build
 from model_export.export import to_onnx
-
-ROUNDS = 15
-AUTHOR = Config(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")
-
-
-@dataclass
-class Contender:
-    """A network in the race."""
-
-    name: str
-    session: onnxruntime.InferenceSession
-    inputs: dict[str, np.ndarray]
-    config: Config
-    megabytes: float
-    milliseconds: list[float]
-
-
-def contender(name: str, path: Path, config: Config) -> Contender:
-    """Load one file on one thread, with a film-like input of its shape."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    node = session.get_inputs()[0]
-    film = np.random.default_rng(1).standard_normal(node.shape, np.float32)
-    return Contender(name, session, {node.name: film}, config, path.stat().st_size / 1e6, [])
-
-
-def gigaflops(config: Config, size: int) -> float:
-    """Floating-point operations of one film, multiply and add counted apart."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        build(config).eval()(torch.zeros(1, config.in_channels, size, size))
-    return counter.get_total_flops() / 1e9
+from model_export.timing import ROUNDS, gigaflops, millions, race
 
 
 def main() -> None:
@@ -67,28 +30,21 @@ def main() -> None:
         author = Path(folder) / "author.onnx"
         spec = InputSpec(size=card.input.size, channels=AUTHOR.in_channels)
         onnx.save(to_onnx(build(AUTHOR).eval(), spec), author)
-        race = [
-            contender("author's U-Net, FP32", author, AUTHOR),
-            contender("served network, FP32", network.WEIGHTS, ours),
-            contender("served network, INT8", network.int8_path(network.WEIGHTS), ours),
+        entries = [
+            ("author's U-Net, FP32", author, AUTHOR),
+            ("served network, FP32", network.WEIGHTS, ours),
+            ("served network, INT8", network.int8_path(network.WEIGHTS), ours),
         ]
-    for _ in range(ROUNDS):
-        for entry in race:
-            started = time.perf_counter()
-            entry.session.run(None, entry.inputs)
-            entry.milliseconds.append(1000 * (time.perf_counter() - started))
+        times = race([path for _, path, _ in entries])
+        sizes = [path.stat().st_size / 1e6 for _, path, _ in entries]
 
-    slowest = statistics.median(race[0].milliseconds)
     print(f"{'':24}{'weights':>10}{'file':>10}{'GFLOP':>9}{'ms':>10}{'author / this':>15}")
-    for entry in race:
-        weights = sum(parameter.numel() for parameter in build(entry.config).parameters())
-        median = statistics.median(entry.milliseconds)
+    for (name, _, config), megabytes, milliseconds in zip(entries, sizes, times, strict=True):
         print(
-            f"{entry.name:24}{weights / 1e6:>8.2f} M{entry.megabytes:>7.1f} MB"
-            f"{gigaflops(entry.config, card.input.size):>9.1f}{median:>10.1f}{slowest / median:>15.1f}"
+            f"{name:24}{millions(config):>8.2f} M{megabytes:>7.1f} MB"
+            f"{gigaflops(config, card.input.size):>9.1f}{milliseconds:>10.1f}{times[0] / milliseconds:>15.1f}"
         )
-    exact, quantised = (statistics.median(entry.milliseconds) for entry in race[1:])
-    print(f"INT8 takes {quantised / exact:.2f} of its own FP32 time; one core, {ROUNDS} rounds, medians")
+    print(f"INT8 takes {times[2] / times[1]:.2f} of its own FP32 time; one core, {ROUNDS} rounds, medians")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from app.errors import FilmError
 from app.folder import write_whole
-from model_export.config import Config, build
+from model_export.config import Config
 from model_export.layout import Pair
 from model_export.prepare import Index, Row, prepare_pair, read_index, write_index
 from model_export.train import train
@@ -208,10 +207,3 @@ def read_result(run: Path) -> dict[str, Any] | None:
     """The result of a run; None if it is not finished."""
     path = run / "result.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None
-
-
-def millions(config: Config) -> float:
-    """Weights of a configuration's network, in millions."""
-    with torch.device("meta"):
-        network = build(config)
-    return sum(parameter.numel() for parameter in network.parameters()) / 1e6

@@ -15,6 +15,7 @@ from model_export.config import AUTHOR
 from model_export.dice_axis import scale_dice
 from model_export.findings import Run, findings, margin, read_runs
 from model_export.sweep import Variant
+from model_export.timing import millions
 from model_export.tune import BASELINE, settings
 
 matplotlib.use("Agg")
@@ -68,7 +69,7 @@ def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, Run], missin
 author's own settings, the baseline, one thing is changed at a time.
 
 - **Network**: the author's U-Net, {config.in_channels} channels in, {config.base} to at most {config.max_channels} \
-channels, {sweep.millions(config):.2f} M weights.
+channels, {millions(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
 - **Baseline**: Adam, constant learning rate 1e-4, batch 16, 4 levels, BCE + Dice 1:1, augmentation.
 - **Trained**: {config.epochs} epochs each ({films} films; batch 1 takes 16 times as many steps), \
@@ -160,7 +161,7 @@ def _draw_curves(runs: dict[str, Run], path: Path) -> None:
             below.plot(epochs, [epoch.loss for epoch in run.log], **style)
         scale_dice(above, dices)
         above.set_title(group, fontsize=12)
-        above.legend(title="best validation Dice", fontsize=9, title_fontsize=9, loc="lower right")
+        above.legend(title="best validation Dice", ncols=2, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.04))
         below.set_yscale("log")
         for ticks in (below.yaxis.set_major_formatter, below.yaxis.set_minor_formatter):
             ticks("{x:g}")

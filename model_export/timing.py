@@ -1,0 +1,57 @@
+"""What networks cost: weights, operations, and time in onnxruntime on one thread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from model_export.config import Config, build
+
+ROUNDS = 15
+
+
+def race(files: list[Path]) -> list[float]:
+    """Milliseconds that each network of ``files`` takes for one film, on one thread: the median of ROUNDS turns.
+
+    The networks take turns, so that a slow moment of the machine hits all of them. Speed does not depend on the
+    weights, nor on the film, which is noise.
+    """
+    sessions = [_load(path) for path in files]
+    shapes = [session.get_inputs()[0] for session in sessions]
+    random = np.random.default_rng(1)
+    inputs = [{node.name: random.standard_normal(node.shape, np.float32)} for node in shapes]
+    times: list[list[float]] = [[] for _ in files]
+    for number in tqdm(range(1 + ROUNDS), desc="race", unit="round", leave=False):
+        for session, film, turns in zip(sessions, inputs, times, strict=True):
+            started = time.perf_counter()
+            session.run(None, film)
+            if number:  # the first turn also allocates
+                turns.append(1000 * (time.perf_counter() - started))
+    return [statistics.median(turns) for turns in times]
+
+
+def gigaflops(config: Config, size: int) -> float:
+    """Floating-point operations of one film of ``size`` pixels a side, multiply and add counted apart."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        build(config).eval()(torch.zeros(1, config.in_channels, size, size))
+    return counter.get_total_flops() / 1e9
+
+
+def millions(config: Config) -> float:
+    """Weights of a configuration's network, in millions."""
+    with torch.device("meta"):
+        network = build(config)
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6
+
+
+def _load(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
