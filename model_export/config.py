@@ -29,6 +29,11 @@ class Config:
         "at full size",
         ("shuffle", "refine"),
     )
+    convolution: str = _setting(
+        "normal",
+        "3x3 convolutions of the levels: normal, or separable into one 3x3 filter a channel and a 1x1 mixture",
+        ("normal", "separable"),
+    )
     # loss
     bce_weight: float = _setting(1.0, "weight of binary cross-entropy")
     dice_weight: float = _setting(1.0, "weight of 1 - Dice")
@@ -74,4 +79,5 @@ def build(config: Config) -> UNet:
         stem=config.stem,
         upsample=config.upsample,
         head=config.head,
+        convolution=config.convolution,
     )

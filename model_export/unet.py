@@ -26,6 +26,9 @@ class UNet(nn.Module):
             stem's size. "shuffle" draws the stem^2 logits of each block from the decoder's features and the folded
             input, then unfolds them (Shi et al. 2016, arXiv:1609.05158); "refine" unfolds features and convolves them
             beside the input at full size.
+        convolution: "normal", or "separable": a 3x3 filter for each channel, then a 1x1 convolution that mixes them
+            (Howard et al. 2017, arXiv:1704.04861), each with its own batch norm and ReLU. The network's first
+            convolution and its head stay normal: they have few channels, and one filter a channel would see little.
 
     Shape:
         - input: (N, in_channels, H, W), H and W divisible by ``stem * 2**depth``
@@ -41,6 +44,7 @@ class UNet(nn.Module):
         stem: int = 4,
         upsample: str = "bilinear",
         head: str = "shuffle",
+        convolution: str = "normal",
     ) -> None:
         super().__init__()
         if stem not in (1, 2, 4):
@@ -49,14 +53,18 @@ class UNet(nn.Module):
             raise ValueError(f"upsample is {upsample!r}; it can be 'bilinear' or 'transpose'")
         if head not in ("shuffle", "refine"):
             raise ValueError(f"head is {head!r}; it can be 'shuffle' or 'refine'")
+        if convolution not in ("normal", "separable"):
+            raise ValueError(f"convolution is {convolution!r}; it can be 'normal' or 'separable'")
         self.divisor = stem * 2**depth
         widths = [min(base * 2**level, max_channels) for level in range(depth + 1)]
 
         channels = folded = in_channels * stem**2
         self.stem = nn.Identity() if stem == 1 else nn.Conv2d(in_channels, folded, stem, stride=stem)
         self.encoder = nn.ModuleList()
-        for width in widths:
-            self.encoder.append(_double_conv(channels, width))
+        inner = _separable if convolution == "separable" else _convolution
+        for level, width in enumerate(widths):
+            first = inner if level else _convolution
+            self.encoder.append(nn.Sequential(*first(channels, width), *inner(width, width)))
             channels = width
         self.up = nn.ModuleList()
         self.decoder = nn.ModuleList()
@@ -66,7 +74,7 @@ class UNet(nn.Module):
                 channels = width
             else:
                 self.up.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-            self.decoder.append(_double_conv(channels + width, width))
+            self.decoder.append(nn.Sequential(*inner(channels + width, width), *inner(width, width)))
             channels = width
         self.head: nn.Module
         if stem == 1:
@@ -137,9 +145,14 @@ class _Refine(nn.Module):
         return logits
 
 
-def _double_conv(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
-
-
 def _convolution(channels: int, width: int) -> list[nn.Module]:
     return [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+
+
+def _separable(channels: int, width: int) -> list[nn.Module]:
+    depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+    mix = nn.Conv2d(channels, width, 1, bias=False)
+    return [
+        *(depthwise, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+        *(mix, nn.BatchNorm2d(width), nn.ReLU(inplace=True)),
+    ]

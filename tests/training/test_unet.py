@@ -27,8 +27,9 @@ def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int, he
     assert network(torch.zeros(2, channels, 64, 96)).shape == (2, 1, 64, 96)
 
 
-def test_every_weight_takes_part() -> None:
-    network = UNet(base=4, depth=3, max_channels=8)
+@pytest.mark.parametrize("convolution", ["normal", "separable"])
+def test_every_weight_takes_part(convolution: str) -> None:
+    network = UNet(base=4, depth=3, max_channels=8, convolution=convolution)
     network(torch.randn(2, 1, 64, 64)).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -41,7 +42,7 @@ def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:
         UNet(stem=4, depth=4)(torch.zeros(1, 1, 100, 64))
 
 
-@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}, {"head": "none"}])
+@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}, {"head": "none"}, {"convolution": "wide"}])
 def test_wrong_settings_are_named(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNet(**wrong)
