@@ -9,6 +9,7 @@
     python -m model_export compare --models runs/*/best.pt                    several models on the same films
     python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
     python -m model_export tune                                               the author's experiments -> docs/TUNING.md
+    python -m model_export search                                             accuracy against time -> docs/pareto.png
     python -m model_export report --cards docs                                all of it on one page, and the cards
 
 Each command's --help tells its settings.

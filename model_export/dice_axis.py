@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 0.999)
@@ -25,7 +26,7 @@ def scale_dice(axis: Axes, values: Sequence[float]) -> None:
     # The whole range of values may lie between two ticks.
     axis.set_yticks(shown if len(shown) > 1 else np.linspace(min(values), max(values), 3))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.4f}".rstrip("0").rstrip(".") or "0")
-    axis.minorticks_off()
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _forward(dice: NDArray[np.float64]) -> NDArray[np.float64]:

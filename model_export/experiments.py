@@ -28,6 +28,28 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("--report-only", action="store_true", help="train nothing; write the document again")
     command.set_defaults(run=_tune)
 
+    command = commands.add_parser(
+        "search",
+        help="find the network's shape by accuracy for its time",
+        description="Train networks of several shapes alike, export and time each, in FP32 and INT8, and draw "
+        "validation Dice against milliseconds. Stopped, it goes on where it was; films of other sizes are prepared as "
+        "needed.",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    _add_sweep(command, Path("runs/search"), 20)
+    command.add_argument(
+        "--comparison-epochs", type=int, help="for the author's and the plain U-Nets, if not as many as --epochs"
+    )
+    command.add_argument(
+        "--comparison-size",
+        type=int,
+        help="input that these train on, if not the prepared size, at which all are timed",
+    )
+    command.add_argument("--picture", type=Path, default=Path("docs/pareto.png"), help="picture to draw")
+    command.add_argument("--draw-only", action="store_true", help="train and time nothing; draw search.csv again")
+    command.set_defaults(run=_search)
+
 
 def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> None:
     command.add_argument("--output", type=Path, default=output, help="folder for the runs; a stopped sweep goes on")
@@ -52,4 +74,19 @@ def _tune(options: argparse.Namespace) -> None:
         failed = tune(read_index(options.data), options.output, facts, tuple(options.only))
     if not failed or any(options.output.glob("*/result.json")):
         report(options.output, options.docs)
+    sweep.complain(failed)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from model_export import pareto, sweep
+    from model_export.prepare import read_index
+    from model_export.search import search
+
+    failed: dict[str, str] = {}
+    if not options.draw_only:
+        names = ("epochs", "comparison_epochs", "comparison_size", "precision", "workers")
+        facts = {name: getattr(options, name) for name in names}
+        failed = search(read_index(options.data), options.output, facts, tuple(options.only))
+    if not failed or any(options.output.glob("*/result.json")):
+        pareto.draw(options.output / "search.csv", options.picture)
     sweep.complain(failed)

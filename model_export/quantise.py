@@ -67,7 +67,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     exact = Network(weights, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "int8.onnx"
-        _quantise(exact, weights, candidate, index, calibration)
+        write_int8(exact, weights, candidate, index, calibration)
         quantised = Network(candidate, threads=1)
         cost = _compare(exact, quantised, index, gate)
         # Written so that a NaN passes neither.
@@ -84,7 +84,11 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     return cost
 
 
-def _quantise(exact: Network, weights: Path, candidate: Path, index: Index, calibration: list[Row]) -> None:
+def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, calibration: list[Row]) -> None:
+    """Write the INT8 form of ``weights`` to ``candidate``, whatever it costs; ``exact`` is ``weights``, loaded.
+
+    CALIBRATION_FILMS of ``calibration`` are taken, evenly spread.
+    """
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises, through the root logger, what is done here already

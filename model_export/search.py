@@ -1,0 +1,205 @@
+"""`search`: the network's shape, by accuracy for its time.
+
+    python -m model_export search --epochs 20 --comparison-epochs 5 --comparison-size 256
+    python -m model_export search --only default separable      these first; a later call adds the others
+    python -m model_export search --draw-only                   the picture again from search.csv
+
+Each shape is trained alike, exported in FP32 and INT8 (where its gate lets it pass) and scored on the validation films
+at their own size. Then all finished shapes are timed in one race. A search that was stopped goes on where it was.
+
+Written for each shape, beside what `train` writes: network.onnx, network.int8.onnx and result.json; for a shape trained
+at another size than the others also full.onnx and full.int8.onnx, its form at their size, which is what is timed. For
+all: search.csv, one line a file.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from tqdm import tqdm
+
+from app.network import Network, int8_path
+from app.pipeline import segment
+from app.preprocess import InputSpec
+from model_export import checkpoint, metrics, sweep
+from model_export.config import AUTHOR, Config
+from model_export.export import export, put_card, to_onnx
+from model_export.prepare import Index, Row, digest, read_target
+from model_export.quantise import GateError, quantise, write_int8
+from model_export.sweep import Variant
+from model_export.timing import gigaflops, millions, race
+
+PARITY_FILMS = 10
+"""Films on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
+
+COMPARISON = "comparison"
+
+
+def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
+    """Train, export and score the shapes that are not finished, then time all that are; write search.csv.
+
+    Args:
+        index: the prepared films; their size is that of the default shape's input.
+        facts: the arguments of `shapes` but its size.
+        only: names of shapes; none named is all.
+
+    Returns:
+        For each shape that failed, why.
+
+    Raises:
+        ValueError: there is no such shape, or ``output`` was begun with other facts or films.
+    """
+    variants = shapes(index.size, **facts)
+    chosen = sweep.choose(variants, only)
+    sweep.begin(output, facts | {"films_sha256": digest(index.rows)})
+
+    def work(variant: Variant) -> None:
+        sweep.save_result(output / variant.name, _finish(index, variant, output))
+
+    todo = [variant for variant in chosen if sweep.read_result(output / variant.name) is None]
+    failed = sweep.run_all(todo, work, "search")
+    _write_table(index, variants, output)
+    return failed
+
+
+def shapes(
+    size: int, epochs: int, comparison_epochs: int | None, comparison_size: int | None, precision: str, workers: int
+) -> list[Variant]:
+    """The default shape, first, then those that change something of it, then networks to compare them with."""
+    # No running average of weights: in a short run it would still hold the first ones, in the slow learners most.
+    default = replace(Config(), epochs=epochs, ema=0.0, precision=precision, workers=workers)
+    changed: dict[str, dict[str, Any]] = {
+        "refine": {"head": "refine"},
+        "base-16": {"base": 16},
+        "base-24": {"base": 24},
+        "base-48": {"base": 48},
+        "max-128": {"max_channels": 128},
+        "max-256": {"max_channels": 256},
+        "stem-2": {"stem": 2},
+        "depth-3": {"depth": 3},
+        "depth-5": {"depth": 5},
+        "separable": {"convolution": "separable"},
+        "separable-stem-2": {"convolution": "separable", "stem": 2},
+        "transpose": {"upsample": "transpose"},
+    }
+    variants = [Variant("default", "", default, size, "default")]
+    for name, overrides in changed.items():
+        words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in overrides.items())
+        variants.append(Variant(name, words, replace(default, **overrides), size, "shape"))
+    for name, side in (("input-half", size // 2), ("input-three-quarters", size * 3 // 4)):
+        variants.append(Variant(name, f"input {side}", default, side, "shape"))
+    for name, network in (
+        ("author", AUTHOR),
+        *(
+            (f"plain-{base}", replace(AUTHOR, in_channels=1, base=base, max_channels=16 * base))
+            for base in (16, 32, 64)
+        ),
+    ):
+        config = replace(network, epochs=comparison_epochs or epochs, ema=0.0, precision=precision, workers=workers)
+        words = f"U-Net, base {config.base}, {config.in_channels} channels in"
+        variants.append(Variant(name, words, config, comparison_size or size, COMPARISON))
+    return variants
+
+
+def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
+    """Train, export and score one shape.
+
+    Returns:
+        "dice": for each precision the mean Dice of each source; "refused": why there is no INT8 form, or None.
+    """
+    run = sweep.fit(index, variant, output)
+    rows = index.select("validation", variant.config.leave_out)
+    calibration = index.select("train", variant.config.leave_out)
+    exact = run / "network.onnx"
+    export(run / "best.pt", exact, index, rows[:: max(1, len(rows) // PARITY_FILMS)][:PARITY_FILMS])
+    dice = {"fp32": _score(index, rows, exact)}
+    refused = None
+    try:
+        quantise(exact, int8_path(exact), index, calibration, rows)
+        dice["int8"] = _score(index, rows, int8_path(exact))
+    except GateError as error:
+        refused = str(error).partition(";")[0]
+    if _resized(variant, index.size):
+        _write_full(run, index, calibration, int8=refused is None)
+    return {"dice": dice, "refused": refused}
+
+
+def _resized(variant: Variant, size: int) -> bool:
+    """Whether a shape was trained at another size than it is compared at."""
+    return variant.group == COMPARISON and variant.size != size
+
+
+def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
+    """Mean Dice of each source, at the films' own size."""
+    model = Network(path, threads=1)
+    dice: dict[str, list[float]] = {}
+    for row in tqdm(rows, desc=f"score {path.name}", unit="film", leave=False):
+        mask = segment((index.input / row.film).read_bytes(), model).mask
+        dice.setdefault(row.source, []).append(metrics.dice(mask, read_target(index, row)))
+    return {source: float(np.mean(values)) for source, values in sorted(dice.items())}
+
+
+def _write_full(run: Path, index: Index, calibration: list[Row], int8: bool) -> None:
+    """The network of ``run`` at the size of ``index``, in both precisions: to be timed, not to be believed."""
+    state = checkpoint.read(run / "best.pt")
+    spec = InputSpec(**(state["spec"] | {"size": index.size}))
+    path = run / "full.onnx"
+    model = to_onnx(checkpoint.load_network(state), spec)
+    put_card(model, replace(checkpoint.card(state, "full"), input=spec))
+    onnx.save(model, path)
+    if int8:
+        # Ranges do not change the speed, and one film gives some.
+        write_int8(Network(path, threads=1), path, int8_path(path), index, calibration[:1])
+
+
+def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
+    """Time every file of the finished shapes in one race, and write search.csv; nothing if none is finished."""
+    entries = []
+    for variant in variants:
+        result = sweep.read_result(output / variant.name) or {"dice": {}}
+        for precision, dice in result["dice"].items():
+            path = output / variant.name / ("full.onnx" if _resized(variant, index.size) else "network.onnx")
+            entries.append((variant, precision, dice, int8_path(path) if precision == "int8" else path))
+    if not entries:
+        return
+    epochs = variants[0].config.epochs
+    lines = []
+    for (variant, precision, dice, path), milliseconds in zip(
+        entries, race([path for *_, path in entries]), strict=True
+    ):
+        resized = _resized(variant, index.size)
+        less = [f"{variant.config.epochs} epochs"] * (variant.config.epochs != epochs)
+        less += [f"at {variant.size} px"] * resized
+        timed = index.size if resized else variant.size
+        lines.append(
+            {
+                "name": variant.name,
+                "changes": variant.changes,
+                "group": variant.group,
+                "precision": precision,
+                "ms": f"{milliseconds:.2f}",
+                "dice": f"{np.mean(list(dice.values())):.5f}",
+                **{f"dice_{source}": f"{value:.5f}" for source, value in dice.items()},
+                "weights_millions": f"{millions(variant.config):.3f}",
+                "gflop": f"{gigaflops(variant.config, timed):.2f}",
+                "megabytes": f"{path.stat().st_size / 1e6:.2f}",
+                "size": timed,
+                "trained": ", ".join(less),
+            }
+        )
+    with (output / "search.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    for line in sorted(lines, key=lambda line: float(str(line["ms"]))):
+        print(f"{line['name']:22}{line['precision']:6}{line['ms']:>10} ms   Dice {line['dice']}   {line['trained']}")
+    for variant in variants:
+        refused = (sweep.read_result(output / variant.name) or {}).get("refused")
+        if refused:
+            print(f"{variant.name}: no INT8 form, because {refused}")
+    print(f"table: {output / 'search.csv'}")
