@@ -7,11 +7,9 @@ not labelled: they are scored against their own masks, as everywhere.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from app.pipeline import Model
 from app.preprocess import place, standardise
-from model_export.prepare import Index, Row, read_index
+from model_export.prepare import Index, Row, read_index, write_index
 
 QUALITY = "drawn by a model"
 
@@ -47,16 +45,11 @@ def label(index: Index, model: Model, sources: tuple[str, ...], output: Path) ->
     shutil.copytree(index.folder, output)
     rows = []
     for row in tqdm(index.rows, desc="label", unit="film"):
-        labelled = row.source in sources and row.split != "test"
-        rows.append(_label_one(index, row, model, output) if labelled else row)
-    with (output / "index.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    facts = json.loads((output / "prepare.json").read_text())
+        chosen = row.source in sources and row.split != "test"
+        rows.append(_label_one(index, row, model, output) if chosen else row)
     by = f"{model.card.name}, trained on {', '.join(model.card.training['sources'])}"
-    facts["labelled"] = facts.get("labelled", {}) | dict.fromkeys(sources, by)
-    (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")
+    labelled = index.labelled | dict.fromkeys(sources, by)
+    write_index(output, rows, [], index.input, index.size, {"as": str(index.folder)}, labelled)
     return read_index(output)
 
 

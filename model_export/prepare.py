@@ -229,15 +229,21 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
 
 
 def write_index(
-    output: Path, rows: list[Row], skipped: list[layout.Skipped], root: Path, size: int, split: dict[str, Any]
+    output: Path,
+    rows: list[Row],
+    skipped: list[layout.Skipped],
+    root: Path,
+    size: int,
+    split: dict[str, Any],
+    labelled: dict[str, str] | None = None,
 ) -> None:
-    """Write index.csv, skipped.csv and, last, prepare.json, which says of ``split`` how it was made."""
+    """Write index.csv, skipped.csv and, last, prepare.json: how ``split`` was made, who ``labelled`` which set."""
     for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
         with (output / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
             writer.writeheader()
             writer.writerows(asdict(line) for line in lines)
-    facts = {"input": str(root.resolve()), "size": size, "split": split}
+    facts = {"input": str(root.resolve()), "size": size, "split": split, "labelled": labelled or {}}
     (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

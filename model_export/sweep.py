@@ -147,10 +147,12 @@ def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
 
     Raises:
         FileNotFoundError: a film is no longer below the input folder.
-        ValueError: a film is damaged by now.
+        ValueError: a film is damaged by now, or a model drew the masks of ``index``, which has them at one size only.
     """
     if index.size == size:
         return index
+    if index.labelled:
+        raise ValueError(f"{index.folder} has masks drawn by a model at {index.size} pixels, and none at {size}")
     if (folder / "prepare.json").is_file():
         made = read_index(folder)
         if [_kept(row) for row in made.rows] == [_kept(row) for row in index.rows]:
