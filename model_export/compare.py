@@ -12,7 +12,7 @@ import numpy as np
 
 from app.pipeline import Model
 from model_export.evaluate import with_interval
-from model_export.prepare import Index, Row
+from model_export.index import Index, Row
 from model_export.scoring import score_films
 
 Compared = dict[str, dict[str, list[float]]]

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from app.preprocess import InputSpec
 from model_export.augment import Augment
-from model_export.prepare import Index, Row
+from model_export.index import Index, Row
 
 
 class Films(Dataset[tuple[torch.Tensor, torch.Tensor]]):

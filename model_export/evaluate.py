@@ -14,7 +14,7 @@ import numpy as np
 
 from app.pipeline import Model
 from model_export import metrics
-from model_export.prepare import Index, Row, read_target
+from model_export.index import Index, Row, read_target
 from model_export.scoring import Scored, by_source, interval, mean, read_result, score_films
 
 matplotlib.use("Agg")

@@ -63,7 +63,7 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
 
 def _tune(options: argparse.Namespace) -> None:
     from model_export import sweep
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.tune import tune
     from model_export.tuning_report import report
 
@@ -79,7 +79,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 def _search(options: argparse.Namespace) -> None:
     from model_export import pareto, sweep
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.search import search
 
     failed: dict[str, str] = {}

@@ -18,7 +18,7 @@ from app.folder import write_whole
 from app.network import METADATA_KEY, Card, Network
 from app.preprocess import InputSpec, preprocess
 from model_export import checkpoint
-from model_export.prepare import Index, Row, read_film
+from model_export.index import Index, Row, read_film
 from model_export.unet import UNet
 
 OPSET = 18

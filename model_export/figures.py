@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.pipeline import Model
-from model_export.prepare import Index, read_target
+from model_export.index import Index, read_target
 from model_export.scoring import BINS, Scored, by_source, read_result
 
 matplotlib.use("Agg")

@@ -69,14 +69,14 @@ def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from model_export.evaluate import evaluate
-    from model_export.prepare import read_index
+    from model_export.index import read_index
 
     index = read_index(options.data)
     evaluate(index, index.select(options.split), read_model(options.model), options.output)
 
 
 def _robustness(options: argparse.Namespace) -> None:
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.robustness import robustness
 
     index = read_index(options.data)
@@ -85,7 +85,7 @@ def _robustness(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from model_export.compare import compare, trained_on
-    from model_export.prepare import read_index
+    from model_export.index import read_index
 
     index = read_index(options.data)
     models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
@@ -95,7 +95,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from app.network import Network
     from model_export.compare import trained_on
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.report import report
 
     index, network = read_index(options.data), read_model(options.model)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from app.pipeline import Model
 from app.preprocess import place, standardise
-from model_export.prepare import Index, Row, read_index, write_index
+from model_export.index import Index, Row, read_index, write_index
 
 QUALITY = "drawn by a model"
 

@@ -124,7 +124,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from model_export.config import Config
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.train import train
 
     settings = {field.name: getattr(options, field.name) for field in fields(Config)}
@@ -142,7 +142,7 @@ def _export(options: argparse.Namespace) -> None:
     from app.network import int8_path
     from model_export.config import Config
     from model_export.export import export
-    from model_export.prepare import read_index
+    from model_export.index import read_index
     from model_export.quantise import quantise
 
     index = read_index(options.data)
@@ -168,8 +168,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
+    from model_export.index import read_index
     from model_export.label import label
-    from model_export.prepare import read_index
 
     index = read_index(options.data)
     label(index, read_model(options.model), tuple(options.sources), options.output)

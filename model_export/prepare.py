@@ -10,83 +10,24 @@ Written to the output folder:
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from app import errors
-from app.decode import Radiograph, decode
+from app.decode import decode
 from app.decode.radiograph import Pixels
 from app.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export import layout
+from model_export.index import Index, Row, read_index, write_index
 
 SKIPPED_SHOWN = 20
 """Lines about skipped films on the screen; skipped.csv has all of them."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of index.csv. ``film`` and ``masks`` (joined by ";") are paths below the input folder."""
-
-    id: str
-    source: str
-    finding: int
-    split: str
-    quality: str
-    height: int
-    width: int
-    top: int
-    left: int
-    box_height: int
-    box_width: int
-    film: str
-    masks: str
-    sha256: str
-
-    @classmethod
-    def from_strings(cls, line: dict[str, str]) -> Row:
-        """A row as csv.DictReader reads it."""
-        values: dict[str, Any] = dict(line)
-        for attribute in fields(cls):
-            if attribute.type == "int":
-                values[attribute.name] = int(line[attribute.name])
-        return cls(**values)
-
-    def geometry(self, size: int) -> Geometry:
-        """Where the film lies in its square."""
-        return Geometry(self.height, self.width, size, self.top, self.left, self.box_height, self.box_width)
-
-
-@dataclass(frozen=True)
-class Index:
-    """A prepared folder: its rows, and what prepare.json says of them.
-
-    ``labelled`` names the model that drew the masks of a set, for sets whose own masks were not used (`label`).
-    """
-
-    folder: Path
-    input: Path
-    size: int
-    rows: list[Row]
-    labelled: dict[str, str] = field(default_factory=dict)
-
-    def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
-        """The rows of a split, without those whose mask quality is in ``leave_out``; of ``sources`` alone if any."""
-        return [
-            row
-            for row in self.rows
-            if row.split == split and row.quality not in leave_out and (not sources or row.source in sources)
-        ]
 
 
 def prepare(
@@ -143,54 +84,6 @@ def prepare(
     return read_index(output)
 
 
-def read_index(folder: Path) -> Index:
-    """Read a prepared folder's index.
-
-    Raises:
-        FileNotFoundError: ``folder`` was not made by `prepare`.
-    """
-    if not (folder / "index.csv").is_file():
-        raise FileNotFoundError(f"{folder} holds no index.csv; make it with: python -m model_export prepare")
-    with (folder / "index.csv").open(newline="") as file:
-        rows = [Row.from_strings(line) for line in csv.DictReader(file)]
-    facts = json.loads((folder / "prepare.json").read_text())
-    return Index(folder, Path(facts["input"]), facts["size"], rows, facts.get("labelled", {}))
-
-
-def read_film(index: Index, row: Row) -> Radiograph:
-    """The film that a row was prepared from.
-
-    Raises:
-        FileNotFoundError: it is no longer below the input folder.
-        ValueError: it is damaged by now.
-    """
-    try:
-        return decode((index.input / row.film).read_bytes())
-    except errors.FilmError as error:
-        raise ValueError(f"{row.film}: {error.detail}") from None
-
-
-def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
-    """The mask that a row was prepared from, (height, width) bool at the film's own size, True = lung.
-
-    Raises:
-        FileNotFoundError: it is no longer below the input folder.
-        ValueError: it is damaged by now.
-    """
-    try:
-        return layout.read_mask(index.input / name for name in row.masks.split(";"))
-    except errors.FilmError as error:
-        raise ValueError(f"{row.masks}: {error.detail}") from None
-
-
-def digest(rows: list[Row]) -> str:
-    """SHA-256 over the prepared pixels of ``rows``, in order of id: the same data, the same digest."""
-    total = hashlib.sha256()
-    for row in sorted(rows, key=lambda row: row.id):
-        total.update(f"{row.id} {row.sha256}\n".encode())
-    return total.hexdigest()
-
-
 def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
     """Write the square of one film and of its mask below ``output``, and return its row.
 
@@ -226,25 +119,6 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
         masks=";".join(path.relative_to(root).as_posix() for path in pair.masks),
         sha256=hashlib.sha256(image.tobytes() + target.tobytes()).hexdigest(),
     )
-
-
-def write_index(
-    output: Path,
-    rows: list[Row],
-    skipped: list[layout.Skipped],
-    root: Path,
-    size: int,
-    split: dict[str, Any],
-    labelled: dict[str, str] | None = None,
-) -> None:
-    """Write index.csv, skipped.csv and, last, prepare.json: how ``split`` was made, who ``labelled`` which set."""
-    for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
-        with (output / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
-            writer.writeheader()
-            writer.writerows(asdict(line) for line in lines)
-    facts = {"input": str(root.resolve()), "size": size, "split": split, "labelled": labelled or {}}
-    (output / "prepare.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:

@@ -26,7 +26,7 @@ from app.pipeline import segment
 from app.preprocess import preprocess
 from model_export import metrics
 from model_export.export import put_card
-from model_export.prepare import Index, Row, read_film, read_target
+from model_export.index import Index, Row, read_film, read_target
 
 CALIBRATION_FILMS = 50
 """Training films whose activations set the ranges; more move them by less than the weights' own rounding."""

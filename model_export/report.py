@@ -20,7 +20,7 @@ from model_export.compare import compare, compare_table
 from model_export.config import Config, build
 from model_export.curve import curve
 from model_export.evaluate import means_table
-from model_export.prepare import Index, Row
+from model_export.index import Index, Row
 from model_export.robustness import robustness, robustness_table
 from model_export.scoring import Scored, by_finding, by_source, score_films
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from app.encode.overlay import overlay
 from app.pipeline import Model, segment
 from model_export import metrics
-from model_export.prepare import Index, Row, read_film, read_target
+from model_export.index import Index, Row, read_film, read_target
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from app.errors import FilmError
 from app.pipeline import Model, Result, segment
 from model_export import metrics
-from model_export.prepare import Index, Row, read_target
+from model_export.index import Index, Row, read_target
 
 BINS = 10
 """Equal steps of probability in which calibration is counted."""

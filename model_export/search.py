@@ -29,7 +29,7 @@ from app.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.export import export, put_card, to_onnx
-from model_export.prepare import Index, Row, digest, read_target
+from model_export.index import Index, Row, digest, read_target
 from model_export.quantise import GateError, quantise, write_int8
 from model_export.sweep import Variant
 from model_export.timing import gigaflops, millions, race

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from app.errors import FilmError
 from app.folder import write_whole
 from model_export.config import Config
+from model_export.index import Index, Row, read_index, write_index
 from model_export.layout import Pair
-from model_export.prepare import Index, Row, prepare_pair, read_index, write_index
+from model_export.prepare import prepare_pair
 from model_export.train import train
 
 DICE = "validation_dice"

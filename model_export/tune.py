@@ -31,7 +31,7 @@ from app.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.data import Films
-from model_export.prepare import Index, digest
+from model_export.index import Index, digest
 from model_export.sweep import Variant
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

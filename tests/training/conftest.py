@@ -8,7 +8,8 @@ import pytest
 import torch
 from drawings import SIZE, write_public_layout
 
-from model_export.prepare import Index, prepare
+from model_export.index import Index
+from model_export.prepare import prepare
 
 torch.set_num_threads(1)  # networks this small only lose time by sharing a convolution
 

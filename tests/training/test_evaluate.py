@@ -14,7 +14,8 @@ from app.network import WEIGHTS, Network, threads
 from model_export import metrics
 from model_export.__main__ import main
 from model_export.evaluate import evaluate
-from model_export.prepare import Index, prepare, read_target
+from model_export.index import Index, read_target
+from model_export.prepare import prepare
 from model_export.scoring import BINS, interval, score_films
 
 

@@ -15,7 +15,7 @@ from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.export import ParityError, export
-from model_export.prepare import Index, digest
+from model_export.index import Index, digest
 from model_export.train import train
 
 

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell
 from PIL import Image
 
 from app.decode import decode
-from model_export.prepare import read_index
+from model_export.index import read_index
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "model_export" / "kaggle.ipynb"

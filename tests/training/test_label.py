@@ -14,8 +14,8 @@ from PIL import Image
 from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
+from model_export.index import Index, read_index
 from model_export.metrics import dice
-from model_export.prepare import Index, read_index
 from model_export.train import train
 
 

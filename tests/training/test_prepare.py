@@ -13,8 +13,9 @@ from PIL import Image
 
 from app.preprocess import restore
 from model_export.__main__ import main
+from model_export.index import Index, digest, read_index
 from model_export.layout import read_mask
-from model_export.prepare import Index, digest, prepare, read_index
+from model_export.prepare import prepare
 
 
 def read(path: Path) -> np.ndarray:

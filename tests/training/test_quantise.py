@@ -14,7 +14,7 @@ from app.network import Network, int8_path
 from model_export import quantise as module
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.prepare import Index
+from model_export.index import Index
 from model_export.quantise import GateError, quantise
 from model_export.train import train
 

@@ -12,7 +12,7 @@ from drawings import TINY
 from app.network import Network
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.prepare import Index
+from model_export.index import Index
 from model_export.scoring import interval, score_films
 from model_export.train import train
 

@@ -11,7 +11,8 @@ from drawings import chest
 from PIL import Image, ImageFilter
 
 from app.network import WEIGHTS, Network, int8_path, threads
-from model_export.prepare import Index, prepare
+from model_export.index import Index
+from model_export.prepare import prepare
 from model_export.robustness import KINDS, UNCHANGED, robustness
 
 

@@ -21,9 +21,10 @@ from model_export import pareto, quantise
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.export import export
+from model_export.fit import Fit
+from model_export.index import Index
 from model_export.pareto import Point, front
-from model_export.prepare import Index
-from model_export.train import Fit, train
+from model_export.train import train
 
 SHORT = ["--epochs", "2", "--comparison-epochs", "1", "--comparison-size", "32", "--workers", "0"]
 

@@ -24,9 +24,10 @@ from model_export.augment import _add_effusion
 from model_export.config import Config
 from model_export.data import Films, SeededOrder
 from model_export.data import weights as draw_weights
+from model_export.fit import Fit, Place
+from model_export.index import Index
 from model_export.losses import BceDice
-from model_export.prepare import Index
-from model_export.train import Fit, Place, train
+from model_export.train import train
 
 
 def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:

@@ -17,8 +17,8 @@ from model_export import findings as module
 from model_export import sweep
 from model_export.__main__ import main
 from model_export.findings import findings, read_runs
-from model_export.prepare import Index
-from model_export.train import Fit
+from model_export.fit import Fit
+from model_export.index import Index
 from model_export.tune import settings
 
 SMALL = ["--size", "64", "--epochs", "2", "--base", "4", "--max-channels", "8", "--workers", "0"]

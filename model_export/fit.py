@@ -1,0 +1,156 @@
+"""A network being fitted: the step, what it changes, and how the result is validated."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from model_export import batchnorm
+from model_export.config import Config, build
+from model_export.data import Films
+from model_export.losses import BceDice
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among the processes of a run."""
+
+    device: torch.device
+    rank: int
+    world: int
+
+
+class Fit:
+    """A network being fitted, with everything that a step changes."""
+
+    def __init__(self, config: Config, place: Place, steps: int) -> None:
+        """Args: steps: steps in an epoch."""
+        self.place = place
+        self.ema = bool(config.ema)
+        torch.manual_seed(config.seed)
+        self.network = build(config).to(place.device)
+        # Channels last is twice as fast on a CPU and on tensor cores.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.model: nn.Module = self.network
+        if place.world > 1:
+            if place.device.type == "cuda":
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            else:
+                batchnorm.share(self.model)
+            self.model = nn.parallel.DistributedDataParallel(self.model)
+        self.loss = BceDice(config.bce_weight, config.dice_weight)
+        self.optimiser = _optimiser(config, self.network)
+        self.schedule = _schedule(config, self.optimiser, steps)
+        self.precision = _precision(config.precision, place.device)
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == torch.float16)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and kept: the running average, if there is one."""
+        return self.average.module if self.ema else self.network
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def epoch(self, bar: tqdm[tuple[Tensor, Tensor]], best: float) -> float:
+        """Fit to every batch of ``bar`` once; the mean loss over the batches of all processes."""
+        self.model.train()
+        total = torch.zeros((), device=self.place.device)
+        for batch in bar:
+            loss = self._step(*batch)
+            total += loss
+            if bar.n % 10 == 0:
+                bar.set_postfix(loss=f"{loss.item():.4f}", best_dice=f"{max(best, 0):.4f}")
+        if self.place.world > 1:
+            dist.all_reduce(total)
+        return total.item() / len(bar) / self.place.world
+
+    def _step(self, radiograph: Tensor, target: Tensor) -> Tensor:
+        radiograph = radiograph.to(self.place.device, non_blocking=True, memory_format=torch.channels_last)
+        target = target.to(self.place.device, non_blocking=True)
+        with torch.autocast(self.place.device.type, self.precision) if self.precision else nullcontext():
+            loss = self.loss(self.model(radiograph), target)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        if self.ema:
+            self.average.update_parameters(self.network)
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs: order and augmentation follow from the seed and the epoch."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+
+
+@torch.no_grad()
+def validate(network: nn.Module, films: Films, device: torch.device) -> dict[str, float]:
+    """Mean Dice over ``films``, on the network's grid at the 0.5 threshold, for each source among them."""
+    network.eval()
+    scores: dict[str, list[float]] = {}
+    for position, row in enumerate(films.rows):
+        radiograph, target = films[position]
+        logits = network(radiograph[None].to(device))
+        scores.setdefault(row.source, []).append(_dice(logits > 0, target.to(device) > 0))
+    return {source: float(np.mean(values)) for source, values in sorted(scores.items())}
+
+
+def _dice(mask: Tensor, target: Tensor) -> float:
+    return float(2 * (mask & target).sum() / (mask.sum() + target.sum()))
+
+
+def _optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    if config.optimiser == "adam":
+        return torch.optim.Adam(network.parameters(), config.learning_rate)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), config.learning_rate, momentum=0.9)
+    raise ValueError(f"optimiser is {config.optimiser!r}; it can be 'adam', 'adamw' or 'sgd'")
+
+
+def _schedule(config: Config, optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps
+        )
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1, total_iters=0)
+    raise ValueError(f"schedule is {config.schedule!r}; it can be 'onecycle' or 'constant'")
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype | None:
+    choices = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else None
+    if name not in choices:
+        raise ValueError(f"precision is {name!r}; it can be auto, {', '.join(choices)}")
+    return choices[name]
