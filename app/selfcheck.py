@@ -1,7 +1,8 @@
 """Does a quantised model give on this CPU what it gave where it was made?
 
 An INT8 model's sums can saturate on processors without VNNI instructions: same file, other mask. So its file carries
-the answer that the exact network gave for one drawing, and the model is asked for it again before it serves.
+the answer that it gave for one drawing where its masks were compared with the exact network's, and it is asked for that
+again before it serves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ BLOCKS = 16
 """The answer is kept as means over 16 x 16 blocks: enough to tell masks apart, little enough to travel in the file."""
 
 TOLERANCE = 0.01
-"""Mean difference of a block that is still the same answer; quantisation itself gives a third of it."""
+"""Mean difference of a block that is still the same answer: processors round alike, and saturated sums move it more."""
 
 
 def drawing(side: int = 128) -> NDArray[np.uint8]:

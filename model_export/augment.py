@@ -91,9 +91,11 @@ class Augment:
         """
         box = image[geometry.box].astype(np.float32) / np.float32(255)
         if self.enabled:
-            self.exposure.set_random_state(seed)
-            self.geometry.set_random_state(seed)
-            random = np.random.default_rng(seed)
+            # Seeds of their own: transforms that share one draw alike, and every mirrored film would be a dark one.
+            exposure, geometric, own = np.random.SeedSequence(seed).generate_state(3)
+            self.exposure.set_random_state(int(exposure))
+            self.geometry.set_random_state(int(geometric))
+            random = np.random.default_rng(own)
             if random.random() < OPAQUE:
                 box = _add_opacities(box, mask[geometry.box], random)
             if random.random() < EFFUSION:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from app import selfcheck
 from app.folder import write_whole
-from app.network import Network
+from app.network import Card, Network
 from app.pipeline import segment
 from app.preprocess import preprocess
 from model_export import metrics
@@ -59,7 +59,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
         gate: films on which both models are compared with the targets.
 
     Raises:
-        GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS, or fails its own self-check here.
+        GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS.
         ValueError: a list is empty.
     """
     if not calibration or not gate:
@@ -75,10 +75,6 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
             raise GateError(
                 f"INT8 loses {cost.mean:.4f} Dice on average and {cost.worst:.4f} at worst on {len(gate)} films; at "
                 f"most {MEAN_LOSS} and {WORST_LOSS} are allowed, and {output} was not written"
-            )
-        if not quantised.checks_out():
-            raise GateError(
-                f"INT8 gives another answer than FP32 to the drawing of the self-check; {output} was not written"
             )
         write_whole(output, candidate.read_bytes())
     return cost
@@ -108,16 +104,17 @@ def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, cal
         )
     finally:
         root.setLevel(level)
-    drawing, _ = preprocess(selfcheck.drawing(), exact.card.input)
-    card = replace(
-        exact.card,
-        precision="int8",
-        quantised_from=exact.sha256,
-        self_check=selfcheck.answer(exact(drawing)),
-    )
-    model = onnx.load(candidate)
+    card = replace(exact.card, precision="int8", quantised_from=exact.sha256)
+    _save_card(candidate, card)
+    # Its own answer, not FP32's: what INT8 costs is told by films, and what another processor makes of it by this.
+    drawing, _ = preprocess(selfcheck.drawing(), card.input)
+    _save_card(candidate, replace(card, self_check=selfcheck.answer(Network(candidate, threads=1)(drawing))))
+
+
+def _save_card(path: Path, card: Card) -> None:
+    model = onnx.load(path)
     put_card(model, card)
-    onnx.save(model, candidate)
+    onnx.save(model, path)
 
 
 def _kept_exact(model: onnx.ModelProto) -> list[str]:
