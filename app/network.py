@@ -134,7 +134,7 @@ def int8_path(weights: Path) -> Path:
 def load() -> Network:
     """The model that this process serves, loaded once.
 
-    ``LUNG_MODEL`` names it: a file, or one in the weights folder by its name alone; `WEIGHTS` if it is not set.
+    ``LUNG_MODEL`` names it: the path of a file, or the bare name of one in the weights folder, as lung_unet.
     Its INT8 form is taken where one lies beside it and this CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
 
     Raises:
@@ -144,7 +144,7 @@ def load() -> Network:
     if precision not in ("int8", "fp32"):
         raise ModelError("LUNG_PRECISION must be int8 or fp32.")
     named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
-    weights = Path(named) if named.endswith(".onnx") else WEIGHTS.with_name(f"{named}.onnx")
+    weights = WEIGHTS.with_name(f"{named}.onnx") if named.isidentifier() else Path(named)
     return choose(weights, precision, threads())
 
 

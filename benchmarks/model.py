@@ -16,9 +16,10 @@ import torch
 
 from app import network
 from app.preprocess import InputSpec
-from model_export.config import AUTHOR, Config, build
+from model_export.config import AUTHOR, Config
 from model_export.export import to_onnx
 from model_export.timing import ROUNDS, gigaflops, millions, race
+from model_export.unet import build
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from model_export import experiments, judging, making
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it was done, 2 and one line on standard error if it could not be."""
+    """Run one command; 0 if it was done, 2 and its reason on standard error if it could not be."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)

@@ -91,11 +91,7 @@ class Augment:
         """
         box = image[geometry.box].astype(np.float32) / np.float32(255)
         if self.enabled:
-            # Seeds of their own: transforms that share one draw alike, and every mirrored film would be a dark one.
-            exposure, geometric, own = np.random.SeedSequence(seed).generate_state(3)
-            self.exposure.set_random_state(int(exposure))
-            self.geometry.set_random_state(int(geometric))
-            random = np.random.default_rng(own)
+            random = self.reseed(seed)
             if random.random() < OPAQUE:
                 box = _add_opacities(box, mask[geometry.box], random)
             if random.random() < EFFUSION:
@@ -111,6 +107,14 @@ class Augment:
         if self.enabled:
             pair = self.geometry(pair)
         return pair["image"].expand(self.spec.channels, -1, -1).contiguous(), pair["mask"]
+
+    def reseed(self, seed: int) -> np.random.Generator:
+        """Let every further draw follow from ``seed``; the generator is for what is not MONAI's."""
+        # Seeds of their own: transforms that share one draw alike, and every mirrored film would be a dark one.
+        exposure, geometry, own = np.random.SeedSequence(seed).generate_state(3)
+        self.exposure.set_random_state(int(exposure))
+        self.geometry.set_random_state(int(geometry))
+        return np.random.default_rng(own)
 
 
 def _add_opacities(

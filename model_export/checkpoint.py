@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from app.network import MASK_CONVENTION, Card
 from app.preprocess import InputSpec
-from model_export.config import Config, build
-from model_export.unet import UNet
+from model_export.config import Config
+from model_export.unet import UNet, build
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -34,8 +34,8 @@ def read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is no checkpoint of `train` ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not {"config", "spec", "weights"} <= state.keys():
-        raise ValueError(f"{path} is no checkpoint of `train`")
+    if not isinstance(state, dict) or not {"config", "spec", "weights", "sources", "labelled"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of this version's `train`")
     return state
 
 
@@ -63,6 +63,15 @@ def card(state: dict[str, Any], name: str) -> Card:
         },
         metrics={"validation_dice": state["validation_dice"]},
     )
+
+
+def masks_of(training: dict[str, Any]) -> set[str]:
+    """The sets whose own masks a model owes its weights to, by the ``training`` part of its card: directly, or through
+    the models that labelled for it.
+    """
+    labelled = training["labelled"]
+    direct = set(training["sources"]) - labelled.keys()
+    return direct.union(*(labeller["masks_of"] for labeller in labelled.values()))
 
 
 class TorchModel:

@@ -13,26 +13,34 @@ import numpy as np
 from app.pipeline import Model
 from model_export.evaluate import with_interval
 from model_export.index import Index, Row
-from model_export.scoring import score_films
+from model_export.scoring import Scored, score_films
 
 Compared = dict[str, dict[str, list[float]]]
 """Dice of each film, by the model's label and the film's set."""
 
 
-def compare(index: Index, rows: list[Row], models: dict[str, Model], output: Path) -> Compared:
+def compare(
+    index: Index,
+    rows: list[Row],
+    models: dict[str, Model],
+    output: Path,
+    scored: dict[str, list[Scored]] | None = None,
+) -> Compared:
     """Score each of ``models`` on ``rows``; print the table and write it to ``output``.
 
     Args:
         models: by label, as `trained_on` gives it.
+        scored: what others gave on the same films already; they come first.
 
     Raises:
         FileNotFoundError: a film or mask is no longer below the input folder.
         ValueError: there is nothing to score, or a film is damaged.
     """
+    done = (scored or {}) | {name: score_films(index, rows, model, name) for name, model in models.items()}
     dice: Compared = {}
-    for name, model in models.items():
+    for name, films in done.items():
         dice[name] = {}
-        for film in score_films(index, rows, model, name):
+        for film in films:
             dice[name].setdefault(film.row.source, []).append(film.scores["dice"])
     table = compare_table(dice)
     output.mkdir(parents=True, exist_ok=True)
@@ -59,4 +67,4 @@ def trained_on(path: Path, model: Model) -> str:
     training = model.card.training
     labelled = training["labelled"]
     sources = (f"{source} (masks by a model)" if source in labelled else source for source in training["sources"])
-    return f"{' and '.join(sources)}: {path.parent.name}/{path.name}"
+    return f"{' and '.join(sources)}: {path}"

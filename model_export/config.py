@@ -1,11 +1,9 @@
-"""The settings of a training run, each a flag of `train`, and the network that they describe."""
+"""The settings of a training run, each a flag of `train`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-
-from model_export.unet import UNet
 
 
 def _setting(default: Any, meaning: str, choices: tuple[Any, ...] | None = None) -> Any:
@@ -67,17 +65,3 @@ class Config:
 
 AUTHOR = Config(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")
 """The author's 31.0 M network; the settings of its training are those of `tune`."""
-
-
-def build(config: Config) -> UNet:
-    """The network of a configuration, freshly initialised."""
-    return UNet(
-        in_channels=config.in_channels,
-        base=config.base,
-        depth=config.depth,
-        max_channels=config.max_channels,
-        stem=config.stem,
-        upsample=config.upsample,
-        head=config.head,
-        convolution=config.convolution,
-    )

@@ -14,9 +14,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from model_export import batchnorm
-from model_export.config import Config, build
+from model_export.config import Config
 from model_export.data import Films
 from model_export.losses import BceDice
+from model_export.unet import build
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from app.decode import Radiograph, decode
 from app.preprocess import Geometry
 from model_export import layout
 
+QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")
+"""What can be known of a mask: nothing against it, a verdict of `prepare --quality`, or that `label` made it."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -55,14 +58,17 @@ class Row:
 class Index:
     """A prepared folder: its rows, and what prepare.json says of them.
 
-    ``labelled`` names the model that drew the masks of a set, for sets whose own masks were not used (`label`).
+    ``split`` says how its films were split: by "lists", a "seed" and its "test_share", or "as" another folder's.
+    ``labelled`` says of each set whose masks a model drew (`label`) ``by`` which model, and whose own ``masks_of`` that
+    model was trained on, or those that had labelled for it.
     """
 
     folder: Path
     input: Path
     size: int
     rows: list[Row]
-    labelled: dict[str, str] = field(default_factory=dict)
+    split: dict[str, Any]
+    labelled: dict[str, Any] = field(default_factory=dict)
 
     def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
         """The rows of a split, without those whose mask quality is in ``leave_out``; of ``sources`` alone if any."""
@@ -84,7 +90,7 @@ def read_index(folder: Path) -> Index:
     with (folder / "index.csv").open(newline="") as file:
         rows = [Row.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
-    return Index(folder, Path(facts["input"]), facts["size"], rows, facts.get("labelled", {}))
+    return Index(folder, Path(facts["input"]), facts["size"], rows, facts["split"], facts.get("labelled", {}))
 
 
 def read_film(index: Index, row: Row) -> Radiograph:
@@ -128,7 +134,7 @@ def write_index(
     root: Path,
     size: int,
     split: dict[str, Any],
-    labelled: dict[str, str] | None = None,
+    labelled: dict[str, Any] | None = None,
 ) -> None:
     """Write index.csv, skipped.csv and, last, prepare.json: how ``split`` was made, who ``labelled`` which set."""
     for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):

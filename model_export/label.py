@@ -1,8 +1,8 @@
 """`label`: a prepared folder whose masks of some sets were drawn by a model: self-training on films alone.
 
 A model that never saw a set's masks labels its films; what is trained on the new folder owes nothing to those masks.
-Each film is segmented as it is and mirrored, and the mean of both is taken. Test films keep their index lines, but are
-not labelled: they are scored against their own masks, as everywhere.
+Each film is segmented as it is and mirrored, and the mean of both is taken. Test films are not labelled. Training and
+its choice of an epoch go by the new masks; `evaluate` and the gate of the INT8 export by the films' own, as ever.
 """
 
 from __future__ import annotations
@@ -18,42 +18,51 @@ from tqdm import tqdm
 
 from app.pipeline import Model
 from app.preprocess import place, standardise
-from model_export.index import Index, Row, read_index, write_index
-
-QUALITY = "drawn by a model"
+from model_export.checkpoint import masks_of
+from model_export.index import QUALITIES, Index, Row, read_index, write_index
+from model_export.layout import Skipped
 
 
 def label(index: Index, model: Model, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
-    The verdicts on the replaced masks go with them.
+    The verdicts on the replaced masks go with them. A film in which the model finds no lung is left out, as
+    skipped.csv says.
 
     Raises:
-        ValueError: the model saw those masks, works at another size, or ``index`` has no film of those sets.
+        ValueError: the model owes something to those masks, works at another size, or ``index`` has no film of those
+            sets.
         FileExistsError: ``output`` is there already.
     """
-    known = {row.source for row in index.rows}
+    known, owed = {row.source for row in index.rows}, masks_of(model.card.training)
     if not sources or not set(sources) <= known:
         raise ValueError(f"the sets to label are {', '.join(sources) or 'not named'}; there are {', '.join(known)}")
-    seen = set(sources) & (set(model.card.training["sources"]) - model.card.training["labelled"].keys())
-    if seen:
-        raise ValueError(f"the model was trained on the masks of {', '.join(sorted(seen))}; it would only repeat them")
+    if owed & set(sources):
+        raise ValueError(f"the model owes its weights to masks of {', '.join(sorted(owed))}; it would only repeat them")
     if model.card.input.size != index.size:
         raise ValueError(f"the model takes {model.card.input.size} pixels, the films were prepared at {index.size}")
     if output.exists():
         raise FileExistsError(f"{output} is there already; name another folder")
-    shutil.copytree(index.folder, output)
-    rows = []
+    # The folder gets its name when it is whole: one that is half labelled must not be trained on.
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(index.folder, partial)
+    rows, skipped = [], []
     for row in tqdm(index.rows, desc="label", unit="film"):
         chosen = row.source in sources and row.split != "test"
-        rows.append(_label_one(index, row, model, output) if chosen else row)
-    by = f"{model.card.name}, trained on {', '.join(model.card.training['sources'])}"
-    labelled = index.labelled | dict.fromkeys(sources, by)
-    write_index(output, rows, [], index.input, index.size, {"as": str(index.folder)}, labelled)
+        labelled = _label_one(index, row, model, partial) if chosen else row
+        if labelled is None:
+            skipped.append(Skipped(row.id, "the model finds no lung in it"))
+        else:
+            rows.append(labelled)
+    by = {"by": f"{model.card.name}, trained on {', '.join(model.card.training['sources'])}", "masks_of": sorted(owed)}
+    drawn = index.labelled | dict.fromkeys(sources, by)
+    write_index(partial, rows, skipped, index.input, index.size, {"as": str(index.folder)}, drawn)
+    partial.rename(output)
     return read_index(output)
 
 
-def _label_one(index: Index, row: Row, model: Model, output: Path) -> Row:
+def _label_one(index: Index, row: Row, model: Model, output: Path) -> Row | None:
     with Image.open(index.folder / "images" / f"{row.id}.png") as picture:
         image = np.asarray(picture)
     geometry = row.geometry(index.size)
@@ -63,5 +72,7 @@ def _label_one(index: Index, row: Row, model: Model, output: Path) -> Row:
     probability = (model(inputs) + model(mirrored)[:, ::-1]) / 2
     mask = np.zeros(image.shape, bool)
     mask[geometry.box] = probability[geometry.box] > model.card.threshold
+    if not mask.any():
+        return None
     Image.fromarray(mask).save(output / "masks" / f"{row.id}.png")
-    return replace(row, quality=QUALITY, sha256=hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())
+    return replace(row, quality=QUALITIES[-1], sha256=hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())

@@ -13,7 +13,7 @@ class BceDice(nn.Module):
     the batch (Milletari et al. 2016, arXiv:1606.04797, without their squares).
 
     Shape:
-        - logits, target: (N, 1, H, W); target 0 or 1
+        - logits, target: (N, 1, H, W); target in [0, 1], between them where an edge crosses a pixel
         - output: scalar
     """
 

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from model_export.layout import SPLITS
 from model_export.options import DEFAULTS, PREPARED, RUN, WEIGHTS, Commands, add_data, read_model
 
 
@@ -64,7 +65,7 @@ def add_commands(commands: Commands) -> None:
     add_data(command)
     command.add_argument("--checkpoint", type=Path, default=RUN / "best.pt", help="weights to export")
     command.add_argument("--output", type=Path, default=WEIGHTS, help="file to write")
-    command.add_argument("--split", default="validation", help="films on which both files are checked")
+    command.add_argument("--split", default="validation", choices=SPLITS, help="films on which both files are checked")
     command.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="write the INT8 file")
     command.set_defaults(run=_export)
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from model_export.layout import SPLITS
+
 if TYPE_CHECKING:
     from app.pipeline import Model
 
@@ -28,7 +30,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
 def add_films(command: argparse.ArgumentParser) -> None:
     """--data and --split"""
     add_data(command)
-    command.add_argument("--split", default="test", help="train, validation or test")
+    command.add_argument("--split", default="test", choices=SPLITS, help="films to use")
 
 
 def read_model(path: Path) -> Model:

@@ -46,6 +46,8 @@ def prepare(
         FileNotFoundError: there is no film, or no split list, where one was named.
         ValueError: a film stands in two lists, the quality file is not one, or ``test_share`` is not below 1.
     """
+    if size < 1:
+        raise ValueError(f"size is {size}; it must be at least 1")
     if not 0 <= test_share < 1:
         raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
     pairs, skipped = layout.find_pairs(input_folder)

@@ -17,12 +17,13 @@ from app.network import Card, Network
 from app.pipeline import Model
 from model_export import checkpoint, figures
 from model_export.compare import compare, compare_table
-from model_export.config import Config, build
+from model_export.config import Config
 from model_export.curve import curve
 from model_export.evaluate import means_table
-from model_export.index import Index, Row
+from model_export.index import Index, Row, digest
 from model_export.robustness import robustness, robustness_table
 from model_export.scoring import Scored, by_finding, by_source, score_films
+from model_export.unet import build
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -52,19 +53,25 @@ def report(
 
     Raises:
         FileNotFoundError: ``run`` is none, or a film is gone.
-        ValueError: there is nothing to score, a film is damaged, or ``run`` made another model.
+        ValueError: there is nothing to score, a film is damaged, ``run`` made another model, or that was trained on
+            other films than ``index`` has for training.
     """
     made = checkpoint.TorchModel(run / "best.pt").card
     if Card.from_json(made.to_json()).training != network.card.training:
         raise ValueError(f"{run} did not make this model; name the run that did with --run")
+    config = Config(**network.card.training["config"])
+    if digest(index.select("train", tuple(config.leave_out), tuple(config.sources))) != made.training["data_sha256"]:
+        raise ValueError(f"the model was trained on other films than {index.folder} has for training; name its --data")
+    drawn = curve(run)
     output.mkdir(parents=True, exist_ok=True)
     scored = score_films(index, rows, network)
     robust = robustness(index, rows, network, output)
-    compared = compare(index, rows, {f"this model, {network.card.precision}": network} | others, output)
-    facts = _training(run, network) | {
+    compared = compare(index, rows, others, output, {f"this model, {network.card.precision}": scored})
+    facts = _training(run, config) | {
         "index": index,
         "network": network,
         "card": network.card,
+        "masks_of": checkpoint.masks_of(network.card.training),
         "split": rows[0].split,
         "counts": _counts(index),
         "means": means_table(by_source(scored)),
@@ -74,7 +81,7 @@ def report(
         "worst": {source: films[:NAMED] for source, films in _ranked(scored).items()},
     }
     pictures = {
-        "curve": figures.embedded(curve(run)),
+        "curve": figures.embedded(drawn),
         "distributions": figures.distributions(scored),
         "calibration": figures.calibration(scored),
         "changed": figures.embedded(output / "robustness.png"),
@@ -93,11 +100,10 @@ def report(
             print(f"card: {cards / name}")
 
 
-def _training(run: Path, network: Network) -> dict[str, Any]:
+def _training(run: Path, config: Config) -> dict[str, Any]:
     """What the run cost, and what it made."""
     with (run / "log.csv").open(newline="") as file:
         log = list(csv.DictReader(file))
-    config = Config(**network.card.training["config"])
     return {
         "epochs": len(log),
         "hours": sum(float(line["seconds"]) for line in log) / 3600,

@@ -12,7 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from model_export.config import Config, build
+from model_export.config import Config
+from model_export.unet import build
 
 ROUNDS = 15
 

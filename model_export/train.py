@@ -36,7 +36,7 @@ from model_export import checkpoint
 from model_export.config import Config
 from model_export.data import Films, SeededOrder, weights
 from model_export.fit import Fit, Place, validate
-from model_export.index import Index, digest
+from model_export.index import QUALITIES, Index, digest
 
 
 def train(index: Index, run: Path, config: Config, resume: bool) -> None:
@@ -56,6 +56,7 @@ def train(index: Index, run: Path, config: Config, resume: bool) -> None:
 
 
 def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) -> None:
+    _check_names(config, index)
     rows = index.select("train", config.leave_out, config.sources)
     validation_rows = index.select("validation", config.leave_out, config.sources)
     _check(config, place, len(rows), len(validation_rows))
@@ -131,7 +132,18 @@ def _join() -> Place:
     return Place(device, rank, world)
 
 
+def _check_names(config: Config, index: Index) -> None:
+    known = {row.source for row in index.rows}
+    if not set(config.sources) <= known:
+        raise ValueError(f"sources are {', '.join(config.sources)}; there are {', '.join(sorted(known))}")
+    if not set(config.leave_out) <= set(QUALITIES):
+        raise ValueError(f"leave_out is {', '.join(config.leave_out)}; a mask can be {', '.join(QUALITIES)}")
+
+
 def _check(config: Config, place: Place, films: int, validation_films: int) -> None:
+    for name in ("base", "depth", "max_channels", "epochs", "batch", "learning_rate"):
+        if getattr(config, name) <= 0:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be more than 0")
     if not 0 <= config.balance <= 1:
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
     if not films or not validation_films:

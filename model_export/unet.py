@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model_export.config import Config
+
 
 class UNet(nn.Module):
     """Radiograph in, logits out, at the same size.
@@ -101,6 +103,20 @@ class UNet(nn.Module):
             features = block(torch.cat([skips.pop(), up(features)], 1))
         logits: Tensor = self.head(features, folded, radiograph)
         return logits
+
+
+def build(config: Config) -> UNet:
+    """The network of a configuration, freshly initialised."""
+    return UNet(
+        in_channels=config.in_channels,
+        base=config.base,
+        depth=config.depth,
+        max_channels=config.max_channels,
+        stem=config.stem,
+        upsample=config.upsample,
+        head=config.head,
+        convolution=config.convolution,
+    )
 
 
 class _Plain(nn.Module):

@@ -137,9 +137,10 @@ class TestModel:
         for named, expected in (("lung_unet", shipped), (str(shipped), shipped), (str(elsewhere), elsewhere)):
             monkeypatch.setenv("LUNG_MODEL", named)
             assert network.load.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()
-        monkeypatch.setenv("LUNG_MODEL", "no_such_model")
-        with pytest.raises(ModelError, match="cannot be read"):
-            network.load.__wrapped__()
+        for named in ("no_such_model", "models/lung", str(tmp_path)):
+            monkeypatch.setenv("LUNG_MODEL", named)
+            with pytest.raises(ModelError, match="cannot be read"):
+                network.load.__wrapped__()
 
     @pytest.mark.parametrize("content", [None, b"", b"not a model"])
     def test_a_missing_or_broken_model_is_named(self, tmp_path, content: bytes | None) -> None:

@@ -15,6 +15,7 @@ from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.index import Index, read_index
+from model_export.label import label
 from model_export.metrics import dice
 from model_export.train import train
 
@@ -64,15 +65,56 @@ def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: 
     train(labelled, tmp_path, Config(**TINY, epochs=1), resume=False)
     training = checkpoint.TorchModel(tmp_path / "best.pt").card.training
     assert training["sources"] == ["montgomery", "shenzhen"]
-    assert training["labelled"] == {"shenzhen": "best, trained on montgomery"}
+    assert training["labelled"] == {"shenzhen": {"by": "best, trained on montgomery", "masks_of": ["montgomery"]}}
+    assert checkpoint.masks_of(training) == {"montgomery"}
 
 
 def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path: Path, capsys) -> None:
     train(index, tmp_path / "run", Config(**TINY, epochs=1), resume=False)
     command = ["label", "--data", str(index.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--output", str(tmp_path / "out")]) == 2
-    assert "trained on the masks of shenzhen" in capsys.readouterr().err
+    assert "owes its weights to masks of montgomery, shenzhen" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: Path, capsys) -> None:
+    """A student of Montgomery's teacher, trained on Shenzhen's films alone, may not label Montgomery's."""
+    train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
+    student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
+    assert student["sources"] == ["shenzhen"]
+    assert checkpoint.masks_of(student) == {"montgomery"}
+    command = ["label", "--data", str(labelled.folder), "--model", str(tmp_path / "run" / "best.pt")]
+    assert main([*command, "--sources", "montgomery", "--output", str(tmp_path / "out")]) == 2
+    assert "owes its weights to masks of montgomery" in capsys.readouterr().err
+
+
+class Blind:
+    """A model that finds lung all over every other film and none in the rest, and stops after ``films``."""
+
+    def __init__(self, teacher: Path, films: int) -> None:
+        self.card = checkpoint.TorchModel(teacher).card
+        self.left = 2 * films
+
+    def __call__(self, radiograph: np.ndarray) -> np.ndarray:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return np.full(radiograph.shape[2:], 0.2 + 0.7 * (self.left // 2 % 2), np.float32)
+
+
+def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery: Path, tmp_path: Path) -> None:
+    made = label(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")
+    with (tmp_path / "out" / "skipped.csv").open() as file:
+        skipped = {line["id"] for line in csv.DictReader(file)}
+    assert 3 < len(skipped) < 10
+    assert {row.id for row in made.rows} == {row.id for row in index.rows} - skipped
+
+
+def test_a_stopped_labelling_leaves_no_folder_to_train_on(index: Index, montgomery: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        label(index, Blind(montgomery, 4), ("shenzhen",), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    label(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")  # and does not stand in the way
 
 
 @pytest.mark.parametrize("sources", [["jsrt"], ["shenzhen", "jsrt"]])
@@ -90,7 +132,7 @@ def test_models_are_compared_on_the_same_films(index: Index, montgomery: Path, t
     with (tmp_path / "compare.csv").open() as file:
         table = list(csv.DictReader(file))
     assert table[0]["trained on"].startswith("montgomery: ")
-    assert table[1]["trained on"].startswith("montgomery and shenzhen: both/")
+    assert table[1]["trained on"].startswith(f"montgomery and shenzhen: {tmp_path}")
     worst = float(table[0]["tested on shenzhen"].split(", ")[-1])
     assert 0.8 < worst <= float(table[0]["tested on shenzhen"].split()[0])
     assert "tested on montgomery" in capsys.readouterr().out
@@ -98,4 +140,5 @@ def test_models_are_compared_on_the_same_films(index: Index, montgomery: Path, t
 
 def test_a_labelled_folder_says_so(labelled: Index) -> None:
     facts = json.loads((labelled.folder / "prepare.json").read_text())
-    assert facts["labelled"] == labelled.labelled == {"shenzhen": "best, trained on montgomery"}
+    assert facts["labelled"] == labelled.labelled
+    assert facts["labelled"]["shenzhen"]["masks_of"] == ["montgomery"]

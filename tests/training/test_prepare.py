@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +180,8 @@ def test_the_real_sets_are_found_whole(shared: Path, tmp_path: Path) -> None:
         for split in ("train", "validation", "test")
     }
     assert list(counts.values()) == [96, 14, 28, 396, 56, 114]
+
+
+def test_help_does_not_wait_for_pytorch() -> None:
+    code = "import sys; from model_export.__main__ import _parser; _parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawings import TINY
+from drawings import SIZE, TINY
 
 from app.network import Network
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.index import Index
+from model_export.prepare import prepare
 from model_export.scoring import interval, score_films
 from model_export.train import train
 
@@ -73,6 +74,14 @@ def test_a_run_that_made_another_model_is_noticed(index: Index, model: Path, tmp
     flags = ["--data", str(index.folder), "--model", str(model), "--run", str(tmp_path / "other")]
     assert main(["report", *flags, "--output", str(tmp_path / "report")]) == 2
     assert "did not make this model" in capsys.readouterr().err
+
+
+def test_a_folder_with_another_split_is_noticed(public: Path, run: Path, model: Path, tmp_path: Path, capsys) -> None:
+    """Its test films may be those that the model was trained on."""
+    prepare(public, tmp_path / "other", SIZE, None, 7, 0.2, None, 2)
+    flags = ["--data", str(tmp_path / "other"), "--model", str(model), "--run", str(run)]
+    assert main(["report", *flags, "--output", str(tmp_path / "report")]) == 2
+    assert "trained on other films" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path, capsys) -> None:

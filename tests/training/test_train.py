@@ -112,6 +112,10 @@ def test_a_constant_rate_stays(index: Index, tmp_path: Path) -> None:
         ({"batch": 64}, "fewer than a batch"),
         ({"leave_out": ("ok",)}, "0 films to train on"),
         ({"balance": 2.0}, "balance is 2"),
+        ({"sources": ("montgomery", "jsrt")}, "jsrt; there are montgomery, shenzhen"),
+        ({"leave_out": ("bda",)}, "leave_out is bda"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"depth": -1}, "depth is -1"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
@@ -205,6 +209,19 @@ class TestData:
                 assert torch.equal(a, b)
         assert not torch.equal(one[0][0], one[len(rows)][0])  # another epoch
         assert not torch.equal(one[0][0], Films(index, rows, spec, augment=True, seed=6)[0][0])
+
+    def test_exposure_and_geometry_are_drawn_apart(self, index: Index) -> None:
+        """Transforms seeded alike draw alike: then every mirrored film would be a dark one, say."""
+        augment = Films(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
+        both = []
+        for draw in range(400):
+            augment.reseed(draw)
+            gamma, affine = augment.exposure.transforms[0], augment.geometry.transforms[0]
+            gamma.randomize(None)
+            affine.randomize(None)
+            both.append((gamma._do_transform, affine._do_transform))
+        share = np.mean([gamma for gamma, moved in both if not moved])
+        assert 0.25 < share < 0.75  # of films left where they are, half have their gamma changed: as of all
 
     def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
         """On average the lungs stay darker than the body, negatives and opacities included."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model_export.config import Config, build
-from model_export.unet import UNet
+from model_export.config import Config
+from model_export.unet import UNet, build
 
 
 def test_the_authors_network_is_one_of_the_configurations() -> None:
