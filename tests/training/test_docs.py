@@ -1,7 +1,9 @@
-"""Commands that the documents name are commands that there are."""
+"""Commands and files that the documents name are there."""
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 from pathlib import Path
 
@@ -11,13 +13,43 @@ from model_export.__main__ import _parser
 
 ROOT = Path(__file__).parents[2]
 
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 
-@pytest.mark.parametrize("document", ["README.md", "docs/LIFECYCLE.md"])
-def test_documented_flags_are_understood(document: str, capsys) -> None:
-    text = (ROOT / document).read_text().replace("\\\n", " ")
-    commands = [line for line in text.splitlines() if line.startswith("python -m model_export ")]
+COMMAND = re.compile(r"^ *(?:\S*python|torchrun\b.*?) -m model_export (?P<words>.*)$", re.MULTILINE)
+
+LINK = re.compile(r"""\]\(<?([^)>\s]+)|\b(?:src|href)="([^"]+)\"""")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "README.md",
+        "docs/LIFECYCLE.md",
+        "model_export/__main__.py",
+        "model_export/train.py",
+        "model_export/tune.py",
+        "model_export/search.py",
+    ],
+)
+def test_documented_commands_are_understood(document: str) -> None:
+    text = (ROOT / document).read_text()
+    if document.endswith(".py"):
+        text = ast.get_docstring(ast.parse(text)) or ""
+    commands = [found["words"] for found in COMMAND.finditer(re.sub(r"\\\n *", "", text))]
     assert commands
     for command in commands:
-        words = shlex.split(command, comments=True)[3:]
-        if "--help" not in words:
+        # What a command does stands behind it, after a # or two spaces.
+        words = shlex.split(re.split(r" {2,}(?!-)", command)[0], comments=True)
+        try:
             _parser().parse_args(words)
+        except SystemExit as end:
+            assert end.code == 0, command  # --help ends so too
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_relative_links_lead_to_files(document: str) -> None:
+    page = ROOT / document
+    text = re.sub(r"^ *```.*?^ *```|`[^`\n]+`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = {markdown or html for markdown, html in LINK.findall(text)}
+    paths = {link.partition("#")[0] for link in links if not re.match(r"[a-z][a-z+.-]*:", link)}
+    assert [path for path in sorted(paths) if not (page.parent / path).exists()] == []
