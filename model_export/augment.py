@@ -120,7 +120,7 @@ class Augment:
 def _add_opacities(
     film: NDArray[np.float32], mask: NDArray[np.bool_], random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Lay one to four bright, soft-edged ellipses over lungs: masses, consolidations, effusions. They stay lung.
+    """Lay one to four bright, soft-edged ellipses over lungs: masses and consolidations. They stay lung.
 
     Args:
         film: (height, width) in [0, 1].
