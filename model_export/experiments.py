@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
+from model_export.config import Config
 from model_export.options import DEFAULTS, Commands, add_data
-
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 
 def add_commands(commands: Commands) -> None:
@@ -57,7 +57,10 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
     command.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="only these settings; a wrong name lists all"
     )
-    command.add_argument("--precision", default="auto", choices=PRECISIONS, help="as for train")
+    (precision,) = (field for field in fields(Config) if field.name == "precision")
+    command.add_argument(
+        "--precision", default=precision.default, choices=precision.metadata["choices"], help="as for train"
+    )
     command.add_argument("--workers", type=int, default=1, help="processes that load and change films")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model_export import sweep
-from model_export.sweep import Epoch, Variant
+from model_export.sweep import SECOND_SEED, Epoch, Variant
 
 MARGIN = 0.002
-"""Differences of Dice up to this one count as none, or up to that of two seeds, if that is larger."""
+"""Differences of Dice up to this one count as none, or up to twice that of two seeds, if that is larger."""
 
 HOLES = 0.001
-"""Holes are seen if they are this share of the mask more: 0.1 %."""
+"""Holes are seen if they are this share of the mask more, 0.1 %, or twice what two seeds differ by, if that is more."""
 
 LEARNT = 0.5
 """A network below this has not learnt: the author's SGD stayed at 0.4, about the Dice of calling every pixel lung."""
@@ -25,7 +26,11 @@ LEARNT = 0.5
 PLATEAU = (20, 30)
 """Epochs that count as "about 25"."""
 
-CONFIRMED, OPPOSITE, NONE = "confirmed", "not confirmed: it is the other way round", "not confirmed: no difference"
+FLAT = 5
+"""Epochs that a plateau must go on for: without them the Dice may still be rising."""
+
+AGREES, CONTRARY = "agrees, in one run each", "contrary, in one run each"
+NONE = "no difference beyond what a seed makes"
 UNTOLD = "cannot be told: the baseline itself has not learnt"
 
 
@@ -88,8 +93,14 @@ def read_runs(output: Path, variants: list[Variant]) -> dict[str, Run]:
 
 def margin(runs: dict[str, Run]) -> float:
     """The difference of Dice up to which two settings count as equal."""
-    seeds = [runs[name].dice for name in ("baseline", "seed-2") if name in runs]
-    return max(MARGIN, max(seeds) - min(seeds)) if seeds else MARGIN
+    return _noise(runs, MARGIN, lambda run: run.dice)
+
+
+def _noise(runs: dict[str, Run], least: float, measure: Callable[[Run], float]) -> float:
+    """Twice the difference of two seeds, as the next pair may well differ by more than this one; at least ``least``."""
+    if not {"baseline", SECOND_SEED} <= runs.keys():
+        return least
+    return max(least, 2 * abs(measure(runs["baseline"]) - measure(runs[SECOND_SEED])))
 
 
 def findings(runs: dict[str, Run]) -> list[Finding]:
@@ -107,7 +118,7 @@ def _findings(runs: dict[str, Run], equal: float) -> list[Finding]:
         if not {"baseline", name} <= runs.keys():
             return Finding(claim, "", "not run")
         base, other = runs["baseline"].dice, runs[name].dice
-        verdict = CONFIRMED if base - other > equal else OPPOSITE if other - base > equal else NONE
+        verdict = AGREES if base - other > equal else CONTRARY if other - base > equal else NONE
         return Finding(claim, f"Dice {other:.4f} {worse}, {base:.4f} baseline ({other - base:+.4f})", verdict)
 
     return [
@@ -129,8 +140,10 @@ def _holes(runs: dict[str, Run]) -> Finding:
         f"holes are {slow.holes:.2%} of a mask with 1e-5, {base.holes:.2%} baseline; "
         f"Dice {slow.dice:.4f} and {base.dice:.4f}"
     )
-    more = slow.holes - base.holes
-    return Finding(claim, figures, CONFIRMED if more > HOLES else OPPOSITE if more < -HOLES else NONE)
+    if slow.dice < LEARNT:
+        return Finding(claim, figures, "cannot be told: with 1e-5 it has not learnt")
+    more, equal = slow.holes - base.holes, _noise(runs, HOLES, lambda run: run.holes)
+    return Finding(claim, figures, AGREES if more > equal else CONTRARY if more < -equal else NONE)
 
 
 def _sgd(runs: dict[str, Run]) -> Finding:
@@ -139,7 +152,9 @@ def _sgd(runs: dict[str, Run]) -> Finding:
         return Finding(claim, "", "not run")
     run = runs["sgd"]
     figures = f"Dice {run.dice:.4f}; calling every pixel lung gives {run.result['all_lung_dice']:.4f}"
-    return Finding(claim, figures, CONFIRMED if run.dice < LEARNT else "not confirmed: it learns")
+    if "baseline" not in runs:
+        return Finding(claim, figures, "cannot be told: there is no baseline that has learnt")
+    return Finding(claim, figures, AGREES if run.dice < LEARNT else CONTRARY)
 
 
 def _plateau(runs: dict[str, Run], equal: float) -> Finding:
@@ -152,7 +167,8 @@ def _plateau(runs: dict[str, Run], equal: float) -> Finding:
     low, high = PLATEAU
     if len(run.log) < high:
         return Finding(claim, figures, f"cannot be told: trained for {len(run.log)} epochs")
-    verdict = (
-        CONFIRMED if low <= reached <= high else "not confirmed: earlier" if reached < low else "not confirmed: later"
-    )
-    return Finding(claim, figures, verdict)
+    if reached + FLAT > len(run.log):
+        return Finding(claim, figures, "cannot be told: still rising")
+    if low <= reached <= high:
+        return Finding(claim, figures, "agrees, in one run")
+    return Finding(claim, figures, f"contrary, in one run: {'earlier' if reached < low else 'later'}")

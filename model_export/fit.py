@@ -19,6 +19,9 @@ from model_export.data import Films
 from model_export.losses import BceDice
 from model_export.unet import build
 
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""What autocast is asked for; None is no autocast."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -63,6 +66,15 @@ class Fit:
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The "device" that it is fitted on, and the "precision" that it really uses there."""
+        if self.place.device.type == "cuda":
+            device = torch.cuda.get_device_name(self.place.device)
+        else:
+            device = f"a CPU (threads: {torch.get_num_threads()})"
+        return {"device": device, "precision": next(name for name in PRECISIONS if PRECISIONS[name] == self.precision)}
 
     def epoch(self, bar: tqdm[tuple[Tensor, Tensor]], best: float) -> float:
         """Fit to every batch of ``bar`` once; the mean loss over the batches of all processes."""
@@ -149,9 +161,8 @@ def _schedule(config: Config, optimiser: torch.optim.Optimizer, steps: int) -> t
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:
-    choices = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
     if name == "auto":
         return torch.float16 if device.type == "cuda" else None
-    if name not in choices:
-        raise ValueError(f"precision is {name!r}; it can be auto, {', '.join(choices)}")
-    return choices[name]
+    if name not in PRECISIONS:
+        raise ValueError(f"precision is {name!r}; it can be auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]

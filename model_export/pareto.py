@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from model_export.dice_axis import scale_dice
+from model_export.sweep import SECOND_SEED
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -24,7 +25,10 @@ OURS, THEIRS = "#2e86ab", "#d1495b"
 
 @dataclass(frozen=True)
 class Point:
-    """A line of search.csv; ``trained`` says how a network was trained less than the others, if it was."""
+    """A line of search.csv; ``trained`` says how a network was trained less than the others, if it was.
+
+    The default shape with another seed is no network of its own: it shows how far two seeds differ.
+    """
 
     name: str
     comparison: bool
@@ -42,18 +46,28 @@ def draw(table: Path, picture: Path) -> None:
     """
     if not table.is_file():
         raise FileNotFoundError(f"there is no {table}: no shape has been trained and timed yet")
-    points = read_points(table)
+    everything = read_points(table)
+    points = [point for point in everything if point.name != SECOND_SEED] or everything
     figure, axis = pyplot.subplots(figsize=(12, 7.5), layout="constrained")
     axis.set_xscale("log")
-    scale_dice(axis, [point.dice for point in points])
+    scale_dice(axis, [point.dice for point in everything])
     times = [point.milliseconds for point in points]
     axis.set_xlim(min(times) / 1.4, max(times) * 1.6)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}".strip("0.") in "25" else "")
 
     best = front(points)
-    steps = [(point.milliseconds, point.dice) for point in best]
-    axis.step(*np.transpose(steps), where="post", color="0.55", linewidth=1.2, zorder=1)
+    axis.step(
+        [point.milliseconds for point in best],
+        [point.dice for point in best],
+        where="post",
+        color="0.55",
+        linewidth=1.2,
+        zorder=1,
+    )
+    for point, dice in seeds(everything):
+        axis.vlines(point.milliseconds, point.dice, dice, color=OURS, linewidth=5, alpha=0.35, zorder=2)
+    axis.set_title(_caption(everything), loc="left", fontsize=10)
     for name in dict.fromkeys(point.name for point in points):
         pair = [point for point in points if point.name == name]
         axis.plot(
@@ -104,12 +118,30 @@ def read_points(table: Path) -> list[Point]:
 
 
 def front(points: list[Point]) -> list[Point]:
-    """The Pareto front, fastest first: those than which none is both as fast and better."""
+    """The Pareto front, fastest first: of those that were trained alike, the ones that none as fast is better than."""
     best: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.milliseconds, -point.dice)):
+    alike = [point for point in points if not point.trained]
+    for point in sorted(alike, key=lambda point: (point.milliseconds, -point.dice)):
         if not best or point.dice > best[-1].dice:
             best.append(point)
     return best
+
+
+def seeds(points: list[Point]) -> list[tuple[Point, float]]:
+    """The default shape's points, each with the Dice of its other seed in the same precision, where there is one."""
+    other = {point.precision: point.dice for point in points if point.name == SECOND_SEED}
+    return [(point, other[point.precision]) for point in points if point.name == "default" and point.precision in other]
+
+
+def _caption(points: list[Point]) -> str:
+    pairs = seeds(points)
+    apart = " and ".join(f"{abs(point.dice - dice):.4f} ({point.precision.upper()})" for point, dice in pairs)
+    if pairs:
+        words = f"Two seeds of the default shape are {apart} of Dice apart (thick bar); differences like it are noise."
+    else:
+        words = "The default shape was not trained with two seeds, so which differences are noise is not known."
+    less = any(point.trained for point in points)
+    return words + ("\nNetworks trained less (in brackets: how) are not in the front." if less else "")
 
 
 def _colour(point: Point) -> str:

@@ -24,20 +24,20 @@ import onnx
 from tqdm import tqdm
 
 from app.network import Network, int8_path
-from app.pipeline import segment
 from app.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.export import export, put_card, to_onnx
 from model_export.index import Index, Row, digest, read_target
 from model_export.quantise import GateError, quantise, write_int8
-from model_export.sweep import Variant
+from model_export.scoring import read_result
+from model_export.sweep import SECOND_SEED, Variant
 from model_export.timing import gigaflops, millions, race
 
 PARITY_FILMS = 10
 """Films on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
 
-COMPARISON = "comparison"
+DEFAULT, SHAPE, COMPARISON = "default", "shape", "comparison"
 
 
 def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
@@ -52,11 +52,12 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
         For each shape that failed, why.
 
     Raises:
-        ValueError: there is no such shape, or ``output`` was begun with other facts or films.
+        ValueError: there is no such shape, one does not fit its input, or ``output`` or a run in it was begun with
+            other settings or films.
     """
     variants = shapes(index.size, **facts)
-    chosen = sweep.choose(variants, only)
-    sweep.begin(output, facts | {"films_sha256": digest(index.rows)})
+    chosen = _fitting(sweep.choose(variants, only), named=bool(only))
+    sweep.begin(output, facts | {"films_sha256": digest(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
         sweep.save_result(output / variant.name, _finish(index, variant, output))
@@ -70,7 +71,7 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
 def shapes(
     size: int, epochs: int, comparison_epochs: int | None, comparison_size: int | None, precision: str, workers: int
 ) -> list[Variant]:
-    """The default shape, first, then those that change something of it, then networks to compare them with."""
+    """The default shape, first, and again with another seed, then those that change something of it, then networks to compare them with."""
     # No running average of weights: in a short run it would still hold the first ones, in the slow learners most.
     default = replace(Config(), epochs=epochs, ema=0.0, precision=precision, workers=workers)
     changed: dict[str, dict[str, Any]] = {
@@ -87,12 +88,15 @@ def shapes(
         "separable-stem-2": {"convolution": "separable", "stem": 2},
         "transpose": {"upsample": "transpose"},
     }
-    variants = [Variant("default", "", default, size, "default")]
+    variants = [
+        Variant(DEFAULT, "", default, size, DEFAULT),
+        Variant(SECOND_SEED, "nothing but the random seed", replace(default, seed=2), size, DEFAULT),
+    ]
     for name, overrides in changed.items():
         words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in overrides.items())
-        variants.append(Variant(name, words, replace(default, **overrides), size, "shape"))
+        variants.append(Variant(name, words, replace(default, **overrides), size, SHAPE))
     for name, side in (("input-half", size // 2), ("input-three-quarters", size * 3 // 4)):
-        variants.append(Variant(name, f"input {side}", default, side, "shape"))
+        variants.append(Variant(name, f"input {side}", default, side, SHAPE))
     for name, network in (
         ("author", AUTHOR),
         *(
@@ -102,8 +106,25 @@ def shapes(
     ):
         config = replace(network, epochs=comparison_epochs or epochs, ema=0.0, precision=precision, workers=workers)
         words = f"U-Net, base {config.base}, {config.in_channels} channels in"
-        variants.append(Variant(name, words, config, comparison_size or size, COMPARISON))
+        side = size if comparison_size is None else comparison_size
+        variants.append(Variant(name, words, config, side, COMPARISON))
     return variants
+
+
+def _fitting(chosen: list[Variant], named: bool) -> list[Variant]:
+    """The shapes that fit their input; those that do not are left out with a line, unless they were ``named``.
+
+    Raises:
+        ValueError: one that does not fit was named, or is the default shape or one to compare with, whose input is for
+            the caller to choose.
+    """
+    wrong = [variant for variant in chosen if variant.size <= 0 or variant.size % variant.divisor]
+    if wrong:
+        reasons = ", ".join(f"{each.name} ({each.size} pixels, not divisible by {each.divisor})" for each in wrong)
+        if named or any(each.group != SHAPE for each in wrong):
+            raise ValueError(f"the input does not fit {reasons}")
+        print(f"left out, as the input does not fit: {reasons}")
+    return [variant for variant in chosen if variant not in wrong]
 
 
 def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
@@ -135,11 +156,16 @@ def _resized(variant: Variant, size: int) -> bool:
 
 
 def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
-    """Mean Dice of each source, at the films' own size."""
+    """Mean Dice of each source, at the films' own size.
+
+    Raises:
+        FileNotFoundError: a film is gone.
+        ValueError: a film is damaged.
+    """
     model = Network(path, threads=1)
     dice: dict[str, list[float]] = {}
     for row in tqdm(rows, desc=f"score {path.name}", unit="film", leave=False):
-        mask = segment((index.input / row.film).read_bytes(), model).mask
+        mask = read_result(index, row, model).mask
         dice.setdefault(row.source, []).append(metrics.dice(mask, read_target(index, row)))
     return {source: float(np.mean(values)) for source, values in sorted(dice.items())}
 

@@ -11,7 +11,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from model_export.prepare import prepare_pair
 from model_export.train import train
 
 DICE = "validation_dice"
+
+SECOND_SEED = "seed-2"
+"""The variant that differs from the first in nothing but its random seed: how far it differs is noise."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Variant:
     config: Config
     size: int
     group: str
+
+    @property
+    def divisor(self) -> int:
+        """What the side of its input must be divisible by."""
+        return self.config.stem * 2**self.config.depth
 
 
 @dataclass(frozen=True)
@@ -70,30 +78,64 @@ def choose(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
     return [variant for variant in variants if not wanted or variant.name in wanted]
 
 
-def begin(output: Path, facts: dict[str, Any]) -> None:
+def begin(output: Path, facts: dict[str, Any], variants: list[Variant]) -> None:
     """Begin a sweep in ``output``, or go on with the one there.
 
     Args:
-        facts: what all its runs depend on, as JSON can hold it.
+        facts: what all its runs depend on, as JSON can hold it; "workers" is left out, which changes no result.
+        variants: all of the sweep's.
 
     Raises:
-        ValueError: the sweep there was begun with other facts; its runs cannot be compared with new ones.
+        ValueError: the sweep there, or a run of it, was begun otherwise; its runs cannot be compared with new ones.
     """
+    facts = {name: value for name, value in facts.items() if name != "workers"}
     path = output / "sweep.json"
     if path.is_file():
-        before = read_facts(output)
-        other = [
-            f"{name} {before.get(name)}, not {value}" for name, value in facts.items() if before.get(name) != value
-        ]
+        other = _differences(read_facts(output), facts)
         if other:
-            raise ValueError(f"{output} was begun with {'; '.join(other)}; pass the same, or name another --output")
+            raise ValueError(f"{output} was begun with {other}; pass the same, or name another --output")
+        check_runs(output, variants)
         return
     output.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(facts, indent=2) + "\n").encode())
 
 
+def check_runs(output: Path, variants: list[Variant]) -> None:
+    """Refuse runs that are not what their names say: the variants of a name change as the program does.
+
+    Raises:
+        ValueError: a run below ``output`` was begun with other settings than the variant of its name has.
+    """
+    for variant in variants:
+        run = output / variant.name
+        if not (run / "config.json").is_file():
+            continue
+        now = _settings(variant.config) | {"size": variant.size}
+        before = _begun(run)
+        other = _differences(before | {"workers": now["workers"]}, now)
+        if other:
+            raise ValueError(f"{run} was begun with other settings ({other}); remove it or name another --output")
+
+
+def _begun(run: Path) -> dict[str, Any]:
+    """The settings of a run's config.json, with its size; one that came after it began had its default's effect."""
+    facts = json.loads((run / "config.json").read_text())
+    return _settings(Config()) | facts["config"] | {"size": facts["spec"]["size"]}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """The settings as JSON gives them back: a tuple is a list."""
+    return dict(json.loads(json.dumps(asdict(config))))
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What of ``before`` is not so now, in words; empty if nothing."""
+    names = [name for name in now | before if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} {before.get(name)}, not {now.get(name)}" for name in names)
+
+
 def read_facts(output: Path) -> dict[str, Any]:
-    """What the sweep in ``output`` was begun with.
+    """What the sweep in ``output`` was begun with, without the "workers" that older ones noted.
 
     Raises:
         FileNotFoundError: there is none.
@@ -101,7 +143,7 @@ def read_facts(output: Path) -> dict[str, Any]:
     path = output / "sweep.json"
     if not path.is_file():
         raise FileNotFoundError(f"{output} holds no sweep.json: nothing has been trained there")
-    return dict(json.loads(path.read_text()))
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "workers"}
 
 
 def run_all(variants: list[Variant], work: Callable[[Variant], None], name: str) -> dict[str, str]:
@@ -137,7 +179,10 @@ def fit(index: Index, variant: Variant, output: Path) -> Path:
     """
     run = output / variant.name
     films = at_size(index, variant.size, output / "prepared" / str(variant.size))
-    train(films, run, variant.config, resume=(run / "last.pt").is_file())
+    resume = (run / "last.pt").is_file()
+    # A run goes on with as many workers as it began with, which `train` demands.
+    config = replace(variant.config, workers=_begun(run)["workers"]) if resume else variant.config
+    train(films, run, config, resume)
     return run
 
 

@@ -110,6 +110,7 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
             | {"learning_rate": f"{fit.learning_rate:.2e}", "seconds": f"{time.monotonic() - started:.1f}"}
         )
         now = facts | {"weights": fit.kept.state_dict(), "validation_dice": scores, "epoch": epoch + 1}
+        now |= fit.machine
         if dice > best:
             best = dice
             checkpoint.save(now, run / "best.pt")

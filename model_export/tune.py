@@ -32,7 +32,7 @@ from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.data import Films
 from model_export.index import Index, digest
-from model_export.sweep import Variant
+from model_export.sweep import SECOND_SEED, Variant
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -52,11 +52,11 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
         For each setting that failed, why.
 
     Raises:
-        ValueError: there is no such setting, or ``output`` was begun with other facts or films.
+        ValueError: there is no such setting, or ``output`` or a run in it was begun with other settings or films.
     """
     variants = settings(**facts)
     chosen = sweep.choose(variants, only)
-    sweep.begin(output, facts | {"films_sha256": digest(index.rows)})
+    sweep.begin(output, facts | {"films_sha256": digest(index.rows)}, variants)
     study = optuna.create_study(
         study_name="author",
         storage=f"sqlite:///{(output / 'study.db').resolve()}",
@@ -88,14 +88,14 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
     return sweep.run_all([variant for variant in chosen if variant.name not in finished], work, "tune")
 
 
-def settings(size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int) -> list[Variant]:
+def settings(size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int = 1) -> list[Variant]:
     """The author's baseline, first, and what each experiment changes of it.
 
     Raises:
         ValueError: the networks do not fit inputs of half, one and one and a half times ``size``.
     """
-    if size % 32:
-        raise ValueError(f"the size is {size}; half of it is halved four times, so it must be divisible by 32")
+    if size < 32 or size % 32:
+        raise ValueError(f"the size is {size}; half of it is halved four times, so it must be divisible by 32, not 0")
     config = replace(
         AUTHOR,
         base=base,
@@ -119,7 +119,7 @@ def settings(size: int, epochs: int, base: int, max_channels: int, precision: st
         ("sgd", "SGD with momentum 0.9 instead of Adam", optimiser, {"optimiser": "sgd"}),
         ("batch-1", "batch of 1 instead of 16", data, {"batch": 1}),
         ("no-augment", "no augmentation", data, {"augment": False}),
-        ("seed-2", "nothing but the random seed", data, {"seed": 2}),
+        (SECOND_SEED, "nothing but the random seed", data, {"seed": 2}),
         ("bce", "BCE alone", loss, {"dice_weight": 0.0}),
         ("dice", "Dice alone", loss, {"bce_weight": 0.0}),
         ("bce-3-dice-1", "3 BCE + 1 Dice", loss, {"bce_weight": 3.0}),
@@ -154,8 +154,8 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
 
     Returns:
         "holes": the mean share of a mask that is enclosed by lung but not lung itself; "all_lung_dice": the mean Dice
-        of calling every pixel lung; "example": the example's id; "device": where it was trained; "films": the films
-        trained on and validated on.
+        of calling every pixel lung; "example": the example's id; "device" and "precision": those that the best
+        weights were trained with; "films": the films trained on and validated on.
     """
     state = checkpoint.read(run / "best.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -177,9 +177,8 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
         "holes": float(np.mean(holes)),
         "all_lung_dice": float(np.mean(everything)),
         "example": rows[shown].id,
-        "device": torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"a CPU (threads: {torch.get_num_threads()})",
+        "device": state.get("device", "a device that was not recorded"),
+        "precision": state.get("precision", config.precision),
         "films": [state["films"], len(rows)],
     }
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from app.folder import write_whole
 from model_export import sweep
-from model_export.config import AUTHOR
+from model_export.config import AUTHOR, Config
 from model_export.dice_axis import scale_dice
-from model_export.findings import Run, findings, margin, read_runs
-from model_export.sweep import Variant
+from model_export.findings import FLAT, HOLES, LEARNT, MARGIN, Run, findings, margin, read_runs
+from model_export.sweep import SECOND_SEED, Variant
 from model_export.timing import millions
 from model_export.tune import BASELINE, settings
 
@@ -33,11 +33,12 @@ def report(output: Path, document: Path) -> None:
 
     Raises:
         FileNotFoundError: nothing was trained in ``output``.
-        ValueError: no setting is finished there.
+        ValueError: no setting is finished there, or a run was begun with other settings.
     """
     facts = sweep.read_facts(output)
     facts.pop("films_sha256")
     variants = settings(**facts)
+    sweep.check_runs(output, variants)
     runs = read_runs(output, variants)
     if not runs:
         raise ValueError(f"no setting in {output} is finished, so there is nothing to write about")
@@ -54,15 +55,11 @@ def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, Run], missin
     config, size, some = baseline.config, baseline.size, next(iter(runs.values()))
     films, validated = some.result["films"]
     whole = (config.base, config.max_channels, size, config.epochs) == (AUTHOR.base, AUTHOR.max_channels, 512, 30)
-    devices = sorted({run.result["device"] for run in runs.values()})
+    devices = " and ".join(sorted({run.result["device"] for run in runs.values()}))
+    precisions = " and ".join(sorted({run.result.get("precision", config.precision) for run in runs.values()}))
     rows = "\n".join(_row(run) for run in runs.values())
     sources = " | ".join(f"Dice {source.capitalize()}" for source in some.best.sources)
     verdicts = "\n".join(f"| {each.claim} | {each.figures} | {each.verdict} |" for each in findings(runs))
-    if "seed-2" in runs and BASELINE in runs:
-        between = abs(runs[BASELINE].dice - runs["seed-2"].dice)
-        seeds = f"The baseline with another seed differs by {between:.4f}, so here differences up to"
-    else:
-        seeds = "The baseline was not trained with another seed; differences up to"
     return f"""# The author's experiments, run again
 
 `python -m model_export tune` wrote this page from its runs; no figure or verdict in it was typed by hand. From the
@@ -71,10 +68,10 @@ author's own settings, the baseline, one thing is changed at a time.
 - **Network**: the author's U-Net, {config.in_channels} channels in, {config.base} to at most {config.max_channels} \
 channels, {millions(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
-- **Baseline**: Adam, constant learning rate 1e-4, batch 16, 4 levels, BCE + Dice 1:1, augmentation.
-- **Trained**: {config.epochs} epochs each ({films} films; batch 1 takes 16 times as many steps), \
-{sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in all, {config.precision} precision, \
-on {" and ".join(devices)}. Validated on {validated} films.
+- **Baseline**: {_settings(config)}.
+- **Trained**: {config.epochs} epochs each ({films} films; batch 1 takes {config.batch} times as many steps), \
+{sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in all, {precisions} precision, \
+on {devices}. Validated on {validated} films.
 - **Not the author's**: films are standardised each by itself, gradients are clipped to a norm of 1, the augmentation \
 is this repository's, and masks judged bad are left out.
 
@@ -100,7 +97,7 @@ epochs' together.
 |---|---|---|
 {verdicts}
 
-One run of a setting proves little. {seeds} {margin(runs):.4f} count as none.
+{_rule(runs)}
 
 ## Curves
 
@@ -121,9 +118,31 @@ def _size_note(whole: bool) -> str:
     if whole:
         return "Network, input size and epochs are the author's:"
     return (
-        "This is smaller than the author's own experiments (64 to 1024 channels, 512 pixels, 30 epochs); what does\n"
-        "not show here may show there. The command:"
+        f"This is smaller than the author's own experiments ({AUTHOR.base} to {AUTHOR.max_channels} channels,\n"
+        "512 pixels, 30 epochs); what does not show here may show there. The command:"
     )
+
+
+def _settings(config: Config) -> str:
+    """What the experiments change, as the baseline has it."""
+    return (
+        f"{config.optimiser.capitalize()}, {config.schedule} learning rate {config.learning_rate:g}, batch "
+        f"{config.batch}, {config.depth} levels, BCE + Dice {config.bce_weight:g}:{config.dice_weight:g}, "
+        f"{'augmentation' if config.augment else 'no augmentation'}"
+    )
+
+
+def _rule(runs: dict[str, Run]) -> str:
+    """How the verdicts come about."""
+    if {BASELINE, SECOND_SEED} <= runs.keys():
+        between = abs(runs[BASELINE].dice - runs[SECOND_SEED].dice)
+        seeds = f"The baseline with another seed differs by {between:.4f}"
+    else:
+        seeds = "The baseline was not trained with another seed, so how far seeds differ is not known"
+    return f"""Each setting was trained once, and one run proves little. {seeds}. Twice that, and at least
+{MARGIN:g}, counts as no difference: here {margin(runs):.4f}; of holes likewise, at least {HOLES:.1%} of a mask.
+A network below a Dice of {LEARNT:g} has not learnt, and nothing is said of its holes. A plateau is one if at least
+{FLAT} epochs follow its first."""
 
 
 def _command(facts: dict[str, Any]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -17,13 +20,14 @@ from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from app.network import Network, int8_path
-from model_export import pareto, quantise
+from model_export import pareto, quantise, sweep
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.export import export
 from model_export.fit import Fit
 from model_export.index import Index
-from model_export.pareto import Point, front
+from model_export.pareto import Point, front, seeds
+from model_export.search import _score, shapes
 from model_export.train import train
 
 SHORT = ["--epochs", "2", "--comparison-epochs", "1", "--comparison-size", "32", "--workers", "0"]
@@ -123,6 +127,9 @@ def test_a_killed_search_goes_on_and_a_refused_int8_form_is_left_out(
     [
         (["--only", "resnet"], "no setting resnet; there are author, base-16"),
         (["--draw-only"], "no shape has been trained and timed yet"),
+        (["--only", "depth-5"], "the input does not fit depth-5 (64 pixels, not divisible by 128)"),
+        (["--comparison-size", "40"], "plain-16 (40 pixels, not divisible by 16)"),
+        (["--comparison-size", "0"], "plain-16 (0 pixels, not divisible by 16)"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(
@@ -131,6 +138,47 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert main(command(index, tmp_path, *more)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_shapes_that_do_not_fit_the_films_are_left_out(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[str] = []
+
+    def note(variants: list[sweep.Variant], *_: object) -> dict[str, str]:
+        tried.extend(variant.name for variant in variants)
+        return {}
+
+    monkeypatch.setattr(sweep, "run_all", note)
+    assert main(command(index, tmp_path)) == 2  # nothing is finished, so there is nothing to draw
+    wrong = {"depth-5", "input-half", "input-three-quarters"}
+    facts = {"epochs": 2, "comparison_epochs": 1, "comparison_size": 32, "precision": "auto", "workers": 0}
+    assert set(tried) == {variant.name for variant in shapes(64, **facts)} - wrong
+    said = capsys.readouterr().out
+    assert all(name in said for name in wrong)
+
+
+def test_a_shape_begun_with_other_settings_is_not_taken_for_its_namesake(
+    done: Path, index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "separable"
+    run.mkdir(parents=True)
+    shutil.copy(done / "runs" / "sweep.json", run.parent)
+    facts = json.loads((done / "runs" / "separable" / "config.json").read_text())
+    facts["config"]["learning_rate"] = 1.0
+    (run / "config.json").write_text(json.dumps(facts))
+    assert main(command(index, tmp_path)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "separable was begun with other settings (learning_rate 1.0, not 0.002); remove it or name another" in said
+
+
+def test_a_damaged_film_is_named(done: Path, index: Index, tmp_path: Path) -> None:
+    row = index.rows[0]
+    (tmp_path / row.film).parent.mkdir(parents=True)
+    (tmp_path / row.film).write_bytes(b"no film")
+    with pytest.raises(ValueError, match=row.film):
+        _score(replace(index, input=tmp_path), [row], done / "runs" / "separable" / "network.onnx")
 
 
 def test_a_separable_network_exports_its_own_answers(index: Index, tmp_path: Path) -> None:
@@ -149,6 +197,26 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
     fast, slow, good = point(1, 0.90), point(5, 0.89), point(9, 0.95)
     assert front([good, slow, fast, point(1, 0.80)]) == [fast, good]
+    assert front([good, replace(fast, trained="5 epochs")]) == [good]
+    assert front([replace(fast, trained="5 epochs")]) == []
+
+
+def test_the_picture_says_how_far_two_seeds_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["name,group,precision,ms,dice,trained", "default,default,fp32,10,0.960,", "seed-2,default,fp32,9,0.963,"]
+    table = tmp_path / "search.csv"
+    table.write_text("\n".join(lines))
+    figures: list[Figure] = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    pareto.draw(table, tmp_path / "pareto.png")
+    monkeypatch.undo()
+    (axis,) = figures[0].axes
+    assert "fp32".upper() in axis.get_title("left")
+    assert "0.0030" in axis.get_title("left")
+    names = {child.get_text() for child in axis.get_children() if isinstance(child, Annotation)}
+    assert names == {"default"}
+    ((point, other),) = seeds(pareto.read_points(table))
+    assert (point.dice, other) == (0.960, 0.963)
+    pyplot.close(figures[0])
 
 
 def test_names_in_the_picture_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import torch
 from PIL import Image
 from torch.optim import SGD
 
@@ -61,6 +63,10 @@ def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> Non
     assert "python -m model_export tune --epochs 2 --size 64 --base 4 --max-channels 8 --precision auto" in text
     assert text.count("cannot be told: the baseline itself has not learnt") == 6
     assert "All settings are finished." in text
+    trained = torch.load(done / "runs" / "sgd" / "best.pt", weights_only=True)
+    assert f"{trained['precision']} precision, on {trained['device']}." in text
+    assert "auto precision" not in text
+    assert "Adam, constant learning rate 0.0001, batch 16, 4 levels, BCE + Dice 1:1, augmentation." in text
     assert str(done) not in text
     for name in ("curves.png", "masks.png"):
         assert f"(tuning/{name})" in text
@@ -98,7 +104,7 @@ def test_finished_settings_are_not_run_again(
     monkeypatch.setattr(Fit, "epoch", never)
     page = done / "docs" / "TUNING.md"
     before = page.read_text()
-    assert main(command(index, done)) == 0
+    assert main([*command(index, done), "--workers", "2"]) == 0  # it changes no result
     assert page.read_text() == before
     page.unlink()
     assert main(["tune", "--report-only", "--output", str(done / "runs"), "--docs", str(page)]) == 0
@@ -124,7 +130,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
     assert main(command(index, tmp_path, "--only", "baseline", "sgd")) == 130
     assert len(log(tmp_path / "runs" / "sgd")) == 1
     done[:] = [1, 1]  # room for one
-    assert main(command(index, tmp_path, "--only", "baseline", "sgd")) == 0
+    assert main([*command(index, tmp_path, "--only", "baseline", "sgd"), "--workers", "1"]) == 0
     assert len(done) == 3
     assert len(log(tmp_path / "runs" / "sgd")) == 2
     study = optuna.load_study(study_name="author", storage=f"sqlite:///{tmp_path / 'runs' / 'study.db'}")
@@ -156,6 +162,7 @@ def test_a_setting_that_fails_does_not_stop_the_others(
     [
         (["--only", "adagrad"], "no setting adagrad; there are baseline, batch-1"),
         (["--size", "80"], "must be divisible by 32"),
+        (["--size", "0"], "the size is 0"),
         (["--report-only"], "nothing has been trained there"),
     ],
 )
@@ -165,6 +172,24 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert main(command(index, tmp_path, *more)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
+    assert not (tmp_path / "docs").exists()
+
+
+def test_a_run_begun_with_other_settings_is_not_taken_for_its_namesake(
+    index: Index, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "sgd"
+    run.mkdir(parents=True)
+    shutil.copy(done / "runs" / "sweep.json", run.parent)
+    for name in ("result.json", "config.json"):
+        shutil.copy(done / "runs" / "sgd" / name, run)
+    facts = json.loads((run / "config.json").read_text())
+    facts["config"]["optimiser"] = "adamw"
+    (run / "config.json").write_text(json.dumps(facts))
+    for more in ([], ["--report-only"]):
+        assert main(command(index, tmp_path, *more)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "sgd was begun with other settings (optimiser adamw, not sgd); remove it or name another" in line
     assert not (tmp_path / "docs").exists()
 
 
@@ -181,19 +206,32 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
         return [finding.verdict for finding in findings(chosen)]
 
     as_found = verdicts(with_dice(baseline=0.95, seed_2=0.951, sgd=0.4))
-    assert (as_found[0], as_found[2], as_found[3]) == ("confirmed",) * 3
-    assert verdicts(with_dice(baseline=0.95, seed_2=0.95, levels_5=0.96))[0] == module.OPPOSITE
-    # The seeds differ by as much.
-    assert verdicts(with_dice(baseline=0.95, seed_2=0.90, levels_5=0.96))[0] == module.NONE
+    assert (as_found[0], as_found[2], as_found[3]) == (module.AGREES,) * 3
+    assert verdicts(with_dice(baseline=0.95, seed_2=0.95, levels_5=0.96))[0] == module.CONTRARY
+    # The seeds differ by more than half as much.
+    assert verdicts(with_dice(baseline=0.95, seed_2=0.944, levels_5=0.96))[0] == module.NONE
     assert set(verdicts(with_dice(baseline=0.3))) == {module.UNTOLD}
     assert verdicts(with_dice(sgd=0.8))[5] == "cannot be told: trained for 1 epochs"
-    assert verdicts(with_dice(sgd=0.8))[2] == "not confirmed: it learns"
+    assert verdicts(with_dice(sgd=0.8))[2] == module.CONTRARY
+    alone = {name: run for name, run in with_dice(sgd=0.4).items() if name != "baseline"}
+    assert verdicts(alone)[2] == "cannot be told: there is no baseline that has learnt"
 
     base = runs["baseline"]
-    rising = [replace(base.log[0], number=number, dice=min(number, 25) / 30) for number in range(1, 41)]
-    assert verdicts(runs | dict.fromkeys(("baseline", "seed-2"), replace(base, log=rising)))[5] == "confirmed"
+
+    def plateau(last: int, epochs: int) -> str:
+        """The verdict on a Dice that rises in a straight line up to epoch ``last``."""
+        log = [replace(base.log[0], number=number, dice=min(number, last) / 45) for number in range(1, epochs + 1)]
+        return verdicts(runs | dict.fromkeys(("baseline", "seed-2"), replace(base, log=log)))[5]
+
+    assert plateau(25, 40) == plateau(25, 30) == "agrees, in one run"
+    assert plateau(30, 30) == plateau(26, 30) == "cannot be told: still rising"
+    assert plateau(35, 40) == "contrary, in one run: later"
     learnt = with_dice()
     holed = {
-        name: replace(run, result=run.result | {"holes": 0.02 * (name != "baseline")}) for name, run in learnt.items()
+        name: replace(run, result=run.result | {"holes": 0.02 * (name == "rate-1e-5")}) for name, run in learnt.items()
     }
-    assert verdicts(holed)[1] == "confirmed"
+    assert verdicts(holed)[1] == module.AGREES
+    unlearnt = replace(holed["rate-1e-5"], log=[replace(base.log[0], dice=0.4)])
+    assert verdicts(holed | {"rate-1e-5": unlearnt})[1] == "cannot be told: with 1e-5 it has not learnt"
+    # Another seed leaves as many.
+    assert verdicts(holed | {"seed-2": replace(holed["seed-2"], result=holed["rate-1e-5"].result)})[1] == module.NONE
