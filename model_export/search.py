@@ -71,7 +71,7 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
 def shapes(
     size: int, epochs: int, comparison_epochs: int | None, comparison_size: int | None, precision: str, workers: int
 ) -> list[Variant]:
-    """The default shape, first, and again with another seed, then those that change something of it, then networks to compare them with."""
+    """The default shape, again with another seed, with something of it changed; then networks to compare it with."""
     # No running average of weights: in a short run it would still hold the first ones, in the slow learners most.
     default = replace(Config(), epochs=epochs, ema=0.0, precision=precision, workers=workers)
     changed: dict[str, dict[str, Any]] = {
