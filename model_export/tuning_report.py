@@ -141,8 +141,8 @@ def _rule(runs: dict[str, Run]) -> str:
         seeds = "The baseline was not trained with another seed, so how far seeds differ is not known; a guess of it"
     return f"""Each setting was trained once, and one run proves little. {seeds},
 and at least {MARGIN:g}, counts as no difference: here {margin(runs):.4f}; of holes likewise, at least {HOLES:.1%} of a
-mask. A network below a Dice of {LEARNT:g} has not learnt, and nothing is said of its holes. A plateau is one if at least
-{FLAT} epochs follow its first."""
+mask. A network below a Dice of {LEARNT:g} has not learnt, and nothing is said of its holes. A plateau is one if at
+least {FLAT} epochs follow its first."""
 
 
 def _command(facts: dict[str, Any]) -> str:
