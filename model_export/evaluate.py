@@ -43,7 +43,7 @@ def evaluate(index: Index, rows: list[Row], model: Model, output: Path) -> list[
     with (output / "means.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     for line in table:
-        print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>10}" for value in line[3:]))
+        print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>11}" for value in line[3:]))
     print("with the mean's 95 % bootstrap interval over films; hd95 and assd in pixels of the film")
 
     for source in sorted({film.row.source for film in scored}):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawings import SIZE, TINY
 
-from app.network import Network
+from app.network import WEIGHTS, Network, int8_path
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.index import Index
@@ -88,3 +88,11 @@ def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path
     flags = ["--data", str(index.folder), "--model", str(run / "best.pt"), "--output", str(tmp_path)]
     assert main(["report", *flags]) == 2
     assert "a report is on an exported model" in capsys.readouterr().err
+
+
+def test_the_cards_in_the_repository_are_the_shipped_models() -> None:
+    card = (Path(__file__).parents[2] / "docs/MODEL_CARD.md").read_text()
+    exact, quantised = (Network(path, threads=1) for path in (WEIGHTS, int8_path(WEIGHTS)))
+    assert quantised.sha256 in card
+    assert exact.sha256 == quantised.card.quantised_from
+    assert exact.sha256 in card
