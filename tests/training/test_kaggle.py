@@ -61,8 +61,10 @@ def test_it_goes_from_clone_to_mask(
         monkeypatch.setenv(name, str(tmp_path / "home"))
     places["WORK"].mkdir()
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
-    # Not client.execute(): that leaves its event loop open, and the warning of it fails a test that comes later.
-    asyncio.run(client.async_execute())
+    # A loop of its own: client.execute() and asyncio.run() drop the one that Mangum opens at its import, and the
+    # warning of that fails whichever test comes later.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(client.async_execute())
 
     work = places["WORK"]
     with (work / "run" / "log.csv").open() as file:
