@@ -15,9 +15,6 @@ from model_export.evaluate import with_interval
 from model_export.index import Index, Row
 from model_export.scoring import Scored, score_films
 
-Compared = dict[str, dict[str, list[float]]]
-"""Dice of each film, by the model's label and the film's set."""
-
 
 def compare(
     index: Index,
@@ -25,35 +22,37 @@ def compare(
     models: dict[str, Model],
     output: Path,
     scored: dict[str, list[Scored]] | None = None,
-) -> Compared:
+) -> list[list[str]]:
     """Score each of ``models`` on ``rows``; print the table and write it to ``output``.
 
     Args:
         models: by label, as `trained_on` gives it.
         scored: what others gave on the same films already; they come first.
 
+    Returns:
+        The table: header, and one line for each model with mean Dice, interval and worst film on each set.
+
     Raises:
         FileNotFoundError: a film or mask is no longer below the input folder.
         ValueError: there is nothing to score, or a film is damaged.
     """
     done = (scored or {}) | {name: score_films(index, rows, model, name) for name, model in models.items()}
-    dice: Compared = {}
+    dice: dict[str, dict[str, list[float]]] = {}
     for name, films in done.items():
         dice[name] = {}
         for film in films:
             dice[name].setdefault(film.row.source, []).append(film.scores["dice"])
-    table = compare_table(dice)
+    table = _table(dice)
     output.mkdir(parents=True, exist_ok=True)
     with (output / "compare.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     for line in table:
         print(f"{line[0]:44}" + "".join(f"{value:>36}" for value in line[1:]))
     print("mean Dice with its 95 % bootstrap interval over films, and the worst film's")
-    return dice
+    return table
 
 
-def compare_table(dice: Compared) -> list[list[str]]:
-    """Header, and one line for each model: mean Dice, interval and worst film on each set."""
+def _table(dice: dict[str, dict[str, list[float]]]) -> list[list[str]]:
     sources = sorted({source for by_source in dice.values() for source in by_source})
     lines = [["trained on", *(f"tested on {source}" for source in sources)]]
     for name, by_source in dice.items():

@@ -6,7 +6,6 @@ comparison beside it, and, where a folder for cards is named, MODEL_CARD.md and 
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.network import Card, Network
 from app.pipeline import Model
 from model_export import checkpoint, figures
-from model_export.compare import compare, compare_table
+from model_export.compare import compare
 from model_export.config import Config
 from model_export.curve import curve
 from model_export.evaluate import means_table
 from model_export.index import Index, Row, digest
 from model_export.robustness import robustness, robustness_table
 from model_export.scoring import Scored, by_finding, by_source, score_films
+from model_export.sweep import read_log
 from model_export.unet import build
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +77,7 @@ def report(
         "means": means_table(by_source(scored)),
         "findings": means_table(by_finding(scored)),
         "robustness": robustness_table(robust),
-        "compared": compare_table(compared),
+        "compared": compared,
         "worst": {source: films[:NAMED] for source, films in _ranked(scored).items()},
     }
     pictures = {
@@ -102,11 +102,10 @@ def report(
 
 def _training(run: Path, config: Config) -> dict[str, Any]:
     """What the run cost, and what it made."""
-    with (run / "log.csv").open(newline="") as file:
-        log = list(csv.DictReader(file))
+    log = read_log(run)
     return {
         "epochs": len(log),
-        "hours": sum(float(line["seconds"]) for line in log) / 3600,
+        "hours": sum(epoch.seconds for epoch in log) / 3600,
         "weights": sum(parameter.numel() for parameter in build(config).parameters()),
         "config": config,
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from drawings import SIZE, write_public_layout
 
+from model_export.fit import Fit
 from model_export.index import Index
 from model_export.prepare import prepare
 
@@ -26,3 +27,18 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def index(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
     """The public layout, prepared at 64 pixels with a drawn split."""
     return prepare(public, tmp_path_factory.mktemp("prepared"), SIZE, None, 1, 0.2, None, 2)
+
+
+@pytest.fixture
+def epochs_left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many epochs, its one item, may still be trained before the run is stopped as by Ctrl-C."""
+    epoch, left = Fit.epoch, [0]
+
+    def count(self: Fit, *arguments: object) -> float:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return epoch(self, *arguments)
+
+    monkeypatch.setattr(Fit, "epoch", count)
+    return left
