@@ -48,7 +48,7 @@ FILM_BODY = {
     "required": True,
     "content": {
         media: {"schema": {"type": "string", "format": "binary"}}
-        for media in ("application/octet-stream", "image/png", "image/jpeg", "application/dicom")
+        for media in ("application/octet-stream", "image/png", "image/jpeg", "image/tiff", "application/dicom")
     }
     | {
         "multipart/form-data": {
@@ -82,7 +82,7 @@ FILM_BODY = {
     openapi_extra={"requestBody": FILM_BODY},
 )
 async def post_segment(request: Request) -> Response:
-    """Send the film (PNG, JPEG or DICOM) as the raw body, or as the part `file` of multipart/form-data.
+    """Send the film (PNG, JPEG, TIFF, BMP, WebP or DICOM) as the raw body, or as the part `file` of multipart/form-data.
 
     The format is told by content: neither Content-Type nor a file name matters.
     """

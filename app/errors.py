@@ -23,7 +23,7 @@ class FilmError(Exception):
     status = 422
     code = "film-error"
     title = "The film cannot be segmented"
-    remedy = "Send one frontal chest radiograph as PNG, JPEG or DICOM."
+    remedy = "Send one frontal chest radiograph as PNG, JPEG, TIFF, BMP, WebP or DICOM."
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -94,7 +94,7 @@ class UnsupportedDicom(FilmError):
     status = 415
     code = "unsupported-dicom"
     title = "A DICOM object this service does not read"
-    remedy = "Send one single-frame grey radiograph (CR, DX), uncompressed or as JPEG baseline, JPEG 2000 or RLE."
+    remedy = "Send one single-frame radiograph (CR, DX, SC), grey or RGB, uncompressed, RLE or of the JPEG family."
 
 
 class DamagedFilm(FilmError):

@@ -17,6 +17,10 @@ MIN_SIDE = 64
 """An eighth of the network's input: below it a lung has no edge left to find."""
 
 
+MAX_SAMPLES = 5
+"""Samples of a pixel: colour, alpha and one to spare; more is no picture of a film."""
+
+
 def check_bytes(count: int) -> None:
     """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""
     if count == 0:

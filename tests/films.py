@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -18,6 +21,10 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Public films that may lie beside a checkout; tests that need them are skipped without."""
+
+RAMP16 = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
+RAMP8 = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
+"""Every grey once, dark to bright."""
 
 
 def packaged(name: str) -> Path:
@@ -31,6 +38,11 @@ def packaged(name: str) -> Path:
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Agreement of two masks."""
     return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def order(pixels: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
+    """Correlation of two films' greys: 1 if one is a linear map of the other, -1 if it is its negative."""
+    return float(np.corrcoef(pixels.ravel().astype(float), reference.ravel().astype(float))[0, 1])
 
 
 def read_mask(png: bytes) -> NDArray[np.bool_]:
@@ -51,6 +63,23 @@ def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def tiff(pixels: NDArray[np.generic], pages: int = 1, **options: object) -> bytes:
+    """A TIFF; further pages are black."""
+    buffer = io.BytesIO()
+    options.setdefault("photometric", "minisblack")
+    with tifffile.TiffWriter(
+        buffer, byteorder=options.pop("byteorder", "<"), bigtiff=options.pop("bigtiff", False)
+    ) as writer:
+        for page in range(pages):
+            writer.write(pixels if page == 0 else np.zeros_like(pixels), **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:

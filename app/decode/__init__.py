@@ -10,15 +10,20 @@ __all__ = ["Radiograph", "decode"]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
+BMP = b"BM"
+RIFF, WEBP = b"RIFF", b"WEBP"
+"""A WebP is a RIFF file: its kind stands behind four bytes of length."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""Little and big endian, classic and BigTIFF."""
 DICOM = b"DICM"
 """PS3.10 section 7.1: these four bytes follow a preamble of 128."""
 
-UTF8_REPLACEMENT = b"\xef\xbf\xbd"
-"""U+FFFD: what is left of a byte that was not UTF-8 when something read the film as text."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
 
 
 def decode(data: bytes) -> Radiograph:
-    """Decode one film: PNG (8 or 16 bit), JPEG, or DICOM (MONOCHROME1 or MONOCHROME2).
+    """Decode one film: PNG, JPEG, TIFF, BMP, WebP or DICOM.
 
     Args:
         data: the whole file. File names and declared types play no part.
@@ -30,6 +35,16 @@ def decode(data: bytes) -> Radiograph:
         EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, DamagedFilm, TooSmall.
     """
     limits.check_bytes(len(data))
+    try:
+        return _decode(data)
+    except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedFilm):
+        if _was_text(data):
+            raise errors.MangledBody("The body holds what only a text conversion writes (EF BF BD).") from None
+        raise
+
+
+def _decode(data: bytes) -> Radiograph:
+    """Decode a film by its first bytes."""
     if data.startswith(PNG):
         return raster.decode(data, "PNG")
     if data.startswith(JPEG):
@@ -38,6 +53,20 @@ def decode(data: bytes) -> Radiograph:
         from app.decode import dicom  # pydicom is slow to import, and most films are PNG or JPEG
 
         return dicom.decode(data)
-    if UTF8_REPLACEMENT in data[:16]:
-        raise errors.MangledBody("The body starts with bytes that only a text conversion writes (EF BF BD).")
-    raise errors.UnsupportedFormat("The content is neither PNG, JPEG nor DICOM.")
+    if data.startswith(TIFF):
+        from app.decode import tiff
+
+        return tiff.decode(data)
+    if data.startswith(RIFF) and data[8:12] == WEBP:
+        return raster.decode(data, "WEBP")
+    if data.startswith(BMP):
+        return raster.decode(data, "BMP")
+    raise errors.UnsupportedFormat("The content is none of PNG, JPEG, TIFF, BMP, WebP and DICOM.")
+
+
+def _was_text(data: bytes) -> bool:
+    """Whether something read the film as UTF-8 and wrote it again: all of it is UTF-8 by now, which no film is."""
+    try:
+        return REPLACEMENT in data.decode()
+    except UnicodeDecodeError:
+        return False

@@ -1,4 +1,4 @@
-"""PNG and JPEG films, through Pillow."""
+"""PNG, JPEG, BMP and WebP films, through Pillow; PNGs of 16-bit colour, which it cuts to 8, through libpng."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app import errors, limits
+from app.decode.grey import luminance, upright
 from app.decode.radiograph import Pixels, Radiograph
 
 # Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
 # It reports odd EXIF by quoting it.
 warnings.filterwarnings("ignore", module=r"PIL\b")
+
+ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples to a pixel by colour type (PNG specification, section 11.2.2)."""
@@ -28,28 +32,29 @@ ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (
 def decode(data: bytes, file_format: str) -> Radiograph:
     """Decode a raster film.
 
-    Colour is reduced to luminance (ITU-R 601, as Pillow does it), an alpha channel is dropped, and an EXIF
-    orientation is applied, so that the film stands as a viewer shows it.
+    Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
+    that the film stands as a viewer shows it.
 
     Args:
         data: the whole file.
-        file_format: Pillow's name of the one format to try, "PNG" or "JPEG".
+        file_format: Pillow's name of the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
 
     Raises:
-        UnsupportedFormat: a PNG with 16 bits and colour or alpha.
+        UnsupportedFormat: an animation.
         DamagedFilm, TooSmall, TooLarge.
     """
     try:
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_sides(image.height, image.width)
             if file_format == "PNG":
-                _refuse_16_bit_colour(data)
                 # Pillow leaves black what a PNG's stream does not reach; only then is it worth inflating once more.
                 last_row = image.crop((0, image.height - 1, image.width, image.height))
                 if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
                     _check_png_is_whole(data)
-            ImageOps.exif_transpose(image, in_place=True)
-            return Radiograph(_grey(image))
+            elif getattr(image, "is_animated", False):
+                raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
+            pixels = _colour_of_16_bits(data) if _has_colour_of_16_bits(data, file_format) else _grey(image)
+            return Radiograph(upright(pixels, image.getexif().get(ORIENTATION, 1)))
     except errors.FilmError:
         raise
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
@@ -65,11 +70,17 @@ def _grey(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("L"))
 
 
-def _refuse_16_bit_colour(data: bytes) -> None:
-    """Pillow would keep the upper 8 bits of each sample: of a 12-bit film, 16 greys."""
+def _has_colour_of_16_bits(data: bytes, file_format: str) -> bool:
+    """Whether Pillow would keep the upper 8 bits of each sample only: of a 12-bit film, 16 greys."""
     depth, colour_type = data[24], data[25]
-    if depth == 16 and colour_type != 0:
-        raise errors.UnsupportedFormat("The PNG has 16 bits and colour or alpha; 16 bits are read as grey only.")
+    return file_format == "PNG" and depth == 16 and colour_type != 0
+
+
+def _colour_of_16_bits(data: bytes) -> Pixels:
+    from imagecodecs import png_decode  # few films need it
+
+    samples = png_decode(data)
+    return luminance(samples) if samples.shape[2] >= 3 else np.ascontiguousarray(samples[..., 0])
 
 
 def _check_png_is_whole(data: bytes) -> None:

@@ -1,0 +1,41 @@
+"""Colour to grey, and the eight ways in which a picture may be stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.decode.radiograph import Pixels
+
+TRANSPOSED = range(5, 9)
+"""Orientations whose stored rows are the picture's columns."""
+
+
+def luminance(colour: NDArray[np.integer]) -> Pixels:
+    """Grey of an RGB picture by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
+
+    Args:
+        colour: (height, width, 3 or more), uint8 or uint16; what follows the third sample is dropped.
+
+    Returns:
+        (height, width) of the same depth, in the machine's byte order; a picture that was grey keeps its greys.
+    """
+    red, green, blue = (colour[..., channel].astype(np.uint32) for channel in range(3))
+    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    return grey.astype(np.uint8) if colour.dtype.itemsize == 1 else grey.astype(np.uint16)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Stored pixels as they are to be shown.
+
+    Args:
+        orientation: TIFF's and EXIF's tag 274, 1 to 8 (TIFF 6.0, page 36); any other value is taken for 1.
+    """
+    turned: NDArray[Any] = pixels.T if orientation in TRANSPOSED else pixels
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)

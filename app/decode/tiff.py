@@ -1,0 +1,104 @@
+"""TIFF films, through tifffile: the first page that is a picture of its own, at 1 to 16 bits."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+
+from app import errors, limits
+from app.decode.grey import luminance, upright
+from app.decode.jpeg_header import jpeg_size
+from app.decode.radiograph import Pixels, Radiograph
+
+# tifffile reports odd tags by quoting them.
+logging.getLogger("tifffile").disabled = True
+
+COMPRESSIONS = {
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.JPEG,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+}
+"""Those that scanners and viewers write, each unpacked no further than the size that the header states."""
+
+GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
+
+ORIENTATION = 274
+
+
+def decode(data: bytes) -> Radiograph:
+    """Decode the first page of a TIFF that is not marked as a reduced copy of another; further pages are left alone.
+
+    Raises:
+        UnsupportedFormat: floating-point or more than 16 bits, a compression that films are not written in, CMYK and
+            other colour models, or a volume.
+        DamagedFilm, TooSmall, TooLarge.
+    """
+    try:
+        with TiffFile(io.BytesIO(data)) as file:
+            pages = (page for page in file.pages if isinstance(page, TiffPage))
+            page = next((page for page in pages if not page.is_reduced), None)
+            if page is None:
+                raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
+            _check(page, data)
+            orientation = page.tags.valueof(ORIENTATION, default=1)
+            return Radiograph(upright(_grey(page), int(orientation)))
+    except errors.FilmError:
+        raise
+    # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
+    except Exception:
+        raise errors.DamagedFilm("The TIFF data is broken or ends too early.") from None
+
+
+def _check(page: TiffPage, data: bytes) -> None:
+    """Refuse on the page's tags what must not, or cannot, be decoded."""
+    height, width = page.imagelength, page.imagewidth
+    limits.check_sides(height, width)
+    if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
+        raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
+    if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:
+        raise errors.UnsupportedFormat("The TIFF's colour model is none of grey, palette, RGB and YCbCr.")
+    if page.dtype is None or page.dtype.kind not in "bui" or page.bitspersample > 16:
+        raise errors.UnsupportedFormat("The TIFF's pixels are not whole numbers of at most 16 bits.")
+    if page.compression not in COMPRESSIONS:
+        raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
+    if page.compression == COMPRESSION.JPEG:
+        # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            rows, columns = jpeg_size(data[offset : offset + count])
+            if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
+                raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
+
+
+def _grey(page: TiffPage) -> Pixels:
+    """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
+    pixels = page.asarray()
+    if "S" in page.axes:
+        pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
+    if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
+        return luminance(pixels)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0]  # grey with alpha
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels]
+    return _spread(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
+
+
+def _spread(pixels: NDArray[np.generic], bits: int, turned: bool) -> Pixels:
+    """Grey of any depth as uint8 or uint16; fewer than 8 bits are spread, so that shrinking finds greys between."""
+    whole = pixels.astype(np.int32)
+    if pixels.dtype.kind == "i":
+        whole += 1 << (bits - 1)
+    top = (1 << bits) - 1
+    if turned:
+        whole = top - whole
+    if bits < 8:
+        whole = whole * 255 // top
+    return whole.astype(np.uint8) if bits <= 8 else whole.astype(np.uint16)

@@ -1,0 +1,128 @@
+"""PNG, JPEG, BMP and WebP: every grey in its order, and nothing half-read."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+from films import RAMP8, RAMP16, chunk, encode, order, png
+from PIL import Image
+
+from app import errors
+from app.decode import decode
+from app.decode.raster import ADAM7
+
+
+def test_16_bit_png_keeps_every_level() -> None:
+    pixels = decode(png(RAMP16)).pixels
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, RAMP16)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
+def test_png_modes_become_grey(mode: str) -> None:
+    film = decode(encode(Image.fromarray(RAMP8).convert(mode), "PNG"))
+    assert film.pixels.dtype == np.uint8
+    assert film.pixels.shape == RAMP8.shape
+    assert order(film.pixels, RAMP8) > (0.5 if mode == "1" else 0.99)  # one bit: dithered
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_modes_become_grey(mode: str) -> None:
+    film = decode(encode(Image.fromarray(RAMP8).convert(mode), "JPEG", quality=95))
+    assert order(film.pixels, RAMP8) > 0.99
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    film = decode(encode(Image.fromarray(RAMP8[:128]), "JPEG", exif=exif))
+    assert film.pixels.shape == (256, 128)
+    assert film.pixels[0].mean() < film.pixels[-1].mean()
+
+
+def test_huge_header_is_refused_before_its_pixels_are_read() -> None:
+    header = struct.pack(">IIBBBBB", 16000, 16000, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(16_000_000), 9)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    started = time.perf_counter()
+    with pytest.raises(errors.TooLarge):
+        decode(bomb)
+    assert time.perf_counter() - started < 0.2
+
+
+@pytest.mark.parametrize("keep", [0.98, 0.5, 0.01])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_cut_files_are_refused(rg1_png: bytes, file_format: str, keep: float) -> None:
+    data = encode(Image.open(io.BytesIO(rg1_png)), file_format)
+    with pytest.raises(errors.DamagedFilm):
+        decode(data[: int(len(data) * keep)])
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bit_colour_keeps_every_level(channels: int) -> None:
+    """Pillow alone would cut it to 8 bits."""
+    samples = np.repeat((RAMP16 >> 4)[..., None], channels, axis=2)
+    np.testing.assert_array_equal(decode(imagecodecs.png_encode(samples)).pixels, RAMP16 >> 4)
+
+
+def test_16_bit_colour_that_ends_early_is_refused() -> None:
+    data = imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2))
+    with pytest.raises(errors.DamagedFilm):
+        decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "PNG"])
+def test_an_animation_is_refused_and_a_poster_read(file_format: str) -> None:
+    """An animated PNG has a picture for those that know no animations; a WebP has none."""
+    first, second = (Image.fromarray(RAMP8).convert("RGB").rotate(angle) for angle in (0, 90))
+    data = encode(first, file_format, save_all=True, append_images=[second], default_image=True, lossless=True)
+    if file_format == "PNG":
+        assert order(decode(data).pixels, RAMP8) > 0.999
+    else:
+        with pytest.raises(errors.UnsupportedFormat, match="several pictures"):
+            decode(data)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "1"])
+def test_a_png_that_ends_early_but_cleanly_is_refused(mode: str) -> None:
+    """Its lower half is missing from the stream, and every checksum is right."""
+    image = Image.fromarray(RAMP16) if mode == "I;16" else Image.fromarray(RAMP8).convert(mode)
+    half = bytearray(encode(image.crop((0, 0, 256, 128)), "PNG"))
+    half[20:24] = struct.pack(">I", 256)
+    half[29:33] = struct.pack(">I", zlib.crc32(half[12:29]))
+    with pytest.raises(errors.DamagedFilm, match="fewer rows"):
+        decode(bytes(half))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "P", "1"])
+def test_a_whole_png_with_a_black_last_row_is_read(mode: str) -> None:
+    pixels = (RAMP16 if mode == "I;16" else RAMP8).copy()
+    pixels[-1] = 0
+    image = Image.fromarray(pixels) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
+    assert decode(encode(image, "PNG")).pixels.shape == (256, 256)
+
+
+def test_interlaced_png() -> None:
+    """Pillow writes none; the seven passes are laid out by hand."""
+    film = RAMP8[:101, :67]
+    rows = b"".join(b"\0" + film[y, x0::dx].tobytes() for y0, x0, dy, dx in ADAM7 for y in range(y0, 101, dy))
+    header = struct.pack(">IIBBBBB", 67, 101, 8, 0, 0, 0, 1)
+
+    def whole(stream: bytes) -> bytes:
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(stream)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+    np.testing.assert_array_equal(decode(whole(rows)).pixels, film)
+    with pytest.raises(errors.DamagedFilm):
+        decode(whole(rows[:-2000]))
+
+
+def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
+    data = encode(Image.fromarray(RAMP8), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")
+    assert decode(data).pixels.shape == RAMP8.shape
