@@ -82,9 +82,9 @@ FILM_BODY = {
     openapi_extra={"requestBody": FILM_BODY},
 )
 async def post_segment(request: Request) -> Response:
-    """Send the film (PNG, JPEG, TIFF, BMP, WebP or DICOM) as the raw body, or as the part `file` of multipart/form-data.
+    """Send the film as the raw body, or as the part `file` of multipart/form-data.
 
-    The format is told by content: neither Content-Type nor a file name matters.
+    PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
     film = await _film(request)
     result = await run_in_threadpool(segment, film)

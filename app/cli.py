@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser(
         "segment",
         help="one film to one mask",
-        description="Segment one film (PNG, JPEG, TIFF, BMP, WebP or DICOM) and write its mask: a 1-bit PNG of the film's own size, "
-        "white = lung.",
+        description="Segment one film (PNG, JPEG, TIFF, BMP, WebP or DICOM) and write its mask: a 1-bit PNG of the "
+        "film's own size, white = lung.",
         epilog="examples:\n"
         "  python -m app segment film.dcm                       writes film.dcm.mask.png\n"
         "  python -m app segment film.png --overlay look.png    and a picture to look at\n"
