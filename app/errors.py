@@ -84,6 +84,20 @@ class TooLarge(FilmError):
     remedy = "Send fewer bytes: a lossless PNG of the film, or a copy with fewer pixels."
 
 
+class BadParameter(FilmError):
+    status = 400
+    code = "bad-parameter"
+    title = "A parameter of the request is not one that is known"
+    remedy = "See /docs for the parameters and their values."
+
+
+class NotAcceptable(FilmError):
+    status = 406
+    code = "not-acceptable"
+    title = "None of the forms that the request accepts can be given"
+    remedy = "Name a form with ?format=, or leave out the Accept header for a PNG of the mask."
+
+
 class UnsupportedFormat(FilmError):
     status = 415
     code = "unsupported-format"
@@ -115,6 +129,18 @@ class BlankFilm(FilmError):
     remedy = "Send a film with a picture on it: this one is a single grey from edge to edge."
 
 
+class NoLung(FilmError):
+    code = "no-lung"
+    title = "No lung was found"
+    remedy = "Ask for the mask or the JSON, which say so; or send a frontal chest radiograph."
+
+
+class NeedsDicom(FilmError):
+    code = "needs-dicom"
+    title = "This answer can be made of a DICOM film only"
+    remedy = "Send the film as DICOM, or ask for another format."
+
+
 class Unreadable(FilmError):
     code = "unreadable"
     title = "The file cannot be read"
@@ -132,6 +158,22 @@ class InternalError(FilmError):
     code = "internal-error"
     title = "The service failed"
     remedy = "Try again; if it stays, report the time of the request to the service's operator."
+
+
+class ModelUnavailable(FilmError):
+    status = 503
+    code = "model-unavailable"
+    title = "The service cannot load its model"
+    remedy = "Nothing is wrong with the film; the service's operator finds the cause with `python -m app doctor`."
+
+
+LOCAL = (Unreadable, Unwritable)
+"""Refusals of files, which only the command line reads and writes by name."""
+
+
+def kinds() -> list[type[FilmError]]:
+    """Every kind of refusal, in the order of this file."""
+    return FilmError.__subclasses__()
 
 
 class ModelError(Exception):

@@ -88,18 +88,7 @@ class Network:
         Raises:
             ModelError: the file is missing, is not ONNX, or lacks the facts that serving needs.
         """
-        try:
-            model = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"The model cannot be read ({error.strerror}).") from None
-        self.sha256 = hashlib.sha256(model).hexdigest()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"The model is not a valid ONNX file ({type(error).__name__}).") from None
+        self._session, self.sha256 = open_session(path, threads)
         try:
             self.card = Card.from_json(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
         except (KeyError, TypeError, ValueError):
@@ -123,6 +112,26 @@ class Network:
             return True
         inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
         return selfcheck.agrees(self(inputs), self.card.self_check)
+
+
+def open_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+    """A session of an ONNX file on ``threads`` CPU threads, and the file's digest.
+
+    Raises:
+        ModelError: the file is missing or is not ONNX.
+    """
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The model cannot be read ({error.strerror}).") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"The model is not a valid ONNX file ({type(error).__name__}).") from None
+    return session, hashlib.sha256(model).hexdigest()
 
 
 def int8_path(weights: Path) -> Path:

@@ -1,8 +1,11 @@
-"""One film in, one mask out. Every door calls `segment`; nothing else joins decoding, network and mask."""
+"""One film in, one result out. Every door calls `segment`; nothing else joins decoding, networks and mask."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,50 +13,101 @@ from numpy.typing import NDArray
 
 from app import network
 from app.decode import Radiograph, decode
-from app.preprocess import preprocess, restore
+from app.mask import clean, regions, sides
+from app.options import Options
+from app.pose import UPRIGHT, Pose
+from app.preprocess import Geometry, preprocess
+from app.quality import confidence, judge
+from app.result import Model, Result
+from app.view import View, load_view
+
+INVERTED = 0.5
+"""Probability above which a film is taken for inverted; little is lost if it is not."""
+
+MIRRORED = 0.95
+"""Probability above which a film is taken for mirrored: one of situs inversus looks so, too."""
 
 
-class Model(Protocol):
+class Segmenter(Protocol):
     """What `segment` needs of a model: `network.Network`, or a checkpoint that is being evaluated."""
 
     card: network.Card
+    sha256: str
 
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
-@dataclass(frozen=True)
-class Result:
-    """What was found in one film.
-
-    Attributes:
-        radiograph: the film, decoded.
-        probability: (height, width) float32 in [0, 1], of lung, on the film's own grid.
-        mask: (height, width) bool, True = lung.
-    """
-
-    radiograph: Radiograph
-    probability: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-
-    @property
-    def lung_share(self) -> float:
-        """The part of the film that is lung, 0 to 1."""
-        return float(self.mask.mean())
-
-
-def segment(data: bytes, model: Model | None = None) -> Result:
+def segment(data: bytes, options: Options | None = None, model: Segmenter | None = None) -> Result:
     """Segment the lungs of one frontal chest radiograph.
 
     Args:
         data: the film's file, as bytes.
+        options: choices about this film; the defaults if None.
         model: the model; the one this process serves if None.
 
     Raises:
         FilmError: the film is refused; the subclass says why.
-        ModelError: the model cannot be loaded.
+        ModelError: a model cannot be loaded.
     """
+    options = options or Options()
     model = model or network.load()
-    radiograph = decode(data)
-    inputs, geometry = preprocess(radiograph.pixels, model.card.input)
-    probability = restore(model(inputs), geometry)
-    return Result(radiograph, probability, probability > model.card.threshold)
+    view_of = load_view()
+    threshold = options.threshold or model.card.threshold
+    stages: dict[str, float] = {}
+
+    with _timed(stages, "decode"):
+        radiograph = decode(data)
+    with _timed(stages, "preprocess"):
+        square, geometry = preprocess(radiograph.pixels, model.card.input)
+    with _timed(stages, "view"):
+        view = view_of(square[:, :1])
+    with _timed(stages, "network"):
+        pose, probability = _find(square, geometry, view, options.upright, model)
+        pose = replace(pose, mirrored=_mirrored(radiograph, view))
+    with _timed(stages, "mask"):
+        cleaned = clean(probability, threshold) if options.clean else probability
+        outlines = regions(cleaned, threshold)
+        mask = cleaned > threshold
+        sided = sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
+        verdict = judge(view.frontal, pose, geometry, probability, sided * mask)
+    return Result(
+        radiograph=radiograph,
+        geometry=geometry,
+        model=Model(model.card.name, model.card.precision, model.sha256),
+        threshold=threshold,
+        pose=pose,
+        verdict=verdict,
+        raw=probability,
+        cleaned=cleaned,
+        sides=sided,
+        regions=tuple(outlines),
+        milliseconds=stages,
+    )
+
+
+def _find(
+    square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: Segmenter
+) -> tuple[Pose, NDArray[np.float32]]:
+    """The film's pose, and the probability of lung in its box, (box_height, box_width), as the film lies.
+
+    A film that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
+    an upright film for turned would cost the whole mask.
+    """
+    pose = Pose(int(view.turns.argmax()), view.inverted > INVERTED) if upright else UPRIGHT
+    poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
+    found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[geometry.box])) for each in poses]
+    return max(found, key=lambda pair: confidence(pair[1]))
+
+
+def _mirrored(radiograph: Radiograph, view: View) -> bool:
+    """What the file says of right and left counts more than what the film looks like."""
+    if radiograph.rows_run_left is not None:
+        return not radiograph.rows_run_left
+    return view.mirrored > MIRRORED
+
+
+@contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    stages[name] = 1000 * (time.perf_counter() - started)

@@ -116,10 +116,9 @@ def preprocess(pixels: Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Ge
     return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry
 
 
-def restore(probability: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Bring a probability map (size, size) back to the film's own grid, (height, width), bilinear.
+def enlarge(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Bring a film's part of a probability map, (box_height, box_width), to its own grid, (height, width), bilinear.
 
     It is the probability that is resized, never the mask: a resized mask has stairs.
     """
-    box = Image.fromarray(np.ascontiguousarray(probability[geometry.box]))
-    return np.asarray(box.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(box).resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class TorchModel:
 
     def __init__(self, path: Path) -> None:
         state = read(path)
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.card = card(state, path.stem)
         self.network = load_network(state)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.pipeline import Model
+from app.pipeline import Segmenter
 from model_export.evaluate import with_interval
 from model_export.index import Index, Row
 from model_export.scoring import Scored, score_films
@@ -19,7 +19,7 @@ from model_export.scoring import Scored, score_films
 def compare(
     index: Index,
     rows: list[Row],
-    models: dict[str, Model],
+    models: dict[str, Segmenter],
     output: Path,
     scored: dict[str, list[Scored]] | None = None,
 ) -> list[list[str]]:
@@ -61,7 +61,7 @@ def _table(dice: dict[str, dict[str, list[float]]]) -> list[list[str]]:
     return lines
 
 
-def trained_on(path: Path, model: Model) -> str:
+def trained_on(path: Path, model: Segmenter) -> str:
     """A model's label in the table: the sets it was trained on, by whose masks, and its file."""
     training = model.card.training
     labelled = training["labelled"]

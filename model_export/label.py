@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from app.pipeline import Model
+from app.pipeline import Segmenter
 from app.preprocess import place, standardise
 from model_export.checkpoint import masks_of
 from model_export.index import QUALITIES, Index, Row, read_index, write_index
 from model_export.layout import Skipped
 
 
-def label(index: Index, model: Model, sources: tuple[str, ...], output: Path) -> Index:
+def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
     The verdicts on the replaced masks go with them. A film in which the model finds no lung is left out, as
@@ -62,7 +62,7 @@ def label(index: Index, model: Model, sources: tuple[str, ...], output: Path) ->
     return read_index(output)
 
 
-def _label_one(index: Index, row: Row, model: Model, output: Path) -> Row | None:
+def _label_one(index: Index, row: Row, model: Segmenter, output: Path) -> Row | None:
     with Image.open(index.folder / "images" / f"{row.id}.png") as picture:
         image = np.asarray(picture)
     geometry = row.geometry(index.size)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from model_export.layout import SPLITS
 
 if TYPE_CHECKING:
-    from app.pipeline import Model
+    from app.pipeline import Segmenter
 
 PREPARED = Path("data/prepared")
 RUN = Path("runs/lung_unet")
 WEIGHTS = Path("app/weights/lung_unet.onnx")
 INT8 = Path("app/weights/lung_unet.int8.onnx")
+VIEW = Path("app/weights/view.onnx")
 
 DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 
@@ -33,7 +34,7 @@ def add_films(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", default="test", choices=SPLITS, help="films to use")
 
 
-def read_model(path: Path) -> Model:
+def read_model(path: Path) -> Segmenter:
     """A model of either kind, on one thread: its scores are those of the smallest machine that serves it."""
     from app.errors import ModelError
     from app.network import Network

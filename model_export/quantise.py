@@ -150,6 +150,6 @@ def _compare(exact: Network, quantised: Network, index: Index, gate: list[Row]) 
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
         film = (index.input / row.film).read_bytes()
         target = read_target(index, row)
-        before, after = (metrics.dice(segment(film, model).mask, target) for model in (exact, quantised))
+        before, after = (metrics.dice(segment(film, model=model).mask, target) for model in (exact, quantised))
         losses.append(before - after)
     return Cost(float(np.mean(losses)), float(np.max(losses)))

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.network import Card, Network
-from app.pipeline import Model
+from app.pipeline import Segmenter
 from model_export import checkpoint, figures
 from model_export.compare import compare
 from model_export.config import Config
@@ -41,7 +41,7 @@ def report(
     rows: list[Row],
     network: Network,
     run: Path,
-    others: dict[str, Model],
+    others: dict[str, Segmenter],
     output: Path,
     cards: Path | None,
 ) -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter, ImageOps
 from tqdm import tqdm
 
 from app.encode.overlay import overlay
-from app.pipeline import Model, segment
+from app.pipeline import Segmenter, segment
 from model_export import metrics
 from model_export.index import Index, Row, read_film, read_target
 
@@ -117,7 +117,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> Robustness:
+def robustness(index: Index, rows: list[Row], model: Segmenter, output: Path) -> Robustness:
     """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
 
     Raises:
@@ -130,7 +130,7 @@ def robustness(index: Index, rows: list[Row], model: Model, output: Path) -> Rob
     for row in tqdm(rows, desc="robustness", unit="film"):
         film, target = _pictures(index, row)
         for name, kind in KINDS.items():
-            mask = segment(_file(film, kind), model).mask
+            mask = segment(_file(film, kind), model=model).mask
             wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
             dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
 
@@ -171,14 +171,14 @@ def _file(film: Image.Image, kind: Kind) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(index: Index, row: Row, model: Model, path: Path) -> None:
+def _draw(index: Index, row: Row, model: Segmenter, path: Path) -> None:
     film, _ = _pictures(index, row)
     columns = 6
     figure, axes = pyplot.subplots(-(-len(KINDS) // columns), columns, figsize=(15, 11), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (name, kind) in zip(axes.flat, KINDS.items(), strict=False):
-        result = segment(_file(film, kind), model)
+        result = segment(_file(film, kind), model=model)
         axis.imshow(overlay(result.radiograph.pixels, result.mask))
         axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)

@@ -11,7 +11,8 @@ from scipy.stats import bootstrap
 from tqdm import tqdm
 
 from app.errors import FilmError
-from app.pipeline import Model, Result, segment
+from app.pipeline import Segmenter, segment
+from app.result import Result
 from model_export import metrics
 from model_export.index import Index, Row, read_target
 
@@ -35,7 +36,7 @@ class Scored:
     calibration: NDArray[np.float64]
 
 
-def score_films(index: Index, rows: list[Row], model: Model, title: str = "evaluate") -> list[Scored]:
+def score_films(index: Index, rows: list[Row], model: Segmenter, title: str = "evaluate") -> list[Scored]:
     """Score ``model`` on ``rows``.
 
     Raises:
@@ -52,7 +53,7 @@ def score_films(index: Index, rows: list[Row], model: Model, title: str = "evalu
     return scored
 
 
-def read_result(index: Index, row: Row, model: Model) -> Result:
+def read_result(index: Index, row: Row, model: Segmenter) -> Result:
     """What the service makes of a film's file.
 
     Raises:
@@ -60,7 +61,7 @@ def read_result(index: Index, row: Row, model: Model) -> Result:
         ValueError: it is damaged.
     """
     try:
-        return segment((index.input / row.film).read_bytes(), model)
+        return segment((index.input / row.film).read_bytes(), model=model)
     except FilmError as error:
         raise ValueError(f"{row.film}: {error.detail}") from None
 

@@ -103,7 +103,8 @@ class TestModel:
         assert quantised.card.training == exact.card.training
 
     def test_int8_and_fp32_agree_on_a_film(self, rg1: bytes) -> None:
-        masks = [segment(rg1, network.choose(network.WEIGHTS, precision, 1)).mask for precision in ("fp32", "int8")]
+        models = [network.choose(network.WEIGHTS, precision, 1) for precision in ("fp32", "int8")]
+        masks = [segment(rg1, model=model).mask for model in models]
         assert dice(*masks) > 0.998
 
     def test_int8_that_computes_otherwise_here_gives_way_to_fp32(

@@ -19,7 +19,7 @@ from app import errors, limits
 from app.decode import codecs
 from app.decode.display import display_values
 from app.decode.grey import luminance
-from app.decode.radiograph import Radiograph
+from app.decode.radiograph import Pixels, Radiograph, Spacing
 
 # pydicom reports odd values by quoting them; a log must not hold what stands in a patient's file.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -30,6 +30,9 @@ META = 132
 """Where the file meta information starts: behind the preamble and "DICM" (PS3.10 section 7.1)."""
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
+SMALLEST_MM, LARGEST_MM = 0.01, 10.0
+"""Spacings beyond these are no detector's nor a shrunken copy's."""
+
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
@@ -41,15 +44,15 @@ def decode(data: bytes) -> Radiograph:
         DamagedFilm, TooSmall, TooLarge, BlankFilm.
     """
     try:
-        dataset = _read(data)
+        dataset = read(data)
         syntax = dataset.file_meta.TransferSyntaxUID
         _check(dataset, syntax)
         raw = _pixels(dataset, syntax)
         if raw.shape[:2] != (dataset.Rows, dataset.Columns):
             raise errors.DamagedFilm("The picture does not have the size that its header states.")
-        if raw.ndim == 3:
-            return Radiograph(luminance(raw))
-        return Radiograph(display_values(raw, dataset, native=not _compressed(syntax)))
+        grey = raw.ndim == 2
+        pixels: Pixels = display_values(raw, dataset, native=not _compressed(syntax)) if grey else luminance(raw)
+        return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
     except errors.FilmError:
         raise
     # A damaged data set fails anywhere inside pydicom or a codec, as any type of exception, with texts that may
@@ -58,7 +61,7 @@ def decode(data: bytes) -> Radiograph:
         raise errors.DamagedFilm("The DICOM data is broken or ends too early.") from None
 
 
-def _read(data: bytes) -> Dataset:
+def read(data: bytes) -> Dataset:
     """The data set; a deflated one is inflated no further than a film may be large."""
     syntax, start = _meta(data)
     if syntax != DeflatedExplicitVRLittleEndian:
@@ -134,3 +137,24 @@ def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
     sign = "i" if dataset.PixelRepresentation else "u"
     # The stream may say otherwise of the sign; the header is right (PS3.5 section 8.2.4), and the bits are the same.
     return codecs.decompress(_frame(dataset), syntax).astype(f"{sign}{dataset.BitsAllocated // 8}")
+
+
+def _spacing(dataset: Dataset) -> Spacing | None:
+    """The pixels' spacing; files write 0 where they do not know it."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            row, column = (float(value) for value in dataset.get(name))
+        except (TypeError, ValueError):
+            continue
+        if min(row, column) > SMALLEST_MM and max(row, column) < LARGEST_MM:
+            return Spacing(row, column, name)
+    return None
+
+
+def _rows_run_left(dataset: Dataset) -> bool | None:
+    """Whether rows run towards the patient's left and columns to his feet, or rows to his right; else None."""
+    try:
+        row, column = (str(value)[:1] for value in dataset.get("PatientOrientation"))
+    except (TypeError, ValueError):
+        return None
+    return {("L", "F"): True, ("R", "F"): False}.get((row, column))

@@ -27,7 +27,7 @@ def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
     Returns:
         An RGB image of the film's size, the film's darkest and brightest half percent clipped.
     """
-    picture = np.repeat(_display(pixels)[..., np.newaxis], 3, axis=2)
+    picture = np.repeat(display(pixels)[..., np.newaxis], 3, axis=2)
     lungs = picture[mask]
     picture[mask] = lungs + (TINT_SHARE * (np.array(TINT) - lungs)).astype(np.int16)
     picture[_outline(mask)] = OUTLINE
@@ -41,7 +41,8 @@ def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
     return buffer.getvalue()
 
 
-def _display(pixels: Pixels) -> NDArray[np.uint8]:
+def display(pixels: Pixels) -> NDArray[np.uint8]:
+    """A film as 8 bits for a screen, its darkest and brightest half percent clipped."""
     low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
     scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))
     return np.clip(scaled, 0, 255).astype(np.uint8)

@@ -39,7 +39,7 @@ def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path
     assert model.card.training["films"] == len(index.select("train"))
     for row in index.select("test"):
         film = (index.input / row.film).read_bytes()
-        ours, theirs = segment(film, checkpoint.TorchModel(run / "best.pt")), segment(film, model)
+        ours, theirs = segment(film, model=checkpoint.TorchModel(run / "best.pt")), segment(film, model=model)
         assert np.abs(ours.probability - theirs.probability).max() < 1e-4
 
 

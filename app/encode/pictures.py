@@ -1,0 +1,70 @@
+"""A result as PNG pictures: data for programs, each of the film's own size unless it says otherwise."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app import errors
+from app.decode.radiograph import Pixels
+from app.measure import measure
+from app.result import Result
+
+MARGIN = 0.02
+"""What a cutout keeps around the lungs, as a part of the film's longer side: the pleura lies on their edge."""
+
+
+def mask_png(mask: NDArray[np.bool_]) -> bytes:
+    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung."""
+    return _png(Image.fromarray(mask))
+
+
+def labels_png(labels: NDArray[np.uint8]) -> bytes:
+    """Labels (height, width) as an 8-bit grey PNG: 0 elsewhere, 1 the patient's right lung, 2 the left one."""
+    return _png(Image.fromarray(labels))
+
+
+def probability_png(probability: NDArray[np.float32]) -> bytes:
+    """Probabilities (height, width) in [0, 1] as a 16-bit grey PNG; 65535 is 1."""
+    return _png(Image.fromarray(np.rint(probability * 65535).astype(np.uint16)))
+
+
+def grey_png(pixels: Pixels) -> bytes:
+    """A film (height, width) as a grey PNG of its own depth."""
+    return _png(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def cutout_png(result: Result) -> bytes:
+    """The film cropped to the lungs and a margin around them, as a grey PNG of its own depth, bone bright.
+
+    Raises:
+        NoLung: there is nothing to crop to.
+    """
+    x, y, width, height = cutout_box(result)
+    return grey_png(result.radiograph.pixels[y : y + height, x : x + width])
+
+
+def cutout_box(result: Result) -> tuple[int, int, int, int]:
+    """Where the cutout lies in the film: x and y of its top left pixel, width, height.
+
+    Raises:
+        NoLung.
+    """
+    box = measure(result).both.box
+    if box is None:
+        raise errors.NoLung("The mask is empty, so there is nothing to crop to.")
+    film = result.radiograph
+    x, y, width, height = box
+    margin = round(MARGIN * max(film.height, film.width))
+    left, top = max(0, x - margin), max(0, y - margin)
+    right, bottom = min(film.width, x + width + margin), min(film.height, y + height + margin)
+    return left, top, right - left, bottom - top
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,145 @@
+"""From the network's probability to lungs: their regions, specks and holes, and which is the patient's right one.
+
+All of it works on the network's own grid, the part of it that is film (`Geometry.box`). The film's own grid may be a
+hundred times larger, and nothing is found there that is not seen here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import contourpy
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Outline = NDArray[np.float64]
+
+RIGHT, LEFT = 1, 2
+"""Labels of the patient's lungs."""
+
+SPECK = 0.05
+"""A region smaller than this part of the largest one is no lung, nor a piece of one."""
+
+HOLE = 0.1
+"""A hole smaller than this part of its region is lung that hides behind something; a larger one, between two lungs that
+touch above and below it, is the mediastinum."""
+
+ONE_SIDED = 0.85
+"""A region of which so much lies on one side of the midline is of that side."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the mask.
+
+    Attributes:
+        outline: (points, 2) x and y of its edge, closed (the last point is the first), between pixel centres where the
+            probability crosses the threshold; pixel centres are whole numbers.
+        holes: the same of each hole.
+    """
+
+    outline: Outline
+    holes: tuple[Outline, ...]
+
+    @property
+    def area(self) -> float:
+        """Square pixels, those of the holes not counted."""
+        return area(self.outline) - sum(area(hole) for hole in self.holes)
+
+
+def area(outline: Outline) -> float:
+    """What a closed outline encloses, in square pixels (shoelace formula)."""
+    x, y = outline.T
+    return abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2
+
+
+def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
+    """The connected parts of a mask, largest first.
+
+    Args:
+        probability: (height, width) in [0, 1].
+        threshold: what lung lies above, in (0, 1).
+    """
+    generator = contourpy.contour_generator(z=probability, fill_type=contourpy.FillType.OuterOffset)
+    found = []
+    for points, offsets in zip(*generator.filled(threshold, np.inf), strict=True):
+        outline, *holes = (points[start:end] for start, end in pairwise(offsets))
+        found.append(Region(outline, tuple(holes)))
+    return sorted(found, key=lambda region: region.area, reverse=True)
+
+
+def clean(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """The probability without specks (set to 0) and without holes (set to 1); see SPECK and HOLE.
+
+    Args:
+        probability: (height, width) float32 in [0, 1].
+
+    Returns:
+        The same array if there is nothing to clean, else another one.
+    """
+    found = regions(probability, threshold)
+    least = SPECK * found[0].area if found else 0
+    specks = [region.outline for region in found if region.area < least]
+    lungs = [region for region in found if region.area >= least]
+    holes = [hole for region in lungs for hole in region.holes if area(hole) < HOLE * area(region.outline)]
+    # A hole may hold an island, which is a region of its own: specks first, then holes over them.
+    for outlines, value in ((specks, 0), (holes, 1)):
+        if outlines:
+            probability = np.where(_drawn(outlines, probability.shape), np.float32(value), probability)
+    return probability
+
+
+def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool) -> NDArray[np.uint8]:
+    """For each pixel of the grid, which lung it would belong to if it were lung: RIGHT or LEFT.
+
+    A region goes to one side as a whole, unless both lungs have grown together in it.
+
+    Args:
+        mask: (height, width) bool, True = lung.
+        found: its regions.
+        axis: 1 if the patient's right and left lie beside each other in the picture, 0 if one above the other.
+        swapped: whether the patient's right is at the greater coordinate; in a film as it is hung it is on the left.
+
+    Returns:
+        (height, width) uint8.
+    """
+    first, second = (LEFT, RIGHT) if swapped else (RIGHT, LEFT)
+    middle = _midline(mask, axis)
+    place = np.arange(mask.shape[axis]) < middle
+    halves = np.where(place if axis == 1 else place[:, np.newaxis], np.uint8(first), np.uint8(second))
+    sided = np.ascontiguousarray(np.broadcast_to(halves, mask.shape))
+    for region in reversed(found):
+        inside = _drawn([region.outline], mask.shape)
+        share = float((sided[inside] == first).mean()) if inside.any() else 0.5
+        if max(share, 1 - share) >= ONE_SIDED:
+            sided[inside] = first if share > 0.5 else second
+    return sided
+
+
+def _midline(mask: NDArray[np.bool_], axis: int) -> float:
+    """Where the right and left lungs part: the thinnest place in the middle half of what the mask spans.
+
+    A mask that lies on one side of the film's own middle is one lung, and that middle parts it from the missing one.
+    """
+    counts = mask.sum(1 - axis)
+    middle = len(counts) / 2
+    before = counts[: int(middle)].sum() / max(1, counts.sum())
+    if max(before, 1 - before) >= ONE_SIDED:
+        return middle
+    used = np.flatnonzero(counts)
+    start, end = used[0], used[-1] + 1
+    quarter = (end - start) // 4
+    central = counts[start + quarter : end - quarter]
+    thin = np.flatnonzero(central == central.min()) + start + quarter
+    return float(thin[np.abs(thin - np.median(thin)).argmin()]) + 0.5
+
+
+def _drawn(outlines: list[Outline], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """True inside of the outlines and on the pixels that they pass through, (height, width)."""
+    picture = Image.new("1", (shape[1], shape[0]))
+    draw = ImageDraw.Draw(picture)
+    for outline in outlines:
+        draw.polygon([(float(x), float(y)) for x, y in outline], fill=1, outline=1, width=2)
+    return np.asarray(picture)

@@ -1,0 +1,86 @@
+"""What was found in one film: kept on the network's grid, brought to the film's own when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.decode import Radiograph
+from app.mask import Region
+from app.pose import Pose
+from app.preprocess import Geometry, enlarge
+from app.quality import Verdict
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that found it.
+
+    Attributes:
+        name: the card's.
+        precision: "fp32" or "int8".
+        sha256: digest of its file.
+    """
+
+    name: str
+    precision: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One film's lungs.
+
+    Attributes:
+        radiograph: the film, decoded.
+        geometry: how the film's grid and the network's fit together.
+        model: the model that found them.
+        threshold: what lung lies above, in (0, 1).
+        pose: how the film was taken to lie.
+        verdict: whether to rely on the mask.
+        raw: (box_height, box_width) float32 in [0, 1], what the network gave, as the film lies.
+        cleaned: the same without specks and holes, if cleaning was asked for.
+        sides: (box_height, box_width) uint8, mask.RIGHT or mask.LEFT: which lung each pixel would belong to.
+        regions: the connected parts of the mask, in pixels of that grid, largest first.
+        milliseconds: time of each stage, in order.
+    """
+
+    radiograph: Radiograph
+    geometry: Geometry
+    model: Model
+    threshold: float
+    pose: Pose
+    verdict: Verdict
+    raw: NDArray[np.float32]
+    cleaned: NDArray[np.float32]
+    sides: NDArray[np.uint8]
+    regions: tuple[Region, ...]
+    milliseconds: dict[str, float]
+
+    @cached_property
+    def probability(self) -> NDArray[np.float32]:
+        """(height, width) float32 in [0, 1], of lung, on the film's own grid; not cleaned."""
+        return enlarge(self.raw, self.geometry)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(height, width) bool, True = lung."""
+        if self.cleaned is self.raw:
+            return self.probability > self.threshold
+        return enlarge(self.cleaned, self.geometry) > self.threshold
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """(height, width) uint8: 0, mask.RIGHT (the patient's right lung) or mask.LEFT."""
+        size = (self.geometry.width, self.geometry.height)
+        sides = np.asarray(Image.fromarray(self.sides).resize(size, Image.Resampling.NEAREST))
+        return sides * self.mask
+
+    @property
+    def lung_share(self) -> float:
+        """The part of the film that is lung, 0 to 1."""
+        return float(self.mask.mean())

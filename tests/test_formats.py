@@ -1,0 +1,160 @@
+"""Each form of a result, read back by another program than wrote it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from films import dice, dicom, png, read_mask
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+
+from app import errors
+from app.encode.formats import FORMATS
+from app.measure import measure
+from app.options import Options
+from app.pipeline import segment
+from app.result import Result
+from app.schemas import RunLengths, Segmentation
+
+
+@pytest.fixture(scope="module")
+def result(rg1: bytes) -> Result:
+    return segment(rg1)
+
+
+def made(name: str, result: Result, film: bytes) -> bytes:
+    return FORMATS[name].encode(result, film)
+
+
+def picture(data: bytes) -> NDArray[np.generic]:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def test_labels_are_the_patients_lungs(result: Result, rg1: bytes) -> None:
+    labels = picture(made("labels", result, rg1))
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels > 0, result.mask)
+    # Read off the film by eye: its right lung is on the picture's left.
+    assert labels[500, 480] == labels[1200, 500] == 1
+    assert labels[500, 1250] == labels[1200, 1450] == 2
+
+
+def test_probability_keeps_16_bits(result: Result, rg1: bytes) -> None:
+    probability = picture(made("probability", result, rg1))
+    assert probability.dtype == np.uint16
+    np.testing.assert_allclose(probability / 65535, result.probability, atol=1e-5)
+
+
+def test_cutout_is_the_film_around_the_lungs(result: Result, rg1: bytes) -> None:
+    cutout = picture(made("cutout", result, rg1))
+    x, y, width, height = measure(result).both.box
+    assert cutout.dtype == np.uint16
+    assert height < cutout.shape[0] < 1955
+    assert width < cutout.shape[1] < 1841
+    rows = np.flatnonzero((result.radiograph.pixels == cutout[0, 0]).any(1))
+    assert (rows < y).any()
+    margin_y, margin_x = y - round(0.02 * 1955), x - round(0.02 * 1955)
+    np.testing.assert_array_equal(cutout[:50, :50], result.radiograph.pixels[margin_y:, margin_x:][:50, :50])
+
+
+def test_the_document_is_what_the_schema_says(result: Result, rg1: bytes) -> None:
+    document = Segmentation.model_validate_json(made("json", result, rg1))
+    assert document.verdict.decision == "accept"
+    assert document.film.spacing_mm is None  # the file says 0\\0
+    right, left, both = document.lungs.right, document.lungs.left, document.lungs.both
+    assert right.pixels + left.pixels == both.pixels == int(result.mask.sum())
+    assert document.lungs.right_to_left == pytest.approx(right.pixels / left.pixels, abs=1e-4)
+    rows, columns = np.nonzero(result.mask)
+    assert both.box == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+    assert both.centroid == pytest.approx((columns.mean(), rows.mean()))
+
+
+@pytest.mark.parametrize(
+    ("elements", "spacing"),
+    [
+        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1, "PixelSpacing")),
+        ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1, "ImagerPixelSpacing")),
+        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1, "ImagerPixelSpacing")),
+        ({"PixelSpacing": [-1, 1]}, None),
+        ({"PixelSpacing": "0.2"}, None),
+    ],
+)
+def test_areas_in_mm2_where_the_spacing_is_known(
+    rg1_pixels: NDArray[np.uint16], elements: dict[str, object], spacing: tuple[float, float, str] | None
+) -> None:
+    result = segment(dicom(np.ascontiguousarray(rg1_pixels[::4, ::4]), **elements))
+    lungs, found = measure(result), result.radiograph.spacing
+    if spacing is None:
+        assert found is None
+        assert lungs.right.mm2 is None
+    else:
+        assert (found.row, found.column, found.source) == spacing
+        assert lungs.both.mm2 == pytest.approx(lungs.both.pixels * 0.02)
+        assert lungs.right.mm2 + lungs.left.mm2 == pytest.approx(lungs.both.mm2)
+
+
+def test_a_film_hung_the_other_way_has_its_right_on_the_right(rg1_pixels: NDArray[np.uint16]) -> None:
+    small = np.ascontiguousarray(rg1_pixels[::4, ::4])
+    hung = segment(dicom(small, PatientOrientation=["L", "F"]))
+    mirrored = segment(dicom(np.ascontiguousarray(small[:, ::-1]), PatientOrientation=["R", "F"]))
+    assert dice(mirrored.labels[:, ::-1] == 1, hung.labels == 1) > 0.95
+    assert [reason.code for reason in mirrored.verdict.reasons] == ["mirrored"]
+    assert mirrored.verdict.decision == "review"
+
+
+def test_contours_drawn_again_are_the_mask(result: Result, rg1: bytes) -> None:
+    collection = json.loads(made("contours", result, rg1))
+    assert [feature["properties"]["name"] for feature in collection["features"]] == ["right lung", "left lung"]
+    drawn = Image.new("1", (collection["width"], collection["height"]))
+    for feature in collection["features"]:
+        outline, *holes = feature["geometry"]["coordinates"]
+        ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in outline], fill=1)
+        for hole in holes:
+            ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in hole], fill=0)
+    assert dice(np.asarray(drawn), result.mask) > 0.998
+
+
+def test_run_lengths_decoded_are_the_mask(result: Result, rg1: bytes) -> None:
+    lengths = RunLengths.model_validate_json(made("rle", result, rg1)).model_dump()
+    for name, wanted in (("lungs", result.mask), ("right", result.labels == 1), ("left", result.labels == 2)):
+        np.testing.assert_array_equal(coco.decode(lengths[name]), wanted)
+
+
+def test_npz_holds_the_arrays(result: Result, rg1: bytes) -> None:
+    with np.load(io.BytesIO(made("npz", result, rg1)), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["mask"], result.mask)
+        np.testing.assert_array_equal(arrays["labels"], result.labels)
+        np.testing.assert_array_equal(arrays["probability"], result.probability)
+        assert arrays["spacing"].size == 0
+
+
+def test_all_holds_every_other_form_that_the_film_allows(result: Result, rg1: bytes, rg1_png: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(made("all", result, rg1))) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {
+            f"lungs{form.suffix}" for form in FORMATS.values() if form.name not in ("all", "preview")
+        }
+        np.testing.assert_array_equal(read_mask(archive.read("lungs.mask.png")), result.mask)
+    with zipfile.ZipFile(io.BytesIO(made("all", segment(rg1_png), rg1_png))) as archive:
+        assert "lungs.seg.dcm" not in archive.namelist()
+        assert "lungs.mask.png" in archive.namelist()
+
+
+def test_nothing_to_crop_to_is_said(rg1_png: bytes) -> None:
+    noise = png(np.random.default_rng(1).integers(0, 255, (300, 300), np.uint8))
+    result = segment(noise, Options(threshold=0.9999))
+    assert not result.mask.any()
+    with pytest.raises(errors.NoLung):
+        made("cutout", result, noise)
+
+
+def test_a_threshold_outside_of_its_range_is_refused() -> None:
+    for threshold in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            Options(threshold)
