@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service bench-model lint types format clean
+.PHONY: help demo test test-service fuzz-api bench-model lint types format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -20,6 +20,9 @@ test: $(VENV)/.all ## Run the whole default test suite
 
 test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
 	$(BIN)/python -m pytest --ignore tests/training
+
+fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
+	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/test_openapi.py
 
 bench-model: $(VENV)/.all ## Time the served network against the author's, on one core
 	$(BIN)/python -m benchmarks.model

@@ -1,5 +1,5 @@
 """AWS Lambda's door. HTTP events (API Gateway v1 and v2, function URL, load balancer) go to the FastAPI app through
-Mangum; the model is loaded here, once, in Lambda's INIT phase.
+Mangum; the models are loaded here, once, in Lambda's INIT phase.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ from mangum.types import ASGI
 
 from app import errors, network, problems
 from app.api import app
+from app.encode.formats import FORMATS
+from app.view import load_view
 
 network.load()
+load_view()
+
+
+TEXT = [*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE, FORMATS["contours"].media_type]
 
 
 class UnsupportedEvent(Exception):
@@ -25,7 +31,7 @@ class UnsupportedEvent(Exception):
 
 def _adapter(asgi: ASGI) -> Mangum:
     # Lifespan off: Mangum would run start and stop around every single invocation.
-    return Mangum(asgi, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])
+    return Mangum(asgi, lifespan="off", text_mime_types=TEXT)
 
 
 _http = _adapter(app)

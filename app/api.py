@@ -1,124 +1,123 @@
-"""The HTTP door: its routes, and the OpenAPI text that describes them."""
+"""The HTTP door: its routes."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator
+import os
+import time
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse
 
-from app import __version__, errors, limits, network, problems
-from app.encode.mask_png import mask_png
+from app import __version__, negotiate, network, openapi, problems
+from app.encode.formats import FORMATS, Format
+from app.options import Options
 from app.pipeline import segment
+from app.result import Result
+from app.schemas import Health, ModelCard, ModelOut, Ready
+from app.upload import read_film
+from app.view import load_view
 
-# The multipart parser logs what it could not read.
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+PAGE = files("app").joinpath("page.html")
 
+EXPOSED = ("ETag", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
+"""Headers that a page of another origin may read."""
 
-class Health(BaseModel):
-    """The service is up, with this model loaded."""
-
-    status: str = Field(examples=["ok"])
-    model: str = Field(examples=["lung-unet"])
-    model_sha256: str
-
-
-class InMemoryParser(MultiPartParser):
-    """Starlette's parser, but no part is ever spooled to disk: a film is private data."""
-
-    spool_max_size = limits.MAX_BYTES + 1
-
+ENUM: dict[str, Any] = {"enum": list(FORMATS)}
 
 app = FastAPI(
     title="Lung segmentation of frontal chest radiographs",
-    description=(
-        "Send a frontal chest radiograph, get its lung mask. It reports lungs, makes no diagnosis, and is not a "
-        "medical device."
-    ),
+    description=openapi.DESCRIPTION,
     version=__version__,
 )
 problems.install(app)
 
-
-FILM_BODY = {
-    "required": True,
-    "content": {
-        media: {"schema": {"type": "string", "format": "binary"}}
-        for media in ("application/octet-stream", "image/png", "image/jpeg", "image/tiff", "application/dicom")
-    }
-    | {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
-            }
-        }
-    },
-}
+origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+if origins:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
 
 
-@app.post(
-    "/v1/segment",
-    summary="Segment the lungs of one film",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The mask: a 1-bit PNG of the film's own size, white = lung.",
-            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        400: problems.response(
-            "No film arrived, or not whole: empty-body, mangled-body, malformed-upload, bad-base64."
-        ),
-        413: problems.response("too-large"),
-        415: problems.response("unsupported-format, unsupported-dicom"),
-        422: problems.response("damaged-film, too-small, blank-film"),
-        500: problems.response("internal-error"),
-    },
-    openapi_extra={"requestBody": FILM_BODY},
-)
-async def post_segment(request: Request) -> Response:
+@app.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
+async def post_segment(
+    request: Request,
+    form: Annotated[str | None, Query(alias="format", description=openapi.FORMAT, json_schema_extra=ENUM)] = None,
+    threshold: Annotated[float | None, Query(gt=0, lt=1, description=openapi.THRESHOLD)] = None,
+    clean: Annotated[bool, Query(description=openapi.CLEAN)] = True,
+    upright: Annotated[bool, Query(description=openapi.UPRIGHT)] = True,
+) -> Response:
     """Send the film as the raw body, or as the part `file` of multipart/form-data.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
-    film = await _film(request)
-    result = await run_in_threadpool(segment, film)
-    return Response(mask_png(result.mask), media_type="image/png")
+    chosen = negotiate.choose(form, request.headers.get("accept", ""))
+    options = Options(threshold, clean, upright)
+    film = await read_film(request)
+    return await run_in_threadpool(_answer, film, chosen, options, request.headers.get("if-none-match", ""))
 
 
-@app.get("/health", summary="Is the service up?")
+def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
+    tag = negotiate.etag(film, chosen, options, network.load().sha256, load_view().sha256)
+    # A film never lies in a shared cache, and a private one asks each time.
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
+    if negotiate.has_already(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    result = segment(film, options)
+    started = time.perf_counter()
+    content = chosen.encode(result, film)
+    encoded = 1000 * (time.perf_counter() - started)
+    headers |= _facts(result) | {"Server-Timing": _timing(result.milliseconds | {"encode": encoded})}
+    return Response(content, media_type=chosen.media_type, headers=headers)
+
+
+def _facts(result: Result) -> dict[str, str]:
+    """What travels with every answer, whatever its form."""
+    return {
+        "X-Lung-Decision": str(result.verdict.decision),
+        "X-Lung-Reasons": ", ".join(reason.code for reason in result.verdict.reasons),
+        "X-Lung-Model": result.model.sha256[:16],
+    }
+
+
+def _timing(stages: dict[str, float]) -> str:
+    return ", ".join(f"{stage};dur={value:.1f}" for stage, value in stages.items())
+
+
+@app.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
+def get_model() -> ModelCard:
+    """The cards that travel in the models' files: what they were trained on, their scores, their input."""
+    model, view = network.load(), load_view()
+    return ModelCard(
+        segmentation=asdict(model.card) | {"sha256": model.sha256}, view=view.card | {"sha256": view.sha256}
+    )
+
+
+@app.get("/health", summary="Is the process up?")
 def get_health() -> Health:
-    """Answers once the model is loaded."""
+    """Answers at once, whatever state the model is in."""
+    return Health(status="ok", version=__version__)
+
+
+@app.get("/ready", summary="Can films be sent?", responses=openapi.MODEL_ERRORS)
+def get_ready() -> Ready:
+    """Answers once the models are loaded."""
     model = network.load()
-    return Health(status="ok", model=model.card.name, model_sha256=model.sha256)
+    load_view()
+    return Ready(
+        status="ready", model=ModelOut(name=model.card.name, precision=model.card.precision, sha256=model.sha256)
+    )
 
 
-async def _film(request: Request) -> bytes:
-    """The film in a request, raw or multipart; no more than MAX_BYTES of a body are taken in."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() == "multipart/form-data":
-        try:
-            form = await InMemoryParser(request.headers, _limited(request), max_files=1).parse()
-        except MultiPartException:
-            raise errors.MalformedUpload("The multipart body is broken or has more than one file.") from None
-        try:
-            part = form.get("file")
-            if not isinstance(part, UploadFile):
-                raise errors.MalformedUpload("The multipart body has no file part named 'file'.")
-            return await part.read()
-        finally:
-            await form.close()
-    return b"".join([chunk async for chunk in _limited(request)])
-
-
-async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
-    count = 0
-    async for chunk in request.stream():
-        count += len(chunk)
-        if count > limits.MAX_BYTES:
-            limits.check_bytes(count)
-        yield chunk
+@app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
+def get_page() -> HTMLResponse:
+    """One file that asks nothing of any other host."""
+    return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": openapi.PAGE_POLICY})

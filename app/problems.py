@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -44,6 +45,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(errors.FilmError)
     async def film_error(_: Request, error: errors.FilmError) -> Response:
         return answer(error.problem())
+
+    @app.exception_handler(errors.ModelError)
+    async def model_error(_: Request, error: errors.ModelError) -> Response:
+        log.error("the model cannot be served: %s", error)
+        return answer(errors.ModelUnavailable("The model is missing, damaged or of another kind.").problem())
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
+        # The places and rules alone: the error also quotes what was sent.
+        wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return answer(errors.BadParameter(f"{wrong}.").problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 from fastapi.testclient import TestClient
 from films import png, read_mask
 
-from app import api, limits, network
-from app.encode.mask_png import mask_png
+from app import __version__, api, limits, network
+from app.encode.formats import FORMATS
+from app.encode.pictures import mask_png
 from app.pipeline import segment
+from app.view import load_view
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +129,7 @@ def test_other_paths_and_methods(client: TestClient) -> None:
 def test_an_unexpected_error_says_and_logs_nothing_of_the_film(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_: bytes) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("CANARY^PATIENT")
 
     monkeypatch.setattr(api, "segment", broken)
@@ -138,17 +141,140 @@ def test_an_unexpected_error_says_and_logs_nothing_of_the_film(
     assert "CANARY" not in answer.text + caplog.text
 
 
-def test_health_names_the_model(client: TestClient) -> None:
-    answer = client.get("/health")
-    assert answer.json() == {"status": "ok", "model": "lung-unet", "model_sha256": network.load().sha256}
+def test_health_and_readiness(client: TestClient) -> None:
+    assert client.get("/health").json() == {"status": "ok", "version": __version__}
+    ready = client.get("/ready").json()
+    assert ready["status"] == "ready"
+    assert ready["model"] == {"name": "lung-unet", "precision": "int8", "sha256": network.load().sha256}
+
+
+def test_a_missing_model_is_said_and_health_still_answers(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, rg1: bytes
+) -> None:
+    monkeypatch.setenv("LUNG_MODEL", "no_such_model")
+    network.load.cache_clear()
+    try:
+        for answer in (client.get("/ready"), client.get("/v1/model"), client.post("/v1/segment", content=rg1)):
+            assert answer.status_code == 503
+            assert problem(answer)["code"] == "model-unavailable"
+        assert client.get("/health").status_code == 200
+    finally:
+        network.load.cache_clear()
+
+
+def test_the_models_cards(client: TestClient) -> None:
+    cards = client.get("/v1/model").json()
+    assert cards["segmentation"]["sha256"] == network.load().sha256
+    assert cards["segmentation"]["threshold"] == 0.5
+    assert cards["segmentation"]["training"]["films"]
+    assert cards["view"]["sha256"] == load_view().sha256
+
+
+def test_every_format_by_name(client: TestClient, rg1: bytes) -> None:
+    for form in FORMATS.values():
+        answer = client.post("/v1/segment", params={"format": form.name}, content=rg1)
+        assert answer.status_code == 200, form.name
+        assert answer.headers["content-type"] == form.media_type
+        assert answer.headers["x-lung-decision"] == "accept"
+        assert len(answer.content) > 100
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", "image/png"),
+        ("*/*", "image/png"),
+        ("", "image/png"),
+        ("nonsense", "image/png"),
+        ("image/*", "image/png"),
+        ("application/json", "application/json"),
+        ("application/json;q=0.2, application/geo+json", "application/geo+json"),
+        ("image/png;q=0, application/zip", "application/zip"),
+        ("application/dicom", "application/dicom"),
+    ],
+)
+def test_the_accept_header_chooses(client: TestClient, rg1: bytes, accept: str, media_type: str) -> None:
+    answer = client.post("/v1/segment", content=rg1, headers={"accept": accept})
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["vary"] == "Accept"
+
+
+def test_what_cannot_be_given_is_said(client: TestClient, rg1_png: bytes) -> None:
+    answer = client.post("/v1/segment", content=rg1_png, headers={"accept": "video/mp4"})
+    assert (answer.status_code, problem(answer)["code"]) == (406, "not-acceptable")
+    answer = client.post("/v1/segment", content=rg1_png, params={"format": "dicom-seg"})
+    assert (answer.status_code, problem(answer)["code"]) == (422, "needs-dicom")
+
+
+@pytest.mark.parametrize(
+    "query", ["format=CANARY", "threshold=CANARY", "threshold=0", "threshold=1", "threshold=nan", "clean=CANARY"]
+)
+def test_wrong_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: bytes, query: str) -> None:
+    answer = client.post(f"/v1/segment?{query}", content=rg1_png)
+    assert answer.status_code == 400
+    assert problem(answer)["code"] == "bad-parameter"
+    assert query.split("=", maxsplit=1)[0] in answer.json()["detail"]
+    assert "CANARY" not in answer.text
+
+
+def test_a_higher_threshold_gives_a_smaller_mask(client: TestClient, rg1_png: bytes) -> None:
+    shares = [
+        client.post("/v1/segment", params={"format": "json", "threshold": threshold}, content=rg1_png).json()
+        for threshold in (0.1, 0.5, 0.9)
+    ]
+    areas = [share["lungs"]["both"]["pixels"] for share in shares]
+    assert areas[0] > areas[1] > areas[2] > 0
+
+
+def test_an_answer_that_is_known_is_not_sent_again(client: TestClient, rg1_png: bytes) -> None:
+    first = client.post("/v1/segment", content=rg1_png)
+    again = client.post("/v1/segment", content=rg1_png, headers={"if-none-match": f'"other", {first.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    for params in ({"format": "labels"}, {"threshold": 0.4}, {"clean": False}):
+        other = client.post(
+            "/v1/segment", content=rg1_png, params=params, headers={"if-none-match": first.headers["etag"]}
+        )
+        assert other.status_code == 200
+
+
+def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -> None:
+    program = (
+        "from fastapi.testclient import TestClient; from app.api import app;"
+        "print(TestClient(app).get('/health', headers={'origin': 'https://pacs.example'}).headers"
+        ".get('access-control-allow-origin'))"
+    )
+    for setting, expected in (("", "None"), ("https://pacs.example", "https://pacs.example")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"LUNG_CORS_ORIGINS": setting},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_the_stages_times_travel_with_the_answer(client: TestClient, rg1_png: bytes) -> None:
+    timing = client.post("/v1/segment", content=rg1_png).headers["server-timing"]
+    assert [stage.split(";")[0] for stage in timing.split(", ")] == [
+        "decode",
+        "preprocess",
+        "view",
+        "network",
+        "mask",
+        "encode",
+    ]
 
 
 def test_openapi_describes_what_is_answered(client: TestClient) -> None:
     assert "swagger" in client.get("/docs").text
     post = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
     assert set(post["requestBody"]["content"]) >= {"application/dicom", "image/png", "multipart/form-data"}
-    assert set(post["responses"]) == {"200", "400", "413", "415", "422", "500"}
+    assert set(post["responses"]) == {"200", "304", "400", "406", "413", "415", "422", "500", "503"}
     assert set(post["responses"]["422"]["content"]) == {"application/problem+json"}
+    (form,) = (each for each in post["parameters"] if each["name"] == "format")
+    assert form["schema"]["enum"] == list(FORMATS)
     declared = set(re.findall(r"[a-z]+(?:-[a-z]+)+", " ".join(r["description"] for r in post["responses"].values())))
     assert {code for _, _, code in REFUSED.values()} <= declared
 

@@ -15,7 +15,7 @@ from films import read_mask
 
 import serverless
 from app import network
-from app.encode.mask_png import mask_png
+from app.encode.pictures import mask_png
 from app.pipeline import segment
 
 EVENTS = Path(__file__).parent / "events"
@@ -55,7 +55,7 @@ def test_a_base64_film_gives_a_base64_png(name: str, rg1: bytes) -> None:
     assert mask == mask_png(segment(rg1).mask)
 
 
-def test_ten_warm_calls_load_the_model_once(rg1_png: bytes) -> None:
+def test_ten_warm_calls_load_both_models_once(rg1_png: bytes) -> None:
     """In a process of its own, every session that onnxruntime makes is counted."""
     program = """
 import json, sys, onnxruntime
@@ -78,7 +78,7 @@ print(json.dumps([at_import, len(made), statuses]))
         text=True,
         check=True,
     )
-    assert json.loads(run.stdout) == [1, 1, [200] * 10]
+    assert json.loads(run.stdout) == [2, 2, [200] * 10]
 
 
 def test_the_served_model_is_the_imported_one() -> None:
@@ -143,7 +143,16 @@ def test_health() -> None:
     whole = event("api_gateway_v1", b"", path="/health", httpMethod="GET", body=None, isBase64Encoded=False)
     answer = serverless.handler(whole, Context())
     assert answer["statusCode"] == 200
-    assert json.loads(answer["body"])["model"] == "lung-unet"
+    assert json.loads(answer["body"])["status"] == "ok"
+
+
+@pytest.mark.parametrize("form", ["json", "contours"])
+def test_json_is_text_and_carries_the_verdict(form: str, rg1_png: bytes) -> None:
+    query = {"queryStringParameters": {"format": form}, "multiValueQueryStringParameters": {"format": [form]}}
+    answer = serverless.handler(event("api_gateway_v1", rg1_png, **query), Context())
+    assert answer["isBase64Encoded"] is False
+    assert json.loads(answer["body"])
+    assert answer["headers"]["x-lung-decision"] == "accept"
 
 
 @pytest.mark.parametrize(
