@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service fuzz-api bench-model lint types format clean
+.PHONY: help demo test test-service fuzz-api bench-model bench-folder lint types format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -26,6 +26,9 @@ fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its ow
 
 bench-model: $(VENV)/.all ## Time the served network against the author's, on one core
 	$(BIN)/python -m benchmarks.model
+
+bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 films, killed half-way and resumed
+	$(BIN)/python -m benchmarks.folder
 
 lint: $(VENV)/.all ## Check style
 	$(BIN)/ruff check .

@@ -1,100 +1,106 @@
-"""Segment a folder of films in several processes, none of them lost to another's failure."""
+"""Files: the films of a folder, reading one within the limits, and writing outputs that are whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import multiprocessing
+import glob
 import os
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from app import errors, limits, naming, network
-from app.encode.mask_png import mask_png
-from app.pipeline import segment
+from app import limits
 
-Problem = dict[str, Any]
-
-QUEUED = 4
-"""Films handed to the pool for each worker: enough that none waits, few enough that a folder of any size does."""
+PARTIAL = ".partial-"
+"""What the name of a file begins with while it is being written. Hidden, so it is no film either."""
 
 
-def find_films(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Every file below ``folder``, hidden ones left out, and every folder that may not be read.
+@dataclass(frozen=True)
+class Source:
+    """Where films are looked for.
 
-    Returns:
-        Both sorted, relative to ``folder``. A link to a file counts as a file, wherever it leads; a link to a folder
-        is not followed.
+    Attributes:
+        folder: all of them lie below it, and their paths are relative to it.
+        pattern: what the parts of a film's path must match, ``**`` for any number of folders; None for all of them.
     """
-    films: list[Path] = []
-    closed: list[Path] = []
-    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename).relative_to(folder)))
-    for place, folders, files in walk:
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(place, name) for name in files if not name.startswith(".")]
-        films += [path.relative_to(folder) for path in paths if path.is_symlink() or path.is_file()]
-    return sorted(films), sorted(closed)
+
+    folder: Path
+    pattern: tuple[str, ...] | None = None
+
+    @classmethod
+    def named(cls, name: str) -> Source:
+        """A folder, a file, or a glob pattern, whose parts before the first wildcard are the folder.
+
+        Raises:
+            FileNotFoundError: it is none of these.
+        """
+        path = Path(name)
+        if path.is_dir():
+            return cls(path)
+        if path.is_file():
+            return cls(path.parent, (glob.escape(path.name),))
+        for number, part in enumerate(path.parts):
+            if glob.has_magic(part):
+                return cls(Path(*path.parts[:number]), path.parts[number:])
+        raise FileNotFoundError(name)
+
+    def sees(self, folder: Path) -> bool:
+        """Whether films would be looked for in ``folder``."""
+        place, own = folder.resolve(), self.folder.resolve()
+        if not place.is_relative_to(own):
+            return False
+        if self.pattern is None or "**" in self.pattern:
+            return True
+        inside = place.relative_to(own).parts
+        return len(inside) < len(self.pattern) and matches(inside, self.pattern[: len(inside)])
+
+    def films(self, closed: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+        """Every file that is looked for, one folder after the other, each folder's in order; hidden ones are left out.
+
+        A link to a file counts as a file, wherever it leads; a link to a folder is not followed.
+
+        Args:
+            closed: is told of each folder that cannot be read.
+
+        Yields:
+            Paths relative to the folder, with slashes.
+        """
+        walk = os.walk(self.folder, onerror=lambda error: closed(self._relative(error.filename)))
+        for place, folders, files in walk:
+            inside = self._relative(place)
+            parts = () if inside == "." else tuple(inside.split("/"))
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and self._leads_on(parts))
+            for name in sorted(files):
+                path = Path(place, name)
+                if name.startswith(".") or not self._matches((*parts, name)):
+                    continue
+                if path.is_symlink() or path.is_file():
+                    yield "/".join((*parts, name))
+
+    def _relative(self, place: str) -> str:
+        return Path(place).relative_to(self.folder).as_posix()
+
+    def _leads_on(self, parts: tuple[str, ...]) -> bool:
+        """Whether films may lie in the folders below ``parts``."""
+        return self.pattern is None or "**" in self.pattern or len(parts) + 1 < len(self.pattern)
+
+    def _matches(self, parts: tuple[str, ...]) -> bool:
+        return self.pattern is None or matches(parts, self.pattern)
 
 
-def segment_folder(
-    films: list[Path], source: Path, target: Path, workers: int
-) -> Iterator[tuple[Path, Problem | None]]:
-    """Segment ``films`` of ``source``; the masks appear under ``target`` in the same tree, each written whole.
-
-    Yields:
-        Each film as it is finished, with None, or with the problem document that was written in its mask's place.
-    """
-    waiting = dict.fromkeys(films)
-    workers_now = workers
-    while waiting:
-        for film, problem in _round(list(waiting), source, target, workers_now):
-            del waiting[film]
-            yield film, problem
-        if not waiting:
-            return
-        if workers_now == 1:
-            # A worker died, and a single one takes films in order: the first still waiting is what it died of.
-            film = next(iter(waiting))
-            del waiting[film]
-            killed = errors.InternalError("The process segmenting this film was killed.")
-            yield film, _write_problem(target / film, killed)
-        workers_now = workers if workers_now == 1 else 1
-
-
-def _round(films: list[Path], source: Path, target: Path, workers: int) -> Iterator[tuple[Path, Problem | None]]:
-    """Segment ``films`` in order until they are done or a worker dies."""
-    threads = max(1, network.threads() // workers)
-    # Spawned, not forked: onnxruntime's threads do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker, (threads,)) as pool:
-        running: dict[Future[Problem | None], Path] = {}
-        queue = iter(films)
-        try:
-            while True:
-                for film in islice(queue, QUEUED * workers - len(running)):
-                    running[pool.submit(_segment_file, source / film, target / film)] = film
-                if not running:
-                    return
-                died = False
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    film = running.pop(future)
-                    try:
-                        problem = future.result()
-                    except BrokenProcessPool:
-                        died = True
-                    else:
-                        yield film, problem
-                if died:
-                    return
-        except BrokenProcessPool:  # a worker died between two results
-            return
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether the parts of a path match those of a glob pattern."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**" and matches(parts, pattern[1:] or ("*",)):
+        return True
+    if not parts:
+        return False
+    if pattern[0] == "**":
+        return matches(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and matches(parts[1:], pattern[1:])
 
 
 def read_film(path: Path) -> bytes:
@@ -120,55 +126,42 @@ def write_whole(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    number, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    with staged(path) as partial:
+        partial.write_bytes(data)
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """An empty file beside ``path``, to be filled and then to replace it; removed at the end if it has not.
+
+    Raises:
+        OSError.
+    """
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+    os.close(number)
+    partial = Path(name)
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-        # mkstemp's files are their owner's alone; a mask is as readable as any file that its user writes.
-        Path(partial).chmod(0o666 & ~_umask())
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        # mkstemp's files are their owner's alone; an output is as readable as any file that its user writes.
+        partial.chmod(0o666 & ~_umask())
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> int:
+    """Remove what a killed run has left half-written below ``folder``; how many files that were."""
+    count = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if name.startswith(PARTIAL):
+                with contextlib.suppress(OSError):
+                    Path(place, name).unlink()
+                    count += 1
+    return count
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _start_worker(threads: int) -> None:
-    os.environ["LUNG_THREADS"] = str(threads)
-    network.load()
-
-
-def _segment_file(film: Path, output: Path) -> Problem | None:
-    """Segment one file next to ``output``'s name; a problem document takes the mask's place if it cannot be done."""
-    try:
-        mask = mask_png(segment(read_film(film)).mask)
-    except errors.FilmError as error:
-        return _write_problem(output, error)
-    except OSError as error:
-        return _write_problem(output, errors.Unreadable(f"The file cannot be read ({error.strerror})."))
-    except Exception as error:
-        return _write_problem(output, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."))
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output.with_name(naming.mask_name(output.name)), mask)
-        output.with_name(naming.error_name(output.name)).unlink(missing_ok=True)
-    except OSError as error:
-        return _write_problem(output, errors.Unwritable(f"Its mask cannot be written ({error.strerror})."))
-    return None
-
-
-def _write_problem(output: Path, error: errors.FilmError) -> Problem:
-    """Leave the problem document in the mask's place; where not even that can be written, it is only returned."""
-    problem = error.problem()
-    with contextlib.suppress(OSError):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # An older mask of the same name would pass for this film's.
-        output.with_name(naming.mask_name(output.name)).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        write_whole(output.with_name(naming.error_name(output.name)), json.dumps(problem, indent=2).encode())
-    return problem

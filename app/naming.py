@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-
-def mask_name(film: str) -> str:
-    """``film.dcm`` gives ``film.dcm.mask.png``: two films that differ in their suffix alone never meet."""
-    return f"{film}.mask.png"
+ERROR_SUFFIX = ".error.json"
+"""Of the problem document that takes the outputs' place if a film was refused."""
 
 
-def error_name(film: str) -> str:
-    """``film.dcm`` gives ``film.dcm.error.json``, the problem document of a film that was refused."""
-    return f"{film}.error.json"
+def output_name(film: str, suffix: str) -> str:
+    """``film.dcm`` and ``.mask.png`` give ``film.dcm.mask.png``: films that differ in their suffix alone never meet."""
+    return f"{film}{suffix}"

@@ -1,40 +1,29 @@
-"""The command line, as a person runs it: in a process of its own."""
+"""The command line: one film, and what it says of itself. Folders are in test_batch.py."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
-import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from films import encode, png, read_mask
 from PIL import Image
+from processes import command, one_line, run, smaller, wait_for
 
 from app.api import app
-
-
-def run(*arguments: object, data: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *map(str, arguments)],
-        input=data,
-        capture_output=True,
-        env=os.environ | environment,
-        check=False,
-    )
-
-
-def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
+from app.cli import main
+from app.encode.formats import FORMATS
 
 
 class TestSegment:
@@ -45,28 +34,75 @@ class TestSegment:
         assert done.returncode == 0, done.stderr
         assert done.stdout == b""
         assert sorted(path.name for path in tmp_path.iterdir()) == ["film.dcm", "film.dcm.mask.png"]
+        lines = done.stderr.decode().splitlines()
+        assert lines[0].startswith("film: 1841 x 1955 pixels; lungs cover 3")
+        assert lines[1].startswith("verdict: ")
+        assert lines[-1] == f"mask: {film}.mask.png"
 
-    def test_http_and_command_line_give_identical_bytes(self, tmp_path: Path, rg1: bytes, rg1_png: bytes) -> None:
-        client = TestClient(app)
-        for number, film in enumerate((rg1, rg1_png, encode(Image.open(io.BytesIO(rg1_png)), "JPEG"))):
-            path = tmp_path / f"{number}"
-            path.write_bytes(film)
-            assert run("segment", path, "-o", tmp_path / "mask.png").returncode == 0
-            answer = client.post("/v1/segment", content=film)
-            assert answer.status_code == 200
-            assert (tmp_path / "mask.png").read_bytes() == answer.content
-            assert run("segment", "-", data=film).stdout == answer.content
+    def test_json_has_standard_output_for_itself(self, rg1_png: bytes) -> None:
+        done = run("segment", "-", "--format", "json", "-o", "-", data=rg1_png)
+        document = json.loads(done.stdout)
+        assert f"verdict: {document['verdict']['decision']}" in done.stderr.decode()
+        assert document["film"]["width"] == 1841
 
-    def test_overlay_shows_the_film_with_its_lungs_tinted(self, tmp_path: Path, rg1: bytes) -> None:
-        done = run("segment", "-", "-o", tmp_path / "m.png", "--overlay", tmp_path / "o.png", data=rg1)
-        assert done.returncode == 0, done.stderr
-        mask = read_mask((tmp_path / "m.png").read_bytes())
-        picture = np.asarray(Image.open(tmp_path / "o.png")).astype(int)
-        assert picture.shape == (*mask.shape, 3)
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_every_format_is_the_one_of_http(
+        self, name: str, tmp_path: Path, rg1: bytes, rg1_png: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        film = tmp_path / "film"
+        film.write_bytes(rg1 if name == "dicom-seg" else smaller(rg1_png))
+        assert main(["segment", str(film), "--format", name]) == 0
+        assert f"{name}: {film}{FORMATS[name].suffix}" in capsys.readouterr().err
+        written = (tmp_path / f"film{FORMATS[name].suffix}").read_bytes()
+        answer = TestClient(app).post(f"/v1/segment?format={name}", content=film.read_bytes()).content
+        if name in ("json", "preview", "all", "dicom-seg"):  # they hold times
+            assert written[:20] == answer[:20]
+        else:
+            assert written == answer
+
+    def test_choices_reach_the_pipeline(
+        self, tmp_path: Path, rg1_png: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        film = tmp_path / "film.png"
+        film.write_bytes(smaller(rg1_png))
+
+        def document(*choices: str) -> dict[str, Any]:
+            assert main(["segment", str(film), "--format", "json", *choices]) == 0
+            capsys.readouterr()
+            return dict(json.loads((tmp_path / "film.png.json").read_text()))
+
+        areas = [document("--threshold", each)["lungs"]["share"] for each in ("0.05", "0.5", "0.95")]
+        assert areas == sorted(areas, reverse=True)
+        assert len(set(areas)) == 3
+        assert document("--no-clean", "--no-upright")["threshold"] == 0.5
+
+    def test_overlay_shows_the_film_with_its_lungs_tinted(
+        self, tmp_path: Path, rg1: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "film").write_bytes(rg1)
+        mask, look = tmp_path / "m.png", tmp_path / "o.png"
+        assert main(["segment", str(tmp_path / "film"), "-o", str(mask), "--overlay", str(look)]) == 0
+        lungs = read_mask(mask.read_bytes())
+        picture = np.asarray(Image.open(look)).astype(int)
+        assert picture.shape == (*lungs.shape, 3)
         coloured = abs(picture - picture.mean(2, keepdims=True)).max(2) > 5
-        np.testing.assert_array_equal(coloured, mask)
-        assert str(tmp_path / "o.png") in done.stderr.decode()
-        assert "no lung was found" not in done.stderr.decode()
+        np.testing.assert_array_equal(coloured, lungs)
+        assert str(look) in capsys.readouterr().err
+
+    def test_a_verdict_changes_the_exit_code_only_if_strict(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        film = tmp_path / "ramp.png"
+        film.write_bytes(png(np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)))
+        assert main(["segment", str(film)]) == 0
+        said = capsys.readouterr().err
+        assert "verdict: reject" in said
+        assert "warning: do not rely on this mask" in said
+        mask = tmp_path / "ramp.png.mask.png"
+        assert mask.exists()
+        mask.unlink()
+        assert main(["segment", str(film), "--strict"]) == 3
+        assert mask.exists()
 
     @pytest.mark.parametrize(
         ("film", "code"),
@@ -78,43 +114,56 @@ class TestSegment:
         ],
     )
     def test_a_refused_film_is_one_line_and_exit_code_2(
-        self, tmp_path: Path, rg1_png: bytes, film: bytes | None, code: str
+        self, tmp_path: Path, rg1_png: bytes, film: bytes | None, code: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "film.png"
         path.write_bytes(rg1_png[: len(rg1_png) // 2] if film is None else film)
-        done = run("segment", path)
-        assert done.returncode == 2
-        assert code in one_line(done)
+        assert main(["segment", str(path)]) == 2
+        assert code in only_line(capsys)
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_other_failures_are_one_line_too(self, tmp_path: Path, rg1_png: bytes) -> None:
-        film = tmp_path / "film.png"
+    def test_other_failures_are_one_line_too(
+        self, tmp_path: Path, rg1_png: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        film, missing = tmp_path / "film.png", tmp_path / "no.png"
         film.write_bytes(rg1_png)
-        missing = run("segment", tmp_path / "no.png")
-        assert (missing.returncode, "unreadable" in one_line(missing)) == (2, True)
-        itself = run("segment", film, "-o", film)
-        assert (itself.returncode, "overwrite" in one_line(itself)) == (2, True)
+        for arguments, code, text in (
+            ((missing,), 2, "unreadable"),
+            ((film, "-o", film), 2, "overwrite"),
+            ((film, "-o", tmp_path / "no" / "mask.png"), 1, "No such file"),
+            ((film, "--format", "dicom-seg"), 2, "needs-dicom"),
+            ((film, "-o", tmp_path / "m.png", "--overlay", tmp_path / "m.png"), 2, "overwrite"),
+            ((film, "-o", tmp_path / "m.png", "--overlay", "-"), 2, "standard output"),
+        ):
+            assert main(["segment", *map(str, arguments)]) == code
+            assert text in only_line(capsys)
+        assert list(tmp_path.iterdir()) == [film]
         assert film.read_bytes() == rg1_png
-        nowhere = run("segment", film, "-o", tmp_path / "no" / "mask.png")
-        assert (nowhere.returncode, "No such file" in one_line(nowhere)) == (1, True)
-        no_model = run("segment", film, LUNG_MODEL=str(tmp_path / "no.onnx"))
+        no_model = run("segment", film, LUNG_MODEL=str(missing))
         assert (no_model.returncode, "model" in one_line(no_model)) == (1, True)
 
-    def test_outputs_do_not_overwrite_each_other(self, tmp_path: Path, rg1_png: bytes) -> None:
-        for outputs in (("-o", "m.png", "--overlay", "m.png"), ("-o", "m.png", "--overlay", "-")):
-            done = run("segment", "-", *outputs, data=rg1_png)
-            assert done.returncode == 2
-            one_line(done)
-        assert not list(tmp_path.iterdir())
+    @pytest.mark.parametrize(
+        "choice", [("--threshold", "1"), ("--threshold", "nan"), ("--format", "jpeg"), ("--shout",)]
+    )
+    def test_a_wrong_command_line_is_one_line(
+        self, choice: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as end:
+            main(["segment", "film.png", *choice])
+        assert end.value.code == 2
+        assert "--help" in only_line(capsys)
 
-    def test_links_are_followed_and_pipes_written_to(self, tmp_path: Path, rg1_png: bytes) -> None:
+    def test_links_are_followed_and_pipes_written_to(
+        self, tmp_path: Path, rg1_png: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "film").write_bytes(rg1_png)
         (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
-        assert run("segment", "-", "-o", tmp_path / "link.png", data=rg1_png).returncode == 0
+        assert main(["segment", str(tmp_path / "film"), "-o", str(tmp_path / "link.png")]) == 0
         assert (tmp_path / "link.png").is_symlink()
         mask = (tmp_path / "real.png").read_bytes()
         os.mkfifo(tmp_path / "pipe")
         with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-            assert run("segment", "-", "-o", tmp_path / "pipe", data=rg1_png).returncode == 0
+            assert main(["segment", str(tmp_path / "film"), "-o", str(tmp_path / "pipe")]) == 0
             assert reader.communicate(timeout=30)[0] == mask
 
     def test_closed_streams_are_one_line(self, rg1_png: bytes) -> None:
@@ -126,120 +175,114 @@ class TestSegment:
             assert done.returncode == code, done.stderr
             one_line(done)
 
-    def test_a_film_without_lungs_says_so(self, tmp_path: Path) -> None:
-        ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
-        done = run("segment", "-", "-o", tmp_path / "m.png", data=png(ramp))
-        assert done.returncode == 0
-        assert "no lung was found" in done.stderr.decode()
-        assert not read_mask((tmp_path / "m.png").read_bytes()).any()
+    def test_a_terminal_gets_text_alone(self, rg1_png: bytes) -> None:
+        for form, code in (("mask", 2), ("json", 0)):
+            ours, theirs = pty.openpty()
+            done = subprocess.run(
+                command("segment", "-", "--format", form),
+                input=rg1_png,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+            os.close(theirs)
+            assert done.returncode == code
+            if form == "mask":
+                assert "terminal" in one_line(done)
+            else:
+                assert json.loads(os.read(ours, 100_000))["film"]["width"] == 1841
+            os.close(ours)
+
+    def test_http_and_command_line_give_identical_bytes(self, rg1_png: bytes) -> None:
+        film = encode(Image.open(io.BytesIO(rg1_png)), "JPEG")
+        assert run("segment", "-", data=film).stdout == TestClient(app).post("/v1/segment", content=film).content
 
 
-class TestBatch:
-    @pytest.fixture
-    def folder(self, tmp_path: Path, rg1: bytes, rg1_png: bytes) -> Path:
-        source = tmp_path / "in"
-        (source / "ward a").mkdir(parents=True)
-        (source / "film.dcm").write_bytes(rg1)
-        (source / "film.png").write_bytes(rg1_png)
-        (source / "ward a" / "ö +.png").write_bytes(rg1_png)
-        (source / "cut.png").write_bytes(rg1_png[:5000])
-        (source / "note.txt").write_bytes(b"no film")
-        (source / ".hidden").write_bytes(b"no film either")
-        return source
-
+class TestServe:
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_every_good_film_gets_its_mask(self, folder: Path, tmp_path: Path, workers: int, rg1: bytes) -> None:
-        target = tmp_path / "out"
-        done = run("batch", folder, target, "--workers", workers)
-        assert done.returncode == 1
-        assert {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} == {
-            "film.dcm.mask.png",
-            "film.png.mask.png",
-            "ward a/ö +.png.mask.png",
-            "cut.png.error.json",
-            "note.txt.error.json",
-        }
-        said = done.stderr.decode()
-        assert "3 of 5 films segmented, 2 failed" in said
-        assert "failed: cut.png: damaged-film" in said
-        assert "5/5" in said
-        problem = json.loads((target / "note.txt.error.json").read_text())
-        assert problem["code"] == "unsupported-format"
-        assert "note" not in json.dumps(problem)
-        assert (target / "film.dcm.mask.png").read_bytes() == run("segment", "-", data=rg1).stdout
-
-    def test_a_second_run_replaces_what_has_changed(self, folder: Path, tmp_path: Path, rg1_png: bytes) -> None:
-        target = tmp_path / "out"
-        run("batch", folder, target)
-        (folder / "cut.png").write_bytes(rg1_png)
-        (folder / "film.png").write_bytes(b"damaged meanwhile")
-        (folder / "note.txt").unlink()
-        assert run("batch", folder, target).returncode == 1
-        assert (target / "cut.png.mask.png").exists()
-        assert not (target / "cut.png.error.json").exists()
-        assert not (target / "film.png.mask.png").exists()
-
-    def test_all_good_is_exit_code_0(self, folder: Path, tmp_path: Path) -> None:
-        done = run("batch", folder / "ward a", tmp_path / "out")
-        assert done.returncode == 0
-        assert "1 of 1 films segmented, 0 failed" in done.stderr.decode()
-
-    @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
-    def test_a_killed_worker_loses_no_film(self, tmp_path: Path, rg1_png: bytes) -> None:
-        source, target = tmp_path / "in", tmp_path / "out"
-        source.mkdir()
-        for number in range(16):
-            (source / f"{number}.png").write_bytes(rg1_png)
+    def test_it_serves_until_it_is_told_to_end(self, workers: int, rg1_png: bytes) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         with subprocess.Popen(
-            [sys.executable, "-m", "app", "batch", str(source), str(target), "--workers", "2"], stderr=subprocess.PIPE
-        ) as batch:
-            while not list(target.rglob("*.mask.png")):
-                assert batch.poll() is None
-                time.sleep(0.02)
-            os.kill(workers_of(batch.pid)[-1], signal.SIGKILL)
-            _, said = batch.communicate(timeout=120)
-        assert batch.returncode == 0, said
-        assert len(list(target.glob("*.mask.png"))) == 16
+            command("serve", "--port", port, "--workers", workers), stderr=subprocess.PIPE, start_new_session=True
+        ) as server:
+            try:
+                address = f"http://127.0.0.1:{port}"
+                wait_for(lambda: answers(f"{address}/health"))
+                film = urllib.request.Request(f"{address}/v1/segment", smaller(rg1_png))
+                with urllib.request.urlopen(film, timeout=60) as answer:
+                    assert answer.read().startswith(b"\x89PNG")
+                taken = run("serve", "--port", port)
+                assert taken.returncode == 1
+                assert b"Traceback" not in taken.stderr
+                server.terminate()
+                assert server.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends in order, then by the signal itself
+            finally:
+                if server.poll() is None:
+                    os.killpg(server.pid, signal.SIGKILL)
 
-    def test_one_films_output_in_the_way_stops_no_other(self, tmp_path: Path, rg1_png: bytes) -> None:
-        source, target = tmp_path / "in", tmp_path / "out"
-        (source / "ward").mkdir(parents=True)
-        long = "n" * 245 + ".png"  # with .mask.png longer than a name may be
-        for name in ("1.png", "2.png", "ward/3.png", long):
-            (source / name).write_bytes(rg1_png)
-        (source / "gone.png").symlink_to(tmp_path / "nowhere")
-        (target / "1.png.mask.png").mkdir(parents=True)
-        (target / "ward").write_bytes(b"a file where a folder must go")
-        done = run("batch", source, target, "--workers", "2")
-        said = done.stderr.decode()
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+class TestItself:
+    @pytest.mark.parametrize("command", [[], ["segment"], ["batch"], ["serve"], ["info"], ["doctor"]])
+    def test_help_teaches_by_examples(self, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--help"])
+        assert end.value.code == 0
+        said = capsys.readouterr().out
+        assert "usage: python -m app" in said
+        assert "examples:\n  python -m app" in said
+        assert max(map(len, said.splitlines())) <= 120
+
+    def test_no_command_is_help(self) -> None:
+        done = run()
+        assert done.returncode == 0
+        assert b"examples:" in done.stdout
+
+    def test_info(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["info", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["writes"].keys() == FORMATS.keys()
+        assert main(["info"]) == 0
+        said = capsys.readouterr().out
+        for fact in (facts["version"], facts["model"]["sha256"], facts["view_model"]["sha256"], "JPEG 2000"):
+            assert fact in said
+
+    def test_doctor_finds_this_installation_well(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code = main(["doctor"])
+        lines = capsys.readouterr().out.splitlines()
+        assert code == 0, [line for line in lines if line.startswith("failed")]
+        assert any(line.startswith("ok       DICOM JPEG-LS Lossless") for line in lines)
+        assert all(line.startswith(("ok  ", "warning ")) for line in lines)
+
+    def test_doctor_says_what_to_do(self, tmp_path: Path) -> None:
+        done = run("doctor", "--json", LUNG_MODEL=str(tmp_path / "no.onnx"), LUNG_THREADS="none")
         assert done.returncode == 1
-        assert "1 of 5 films segmented, 4 failed" in said
-        assert (target / "2.png.mask.png").exists()
-        for line in ("1.png: unwritable", "ward/3.png: unwritable", "n.png: unwritable", "gone.png: unreadable"):
-            assert line in said
+        found = json.loads(done.stdout)
+        assert not found["ok"]
+        failed = {check["name"]: check for check in found["checks"] if check["state"] == "failed"}
+        assert {"model", "threads"} <= set(failed)
+        assert all(check["remedy"] for check in failed.values())
 
-    @pytest.mark.parametrize("target", ["in", "in/masks", "."])
-    def test_masks_are_never_taken_for_films(self, folder: Path, target: str) -> None:
-        done = run("batch", folder, folder.parent / target if target != "." else folder / ".")
-        assert done.returncode == 2
-        assert "OUT_DIR lies in IN_DIR" in one_line(done)
-
-    def test_wrong_use_is_told(self, tmp_path: Path) -> None:
-        (tmp_path / "empty").mkdir()
-        for arguments in (("nowhere", "out"), ("empty", "out"), ("empty", "out", "--workers", "0")):
-            done = run("batch", tmp_path / arguments[0], tmp_path / "out", *arguments[2:])
-            assert done.returncode == 2
-            one_line(done)
+    def test_a_missing_package_is_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "onnxruntime.py").write_text("raise ImportError(name='onnxruntime')")
+        done = run("segment", "film.png", PYTHONPATH=str(tmp_path))
+        assert done.returncode == 1
+        assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install -r app/requirements.txt"
 
 
-def workers_of(pid: int) -> list[int]:
-    """The processes below ``pid`` that segment films (spawn's helper for semaphores is another child)."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
-@pytest.mark.parametrize("command", [[], ["segment"], ["batch"], ["serve"]])
-def test_help_tells_how(command: list[str]) -> None:
-    done = run(*command, "--help")
-    assert done.returncode == 0
-    assert b"usage: python -m app" in done.stdout
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error that a failure is; standard output stays empty."""
+    said = capsys.readouterr()
+    assert not said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    return line

@@ -1,0 +1,99 @@
+"""What became of every film of a folder: `run.json` for programs, and a table of measurements.
+
+Both are written from the manifest, one film after the other, and cover films that an earlier run has done.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from app import __version__
+from app.batch.manifest import Entry
+from app.batch.table import COLUMNS
+from app.batch.tally import Tally
+from app.batch.work import Order
+from app.folder import staged
+from app.network import Network
+from app.quality import Decision
+from app.view import ViewNetwork
+
+FAILED = "failed"
+
+
+def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> dict[str, Any]:
+    """What run.json says of all films together, but for times."""
+    return {
+        "counts": {
+            "films": tally.films,
+            "segmented": tally.segmented,
+            "done_before": tally.before,
+            FAILED: tally.failed,
+            **tally.verdicts,
+        },
+        "reasons": dict(tally.reasons.most_common()),
+        "failures": dict(tally.failures.most_common()),
+        "omitted_formats": dict(tally.omitted.most_common()),
+        "in": str(order.source),
+        "out": str(order.target),
+        "formats": list(order.formats),
+        "options": {
+            "threshold": order.options.threshold,
+            "clean": order.options.clean,
+            "upright": order.options.upright,
+        },
+        "model": {"name": model.card.name, "precision": model.card.precision, "sha256": model.sha256},
+        "view_model": {"sha256": view.sha256},
+        "versions": {
+            "program": __version__,
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def write_report(path: Path, head: dict[str, Any], entries: Iterator[Entry]) -> None:
+    """Write run.json: ``head``, and under "films" one member for each film that failed or was not accepted.
+
+    Raises:
+        OSError.
+    """
+    with staged(path.resolve()) as partial:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "films": [')
+            separator = "\n    "
+            for entry in entries:
+                if entry.row is None or entry.row["verdict"] != Decision.ACCEPT:
+                    file.write(separator + json.dumps(_member(entry)))
+                    separator = ",\n    "
+            file.write("\n  ]\n}\n")
+        partial.replace(path.resolve())
+
+
+def write_table(path: Path, entries: Iterator[Entry]) -> None:
+    """Write the table: one line a film, in the folder's order; one that failed has the code for a reason.
+
+    Raises:
+        OSError.
+    """
+    with staged(path.resolve()) as partial:
+        # Names of files need not be text.
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS, restval="")
+            table.writeheader()
+            for entry in entries:
+                row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
+                table.writerow({"path": entry.path} | row)
+        partial.replace(path.resolve())
+
+
+def _member(entry: Entry) -> dict[str, Any]:
+    if entry.row is None:
+        return {"path": entry.path, "outcome": FAILED, **(entry.problem or {})}
+    return {"path": entry.path, "outcome": entry.row["verdict"], "reasons": entry.row["reasons"].split()}

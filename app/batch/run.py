@@ -1,0 +1,58 @@
+"""A run over a folder: what an earlier one has done is left alone, the rest goes to the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from app.batch.manifest import Entry, Manifest
+from app.batch.stop import Stop
+from app.batch.work import Job, Order, done, job
+from app.batch.workers import Workers
+
+Seen = Callable[[Entry, bool], None]
+
+
+class Run:
+    """Films to outputs, in one folder of outputs.
+
+    Attributes:
+        stop: ends it when asked to.
+    """
+
+    def __init__(self, order: Order, manifest: Manifest, workers: Workers, stop: Stop, again: bool) -> None:
+        """Args: ``again`` is whether films are done although an earlier run has done them."""
+        self._order, self._manifest, self._workers = order, manifest, workers
+        self._again = again
+        self.stop = stop
+
+    def films(self, films: Iterable[str], seen: Seen) -> None:
+        """Do them, or find that they are done.
+
+        Args:
+            films: paths relative to the folder of films.
+            seen: is told of each film's entry, and whether it is of an earlier run.
+
+        Raises:
+            ModelError: the workers cannot start.
+        """
+        self._manifest.refresh()
+        for entry in self._workers.run(self._jobs(films, seen)):
+            seen(entry, False)
+
+    def entries(self, films: Iterable[str]) -> Iterator[Entry]:
+        """What is known of those films that have been done, or have failed, as this run would do them."""
+        self._manifest.refresh()
+        for film in films:
+            entry = self._manifest.find(film)
+            if entry is not None and entry.recipe == self._order.recipe:
+                yield entry
+
+    def _jobs(self, films: Iterable[str], seen: Seen) -> Iterator[Job]:
+        for film in films:
+            if self.stop.asked:
+                return
+            entry = self._manifest.find(film)
+            if entry is not None and not self._again and done(entry, self._order):
+                seen(entry, True)
+            else:
+                yield job(film, entry, self._order, self._again)

@@ -1,0 +1,59 @@
+"""A drop folder: which films have arrived, and are whole, since the last look.
+
+It is looked at again and again, as events of the file system would not do: they do not tell of what another machine
+writes to a network share, and none tells that a file will not grow any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from app.batch.manifest import NO_FILE, Mark
+from app.folder import Source
+
+SETTLED = 10
+"""Seconds after which a file that has not changed is taken for whole without a second look."""
+
+SHARE = 0.05
+"""The part of the time that may be spent on looking: a folder of a million films is looked at less often."""
+
+
+class Watch:
+    """What has been seen of a folder. Memory holds a digest a film."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._seen: set[int] = set()
+        self._growing: dict[str, Mark] = {}
+        self._took = 0.0
+
+    def look(self, closed: Callable[[str], None]) -> list[str]:
+        """The films that have come or changed, and have stopped growing: their size and time are those of last time.
+
+        Args:
+            closed: is told of each folder that cannot be read.
+        """
+        started, now = time.monotonic(), time.time()
+        seen: set[int] = set()
+        growing: dict[str, Mark] = {}
+        films = []
+        for film in self._source.films(closed):
+            mark = Mark.of(self._source.folder / film)
+            if mark == NO_FILE:
+                continue
+            digest = hash((film, mark))
+            if digest in self._seen:
+                seen.add(digest)
+            elif self._growing.get(film) == mark or now - mark.mtime_ns / 1e9 > SETTLED:
+                seen.add(digest)
+                films.append(film)
+            else:
+                growing[film] = mark
+        self._seen, self._growing = seen, growing
+        self._took = time.monotonic() - started
+        return films
+
+    def rest(self, every: float) -> float:
+        """Seconds until the next look, at least ``every``."""
+        return max(every, self._took / SHARE)

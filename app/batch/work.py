@@ -1,0 +1,202 @@
+"""One film of a folder, from its file to its outputs and its line in the manifest. It runs in a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from app import __version__, errors, naming
+from app.batch.manifest import Entry, Mark, Row, append
+from app.batch.table import row
+from app.encode.document import document
+from app.encode.formats import FORMATS
+from app.folder import read_film, staged
+from app.naming import ERROR_SUFFIX
+from app.options import Options
+from app.pipeline import segment
+from app.result import Result
+
+MANIFEST_VERSION = 1
+"""Counts the meanings of an entry's members; a film with an entry of another one is done again."""
+
+TRIED_AGAIN = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalError.code}
+"""Failures that say nothing of the film itself."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of every film.
+
+    Attributes:
+        source: the folder of films.
+        target: the folder of outputs, in the same tree.
+        formats: names of FORMATS.
+        options: as for one film.
+        models: digests of the networks.
+    """
+
+    source: Path
+    target: Path
+    formats: tuple[str, ...]
+    options: Options
+    models: tuple[str, ...]
+
+    @property
+    def recipe(self) -> str:
+        """Digest of all that decides what an output of one film holds."""
+        facts = [MANIFEST_VERSION, __version__, asdict(self.options), self.models]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to do for one film.
+
+    Attributes:
+        path: relative to the folder of films, with slashes.
+        formats: those to make.
+        kept: outputs of an earlier run that still hold, with their bytes, by suffix.
+        omitted: formats that an earlier run found impossible, and why.
+        stale: suffixes of outputs that do not hold any more.
+    """
+
+    path: str
+    formats: tuple[str, ...]
+    kept: Mapping[str, int] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
+
+
+def done(entry: Entry, order: Order) -> bool:
+    """Whether an earlier run left nothing to do: the film is unchanged, and all that can be made of it is there."""
+    if entry.recipe != order.recipe or Mark.of(order.source / entry.path) != entry.mark:
+        return False
+    there = entry.there(order.target)
+    if entry.problem and not entry.omitted:
+        return entry.problem["code"] not in TRIED_AGAIN and ERROR_SUFFIX in there
+    return all(name in entry.omitted or FORMATS[name].suffix in there for name in order.formats)
+
+
+def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
+    """What is to do for a film of which ``entry`` is known; every format asked for if ``again``."""
+    asked = {FORMATS[name].suffix for name in order.formats}
+    if entry is None:
+        return Job(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
+    kept: set[str] = set()
+    same = entry.recipe == order.recipe and Mark.of(order.source / path) == entry.mark
+    if same:
+        kept = entry.there(order.target) - {ERROR_SUFFIX} - (asked if again else set())
+    return Job(
+        path,
+        tuple(name for name in order.formats if FORMATS[name].suffix not in kept),
+        {suffix: entry.outputs[suffix] for suffix in kept},
+        entry.omitted if same else {},
+        frozenset((asked | {ERROR_SUFFIX} | set(entry.outputs)) - kept),
+    )
+
+
+def work(job: Job, order: Order) -> Entry:
+    """Do one film; where that is not possible a problem document takes the outputs' place. Never raises."""
+    mark = Mark.of(order.source / job.path)
+    try:
+        data = _read(order.source / job.path)
+        result = segment(data, order.options)
+        made, refusals = _encoded(result, data, job.formats)
+        found = row(document(result))
+    except errors.FilmError as error:
+        return fail(job, order, error, mark)
+    except Exception as error:  # its text may quote the film
+        return fail(job, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), mark)
+    omitted = {**job.omitted, **{name: error.code for name, error in refusals.items()}}
+    if not made and not job.kept:
+        return fail(job, order, next(iter(refusals.values())), mark, omitted)
+    try:
+        return _write(job, order, mark, made, omitted, row=found)
+    except OSError as error:
+        return fail(job, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), mark)
+
+
+def fail(
+    job: Job, order: Order, error: errors.FilmError, mark: Mark, omitted: Mapping[str, str] | None = None
+) -> Entry:
+    """Leave a problem document in the outputs' place; where not even that can be written, it is only returned."""
+    content = {ERROR_SUFFIX: json.dumps(error.problem(), indent=2).encode()}
+    problem = {"code": error.code, "detail": error.detail}
+    lost = Job(job.path, job.formats, stale=job.stale | set(job.kept))
+    with contextlib.suppress(OSError):
+        return _write(lost, order, mark, content, omitted or {}, problem=problem)
+    entry = Entry(job.path, mark.size, mark.mtime_ns, order.recipe, {}, dict(omitted or {}), problem=problem)
+    with contextlib.suppress(OSError):
+        _remove(lost, order)
+    with contextlib.suppress(OSError):
+        append(order.target, entry)
+    return entry
+
+
+def _read(film: Path) -> bytes:
+    try:
+        return read_film(film)
+    except OSError as error:
+        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
+
+
+def _encoded(
+    result: Result, data: bytes, formats: tuple[str, ...]
+) -> tuple[dict[str, bytes], dict[str, errors.FilmError]]:
+    """Each format's bytes by its suffix, and the refusals of those that cannot be made of this film by their names."""
+    made: dict[str, bytes] = {}
+    refusals: dict[str, errors.FilmError] = {}
+    for name in formats:
+        try:
+            made[FORMATS[name].suffix] = FORMATS[name].encode(result, data)
+        except errors.FilmError as error:
+            refusals[name] = error
+    return made, refusals
+
+
+def _write(
+    job: Job,
+    order: Order,
+    mark: Mark,
+    contents: dict[str, bytes],
+    omitted: Mapping[str, str],
+    row: Row | None = None,
+    problem: dict[str, str] | None = None,
+) -> Entry:
+    """Write outputs and the film's line so that, whenever this is killed, the line holds or an output is missing.
+
+    Raises:
+        OSError.
+    """
+    outputs = {**job.kept, **{suffix: len(content) for suffix, content in contents.items()}}
+    entry = Entry(job.path, mark.size, mark.mtime_ns, order.recipe, outputs, dict(omitted), row, problem)
+    (order.target / job.path).parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        ready = []
+        for suffix, content in contents.items():
+            output = (order.target / naming.output_name(job.path, suffix)).resolve()
+            partial = stack.enter_context(staged(output))
+            partial.write_bytes(content)
+            ready.append((partial, output))
+        _remove(job, order)
+        append(order.target, entry)
+        for partial, output in ready:
+            partial.replace(output)
+    return entry
+
+
+def _remove(job: Job, order: Order) -> None:
+    """Remove outputs that would pass for this film's.
+
+    Raises:
+        OSError.
+    """
+    for suffix in job.stale:
+        output = order.target / naming.output_name(job.path, suffix)
+        if output.is_file():
+            output.unlink()

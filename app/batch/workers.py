@@ -1,0 +1,188 @@
+"""Processes that do jobs side by side; one that dies takes no more than its own film with it.
+
+A pool of the standard library is lost as a whole when one of its processes dies, and does not say over which job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
+from multiprocessing import reduction, resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from app import errors, network
+from app.batch.manifest import Entry, Mark
+from app.batch.work import Job, Order, fail, work
+from app.view import load_view
+
+TAKEN = "taken"
+"""A worker's answer to a job that it begins."""
+
+COULD_NOT_START = "A worker process could not start: memory is short, or a model was replaced. Try fewer --workers."
+
+PATIENCE = 5
+"""Seconds that an idle worker has to end in."""
+
+# Spawned, not forked: onnxruntime's threads do not survive a fork.
+_spawn = multiprocessing.get_context("spawn")
+
+
+class Workers:
+    """Up to ``count`` processes, started as they are needed; they share the cores."""
+
+    def __init__(self, order: Order, count: int, lock: int) -> None:
+        """Args: ``lock`` is a locked file, which the processes keep open as long as they are."""
+        self._order = order
+        self._count = count
+        self._lock = lock
+        self._idle: list[_Worker] = []
+        self._busy: dict[_Worker, Job] = {}
+
+    def run(self, jobs: Iterator[Job]) -> Iterator[Entry]:
+        """Do every job.
+
+        Yields:
+            The films' entries, as they are finished.
+
+        Raises:
+            ModelError: a process ended before it was ready for its first film.
+        """
+        doubtful = []
+        for job, entry in self._round(jobs, self._count):
+            if entry is None:
+                doubtful.append(job)
+            else:
+                yield entry
+        # Several large films at a time may have been too much for the memory: each that was lost is tried once more,
+        # alone.
+        for job, entry in self._round(iter(doubtful), 1):
+            if entry is None:
+                killed = errors.InternalError("The process segmenting this film was killed.")
+                yield fail(job, self._order, killed, Mark.of(self._order.source / job.path))
+            else:
+                yield entry
+
+    def close(self) -> None:
+        """End all processes; a film that one has in work is given up."""
+        for worker in self._busy:
+            worker.kill()
+        for worker in self._idle:
+            worker.end()
+        self._busy, self._idle = {}, []
+
+    def _round(self, jobs: Iterator[Job], count: int) -> Iterator[tuple[Job, Entry | None]]:
+        """Each job with its entry, or None if the process died over it."""
+        while True:
+            while len(self._busy) < count and (job := next(jobs, None)) is not None:
+                worker = self._idle.pop() if self._idle else self._start()
+                worker.give(job)
+                self._busy[worker] = job
+            if not self._busy:
+                return
+            heard = wait([worker.connection for worker in self._busy])
+            for worker in [worker for worker in self._busy if worker.connection in heard]:
+                try:
+                    answer = worker.connection.recv()
+                except (EOFError, OSError):
+                    worker.kill()
+                    job = self._busy.pop(worker)
+                    if worker.taken == worker.given:
+                        yield job, None
+                    elif worker.taken:  # it died while it had nothing to do
+                        jobs = chain([job], jobs)
+                    else:
+                        raise errors.ModelError(COULD_NOT_START) from None
+                    continue
+                if answer == TAKEN:
+                    worker.taken += 1
+                else:
+                    self._idle.append(worker)
+                    yield self._busy.pop(worker), answer
+
+    def _start(self) -> _Worker:
+        return _Worker(self._order, max(1, network.threads() // self._count), self._lock)
+
+
+class _Worker:
+    """One process, and the connection to it, which it ends by when its other side is closed or gone.
+
+    Attributes:
+        given: jobs handed to it.
+        taken: those of them that it has begun.
+    """
+
+    def __init__(self, order: Order, threads: int, lock: int) -> None:
+        self.given = self.taken = 0
+        self.connection, theirs = _spawn.Pipe()
+        self._process = _spawn.Process(target=_serve, args=(theirs, order, threads, _Inherited(lock)))
+        with _signals_held():
+            self._process.start()
+        theirs.close()
+
+    def give(self, job: Job) -> None:
+        """Hand over a job; a process that has died meanwhile is noticed when its answer is read."""
+        self.given += 1
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
+
+    def end(self) -> None:
+        """Let it end by itself."""
+        self.connection.close()
+        self._process.join(PATIENCE)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it now."""
+        self.connection.close()
+        self._process.kill()
+        self._process.join()
+
+
+class _Inherited:
+    """An open file as a process's argument, which has it open then too; not on Windows, where there is no lock."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> tuple[Callable[..., int], tuple[Any, ...]]:
+        if sys.platform == "win32":
+            return int, ()
+        return _opened, (reduction.DupFd(self._number),)
+
+
+def _opened(file: Any) -> int:
+    return int(file.detach())
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait meanwhile, and never reach a process that is started meanwhile."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # started later, it would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, order: Order, threads: int, lock: int) -> None:
+    """What a worker does until the connection is closed, or the process at its other end is gone."""
+    del lock  # held by being open
+    os.environ["LUNG_THREADS"] = str(threads)
+    # Whatever ends it, the other side notices; an exception's text may quote a film.
+    with contextlib.suppress(Exception):
+        if (network.load().sha256, load_view().sha256) != order.models:
+            return  # replaced since the run began: its outputs would be another model's than the manifest says
+        while True:
+            job = connection.recv()
+            connection.send(TAKEN)
+            connection.send(work(job, order))

@@ -1,0 +1,134 @@
+"""`segment`: one film to one output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from app import errors, limits, naming, network
+from app.commands.common import (
+    DONE,
+    DOUBTFUL,
+    EXIT_CODES,
+    FORMAT_LIST,
+    CommandError,
+    Commands,
+    add_choices,
+    chosen,
+)
+from app.encode.formats import FORMATS, Format
+from app.folder import read_film, write_whole
+from app.pipeline import segment
+from app.quality import Decision
+from app.result import Result
+from app.terminal import say
+
+EXAMPLES = """\
+examples:
+  python -m app segment film.dcm                            writes film.dcm.mask.png
+  python -m app segment film.png --overlay look.png         and a picture to look at
+  python -m app segment film.dcm --format json -o -         prints verdict and measurements
+  python -m app segment film.dcm --format dicom-seg         writes film.dcm.seg.dcm
+  cat film.jpg | python -m app segment - > mask.png         from a pipe to a pipe
+  python -m app segment film.dcm --strict || echo look      a script that stops at a doubtful mask
+
+"""
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "segment",
+        help="one film: its mask, or another output",
+        description="Segment one film (PNG, JPEG, TIFF, BMP, WebP or DICOM). What was found stands on standard error, "
+        "with a verdict:\nis the mask to be relied on? A mask that is not is written all the same, and a warning says "
+        "so.",
+        epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,
+    )
+    parser.add_argument("film", metavar="FILE|-", help="the film; - reads it from standard input")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT|-",
+        help="the output; - is standard output (default: FILE and the format's suffix, as FILE.mask.png; - for -)",
+    )
+    parser.add_argument("--format", choices=FORMATS, metavar="NAME", default="mask", help="what to write; see below")
+    parser.add_argument("--overlay", metavar="OUT", help="also write the film with the mask laid over it, PNG")
+    add_choices(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    form = FORMATS[arguments.format]
+    piped = arguments.film == "-"
+    output = arguments.output or ("-" if piped else naming.output_name(arguments.film, form.suffix))
+    _check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
+    network.load()
+    data = _read_standard_input() if piped else _read_file(arguments.film)
+
+    started = time.perf_counter()
+    result = segment(data, chosen(arguments))
+    content = form.encode(result, data)
+    overlay = FORMATS["overlay"].encode(result, data) if arguments.overlay else None
+    seconds = time.perf_counter() - started
+    if output == "-":
+        _print(content)
+    else:
+        write_whole(Path(output), content)
+    if overlay is not None:
+        write_whole(Path(arguments.overlay), overlay)
+
+    _tell(result, seconds)
+    if output != "-":
+        say(f"{form.name}: {output}")
+    if arguments.overlay:
+        say(f"overlay: {arguments.overlay}")
+    return DOUBTFUL if arguments.strict and result.verdict.decision != Decision.ACCEPT else DONE
+
+
+def _check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
+    """Refuse outputs that would overwrite the film or each other, or print what is no text on a terminal."""
+    if output == "-" and (sys.stdout is None or (sys.stdout.isatty() and not _is_text(form))):
+        raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
+    if overlay == "-":
+        raise CommandError("standard output is for one output alone; name a file for --overlay")
+    places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
+    if len(set(places)) < len(places):
+        raise CommandError("the output would overwrite the film or another output; name another file")
+
+
+def _is_text(form: Format) -> bool:
+    return form.media_type.endswith("json")
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:
+        raise CommandError("standard input is closed")
+    return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
+
+
+def _read_file(film: str) -> bytes:
+    try:
+        return read_film(Path(film))
+    except OSError as error:
+        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
+
+
+def _print(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    if sys.stdout.isatty():
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _tell(result: Result, seconds: float) -> None:
+    film, verdict = result.radiograph, result.verdict
+    say(f"film: {film.width} x {film.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)")
+    say(f"verdict: {verdict.decision}")
+    for reason in verdict.reasons:
+        say(f"  {reason.code}: {reason.text}")
+    if verdict.decision == Decision.REJECT:
+        say("warning: do not rely on this mask")

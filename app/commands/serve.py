@@ -1,0 +1,64 @@
+"""`serve`: the HTTP service on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from app import network
+from app.commands.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
+from app.view import load_view
+
+EXAMPLES = """\
+examples:
+  python -m app serve                              on http://127.0.0.1:8000, for this machine alone
+  python -m app serve --host 0.0.0.0 --port 80     for every machine that reaches this one
+  python -m app serve --workers 4                  in four processes, which share the cores
+  curl --data-binary @film.dcm http://127.0.0.1:8000/v1/segment -o mask.png
+
+"""
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "serve",
+        help="the HTTP service on this machine",
+        description="Serve POST /v1/segment, GET /health and the API's description at /docs. No request is logged, and "
+        "nothing is asked of\nwho sends one: let no other machine in without something in front that does.",
+        epilog=EXAMPLES + EXIT_CODES,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, metavar="PORT", help="port (default: %(default)s)")
+    parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    uvicorn = workstation("uvicorn")
+    network.load()
+    load_view()
+    if arguments.workers > 1:
+        # The processes that are started now read it.
+        os.environ["LUNG_THREADS"] = str(max(1, network.threads() // arguments.workers))
+    try:
+        # By its name, for processes of its own; FastAPI is slow to import, and only a server needs it.
+        # No access log: its lines would hold query strings.
+        uvicorn.run(
+            "app.api:app",
+            host=arguments.host,
+            port=arguments.port,
+            workers=arguments.workers,
+            access_log=False,
+            server_header=False,
+        )
+    except SystemExit as end:
+        return FAILED if end.code else DONE
+    return DONE
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 1 to 65535")
+    return int(text)

@@ -1,0 +1,15 @@
+"""Lines for the person at the terminal. They go to standard error: standard output is for films' outputs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(line: str) -> None:
+    """A line on standard error, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def printable(name: str) -> str:
+    """A file's name as part of one line: names may hold line breaks, and what a terminal takes for commands."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)

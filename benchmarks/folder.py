@@ -1,0 +1,219 @@
+"""A large folder: speed, memory, and whether a run that is killed half-way loses or repeats anything.
+
+    python -m benchmarks.folder                 10,000 films, two workers
+    python -m benchmarks.folder --films 60      to try it
+
+The films are the packaged film RG1 in several sizes and formats, and a known number of broken files among them. `batch`
+is killed with SIGKILL at half of them and started again. Reads /proc, so Linux alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from app.batch.manifest import NAME
+from app.decode import decode
+
+FOLDER = 500
+"""Films in one folder."""
+
+BROKEN_EACH = 20
+"""Every so many files one is broken."""
+
+POINTS = (0.1, 0.5, 1.0)
+"""Parts of the films at which memory is printed."""
+
+
+@dataclass
+class Course:
+    """What was seen of one run.
+
+    Attributes:
+        code: its exit code, negative for a signal.
+        seconds: from its start to its end.
+        memory: MiB of all its processes together, by the number of films that were done then.
+        said: its lines on standard error.
+    """
+
+    code: int
+    seconds: float
+    memory: dict[int, float] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+
+def main() -> int:
+    """Make the films, run, kill, resume, check; exit code 1 if a check fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=10_000, metavar="N", help="files to make (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        source, target = Path(place, "in"), Path(place, "out")
+        broken = make(source, arguments.films)
+        size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+        print(f"{arguments.films} files, {broken} of them broken, {size / 1e6:.0f} MB; {arguments.workers} workers")
+        return measure(source, target, arguments.films, broken, arguments.workers)
+
+
+def make(folder: Path, count: int) -> int:
+    """Write the films; how many of them are broken."""
+    film = get_testdata_file("RG1_UNCR.dcm", download=False)
+    if film is None:
+        raise SystemExit("error: RG1 is not installed; run: pip install -r app/requirements.txt")
+    data = Path(str(film)).read_bytes()
+    good, bad = cycle(variants(data)), cycle([b"", b"no film", next(variants(data))[1][:4000]])
+    broken = 0
+    for number in range(count):
+        place = folder / f"{number // FOLDER:03}"
+        place.mkdir(parents=True, exist_ok=True)
+        suffix, content = next(good)
+        if number % BROKEN_EACH == BROKEN_EACH // 2:
+            content = next(bad)
+            broken += 1
+        (place / f"{number:06}{suffix}").write_bytes(content)
+    return broken
+
+
+def variants(film: bytes) -> Iterator[tuple[str, bytes]]:
+    """RG1 as small JPEGs and PNGs mostly, once as a large PNG and once as it is: suffix and bytes of each."""
+    pixels = decode(film).pixels
+    picture = Image.fromarray((pixels >> 8).astype(np.uint8))
+    for side in (512, 640, 768, 1024):
+        height = round(side * picture.height / picture.width)
+        smaller = picture.resize((side, height), reducing_gap=2.0)
+        for file_format, suffix in (("JPEG", ".jpg"), ("PNG", ".png"), ("JPEG", ".jpeg")):
+            for turns in (0, 1):
+                yield suffix, encoded(smaller.rotate(2 * turns), file_format)
+    yield ".png", encoded(picture, "PNG")
+    yield ".dcm", film
+
+
+def encoded(picture: Image.Image, file_format: str) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def measure(source: Path, target: Path, films: int, broken: int, workers: int) -> int:
+    """Run until half is done, kill, run to the end, run once more; print, and check."""
+    command = [sys.executable, "-m", "app", "batch", str(source), str(target), "--workers", str(workers)]
+    first = course(command, target, kill_at=films // 2)
+    before = outputs(target)
+    finished = {name: before[name] for name in recorded(target) if name in before}
+    second = course(command, target)
+    after = outputs(target)
+    third = course(command, target)
+
+    memory = second.memory | first.memory
+    for point in POINTS:
+        done = min(memory, key=lambda count: abs(count - point * films))
+        print(f"memory at {point:4.0%}: {memory[done]:6.0f} MiB in all processes ({done} films done)")
+    half = max(first.memory)
+    print(f"first half:  {half} films in {first.seconds:.1f} s, {half / first.seconds:.1f} films/s; then SIGKILL")
+    left = films - len(finished)
+    print(f"second half: {left} films in {second.seconds:.1f} s, {left / second.seconds:.1f} films/s")
+    print(f"nothing to do: {third.seconds:.1f} s, {films / third.seconds:.0f} films/s")
+
+    failures = [line for line in second.said if line.startswith("failed: ")]
+    names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    of = {re.sub(r"\.(mask\.png|error\.json)$", "", name) for name in after}
+    checks = {
+        "killed when about half was done": 0 < len(finished) < films,
+        "each film has exactly one output": of == names and len(after) == films,
+        "none that was finished was done again": all(after.get(name) == time for name, time in finished.items()),
+        "a third run does nothing": outputs(target) == after,
+        "no half-written file is left": not list(target.rglob(".partial-*")),
+        "as many problem documents as broken files": sum(name.endswith(".json") for name in after) == broken,
+        "one line for each failure": len(failures) == broken and len(set(failures)) == broken,
+        "exit codes 1: some films failed": second.code == third.code == 1,
+    }
+    for name, holds in checks.items():
+        print(f"{'ok' if holds else 'FAILED':<8}{name}")
+    return 0 if all(checks.values()) else 1
+
+
+def course(command: list[str], target: Path, kill_at: int | None = None) -> Course:
+    """One run, looked at while it lasts; killed when ``kill_at`` films are done."""
+    started = time.monotonic()
+    memory: dict[int, float] = {}
+    done = read = 0
+    with tempfile.TemporaryFile("w+") as said:
+        with subprocess.Popen(command, stderr=said) as process:
+            while process.poll() is None:
+                new = lines_from(target / NAME, read)
+                done, read = done + new.count(b"\n"), read + len(new)
+                used = sum(mebibytes(pid) for pid in family(process.pid))
+                memory[done] = max(used, memory.get(done, 0))
+                if kill_at is not None and done >= kill_at:
+                    process.send_signal(signal.SIGKILL)
+                time.sleep(0.5)
+        said.seek(0)
+        lines = said.read().replace("\r", "\n").splitlines()
+    return Course(process.returncode, time.monotonic() - started, memory, lines)
+
+
+def lines_from(manifest: Path, start: int) -> bytes:
+    """What has been appended to the manifest: one line a film."""
+    try:
+        with manifest.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def recorded(target: Path) -> set[str]:
+    """The outputs that the manifest names."""
+    found = set()
+    for line in (target / NAME).read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # cut short by the kill
+            continue
+        found |= {entry["path"] + suffix for suffix in entry["outputs"]}
+    return found
+
+
+def outputs(target: Path) -> dict[str, int]:
+    """The time of each output, by its path."""
+    files = (path for path in target.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(target).as_posix(): path.stat().st_mtime_ns for path in files}
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(other for child in children for other in family(int(child)))]
+
+
+def mebibytes(pid: int) -> float:
+    """What a process holds of the memory, its part of shared pages counted."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return int(text.split("Pss:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
