@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.errors import ModelError
 from app.network import METADATA_KEY, WEIGHTS, open_session, threads
@@ -60,10 +61,14 @@ class ViewNetwork:
             ) from None
         if self._session.get_outputs()[0].shape != [1, ANSWERS]:
             raise ModelError("The model is none that tells how a film lies.")
-        self._input = self._session.get_inputs()[0].name
+        node = self._session.get_inputs()[0]
+        self._input, self._size = node.name, node.shape[-1]
 
     def __call__(self, square: NDArray[np.float32]) -> View:
-        """The view of a film in the segmentation network's input, (1, 1, size, size) float32."""
+        """The view of a film in the segmentation network's input, (1, 1, size, size) float32 of any size."""
+        if square.shape[-1] != self._size:
+            image = Image.fromarray(square[0, 0]).resize((self._size, self._size), Image.Resampling.BILINEAR)
+            square = np.asarray(image)[np.newaxis, np.newaxis]
         (found,) = self._session.run(None, {self._input: square})
         turns, (mirrored, inverted, frontal) = np.split(np.asarray(found)[0], [4])
         return View(turns, float(mirrored), float(inverted), float(frontal))

@@ -6,8 +6,10 @@
     python -m model_export export                                             best.pt -> app/weights/lung_unet.onnx
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
     python -m model_export robustness                                         the same on changed films
+    python -m model_export verdict                                            when to rely on a mask
     python -m model_export compare --models runs/*/best.pt                    several models on the same films
     python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
+    python -m model_export view --others photos/ ct/                          how a film lies, and if it is one
     python -m model_export tune                                               the author's experiments -> docs/TUNING.md
     python -m model_export search                                             accuracy against time -> docs/pareto.png
     python -m model_export report --cards docs                                all of it on one page, and the cards

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -25,6 +26,9 @@ OPSET = 18
 
 TOLERANCE = 1e-3
 """Largest difference of a probability: ten times what reordered float32 sums give, far below what moves an edge."""
+
+
+Foldable = TypeVar("Foldable", bound=nn.Module)
 
 
 class ParityError(ValueError):
@@ -69,17 +73,25 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
 
 def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:
     """A network with a fixed input, (1, channels, size, size), its batch norms folded and its output a probability."""
-    served = _Served(_fold_batch_norm(network)).eval()
     example = torch.zeros(1, spec.channels, spec.size, spec.size)
+    return trace(_Served(fold_batch_norm(network)).eval(), example, "radiograph", "probability")
+
+
+def trace(network: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
+    """A network in evaluation mode as ONNX, its input of ``example``'s shape.
+
+    Raises:
+        ParityError: PyTorch exported nothing.
+    """
     # The exporter warns of its own parts' age, and that torchvision, which nothing here needs, is absent.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
-            served,
+            network,
             (example,),
-            input_names=["radiograph"],
-            output_names=["probability"],
+            input_names=[input_name],
+            output_names=[output_name],
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -119,7 +131,7 @@ class _Served(nn.Module):
         return torch.sigmoid(self.network(radiograph))
 
 
-def _fold_batch_norm(network: UNet) -> UNet:
+def fold_batch_norm(network: Foldable) -> Foldable:
     """A copy in which each convolution carries the scale and shift of the batch norm behind it."""
     network = copy.deepcopy(network)
     for block in network.modules():

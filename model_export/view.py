@@ -1,0 +1,201 @@
+"""`view`: trains the small network that tells how a film lies, and whether it is a frontal chest film at all.
+
+It reads the segmentation network's own input and averages it to a quarter of its side first: what it looks for is
+large. Its answer is an app.view.View.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from app.folder import write_whole
+from app.network import METADATA_KEY
+from app.preprocess import InputSpec, place, preprocess, standardise
+from app.view import ViewNetwork
+from model_export.export import TOLERANCE, ParityError, fold_batch_norm, trace
+from model_export.index import Index, Row, digest
+from model_export.view_augment import POOL, Batch, Batches
+from model_export.view_network import Served, ViewCnn, figures, view_loss
+from model_export.view_pictures import Picture, make_pictures, read_films, read_lungs, read_others
+
+BATCH = 64
+"""Squares a step, half of them frontal films."""
+
+LEARNING_RATE = 3e-3
+"""Peak of the one-cycle schedule."""
+
+AVERAGE = 0.99
+"""Share kept of the running average of weights, which is what is validated and exported."""
+
+MADE, MADE_FOR_VALIDATION = 600, 60
+"""Made-up pictures."""
+
+HELD = 10
+"""Every tenth picture of a folder is validated on instead of trained on."""
+
+VALIDATION_BATCHES = 8
+"""Batches of augmented validation pictures, always the same, whose loss chooses the weights."""
+
+
+def train_view(
+    index: Index, folders: list[Path], output: Path, epochs: int, seed: int, bf16: bool = False
+) -> dict[str, Any]:
+    """Train, print the validation figures, and write the ONNX file with its card.
+
+    Args:
+        index: the prepared films; train is learnt from, validation chooses and is reported on, test is left alone.
+        folders: pictures that are no frontal chest films.
+        output: the file to write.
+        epochs: how often each film is shown.
+        seed: decides weights, order and augmentation.
+        bf16: convolve in half precision.
+
+    Returns:
+        The file's card.
+
+    Raises:
+        FileNotFoundError: a folder is not there.
+        ValueError: there is nothing to train or validate on, or ``epochs`` is less than 1.
+        ParityError: onnxruntime does not give PyTorch's answers; nothing is written.
+    """
+    rows, validation_rows = index.select("train"), index.select("validation")
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; it must be at least 1")
+    if not rows or not validation_rows:
+        raise ValueError(f"{len(rows)} films to train on, {len(validation_rows)} to validate on; both need some")
+    others, refused = read_others(folders)
+    learnt, held = _split(others)
+    made = make_pictures(MADE, seed, read_lungs(index, rows))
+    made_for_validation = make_pictures(MADE_FOR_VALIDATION, seed + 1, read_lungs(index, validation_rows))
+    print(
+        f"{len(rows)} films and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
+        f"validate on; {refused} files refused"
+    )
+    batches = Batches(read_films(index, rows), learnt, made, index.size, seed)
+    validation = Batches(read_films(index, validation_rows), held, made_for_validation, index.size, seed + 1)
+    network = _fit(batches, [validation.draw(BATCH) for _ in range(VALIDATION_BATCHES)], epochs, seed, bf16)
+
+    films = torch.cat([_square(index, row) for row in validation_rows])
+    metrics = figures(network, functional.avg_pool2d(films, POOL), _squares(held + made_for_validation, index.size))
+    card = {
+        "name": output.stem,
+        "input": asdict(InputSpec(size=index.size)),
+        "training": {
+            "films": len(rows),
+            "sources": sorted({row.source for row in rows}),
+            # The made-up pictures have the outlines of the films' masks.
+            "labelled": index.labelled,
+            "data_sha256": digest(rows),
+            "others": dict(Counter(picture.group for picture in learnt)),
+            "made": MADE,
+            "epochs": epochs,
+            "seed": seed,
+        },
+        "metrics": {"validation_films": len(validation_rows)} | metrics,
+    }
+    _export(network, card, films, output)
+    for name, value in metrics.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    return card
+
+
+def _split(others: list[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Pictures to train on, and every tenth of each group to validate on."""
+    learnt: list[Picture] = []
+    held: list[Picture] = []
+    seen: Counter[str] = Counter()
+    for picture in others:
+        seen[picture.group] += 1
+        (held if seen[picture.group] % HELD == 0 else learnt).append(picture)
+    return learnt, held
+
+
+def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16: bool) -> ViewCnn:
+    """The averaged weights of the epoch with the lowest validation loss."""
+    torch.manual_seed(seed)
+    # Channels last is twice as fast on a CPU.
+    network = ViewCnn(batches.side).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
+    steps = max(1, round(len(batches.films) / (BATCH / 2)))
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=epochs * steps)
+    best, kept = np.inf, network.state_dict()
+    bar = tqdm(range(epochs), desc="view", unit="epoch")
+    for _ in bar:
+        network.train()
+        total = 0.0
+        for _ in range(steps):
+            batch = batches.draw(BATCH)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = network(batch.squares.contiguous(memory_format=torch.channels_last))
+            loss = view_loss(logits.float(), batch)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(network)
+            total += loss.item()
+        average.eval()
+        with torch.inference_mode():
+            now = float(np.mean([view_loss(average(batch.squares), batch).item() for batch in validation]))
+        if now < best:
+            best, kept = now, {name: value.clone() for name, value in average.module.state_dict().items()}
+        bar.set_postfix(loss=f"{total / steps:.3f}", validation=f"{now:.3f}", best=f"{best:.3f}")
+    if not np.isfinite(best):
+        raise ValueError("the validation loss was never a number")
+    network.load_state_dict(kept)
+    return network.eval()
+
+
+def _square(index: Index, row: Row) -> Tensor:
+    """A prepared film as serving sees it, (1, 1, size, size)."""
+    geometry = row.geometry(index.size)
+    with Image.open(index.folder / "images" / f"{row.id}.png") as image:
+        box = np.asarray(image)[geometry.box]
+    return torch.from_numpy(place(standardise(box, InputSpec(size=index.size)), geometry))[None, None]
+
+
+def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:
+    """For each group its pictures as serving sees them, averaged, (N, 1, size / POOL, size / POOL)."""
+    groups: dict[str, list[Tensor]] = {}
+    for picture in pictures:
+        square, _ = preprocess((picture.box * 255).astype(np.uint8), InputSpec(size=size))
+        groups.setdefault(picture.group, []).append(functional.avg_pool2d(torch.from_numpy(square), POOL))
+    return {group: torch.cat(squares) for group, squares in groups.items()}
+
+
+def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path) -> None:
+    """Write the file if onnxruntime gives PyTorch's answers on ``films``, (N, 1, size, size).
+
+    Raises:
+        ParityError.
+    """
+    served = Served(fold_batch_norm(network)).eval()
+    model = trace(served, films[:1], "square", "view")
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(card, sort_keys=True))
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        candidate = Path(folder) / "candidate.onnx"
+        onnx.save(model, candidate)
+        exported = ViewNetwork(candidate, threads=1)
+        for film in films.split(1):
+            found = exported(film.numpy())
+            answer = np.array([*found.turns, found.mirrored, found.inverted, found.frontal])
+            if not np.abs(answer - Served(network)(film).numpy()[0]).max() <= TOLERANCE:
+                raise ParityError(f"onnxruntime and PyTorch differ by more than {TOLERANCE:.0e}; nothing was written")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, candidate.read_bytes())
