@@ -1,4 +1,4 @@
-"""The commands that judge a model: evaluate, robustness, compare and report."""
+"""The commands that judge a model: evaluate, robustness, verdict, compare and report."""
 
 from __future__ import annotations
 
@@ -41,6 +41,24 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("--models", type=Path, nargs="+", required=True, help="exported .onnx or checkpoints .pt")
     command.add_argument("--output", type=Path, default=Path("runs/compare"), help="folder for the table")
     command.set_defaults(run=_compare)
+
+    command = commands.add_parser(
+        "verdict",
+        help="judge the verdicts that go with the masks",
+        description="How many films are accepted, as they are and inverted, turned and mirrored, with the Dice of "
+        "their masks; and what is said of pictures that are no frontal chest films.",
+        formatter_class=DEFAULTS,
+    )
+    _add_model(command, Path("runs/verdict"))
+    command.add_argument(
+        "--others",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FOLDER",
+        help="folders of pictures that are no such films",
+    )
+    command.set_defaults(run=_verdict)
 
     command = commands.add_parser(
         "report",
@@ -90,6 +108,14 @@ def _compare(options: argparse.Namespace) -> None:
     index = read_index(options.data)
     models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
     compare(index, index.select(options.split), models, options.output)
+
+
+def _verdict(options: argparse.Namespace) -> None:
+    from model_export.index import read_index
+    from model_export.verdict import verdict
+
+    index = read_index(options.data)
+    verdict(index, index.select(options.split), options.others, read_model(options.model), options.output)
 
 
 def _report(options: argparse.Namespace) -> None:
