@@ -68,8 +68,8 @@ FRONTAL, SURELY_FRONTAL = 0.3, 0.9
 """Below the first a film is rejected, below the second reviewed; the validation films lie above 0.999."""
 
 CONFIDENT, HARDLY_CONFIDENT = 0.9, 0.6
-"""Below the first a mask is reviewed, below the second rejected: what the network sees are no lungs. The validation films
-lie above 0.918."""
+"""Below the first a mask is reviewed, below the second rejected: what the network sees are no lungs. The validation
+films lie above 0.918."""
 
 SMALLER_LUNG = 0.2
 """The smaller lung's area as a part of the larger one's."""
