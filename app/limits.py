@@ -29,11 +29,27 @@ def check_bytes(count: int) -> None:
         raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
 
 
-def check_sides(height: int, width: int) -> None:
-    """Raise TooSmall or TooLarge for a film of ``height`` x ``width`` pixels, known from its header alone."""
+MAX_PIXELS_A_BYTE = 500
+"""Pixels of a film for each byte of its file: a JPEG that can still be looked at has a hundred at most, a bomb a
+thousand."""
+
+
+def check_size(height: int, width: int, count: int) -> None:
+    """Refuse a film by what its header says, before a pixel is read.
+
+    Args:
+        height, width: in pixels.
+        count: the bytes of its file.
+
+    Raises:
+        TooSmall, TooLarge.
+        DamagedFilm: so few bytes hold no such film.
+    """
     if min(height, width) < MIN_SIDE:
         raise errors.TooSmall(f"The film is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
     if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
         raise errors.TooLarge(
             f"The film is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
         )
+    if height * width > MAX_PIXELS_A_BYTE * count:
+        raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")

@@ -126,3 +126,9 @@ def test_interlaced_png() -> None:
 def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
     data = encode(Image.fromarray(RAMP8), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")
     assert decode(data).pixels.shape == RAMP8.shape
+
+
+def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
+    bomb = encode(Image.new("1", (6000, 6000)), "PNG")
+    with pytest.raises(errors.DamagedFilm, match="holds no film of 6000 x 6000"):
+        decode(bomb)

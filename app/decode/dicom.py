@@ -46,7 +46,7 @@ def decode(data: bytes) -> Radiograph:
     try:
         dataset = read(data)
         syntax = dataset.file_meta.TransferSyntaxUID
-        _check(dataset, syntax)
+        _check(dataset, syntax, len(data))
         raw = _pixels(dataset, syntax)
         if raw.shape[:2] != (dataset.Rows, dataset.Columns):
             raise errors.DamagedFilm("The picture does not have the size that its header states.")
@@ -101,11 +101,11 @@ def _compressed(syntax: UID) -> bool:
     return syntax.is_encapsulated and syntax != RLELossless
 
 
-def _check(dataset: Dataset, syntax: UID) -> None:
+def _check(dataset: Dataset, syntax: UID, count: int) -> None:
     """Refuse on the header what must not, or cannot, be decoded."""
     if "PixelData" not in dataset:
         raise errors.UnsupportedDicom("The object holds no picture.")
-    limits.check_sides(int(dataset.Rows), int(dataset.Columns))
+    limits.check_size(int(dataset.Rows), int(dataset.Columns), count)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise errors.UnsupportedDicom("The object holds several frames.")
     grey = dataset.PhotometricInterpretation in GREYS and dataset.SamplesPerPixel == 1

@@ -45,7 +45,7 @@ def decode(data: bytes, file_format: str) -> Radiograph:
     """
     try:
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
-            limits.check_sides(image.height, image.width)
+            limits.check_size(image.height, image.width, len(data))
             if file_format == "PNG":
                 # Pillow leaves black what a PNG's stream does not reach; only then is it worth inflating once more.
                 last_row = image.crop((0, image.height - 1, image.width, image.height))

@@ -60,7 +60,7 @@ def decode(data: bytes) -> Radiograph:
 def _check(page: TiffPage, data: bytes) -> None:
     """Refuse on the page's tags what must not, or cannot, be decoded."""
     height, width = page.imagelength, page.imagewidth
-    limits.check_sides(height, width)
+    limits.check_size(height, width, len(data))
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
         raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
     if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:

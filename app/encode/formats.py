@@ -43,14 +43,14 @@ def _json(make: Callable[[Result], object]) -> Callable[[Result, bytes], bytes]:
 
 
 def _npz(result: Result, _: bytes) -> bytes:
-    """Arrays "mask" bool, "labels" uint8, "probability" float32, each (height, width); "spacing" mm, or empty."""
+    """Arrays "mask" bool, "labels" uint8, "probability" float16, each (height, width); "spacing" mm, or empty."""
     spacing = result.radiograph.spacing
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         mask=result.mask,
         labels=result.labels,
-        probability=result.probability,
+        probability=result.probability.astype(np.float16),
         spacing=np.array([] if spacing is None else [spacing.row, spacing.column]),
     )
     return buffer.getvalue()
