@@ -14,6 +14,7 @@ from PIL import Image
 
 from app import errors, network
 from app.errors import ModelError
+from app.options import Options
 from app.pipeline import segment
 
 
@@ -73,7 +74,7 @@ def test_a_negative_is_segmented_as_well(rg1_mask: NDArray[np.bool_], rg1_pixels
 
 
 def test_the_mask_is_what_lies_above_the_threshold(rg1: bytes) -> None:
-    result = segment(rg1)
+    result = segment(rg1, Options(clean=False))
     assert result.probability.dtype == np.float32
     assert 0 <= result.probability.min() <= result.probability.max() <= 1
     np.testing.assert_array_equal(result.mask, result.probability > 0.5)
