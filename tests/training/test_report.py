@@ -90,9 +90,18 @@ def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path
     assert "a report is on an exported model" in capsys.readouterr().err
 
 
-def test_the_cards_in_the_repository_are_the_shipped_models() -> None:
-    card = (Path(__file__).parents[2] / "docs/MODEL_CARD.md").read_text()
-    exact, quantised = (Network(path, threads=1) for path in (WEIGHTS, int8_path(WEIGHTS)))
+@pytest.mark.parametrize(
+    ("card", "name"), [("docs/MODEL_CARD.md", "lung_unet"), ("docs/open/MODEL_CARD.md", "lung_unet_open")]
+)
+def test_the_cards_in_the_repository_are_the_shipped_models(card: str, name: str) -> None:
+    card = (Path(__file__).parents[2] / card).read_text()
+    weights = WEIGHTS.with_name(f"{name}.onnx")
+    exact, quantised = (Network(path, threads=1) for path in (weights, int8_path(weights)))
     assert quantised.sha256 in card
     assert exact.sha256 == quantised.card.quantised_from
     assert exact.sha256 in card
+
+
+def test_the_open_weights_owe_nothing_to_the_shenzhen_masks() -> None:
+    training = Network(WEIGHTS.with_name("lung_unet_open.onnx"), threads=1).card.training
+    assert training["labelled"]["shenzhen"]["masks_of"] == ["montgomery"]
