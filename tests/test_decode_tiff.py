@@ -96,6 +96,29 @@ def test_a_strip_that_holds_more_than_its_header_says_does_not_go_off(compressio
     assert peak < 20_000_000
 
 
+def test_tiles_far_larger_than_the_picture_are_refused_unread() -> None:
+    data = bytearray(tiff(RAMP8, tile=(256, 256), compression="zlib"))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        for code in (322, 323):
+            tag = file.pages[0].tags[code]
+            data[tag.valueoffset : tag.valueoffset + 2] = (48000).to_bytes(2, "little")
+    tracemalloc.start()
+    with pytest.raises(errors.DamagedFilm, match="tiles"):
+        decode(bytes(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_film_behind_many_thumbnails_is_not_looked_for() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for _ in range(20):
+            writer.write(np.zeros((64, 64), np.uint8), photometric="minisblack", subfiletype=1)
+    with pytest.raises(errors.UnsupportedFormat, match="no page"):
+        decode(buffer.getvalue())
+
+
 def test_a_tag_of_orientation_is_obeyed() -> None:
     pixels = decode(tiff(RAMP8[:128], extratags=[(274, 3, 1, 6, True)])).pixels
     assert pixels.shape == (256, 128)

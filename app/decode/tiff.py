@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,12 @@ COMPRESSIONS = {
 GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
+PAGES = 16
+"""How far a film is looked for among thumbnails."""
+
+TILE = 1024
+"""Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
+
 ORIENTATION = 274
 
 
@@ -43,7 +50,7 @@ def decode(data: bytes) -> Radiograph:
     """
     try:
         with TiffFile(io.BytesIO(data)) as file:
-            pages = (page for page in file.pages if isinstance(page, TiffPage))
+            pages = (page for page in islice(file.pages, PAGES) if isinstance(page, TiffPage))
             page = next((page for page in pages if not page.is_reduced), None)
             if page is None:
                 raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
@@ -61,6 +68,8 @@ def _check(page: TiffPage, data: bytes) -> None:
     """Refuse on the page's tags what must not, or cannot, be decoded."""
     height, width = page.imagelength, page.imagewidth
     limits.check_size(height, width, len(data))
+    if page.is_tiled and (page.tilelength > max(height, TILE) or page.tilewidth > max(width, TILE)):
+        raise errors.DamagedFilm("The TIFF's tiles are far larger than its picture.")
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
         raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
     if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:
