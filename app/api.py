@@ -33,6 +33,7 @@ app = FastAPI(
     title="Lung segmentation of frontal chest radiographs",
     description=openapi.DESCRIPTION,
     version=__version__,
+    redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
 
@@ -59,6 +60,7 @@ async def post_segment(
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
+    negotiate.check_names(request.query_params.keys())
     chosen = negotiate.choose(form, request.headers.get("accept", ""))
     options = Options(threshold, clean, upright)
     film = await read_film(request)

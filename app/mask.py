@@ -62,9 +62,13 @@ def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
         probability: (height, width) in [0, 1].
         threshold: what lung lies above, in (0, 1).
     """
-    generator = contourpy.contour_generator(z=probability, fill_type=contourpy.FillType.OuterOffset)
+    # One pixel more on each side, cut back to half a one: lung at the border reaches the picture's very edge.
+    padded = np.pad(probability, 1, mode="edge")
+    generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
+    edges = np.array(probability.shape[::-1]) - 0.5
     found = []
-    for points, offsets in zip(*generator.filled(threshold, np.inf), strict=True):
+    for padded_points, offsets in zip(*generator.filled(threshold, np.inf), strict=True):
+        points = np.clip(padded_points - 1, -0.5, edges)
         outline, *holes = (points[start:end] for start, end in pairwise(offsets))
         found.append(Region(outline, tuple(holes)))
     return sorted(found, key=lambda region: region.area, reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from mimeparse import MimeTypeParseException, best_match
 
@@ -10,10 +11,18 @@ from app import __version__, errors
 from app.encode.formats import FORMATS, Format
 from app.options import Options
 
+PARAMETERS = {"format", "threshold", "clean", "upright"}
+
 BY_MEDIA_TYPE = {
     FORMATS[name].media_type: FORMATS[name] for name in ("all", "npz", "dicom-seg", "contours", "json", "mask")
 }
 """What an Accept header chooses among; the last is what a sender gets that takes several alike."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise BadParameter unless all parameters are known: a misspelt one would change nothing without a word."""
+    if not set(names) <= PARAMETERS:
+        raise errors.BadParameter(f"There is a parameter that is none of {', '.join(sorted(PARAMETERS))}.")
 
 
 def choose(name: str | None, accept: str) -> Format:
@@ -28,7 +37,7 @@ def choose(name: str | None, accept: str) -> Format:
             raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
         return FORMATS[name]
     try:
-        media_type = best_match(list(BY_MEDIA_TYPE), accept or "*/*")
+        media_type = best_match(list(BY_MEDIA_TYPE), (accept or "*/*").lower())
     except MimeTypeParseException:
         media_type = FORMATS["mask"].media_type  # RFC 9110 section 12.5.1: a header may be left out of account
     if not media_type:
@@ -50,6 +59,8 @@ def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
 
 
 def has_already(if_none_match: str, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2)."""
-    known = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
-    return "*" in known or tag.removeprefix("W/") in known
+    """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
+
+    "*" names none: the sender has no answer then, and bytes that are no film would pass for one.
+    """
+    return tag.removeprefix("W/") in (each.strip().removeprefix("W/") for each in if_none_match.split(","))

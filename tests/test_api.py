@@ -188,6 +188,7 @@ def test_every_format_by_name(client: TestClient, rg1: bytes) -> None:
         ("nonsense", "image/png"),
         ("image/*", "image/png"),
         ("application/json", "application/json"),
+        ("IMAGE/PNG", "image/png"),
         ("application/json;q=0.2, application/geo+json", "application/geo+json"),
         ("image/png;q=0, application/zip", "application/zip"),
         ("application/dicom", "application/dicom"),
@@ -207,7 +208,16 @@ def test_what_cannot_be_given_is_said(client: TestClient, rg1_png: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "query", ["format=CANARY", "threshold=CANARY", "threshold=0", "threshold=1", "threshold=nan", "clean=CANARY"]
+    "query",
+    [
+        "tresh_CANARY=0.4",
+        "format=CANARY",
+        "threshold=CANARY",
+        "threshold=0",
+        "threshold=1",
+        "threshold=nan",
+        "clean=CANARY",
+    ],
 )
 def test_wrong_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: bytes, query: str) -> None:
     answer = client.post(f"/v1/segment?{query}", content=rg1_png)
@@ -236,6 +246,11 @@ def test_an_answer_that_is_known_is_not_sent_again(client: TestClient, rg1_png: 
             "/v1/segment", content=rg1_png, params=params, headers={"if-none-match": first.headers["etag"]}
         )
         assert other.status_code == 200
+
+
+def test_bytes_that_are_no_film_are_no_answer_that_is_known(client: TestClient) -> None:
+    answer = client.post("/v1/segment", content=b"", headers={"if-none-match": "*"})
+    assert problem(answer)["code"] == "empty-body"
 
 
 def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -> None:

@@ -158,6 +158,19 @@ class TestOneRun:
 
 
 class TestResume:
+    def test_outputs_outlive_a_share_that_is_not_mounted(self, source: Path, target: Path, small: bytes) -> None:
+        elsewhere = source.parent / "share"
+        elsewhere.mkdir()
+        (elsewhere / "a.png").write_bytes(small)
+        (source / "a.png").symlink_to(elsewhere / "a.png")
+        assert run("batch", source, target).returncode == 0
+        elsewhere.rename(source.parent / "gone")
+        assert run("batch", source, target).returncode == 1
+        assert set(outputs(target)) == {"a.png.mask.png", "a.png.error.json"}
+        (source.parent / "gone").rename(elsewhere)
+        assert run("batch", source, target).returncode == 0
+        assert set(outputs(target)) == {"a.png.mask.png"}
+
     def test_what_has_changed_is_done_again(self, source: Path, target: Path, small: bytes) -> None:
         for name in ("same.png", "lost.png", "bad.png", "good.png", "worse.png"):
             (source / name).write_bytes(small)

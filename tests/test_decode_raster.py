@@ -132,3 +132,28 @@ def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
     bomb = encode(Image.new("1", (6000, 6000)), "PNG")
     with pytest.raises(errors.DamagedFilm, match="holds no film of 6000 x 6000"):
         decode(bomb)
+
+
+def test_a_png_that_inflates_to_more_than_its_picture_is_read_no_further() -> None:
+    header = struct.pack(">IIBBBBB", 300, 300, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(200_000_000), 9)
+    started = time.perf_counter()
+    decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+    assert time.perf_counter() - started < 0.2
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_unread() -> None:
+    film = encode(Image.fromarray(RAMP8), "JPEG", progressive=True)
+    start = film.rindex(b"\xff\xda")
+    with pytest.raises(errors.DamagedFilm):
+        decode(film[:start] + 2000 * film[start:-2] + film[-2:])
+
+
+def test_a_machine_that_is_out_of_memory_is_not_the_films_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    film = encode(Image.fromarray(RAMP8), "PNG")
+    monkeypatch.setattr(Image, "open", no_room)
+    with pytest.raises(MemoryError):
+        decode(film)

@@ -123,3 +123,15 @@ def test_a_tag_of_orientation_is_obeyed() -> None:
     pixels = decode(tiff(RAMP8[:128], extratags=[(274, 3, 1, 6, True)])).pixels
     assert pixels.shape == (256, 128)
     assert order(pixels, np.repeat(np.arange(256)[:, None], 128, axis=1)) > 0.999
+
+
+@pytest.mark.parametrize("code", [273, 279])
+def test_a_strip_that_was_never_written_is_missed(code: int) -> None:
+    """An interrupted writer leaves 0 where it would have said where the strip lies, or how long it is."""
+    data = bytearray(tiff(RAMP16, rowsperstrip=64))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[code]
+        width = tag.valuebytecount // tag.count
+        data[tag.valueoffset + width : tag.valueoffset + 2 * width] = bytes(width)
+    with pytest.raises(errors.DamagedFilm, match="missing"):
+        decode(bytes(data))

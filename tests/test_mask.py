@@ -86,3 +86,9 @@ def test_an_empty_mask_has_no_region() -> None:
     empty = np.zeros((SIDE, SIDE), bool)
     assert regions(soft(empty), 0.5) == []
     assert sides(empty, [], 1, swapped=False).shape == (SIDE, SIDE)
+
+
+def test_lung_at_the_border_is_outlined_to_the_pictures_very_edge() -> None:
+    (region,) = regions(soft(np.ones_like(LUNGS)), 0.5)
+    assert region.area == SIDE * SIDE
+    assert (region.outline.min(), region.outline.max()) == (-0.5, SIDE - 0.5)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app import __version__, errors, naming
-from app.batch.manifest import Entry, Mark, Row, append
+from app.batch.manifest import NO_FILE, Entry, Mark, Row, append
 from app.batch.table import row
 from app.encode.document import document
 from app.encode.formats import FORMATS
@@ -77,8 +77,10 @@ def done(entry: Entry, order: Order) -> bool:
     if entry.recipe != order.recipe or Mark.of(order.source / entry.path) != entry.mark:
         return False
     there = entry.there(order.target)
+    if entry.problem and entry.problem["code"] in TRIED_AGAIN:
+        return False
     if entry.problem and not entry.omitted:
-        return entry.problem["code"] not in TRIED_AGAIN and ERROR_SUFFIX in there
+        return ERROR_SUFFIX in there
     return all(name in entry.omitted or FORMATS[name].suffix in there for name in order.formats)
 
 
@@ -88,7 +90,8 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
     if entry is None:
         return Job(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
     kept: set[str] = set()
-    same = entry.recipe == order.recipe and Mark.of(order.source / path) == entry.mark
+    # A film that is not there, on a share that is not mounted, has not changed.
+    same = entry.recipe == order.recipe and Mark.of(order.source / path) in (entry.mark, NO_FILE)
     if same:
         kept = entry.there(order.target) - {ERROR_SUFFIX} - (asked if again else set())
     return Job(
@@ -124,13 +127,18 @@ def work(job: Job, order: Order) -> Entry:
 def fail(
     job: Job, order: Order, error: errors.FilmError, mark: Mark, omitted: Mapping[str, str] | None = None
 ) -> Entry:
-    """Leave a problem document in the outputs' place; where not even that can be written, it is only returned."""
+    """Leave a problem document in the outputs' place; where not even that can be written, it is only returned.
+
+    A failure that says nothing of the film leaves its earlier outputs, if they still hold.
+    """
     content = {ERROR_SUFFIX: json.dumps(error.problem(), indent=2).encode()}
     problem = {"code": error.code, "detail": error.detail}
-    lost = Job(job.path, job.formats, stale=job.stale | set(job.kept))
+    lost = job if error.code in TRIED_AGAIN else Job(job.path, job.formats, stale=job.stale | set(job.kept))
     with contextlib.suppress(OSError):
         return _write(lost, order, mark, content, omitted or {}, problem=problem)
-    entry = Entry(job.path, mark.size, mark.mtime_ns, order.recipe, {}, dict(omitted or {}), problem=problem)
+    entry = Entry(
+        job.path, mark.size, mark.mtime_ns, order.recipe, dict(lost.kept), dict(omitted or {}), problem=problem
+    )
     with contextlib.suppress(OSError):
         _remove(lost, order)
     with contextlib.suppress(OSError):

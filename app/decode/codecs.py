@@ -36,19 +36,28 @@ JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K
 
 PACKAGE = "imagecodecs"
 
+CODESTREAM, COMPONENTS = b"\xff\x4f\xff\x51", 40
+"""How a JPEG 2000 codestream starts (T.800 annex A.5.1), and where in it the number of components stands."""
+
 
 def reads(syntax: UID) -> bool:
     """Whether there is a decoder here for pictures of a transfer syntax."""
     return syntax in JPEG | JPEG_LS | JPEG_2000 and importlib.util.find_spec(PACKAGE) is not None
 
 
-def size(frame: bytes, syntax: UID) -> tuple[int, int]:
+def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
     """Height and width that the compressed picture itself states, which is what a codec allocates.
 
+    Args:
+        samples: samples of a pixel, as the data set states them.
+
     Raises:
-        ValueError, OSError: it has no header that can be read.
+        ValueError, OSError: it has no header that can be read, or a JPEG 2000 one of other samples.
     """
     if syntax in JPEG_2000:
+        start = frame.index(CODESTREAM) + COMPONENTS
+        if int.from_bytes(frame[start : start + 2], "big") != samples:
+            raise ValueError("other components than samples")
         with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as header:
             return header.height, header.width
     return jpeg_size(frame)

@@ -53,8 +53,8 @@ def decode(data: bytes) -> Radiograph:
         grey = raw.ndim == 2
         pixels: Pixels = display_values(raw, dataset, native=not _compressed(syntax)) if grey else luminance(raw)
         return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
-    except errors.FilmError:
-        raise
+    except (errors.FilmError, MemoryError, ImportError):
+        raise  # the last two say nothing of the film
     # A damaged data set fails anywhere inside pydicom or a codec, as any type of exception, with texts that may
     # quote its elements.
     except Exception:
@@ -119,7 +119,7 @@ def _check(dataset: Dataset, syntax: UID, count: int) -> None:
         raise errors.UnsupportedDicom(
             f"No decoder for the transfer syntax {syntax.name} is here; {codecs.PACKAGE} reads the JPEG family."
         )
-    if codecs.size(_frame(dataset), syntax) != (dataset.Rows, dataset.Columns):
+    if codecs.size(_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (dataset.Rows, dataset.Columns):
         raise errors.DamagedFilm("The picture does not have the size that its header states.")
 
 

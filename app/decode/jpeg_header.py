@@ -9,8 +9,18 @@ SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 END = b"\xff\xd9"
 
+SCAN = b"\xff\xda"
+MOST_SCANS = 200
+"""A progressive JPEG has about ten."""
+
 BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
 """Markers without a length behind them (T.81 section B.1.1.3)."""
+
+
+def check_scans(stream: bytes) -> None:
+    """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the film."""
+    if stream.count(SCAN) > MOST_SCANS:
+        raise ValueError("too many scans")
 
 
 def jpeg_size(stream: bytes) -> tuple[int, int]:
@@ -18,8 +28,9 @@ def jpeg_size(stream: bytes) -> tuple[int, int]:
 
     Raises:
         ValueError: there is no frame header where one must be, or no end behind it, which libjpeg would make up with
-            grey in place of what is missing.
+            grey in place of what is missing; or it has too many scans.
     """
+    check_scans(stream)
     position = 2
     while position + 9 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]

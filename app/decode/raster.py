@@ -12,6 +12,7 @@ from PIL import Image
 
 from app import errors, limits
 from app.decode.grey import luminance, upright
+from app.decode.jpeg_header import check_scans
 from app.decode.radiograph import Pixels, Radiograph
 
 # Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
@@ -51,12 +52,14 @@ def decode(data: bytes, file_format: str) -> Radiograph:
                 last_row = image.crop((0, image.height - 1, image.width, image.height))
                 if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
                     _check_png_is_whole(data)
+            elif file_format == "JPEG":
+                check_scans(data)
             elif getattr(image, "is_animated", False):
                 raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
             pixels = _colour_of_16_bits(data) if _has_colour_of_16_bits(data, file_format) else _grey(image)
             return Radiograph(upright(pixels, image.getexif().get(ORIENTATION, 1)))
-    except errors.FilmError:
-        raise
+    except (errors.FilmError, MemoryError, ImportError):
+        raise  # the last two say nothing of the film
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
     # may quote it.
     except Exception:
@@ -98,10 +101,9 @@ def _check_png_is_whole(data: bytes) -> None:
         (length,), kind = struct.unpack(">I", data[position : position + 4]), data[position + 4 : position + 8]
         if kind == b"IDAT":
             compressed = data[position + 8 : position + 8 + length]
-            while compressed and not inflate.eof:
-                inflated += len(inflate.decompress(compressed, 1 << 20))
+            while compressed and not inflate.eof and inflated < expected:
+                inflated += len(inflate.decompress(compressed, expected - inflated))
                 compressed = inflate.unconsumed_tail
         position += length + 12
-    inflated += len(inflate.flush())
     if inflated < expected:
         raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")

@@ -57,8 +57,8 @@ def decode(data: bytes) -> Radiograph:
             _check(page, data)
             orientation = page.tags.valueof(ORIENTATION, default=1)
             return Radiograph(upright(_grey(page), int(orientation)))
-    except errors.FilmError:
-        raise
+    except (errors.FilmError, MemoryError, ImportError):
+        raise  # the last two say nothing of the film
     # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
     except Exception:
         raise errors.DamagedFilm("The TIFF data is broken or ends too early.") from None
@@ -78,9 +78,13 @@ def _check(page: TiffPage, data: bytes) -> None:
         raise errors.UnsupportedFormat("The TIFF's pixels are not whole numbers of at most 16 bits.")
     if page.compression not in COMPRESSIONS:
         raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
+    # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if not parts or any(not offset or not count or offset + count > len(data) for offset, count in parts):
+        raise errors.DamagedFilm("A part of the TIFF is missing.")
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        for offset, count in parts:
             rows, columns = jpeg_size(data[offset : offset + count])
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
@@ -88,7 +92,7 @@ def _check(page: TiffPage, data: bytes) -> None:
 
 def _grey(page: TiffPage) -> Pixels:
     """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
-    pixels = page.asarray()
+    pixels = page.asarray(maxworkers=1)
     if "S" in page.axes:
         pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
     if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:

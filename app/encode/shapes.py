@@ -18,7 +18,7 @@ def contours(result: Result) -> dict[str, Any]:
 
     One polygon for each connected part, largest first, its first ring the outline and the others holes. x runs to the
     right and y down, from (0, 0) at the film's top left corner to (width, height); a pixel's centre lies at a half.
-    Outlines turn counter-clockwise as seen with y down, holes clockwise.
+    Outlines turn clockwise as they are seen on the film, holes counter-clockwise.
     """
     return {
         "type": "FeatureCollection",
@@ -42,7 +42,8 @@ def _feature(region: Region, result: Result) -> dict[str, Any]:
 
 def _side(region: Region, sides: NDArray[np.uint8]) -> int:
     """The lung to which most of a region's outline belongs."""
-    x, y = np.rint(region.outline).astype(int).T
+    last = np.array(sides.shape[::-1]) - 1
+    x, y = np.clip(np.rint(region.outline).astype(int), 0, last).T
     return 1 if (sides[y, x] == RIGHT).mean() >= 0.5 else 2
 
 
