@@ -29,8 +29,8 @@ def check_bytes(count: int) -> None:
         raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
 
 
-MAX_PIXELS_A_BYTE = 500
-"""Pixels of a film for each byte of its file: a JPEG that can still be looked at has a hundred at most, a bomb a
+MAX_PIXELS_A_BYTE = 2000
+"""Pixels for each byte of the file: a JPEG that can still be looked at has a hundred at most, a drawn mask of 20 Mpx a
 thousand."""
 
 
