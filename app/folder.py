@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from app import limits
+from app import errors, limits
 
 PARTIAL = ".partial-"
 """What the name of a file begins with while it is being written. Hidden, so it is no film either."""
@@ -108,10 +108,13 @@ def read_film(path: Path) -> bytes:
 
     Raises:
         TooLarge: before more than the limit was read.
-        OSError.
+        EmptyBody, Unreadable.
     """
-    with path.open("rb") as file:
-        data = file.read(limits.MAX_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.MAX_BYTES + 1)
+    except OSError as error:
+        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
     limits.check_bytes(len(data))
     return data
 

@@ -74,16 +74,16 @@ def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
     return sorted(found, key=lambda region: region.area, reverse=True)
 
 
-def clean(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+def clean(probability: NDArray[np.float32], found: list[Region]) -> NDArray[np.float32]:
     """The probability without specks (set to 0) and without holes (set to 1); see SPECK and HOLE.
 
     Args:
         probability: (height, width) float32 in [0, 1].
+        found: its `regions`.
 
     Returns:
         The same array if there is nothing to clean, else another one.
     """
-    found = regions(probability, threshold)
     least = SPECK * found[0].area if found else 0
     specks = [region.outline for region in found if region.area < least]
     lungs = [region for region in found if region.area >= least]

@@ -65,8 +65,10 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         pose, probability = _find(square, geometry, view, options.upright, model)
         pose = replace(pose, mirrored=_mirrored(radiograph, view))
     with _timed(stages, "mask"):
-        cleaned = clean(probability, threshold) if options.clean else probability
-        outlines = regions(cleaned, threshold)
+        outlines = regions(probability, threshold)
+        cleaned = clean(probability, outlines) if options.clean else probability
+        if cleaned is not probability:
+            outlines = regions(cleaned, threshold)
         mask = cleaned > threshold
         sided = sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
         verdict = judge(view.frontal, pose, geometry, probability, sided * mask)

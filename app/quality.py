@@ -1,6 +1,7 @@
 """Can the mask be relied on? A verdict with reasons, from the view, the network's own confidence and the lungs' shape.
 
-The figures behind each limit are those of the validation films: `python -m model_export verdict` prints them.
+The figures behind each limit are those of the validation films: `python -m model_export verdict --split validation`
+writes them to verdicts.csv.
 """
 
 from __future__ import annotations

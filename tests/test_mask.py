@@ -22,6 +22,10 @@ def soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.where(mask, np.float32(0.97), np.float32(0.02))
 
 
+def cleaned_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    return clean(probability, regions(probability, 0.5))
+
+
 LUNGS = disc(100, 55, 35) | disc(100, 145, 30)
 
 
@@ -42,19 +46,19 @@ def test_a_lung_that_reaches_the_border_has_a_closed_outline() -> None:
 def test_specks_go_and_holes_are_filled() -> None:
     speck_with_a_hole = disc(20, 100, 6) & ~disc(20, 100, 3)
     dirty = (LUNGS & ~disc(90, 55, 6)) | speck_with_a_hole
-    cleaned = clean(soft(dirty), 0.5) > 0.5
+    cleaned = cleaned_of(soft(dirty)) > 0.5
     np.testing.assert_array_equal(cleaned, LUNGS)
 
 
 def test_the_mediastinum_between_touching_lungs_is_no_hole() -> None:
     both = disc(100, 100, 80) & ~disc(100, 100, 45)
-    np.testing.assert_array_equal(clean(soft(both), 0.5) > 0.5, both)
+    np.testing.assert_array_equal(cleaned_of(soft(both)) > 0.5, both)
 
 
 @pytest.mark.parametrize("mask", [LUNGS, np.zeros_like(LUNGS), np.ones_like(LUNGS)])
 def test_what_is_clean_is_left_as_it_is(mask: NDArray[np.bool_]) -> None:
     probability = soft(mask)
-    assert clean(probability, 0.5) is probability
+    assert cleaned_of(probability) is probability
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -9,6 +9,7 @@ import csv
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,7 @@ def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> di
         "in": str(order.source),
         "out": str(order.target),
         "formats": list(order.formats),
-        "options": {
-            "threshold": order.options.threshold,
-            "clean": order.options.clean,
-            "upright": order.options.upright,
-        },
+        "options": asdict(order.options),
         "model": {"name": model.card.name, "precision": model.card.precision, "sha256": model.sha256},
         "view_model": {"sha256": view.sha256},
         "versions": {

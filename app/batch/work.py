@@ -107,7 +107,7 @@ def work(job: Job, order: Order) -> Entry:
     """Do one film; where that is not possible a problem document takes the outputs' place. Never raises."""
     mark = Mark.of(order.source / job.path)
     try:
-        data = _read(order.source / job.path)
+        data = read_film(order.source / job.path)
         result = segment(data, order.options)
         made, refusals = _encoded(result, data, job.formats)
         found = row(document(result))
@@ -144,13 +144,6 @@ def fail(
     with contextlib.suppress(OSError):
         append(order.target, entry)
     return entry
-
-
-def _read(film: Path) -> bytes:
-    try:
-        return read_film(film)
-    except OSError as error:
-        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
 
 
 def _encoded(

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from app import errors, limits, naming, network
+from app import limits, naming, network
 from app.commands.common import (
     DONE,
     DOUBTFUL,
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output or ("-" if piped else naming.output_name(arguments.film, form.suffix))
     _check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
     network.load()
-    data = _read_standard_input() if piped else _read_file(arguments.film)
+    data = _read_standard_input() if piped else read_film(Path(arguments.film))
 
     started = time.perf_counter()
     result = segment(data, chosen(arguments))
@@ -108,13 +108,6 @@ def _read_standard_input() -> bytes:
     if sys.stdin is None:
         raise CommandError("standard input is closed")
     return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
-
-
-def _read_file(film: str) -> bytes:
-    try:
-        return read_film(Path(film))
-    except OSError as error:
-        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
 
 
 def _print(content: bytes) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.mask import RIGHT, Outline, Region
+from app.mask import LEFT, RIGHT, Outline, Region
 from app.result import Result
 
-NAMES = {1: "right lung", 2: "left lung"}
+NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 
 
 def contours(result: Result) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _side(region: Region, sides: NDArray[np.uint8]) -> int:
     """The lung to which most of a region's outline belongs."""
     last = np.array(sides.shape[::-1]) - 1
     x, y = np.clip(np.rint(region.outline).astype(int), 0, last).T
-    return 1 if (sides[y, x] == RIGHT).mean() >= 0.5 else 2
+    return RIGHT if (sides[y, x] == RIGHT).mean() >= 0.5 else LEFT
 
 
 def _film_points(outline: Outline, result: Result) -> NDArray[np.float64]:
@@ -62,7 +62,7 @@ def rle(result: Result) -> dict[str, Any]:
     return {
         "lungs": _encode(result.mask),
         "right": _encode(result.labels == RIGHT),
-        "left": _encode(result.labels == 2),
+        "left": _encode(result.labels == LEFT),
     }
 
 
