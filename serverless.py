@@ -1,106 +1,49 @@
-"""AWS Lambda's door. HTTP events (API Gateway v1 and v2, function URL, load balancer) go to the FastAPI app through
-Mangum; the models are loaded here, once, in Lambda's INIT phase.
+"""AWS Lambda's door: HTTP events go to the FastAPI app, all others that are known to the films they tell of.
+
+Both functions of template.yaml run this one handler. What a function needs is loaded here, once, in Lambda's INIT
+phase: the models, and of the two doors the one that LUNG_DOOR names ("http", which is the default, or "records"). The
+other one still opens, but is imported by the first event that wants it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import os
+from importlib import import_module
 from typing import Any
 
-from mangum import Mangum
-from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
-from mangum.types import ASGI
-
-from app import errors, network, problems
-from app.api import app
-from app.encode.formats import FORMATS
+from app import network
 from app.view import load_view
+
+HTTP, RECORDS = "http", "records"
 
 network.load()
 load_view()
+for door in (HTTP, RECORDS):
+    if os.environ.get("LUNG_DOOR", HTTP) == door:
+        import_module(f"app.aws.{door}")
 
 
-TEXT = [*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE, FORMATS["contours"].media_type]
-
-
-class UnsupportedEvent(Exception):
-    """The event is of a kind this function does not serve. Lambda reports it as the invocation's error, so that an
-    asynchronous event is kept for a retry and not lost behind a success."""
-
-
-def _adapter(asgi: ASGI) -> Mangum:
-    # Lifespan off: Mangum would run start and stop around every single invocation.
-    return Mangum(asgi, lifespan="off", text_mime_types=TEXT)
-
-
-_http = _adapter(app)
-
-
-def handler(event: Any, context: Any) -> dict[str, Any]:
+def handler(event: Any, context: Any) -> Any:
     """Answer one invocation.
 
     Args:
-        event: an HTTP event: API Gateway REST (v1) or HTTP API (v2), function URL, or application load balancer.
+        event: HTTP (API Gateway REST or HTTP API, function URL, application load balancer), S3's notification by
+            itself, inside SQS messages or from EventBridge, a batch of a Distributed Map, tasks of S3 Batch Operations,
+            or ``{"image_key": ...}``.
         context: Lambda's context object.
 
     Returns:
-        The response in the event's own format; a PNG is base64, with ``isBase64Encoded`` true.
+        What the event's source expects; see `app.aws.http` and `app.aws.events`.
 
     Raises:
-        UnsupportedEvent: the event is none of these.
+        UnsupportedEvent: the event is none of these. Lambda reports it as the invocation's error.
+        StoreError, Misconfigured, ModelError: films could not be done, and the event's source is told by this alone.
     """
-    if not _is_http(event, context):
-        raise UnsupportedEvent("This function serves HTTP events: API Gateway v1 or v2, function URL, load balancer.")
-    event = _without_stage(event | {"headers": event.get("headers") or {}})
-    try:
-        event["body"] = _checked_body(event)
-    except errors.FilmError as error:
-        # Through Mangum as well, so that the refusal has the event's own format.
-        refusal = problems.answer(error.problem())
-        return _adapter(refusal)(event | {"body": None, "isBase64Encoded": False}, context)
-    return _http(event, context)
+    if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
+        from app.aws import http
 
+        if http.infer(event, context):
+            return http.handle(event, context)
+    from app.aws import records
 
-def _is_http(event: Any, context: Any) -> bool:
-    if not isinstance(event, dict) or not isinstance(event.get("requestContext"), dict):
-        return False
-    try:
-        _http.infer(event, context)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
-    """An HTTP API with a named stage puts the stage into the path; routes do not know it."""
-    stage = event["requestContext"].get("stage")
-    path = event.get("rawPath")
-    if isinstance(path, str) and path.startswith(f"/{stage}/"):
-        return event | {"rawPath": path.removeprefix(f"/{stage}")}
-    return event
-
-
-def _checked_body(event: dict[str, Any]) -> str:
-    """The event's body, of which Mangum can make bytes without raising, and without dropping any.
-
-    Raises:
-        MalformedUpload, BadBase64, MangledBody.
-    """
-    body = event.get("body") or ""
-    if not isinstance(body, str):
-        raise errors.MalformedUpload("The event's body is not text.")
-    if not event.get("isBase64Encoded"):
-        try:
-            body.encode()
-        except UnicodeEncodeError:
-            raise errors.MangledBody("The event's body holds half characters.") from None
-        return body
-    if "\n" in body:  # base64 as command-line tools wrap it
-        body = "".join(body.split())
-    try:
-        base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        # Mangum raises for bad padding, and drops stray characters without a word: a damaged film.
-        raise errors.BadBase64("The event says isBase64Encoded, but its body is not base64.") from None
-    return body
+    return records.handle(event, context)

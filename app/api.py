@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 
-from app import __version__, negotiate, network, openapi, problems
+from app import __version__, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
 from app.options import Options
 from app.pipeline import segment
@@ -123,3 +123,7 @@ def get_ready() -> Ready:
 def get_page() -> HTMLResponse:
     """One file that asks nothing of any other host."""
     return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": openapi.PAGE_POLICY})
+
+
+app.include_router(jobs_api.router)
+openapi.describe(app)

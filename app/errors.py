@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+MEDIA_TYPE = "application/problem+json"
+"""Of a problem document (RFC 9457)."""
+
 
 class FilmError(Exception):
     """A film, or the request that carried it, cannot be segmented.
@@ -153,6 +156,47 @@ class Unwritable(FilmError):
     remedy = "Check that the output's folder exists, may be written to, and has room."
 
 
+class AnswerTooLarge(FilmError):
+    code = "answer-too-large"
+    title = "The answer is larger than AWS Lambda can give"
+    remedy = "Ask for the mask or the JSON alone, or send the film as a job (POST /v1/jobs)."
+
+
+class NoSuchJob(FilmError):
+    status = 404
+    code = "no-such-job"
+    title = "There is no such job"
+    remedy = "Check the job's id; a job and all of its outputs are deleted after some days."
+
+
+class NoSuchFilm(FilmError):
+    status = 404
+    code = "no-such-film"
+    title = "There is no such object"
+    remedy = "Check the bucket and the key, and that the function may read there."
+
+
+class Archived(FilmError):
+    status = 409
+    code = "archived"
+    title = "The film lies in an archive tier"
+    remedy = "Restore the object, then send its event again or run a backfill over it."
+
+
+class JobsUnavailable(FilmError):
+    status = 501
+    code = "jobs-unavailable"
+    title = "This installation takes no jobs"
+    remedy = "Send the film to /v1/segment; jobs need the buckets that template.yaml makes."
+
+
+class StorageUnavailable(FilmError):
+    status = 503
+    code = "storage-unavailable"
+    title = "The buckets cannot be reached"
+    remedy = "Try again in a little while; if it stays, the service's operator finds why in the function's log."
+
+
 class InternalError(FilmError):
     status = 500
     code = "internal-error"
@@ -171,6 +215,10 @@ LOCAL = (Unreadable, Unwritable)
 """Refusals of files, which only the command line reads and writes by name."""
 
 
+CLOUD = (NoSuchJob, NoSuchFilm, Archived, JobsUnavailable, StorageUnavailable)
+"""Refusals of jobs and of films in buckets."""
+
+
 def kinds() -> list[type[FilmError]]:
     """Every kind of refusal, in the order of this file."""
     return FilmError.__subclasses__()
@@ -178,3 +226,11 @@ def kinds() -> list[type[FilmError]]:
 
 class ModelError(Exception):
     """The ONNX model is missing, unreadable, or not one that this service can serve."""
+
+
+def place(error: BaseException) -> str:
+    """Where an exception was raised: what may be logged of one whose text may quote the film."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else "unknown place"

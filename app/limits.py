@@ -53,3 +53,13 @@ def check_size(height: int, width: int, count: int) -> None:
         )
     if height * width > MAX_PIXELS_A_BYTE * count:
         raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")
+
+
+MAX_ANSWER = 6 * 2**20 - 2**14
+"""Bytes that AWS Lambda gives as the answer of one invocation (Lambda quotas: 6 MB), less room for headers."""
+
+
+def check_answer(count: int) -> None:
+    """Raise AnswerTooLarge if so many bytes, base64 included, are more than an invocation can answer."""
+    if count > MAX_ANSWER:
+        raise errors.AnswerTooLarge(f"The answer has {count:,} bytes with its base64; {MAX_ANSWER:,} can be given.")

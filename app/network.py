@@ -143,8 +143,9 @@ def int8_path(weights: Path) -> Path:
 def load() -> Network:
     """The model that this process serves, loaded once.
 
-    ``LUNG_MODEL`` names it: the path of a file, or the bare name of one in the weights folder, as lung_unet.
-    Its INT8 form is taken where one lies beside it and this CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
+    ``LUNG_MODEL`` names it: the path of a file, the bare name of one in the weights folder, as lung_unet, or
+    s3://bucket/key, and then ``LUNG_MODEL_SHA256`` its digest. Its INT8 form is taken where one lies beside it and this
+    CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
 
     Raises:
         ModelError.
@@ -153,6 +154,10 @@ def load() -> Network:
     if precision not in ("int8", "fp32"):
         raise ModelError("LUNG_PRECISION must be int8 or fp32.")
     named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
+    if named.startswith("s3:"):
+        from app.aws.model import fetch
+
+        return choose(fetch(named, os.environ.get("LUNG_MODEL_SHA256", "")), precision, threads())
     weights = WEIGHTS.with_name(f"{named}.onnx") if named.isidentifier() else Path(named)
     return choose(weights, precision, threads())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
+
 from app import errors, problems
 from app.encode.formats import FORMATS
 from app.schemas import RunLengths, Segmentation
@@ -81,8 +83,16 @@ HEADERS = {
 }
 
 
+def _refusals(*kinds: type[errors.FilmError]) -> dict[int | str, dict[str, Any]]:
+    """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
+    return {
+        status: problems.response(", ".join(kind.code for kind in kinds if kind.status == status))
+        for status in sorted({kind.status for kind in kinds})
+    }
+
+
 def _responses() -> dict[int | str, dict[str, Any]]:
-    """Every answer of the route, by status; the refusals' codes stand in their descriptions."""
+    """Every answer of the route that segments, by status."""
     media_types = dict.fromkeys(each.media_type for each in FORMATS.values())
     content: dict[str, Any] = {media: BINARY for media in media_types if media != "application/json"}
     content["application/geo+json"] = {"schema": {"type": "object"}}
@@ -95,10 +105,7 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         },
         304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
     }
-    refusals = [kind for kind in errors.kinds() if kind not in errors.LOCAL]
-    for status in sorted({kind.status for kind in refusals}):
-        answers[status] = problems.response(", ".join(kind.code for kind in refusals if kind.status == status))
-    return answers
+    return answers | _refusals(*(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD))
 
 
 SEGMENT: dict[str, Any] = {
@@ -107,4 +114,25 @@ SEGMENT: dict[str, Any] = {
     "openapi_extra": {"requestBody": BODY},
 }
 
-MODEL_ERRORS: dict[int | str, dict[str, Any]] = {503: problems.response(errors.ModelUnavailable.code)}
+MODEL_ERRORS = _refusals(errors.ModelUnavailable)
+
+JOB = _refusals(errors.BadParameter, errors.InternalError, errors.JobsUnavailable, errors.StorageUnavailable)
+
+JOB_STATE = JOB | _refusals(errors.NoSuchJob)
+
+
+def describe(app: FastAPI) -> None:
+    """Leave out of ``app``'s description the 422 that FastAPI adds for parameters: `problems` answers 400 instead."""
+    whole = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = whole()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(unused, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

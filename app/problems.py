@@ -17,8 +17,6 @@ from app import errors
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
-
 
 class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
@@ -36,7 +34,7 @@ class Problem(BaseModel):
 
 def response(meaning: str) -> dict[str, Any]:
     """A route's OpenAPI entry for one status that it answers with a problem document."""
-    return {"description": meaning, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    return {"description": meaning, "content": {errors.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 
 
 def install(app: FastAPI) -> None:
@@ -94,11 +92,7 @@ class _LastResort:
         except ClientDisconnect:
             log.info("the client left before the film had arrived")
         except Exception as error:
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            place = f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else "unknown place"
-            log.error("internal error: %s in %s", type(error).__name__, place)
+            log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
             if not started:
                 failure = errors.InternalError("An unexpected error stopped the request.")
                 await answer(failure.problem())(scope, receive, send)
@@ -106,4 +100,4 @@ class _LastResort:
 
 def answer(document: dict[str, Any], headers: Any = None) -> Response:
     """A problem document as a response, which is an ASGI app as well."""
-    return JSONResponse(document, document["status"], headers, media_type=MEDIA_TYPE)
+    return JSONResponse(document, document["status"], headers, media_type=errors.MEDIA_TYPE)

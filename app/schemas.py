@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.encode.formats import FORMATS
+from app.problems import Problem
 
 DecisionName = Literal["accept", "review", "reject"]
 
@@ -117,3 +121,52 @@ class ModelCard(BaseModel):
 
     segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")
     view: dict[str, Any] = Field(description="Card of the network that tells how a film lies and if it is one.")
+
+
+def _known(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"must be one of {', '.join(FORMATS)}")
+    return name
+
+
+FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
+
+
+class JobIn(BaseModel):
+    """What a job is to make."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    formats: list[FormatName] = Field(default=["mask"], description="The JSON is made besides.")
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    clean: bool = True
+    upright: bool = True
+
+
+class UploadOut(BaseModel):
+    """A form by which one film may be uploaded."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str] = Field(description="Send them before the part `file`, as they are.")
+    max_bytes: int
+
+
+class ResultOut(BaseModel):
+    """One output."""
+
+    url: str = Field(description="Presigned; GET it without credentials.")
+    media_type: str
+
+
+class JobOut(BaseModel):
+    """How far a job is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="Whoever knows it may have the results.")
+    status: Literal["waiting", "running", "done", "failed", "expired"]
+    expires: datetime = Field(description="Until when the film may be uploaded.")
+    upload: UploadOut | None = Field(description="Of a new job.")
+    results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
+    problem: Problem | None = Field(description="Of a job that failed.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from buckets import Buckets, forget, make, s3_server
 from films import SHARED, packaged, png
 from numpy.typing import NDArray
+from processes import smaller
 
 from app.decode import decode
 
@@ -45,3 +48,23 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the public films are not here (../shared/data)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a local S3 server."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def buckets(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
+    """A bucket of films, versioned as template.yaml makes it, and one of outputs; the environment names them."""
+    yield make(s3, monkeypatch, versioned=True)
+    forget()
+
+
+@pytest.fixture(scope="session")
+def small(rg1_png: bytes) -> bytes:
+    """RG1 as a PNG that is soon done."""
+    return smaller(rg1_png)

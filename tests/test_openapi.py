@@ -1,15 +1,17 @@
 """Whatever a request may hold, the answer is one that the OpenAPI document declares (schemathesis).
 
-`LUNG_CASES=500 python -m pytest tests/test_openapi.py` sends 500 requests to each of the four routes: `make fuzz-api`.
+`LUNG_CASES=500 python -m pytest tests/test_openapi.py` sends 500 requests to each route: `make fuzz-api`.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
+from buckets import forget, make
 from films import dicom, encode, packaged
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -50,6 +52,15 @@ for media_type, whole in _films().items():
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 answers: dict[int, int] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jobs(s3: str) -> Iterator[None]:
+    """Jobs have buckets: without, each of their answers would be the same 501."""
+    with pytest.MonkeyPatch.context() as patch:
+        make(s3, patch, versioned=True)
+        yield
+    forget()
 
 
 @schema.parametrize()

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
-from films import read_mask
+from films import encode, read_mask
+from numpy.typing import NDArray
+from PIL import Image
 
 import serverless
 from app import network
+from app.aws.run import UnsupportedEvent
 from app.encode.pictures import mask_png
 from app.pipeline import segment
 
@@ -159,12 +164,26 @@ def test_json_is_text_and_carries_the_verdict(form: str, rg1_png: bytes) -> None
     "other", [None, [], "text", {}, {"Records": [{"s3": {}}]}, {"requestContext": None}, {"requestContext": {}}]
 )
 def test_an_event_of_another_kind_is_an_error_not_a_silent_success(other: object) -> None:
-    with pytest.raises(serverless.UnsupportedEvent):
+    with pytest.raises(UnsupportedEvent):
         serverless.handler(other, Context())
 
 
-def test_import_brings_nothing_that_a_png_does_not_need() -> None:
-    heavy = {"torch", "monai", "scipy", "matplotlib", "pydicom", "boto3", "uvicorn", "tqdm", "model_export"}
+@pytest.mark.parametrize(
+    ("door", "unwanted"),
+    [("http", {"boto3", "botocore", "aws_lambda_powertools"}), ("records", {"fastapi", "mangum", "starlette"})],
+)
+def test_import_brings_nothing_that_a_png_does_not_need(door: str, unwanted: set[str]) -> None:
+    heavy = {"torch", "monai", "scipy", "matplotlib", "pydicom", "uvicorn", "tqdm", "model_export"} | unwanted
     program = f"import sys, serverless; print(sorted({heavy!r} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environment = os.environ | {"LUNG_DOOR": door}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.strip() == "[]"
+
+
+def test_an_answer_that_lambda_could_not_carry_is_refused(rg1_pixels: NDArray[np.uint16]) -> None:
+    noisy = np.random.default_rng(1).integers(0, 2**12, rg1_pixels.shape, np.uint16) // 64 + (rg1_pixels >> 4)
+    film = encode(Image.fromarray((noisy >> 4).astype(np.uint8)), "JPEG", quality=90)
+    query = {"queryStringParameters": {"format": "all"}, "multiValueQueryStringParameters": {"format": ["all"]}}
+    answer = serverless.handler(event("api_gateway_v1", film, **query), Context())
+    assert answer["statusCode"] == 422
+    assert json.loads(answer["body"])["code"] == "answer-too-large"

@@ -14,12 +14,11 @@ from app import __version__, errors, naming
 from app.batch.manifest import NO_FILE, Entry, Mark, Row, append
 from app.batch.table import row
 from app.encode.document import document
-from app.encode.formats import FORMATS
+from app.encode.formats import FORMATS, encode_each
 from app.folder import read_film, staged
 from app.naming import ERROR_SUFFIX
 from app.options import Options
 from app.pipeline import segment
-from app.result import Result
 
 MANIFEST_VERSION = 1
 """Counts the meanings of an entry's members; a film with an entry of another one is done again."""
@@ -109,7 +108,7 @@ def work(job: Job, order: Order) -> Entry:
     try:
         data = read_film(order.source / job.path)
         result = segment(data, order.options)
-        made, refusals = _encoded(result, data, job.formats)
+        made, refusals = encode_each(result, data, job.formats)
         found = row(document(result))
     except errors.FilmError as error:
         return fail(job, order, error, mark)
@@ -118,8 +117,9 @@ def work(job: Job, order: Order) -> Entry:
     omitted = {**job.omitted, **{name: error.code for name, error in refusals.items()}}
     if not made and not job.kept:
         return fail(job, order, next(iter(refusals.values())), mark, omitted)
+    contents = {FORMATS[name].suffix: content for name, content in made.items()}
     try:
-        return _write(job, order, mark, made, omitted, row=found)
+        return _write(job, order, mark, contents, omitted, row=found)
     except OSError as error:
         return fail(job, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), mark)
 
@@ -144,20 +144,6 @@ def fail(
     with contextlib.suppress(OSError):
         append(order.target, entry)
     return entry
-
-
-def _encoded(
-    result: Result, data: bytes, formats: tuple[str, ...]
-) -> tuple[dict[str, bytes], dict[str, errors.FilmError]]:
-    """Each format's bytes by its suffix, and the refusals of those that cannot be made of this film by their names."""
-    made: dict[str, bytes] = {}
-    refusals: dict[str, errors.FilmError] = {}
-    for name in formats:
-        try:
-            made[FORMATS[name].suffix] = FORMATS[name].encode(result, data)
-        except errors.FilmError as error:
-            refusals[name] = error
-    return made, refusals
 
 
 def _write(

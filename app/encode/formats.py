@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from app.encode import pictures, shapes
 from app.encode.document import document
 from app.encode.overlay import overlay_png
 from app.encode.preview import preview_png
+from app.errors import FilmError
 from app.result import Result
 
 PNG, JSON = "image/png", "application/json"
@@ -64,8 +65,6 @@ def _dicom_seg(result: Result, film: bytes) -> bytes:
 
 def _all(result: Result, film: bytes) -> bytes:
     """A ZIP of every form but the preview; of those alone that can be made, as a PNG gives no DICOM object."""
-    from app.errors import FilmError
-
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in FORMATS.values():
@@ -171,3 +170,23 @@ FORMATS = {
     )
 }
 """By name, in the order in which help texts list them."""
+
+
+def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, FilmError]]:
+    """Several forms of a result.
+
+    Args:
+        film: the file that it came from.
+        names: of FORMATS.
+
+    Returns:
+        Each form's bytes, and the refusals of those that cannot be made of this film, by their names.
+    """
+    made: dict[str, bytes] = {}
+    refusals: dict[str, FilmError] = {}
+    for name in names:
+        try:
+            made[name] = FORMATS[name].encode(result, film)
+        except FilmError as error:
+            refusals[name] = error
+    return made, refusals

@@ -1,0 +1,50 @@
+"""Tasks of S3 Batch Operations."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_plus
+
+from app.aws.keys import Item
+from app.aws.run import Run
+from app.aws.store import StoreError
+from app.aws.work import Outcome
+
+
+def infer(event: dict[str, Any]) -> bool:
+    """A task, of either version of the schema."""
+    return isinstance(event.get("tasks"), list) and "invocationSchemaVersion" in event
+
+
+def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Do the tasks' films; the results are what the job's completion report shows of each."""
+    return {
+        "invocationSchemaVersion": event["invocationSchemaVersion"],
+        "treatMissingKeysAs": "PermanentFailure",
+        "invocationId": event.get("invocationId"),
+        "results": [_result(task, run) for task in event["tasks"]],
+    }
+
+
+def _result(task: dict[str, Any], run: Run) -> dict[str, Any]:
+    try:
+        # Version 1.0 names the bucket by its ARN alone.
+        bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
+        item = Item(bucket, unquote_plus(task["s3Key"], errors="strict"))
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        code, text = "PermanentFailure", "the task names no object"
+    else:
+        code, text = _done(item, run)
+    return {"taskId": task.get("taskId"), "resultCode": code, "resultString": text}
+
+
+def _done(item: Item, run: Run) -> tuple[str, str]:
+    try:
+        report = run(item)
+    except StoreError as error:
+        return "TemporaryFailure", str(error)
+    if report.outcome is Outcome.FAILED and report.problem:
+        return "PermanentFailure", report.problem["code"]
+    if report.outcome is Outcome.GONE:
+        return "PermanentFailure", "gone"
+    return "Succeeded", report.decision or str(report.outcome)

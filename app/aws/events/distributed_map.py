@@ -1,0 +1,58 @@
+"""Batches of a Step Functions Distributed Map: the keys of a prefix, or the lines of an S3 inventory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from urllib.parse import unquote_plus
+
+from app.aws.keys import Item
+from app.aws.run import Run, UnsupportedEvent
+from app.aws.store import StoreError
+
+ATTEMPTS = 5
+"""Rounds without a single film done, after which a batch fails."""
+
+
+class Unfinished(Exception):
+    """Some films of a batch could not be done however often it was tried."""
+
+
+def infer(event: dict[str, Any]) -> bool:
+    """A batch that an ItemBatcher made, or what `handle` left of it."""
+    return isinstance(event.get("Items"), list) and isinstance(event.get("BatchInput"), dict)
+
+
+def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Do the batch's films.
+
+    Returns:
+        The event again with the ``Items`` that are left, for the state machine to send once more until there are none,
+        and ``counts``, what became of those that were done in all rounds.
+
+    Raises:
+        UnsupportedEvent: an item lacks bucket or key.
+        Unfinished: round after round none of what is left could be done.
+    """
+    batch_input = event["BatchInput"]
+    films = [_item(each, batch_input) for each in event["Items"]]
+    counts, left = Counter(event.get("counts", {})), []
+    for each, item in zip(event["Items"], films, strict=True):
+        try:
+            counts[run(item).outcome] += 1
+        except StoreError:
+            left.append(each)
+    attempt = event.get("attempt", 0) + 1 if len(left) == len(films) else 0
+    if left and attempt >= ATTEMPTS:
+        raise Unfinished(f"{len(left)} films of a batch could not be done; the function's log says why.")
+    return {"BatchInput": batch_input, "Items": left, "counts": dict(counts), "attempt": attempt}
+
+
+def _item(each: Any, batch_input: dict[str, Any]) -> Item:
+    try:
+        bucket, key = each.get("Bucket") or batch_input["bucket"], each["Key"]
+        # An inventory's keys are encoded as in a form, a listing's are not.
+        key = unquote_plus(key, errors="strict") if batch_input.get("keys") == "url-encoded" else key
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        raise UnsupportedEvent("An item of the batch has no bucket or no key.") from None
+    return Item(bucket, key)

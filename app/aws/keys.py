@@ -1,0 +1,68 @@
+"""Where things lie in the buckets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.aws.settings import DOCUMENT, Settings
+from app.encode.formats import FORMATS
+from app.naming import ERROR_SUFFIX, output_name
+
+MAX_KEY = 1024
+"""Bytes of a key's UTF-8 that S3 allows (S3 user guide, "Naming Amazon S3 objects")."""
+
+_JOB_FILM = re.compile(r"jobs/([0-9a-f]{32})/film")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One film to do: the object as it is now, whichever of its versions an event spoke of."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The keys that one film's outputs have, or would have, in the bucket of outputs."""
+
+    stem: str
+
+    @classmethod
+    def of(cls, item: Item, settings: Settings) -> Outputs:
+        """Those of a film; of one in another bucket than that of films they lie below that bucket's name."""
+        return cls(item.key if item.bucket == settings.films else f"bucket={item.bucket}/{item.key}")
+
+    def key(self, name: str) -> str:
+        """The key of a form."""
+        return output_name(self.stem, FORMATS[name].suffix, MAX_KEY)
+
+    @property
+    def document(self) -> str:
+        return self.key(DOCUMENT)
+
+    @property
+    def error(self) -> str:
+        return output_name(self.stem, ERROR_SUFFIX, MAX_KEY)
+
+
+def job_film(job: str) -> str:
+    """The key of a job's film."""
+    return f"{job_prefix(job)}film"
+
+
+def job_order(job: str) -> str:
+    """The key of what was asked for, in the bucket of outputs."""
+    return f"{job_prefix(job)}job.json"
+
+
+def job_prefix(job: str) -> str:
+    """What the keys of a job begin with, in both buckets."""
+    return f"jobs/{job}/"
+
+
+def job_of(item: Item, settings: Settings) -> str | None:
+    """The job whose film this is."""
+    match = _JOB_FILM.fullmatch(item.key)
+    return match[1] if match and item.bucket == settings.films else None

@@ -1,0 +1,65 @@
+"""What is wanted of a film: what the settings say of every film, or what a job asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.aws.keys import job_order
+from app.aws.settings import DOCUMENT, Settings
+from app.aws.store import Absent, Stamp, Store
+from app.options import Options
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to make.
+
+    Attributes:
+        formats: names of FORMATS, in the order to write them; the JSON document comes last.
+        options: as for any film.
+    """
+
+    formats: tuple[str, ...]
+    options: Options = field(default_factory=Options)
+
+
+def standing(settings: Settings) -> Order:
+    """What is made of a film that was dropped into the bucket."""
+    return Order((*settings.formats, DOCUMENT))
+
+
+def order_of(job: str | None, store: Store, settings: Settings) -> Order:
+    """A job's order; the standing one for a film of no job, or of one whose order has been deleted.
+
+    Raises:
+        StoreError.
+    """
+    if job is None:
+        return standing(settings)
+    try:
+        return read_order(job, store, settings)[0]
+    except Absent:
+        return standing(settings)
+
+
+def read_order(job: str, store: Store, settings: Settings) -> tuple[Order, datetime]:
+    """What a job asked for, and until when its film may come.
+
+    Raises:
+        Absent, StoreError.
+    """
+    told: dict[str, Any] = json.loads(store.read(settings.outputs, job_order(job)))
+    return Order(tuple(told["formats"]), Options(**told["options"])), datetime.fromisoformat(told["expires"])
+
+
+def write_order(job: str, order: Order, expires: datetime, store: Store, settings: Settings) -> None:
+    """Lay down what `read_order` reads.
+
+    Raises:
+        StoreError.
+    """
+    content = json.dumps(asdict(order) | {"expires": expires.isoformat()}).encode()
+    store.put(settings.outputs, job_order(job), content, "application/json", Stamp("none", "none"))

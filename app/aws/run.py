@@ -1,0 +1,88 @@
+"""One invocation's films: done while there is time, and counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Any
+
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from app.aws.keys import Item
+from app.aws.orders import Order
+from app.aws.settings import Settings
+from app.aws.store import Store, StoreError
+from app.aws.work import Outcome, Report, work
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "LungSegmentation"
+
+RESERVE_MS = 15_000
+"""Time that must be left when a film is begun: more than the largest takes on the memory that template.yaml gives."""
+
+
+class UnsupportedEvent(Exception):
+    """The event is of a kind this function does not serve. Lambda reports it as the invocation's error, so that an
+    asynchronous event is kept for a retry and not lost behind a success."""
+
+
+class NoTime(StoreError):
+    """Too little of the invocation is left to begin another film; it is handed back."""
+
+
+class Run:
+    """One invocation: does films while there is time for them, and counts what became of them.
+
+    Attributes:
+        store, settings: of this function.
+        counts: films by outcome, and "later" for those that must be tried again.
+    """
+
+    def __init__(self, context: Any, store: Store, settings: Settings) -> None:
+        """Args: context, Lambda's."""
+        self._context = context
+        self._longest = 0.0
+        self.store, self.settings = store, settings
+        self.counts: Counter[str] = Counter()
+        self.codes: Counter[str] = Counter()
+
+    def __call__(self, item: Item, order: Order | None = None) -> Report:
+        """Do one film.
+
+        Args:
+            order: what to make; None is what its job asked for, or what the settings say.
+
+        Raises:
+            StoreError, ModelError: it is not done, and may be tried again.
+        """
+        started = time.monotonic()
+        try:
+            if self._context.get_remaining_time_in_millis() < max(RESERVE_MS, 2000 * self._longest):
+                raise NoTime("Too little time is left for another film.")
+            report = self._work(item, order)
+        except Exception:
+            self.counts["later"] += 1
+            raise
+        self._longest = max(self._longest, time.monotonic() - started)
+        self.counts[report.outcome] += 1
+        if report.problem:
+            self.codes[report.problem["code"]] += 1
+        return report
+
+    def _work(self, item: Item, order: Order | None) -> Report:
+        if item.bucket == self.settings.outputs:
+            log.error("an event came from the bucket of masks; its trigger must be removed")
+            return Report(Outcome.GONE)
+        return work(item, self.store, self.settings, order)
+
+    def tell(self, milliseconds: float) -> None:
+        """One line for the log, and the metrics; neither names a film."""
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.counts.items())) or "none"
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(self.codes.items()))
+        log.info("films: %s%s; %.0f ms", counted, f" ({codes})" if codes else "", milliseconds)
+        metrics = Metrics(namespace=NAMESPACE, service="batch")
+        for outcome in (*Outcome, "later"):
+            metrics.add_metric(f"Films{outcome.capitalize()}", MetricUnit.Count, self.counts[outcome])
+        metrics.flush_metrics()

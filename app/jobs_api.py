@@ -1,0 +1,70 @@
+"""The HTTP door's routes of jobs, for films that are too large for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from app import errors, openapi
+from app.options import Options
+from app.schemas import JobIn, JobOut
+
+if TYPE_CHECKING:
+    from app.aws.settings import Settings
+    from app.aws.store import Store
+
+router = APIRouter(prefix="/v1/jobs")
+
+JobId = Annotated[str, Path(description="As POST gave it.", examples=["0" * 32])]
+
+
+@router.post("", status_code=201, summary="Begin a job: an upload for one film of any size", responses=openapi.JOB)
+def post_job(response: Response, job: JobIn | None = None) -> JobOut:
+    """Send the film to `upload.url` as multipart/form-data: all `upload.fields` first, then the part `file`.
+
+    Then ask `GET /v1/jobs/{id}` until it is done.
+    """
+    wanted = job or JobIn()
+    with _buckets() as (store, settings):
+        from app.aws import jobs
+
+        options = Options(wanted.threshold, wanted.clean, wanted.upright)
+        made = jobs.create(tuple(wanted.formats), options, store, settings)
+    response.headers["Location"] = f"/v1/jobs/{made.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return JobOut.model_validate(made)
+
+
+@router.get("/{job_id}", summary="How far a job is, and its results", responses=openapi.JOB_STATE)
+def get_job(job_id: JobId, response: Response) -> JobOut:
+    """The results' addresses hold for some minutes; ask again for new ones."""
+    with _buckets() as (store, settings):
+        from app.aws import jobs
+
+        found = jobs.look(job_id, store, settings)
+    response.headers["Cache-Control"] = "no-store"
+    return JobOut.model_validate(found)
+
+
+@contextmanager
+def _buckets() -> Iterator[tuple[Store, Settings]]:
+    """The buckets, if there are any; boto3 is not imported before.
+
+    Raises:
+        JobsUnavailable, StorageUnavailable.
+    """
+    from app.aws.settings import Misconfigured, configured, settings
+
+    if not configured():
+        raise errors.JobsUnavailable("No buckets are configured here.")
+    from app.aws.store import StoreError, store
+
+    try:
+        yield store(), settings()
+    except Misconfigured:
+        raise errors.JobsUnavailable("The buckets are not configured as they must be.") from None
+    except StoreError:
+        raise errors.StorageUnavailable("The buckets did not answer as they should.") from None

@@ -1,0 +1,117 @@
+"""Jobs: films that are too large for one request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from buckets import Buckets, forget
+from fastapi.testclient import TestClient
+
+from app.api import app
+from app.encode.pictures import labels_png, mask_png
+from app.options import Options
+from app.pipeline import segment
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(app)
+
+
+def upload(job: dict[str, Any], film: bytes) -> None:
+    form = job["upload"]
+    answer = httpx2.post(form["url"], data=form["fields"], files={"file": film})
+    assert answer.status_code == 204
+
+
+def test_a_job_from_its_beginning_to_its_mask(buckets: Buckets, client: TestClient, small: bytes) -> None:
+    answer = client.post("/v1/jobs")
+    assert answer.status_code == 201
+    job = answer.json()
+    assert job["status"] == "waiting"
+    assert job["upload"]["max_bytes"] == 81_048_576
+    place = answer.headers["location"]
+    assert client.get(place).json()["status"] == "waiting"
+    assert client.get(place).json()["upload"] is None
+    upload(job, small)
+    assert client.get(place).json()["status"] == "running"
+    assert buckets.do(f"jobs/{job['id']}/film") == {"done": 1}
+    done = client.get(place)
+    assert done.headers["cache-control"] == "no-store"
+    results = done.json()["results"]
+    assert done.json()["status"] == "done"
+    assert results["mask"]["media_type"] == "image/png"
+    assert httpx2.get(results["mask"]["url"]).content == mask_png(segment(small).mask)
+    assert httpx2.get(results["json"]["url"]).json()["verdict"]["decision"] == "accept"
+
+
+def test_a_job_gets_what_it_asked_for(buckets: Buckets, client: TestClient, small: bytes) -> None:
+    wanted = {"formats": ["labels", "dicom-seg"], "threshold": 0.9, "clean": False, "upright": False}
+    job = client.post("/v1/jobs", json=wanted).json()
+    upload(job, small)
+    buckets.do(f"jobs/{job['id']}/film")
+    results = client.get(f"/v1/jobs/{job['id']}").json()["results"]
+    assert set(results) == {"labels", "json"}  # a PNG gives no DICOM object
+    expected = labels_png(segment(small, Options(0.9, clean=False, upright=False)).labels)
+    assert httpx2.get(results["labels"]["url"]).content == expected
+
+
+def test_a_job_whose_film_is_refused_has_the_problem(buckets: Buckets, client: TestClient) -> None:
+    job = client.post("/v1/jobs", json={}).json()
+    upload(job, b"no film")
+    buckets.do(f"jobs/{job['id']}/film")
+    found = client.get(f"/v1/jobs/{job['id']}").json()
+    assert found["status"] == "failed"
+    assert found["problem"]["code"] == "unsupported-format"
+    assert found["results"] is None
+
+
+def test_a_job_whose_film_never_came_has_expired(
+    buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNG_UPLOAD_SECONDS", "1")
+    job = client.post("/v1/jobs").json()
+    key = f"jobs/{job['id']}/job.json"
+    order = json.loads(buckets.get(key)) | {"expires": "2020-01-01T00:00:00+00:00"}
+    buckets.client.put_object(Bucket=buckets.outputs, Key=key, Body=json.dumps(order).encode())
+    assert client.get(f"/v1/jobs/{job['id']}").json()["status"] == "expired"
+
+
+@pytest.mark.parametrize("job", ["0" * 32, "nonsense", "0" * 31 + "/film", "..%2f..%2fsecret", "*"])
+def test_a_job_that_never_was_is_not_found(job: str, buckets: Buckets, client: TestClient) -> None:
+    answer = client.get(f"/v1/jobs/{job}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"formats": ["gif"]}, {"threshold": 0}, {"colour": "red"}, [], "text", {"formats": "mask"}]
+)
+def test_an_order_that_is_not_understood_is_refused(wrong: object, buckets: Buckets, client: TestClient) -> None:
+    answer = client.post("/v1/jobs", json=wrong)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad-parameter"
+    assert buckets.written() == set()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_without_buckets_there_are_no_jobs(method: str, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LUNG_INPUT_BUCKET", raising=False)
+    monkeypatch.delenv("LUNG_OUTPUT_BUCKET", raising=False)
+    answer = client.request(method, "/v1/jobs" + ("/" + "0" * 32 if method == "get" else ""))
+    assert answer.status_code == 501
+    assert answer.json()["code"] == "jobs-unavailable"
+
+
+def test_buckets_that_do_not_answer_are_said_to_be_so(
+    buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNG_OUTPUT_BUCKET", "nowhere")
+    forget()
+    answer = client.post("/v1/jobs")
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "storage-unavailable"
+    assert "nowhere" not in answer.text

@@ -1,0 +1,61 @@
+"""LUNG_MODEL=s3://bucket/key: fetched once, and only ever the file whose digest is expected."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from buckets import Buckets
+from processes import one_line, run
+
+from app.aws import model
+from app.errors import ModelError
+from app.network import WEIGHTS, int8_path
+
+CONTENT = int8_path(WEIGHTS).read_bytes()
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None:
+    buckets.drop("models/lung.onnx", CONTENT)
+    names = {"LUNG_MODEL": f"s3://{buckets.films}/models/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
+    for _ in range(2):  # the second one finds it in its folder, and needs no bucket
+        told = run("info", "--json", TMPDIR=str(tmp_path), **names)
+        assert json.loads(told.stdout)["model"]["sha256"] == DIGEST
+        buckets.client.delete_object(Bucket=buckets.films, Key="models/lung.onnx")
+
+
+def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "FOLDER", tmp_path)
+    buckets.drop("lung.onnx", CONTENT)
+    (tmp_path / f"{DIGEST}.onnx").write_bytes(b"changed")
+    assert model.fetch(f"s3://{buckets.films}/lung.onnx", DIGEST).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("key", "digest", "message"),
+    [
+        ("lung.onnx", "0" * 64, "not the one of LUNG_MODEL_SHA256"),
+        ("lung.onnx", "", "must be the SHA-256"),
+        ("missing.onnx", DIGEST, "not in its bucket"),
+        ("", DIGEST, "must be s3://bucket/key"),
+    ],
+)
+def test_another_model_or_none_is_refused(
+    key: str, digest: str, message: str, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "FOLDER", tmp_path)
+    buckets.drop("lung.onnx", CONTENT)
+    with pytest.raises(ModelError, match=message):
+        model.fetch(f"s3://{buckets.films}/{key}", digest)
+
+
+def test_a_bucket_that_cannot_be_reached_is_one_line(buckets: Buckets, tmp_path: Path) -> None:
+    names = {"LUNG_MODEL": "s3://no-such-bucket-at-all/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
+    done = run("info", TMPDIR=str(tmp_path), **names)
+    assert done.returncode == 1
+    assert "cannot be fetched" in one_line(done)

@@ -1,0 +1,37 @@
+"""No two films ever share an output."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.encode.formats import FORMATS
+from app.naming import ERROR_SUFFIX, output_name
+
+SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
+ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]
+
+films = st.builds(
+    lambda stem, ends: stem + "".join(ends), st.text("ab.~/", min_size=1, max_size=4), st.lists(st.sampled_from(ENDS))
+)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.sets(films, min_size=2, max_size=8))
+@example({"a", "a.rle", "a.contours", "a.error"})
+def test_films_never_meet_in_an_output(names: set[str]) -> None:
+    outputs = [output_name(name, suffix) for name in names for suffix in SUFFIXES]
+    assert len(set(outputs)) == len(outputs)
+
+
+def test_most_names_are_kept_whole() -> None:
+    assert output_name("in/a b.dcm", ".mask.png") == "in/a b.dcm.mask.png"
+    assert output_name("a.rle", ".json") != "a.rle.json"
+
+
+@given(st.text("aé🫁", min_size=200, max_size=400), st.text("aé🫁", min_size=200, max_size=400))
+def test_names_that_are_too_long_are_cut_and_still_differ(one: str, other: str) -> None:
+    for suffix in SUFFIXES:
+        first, second = output_name(one, suffix, 512), output_name(other, suffix, 512)
+        assert len(first.encode()) <= 512
+        assert (first == second) == (one == other)

@@ -1,0 +1,336 @@
+"""Films in buckets: every event's shape, and what is there afterwards."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import Any
+
+import pytest
+from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sqs_event
+from films import RAMP16, dicom, read_mask
+
+from app.aws import run, work
+from app.aws.events import distributed_map
+from app.aws.records import handle
+from app.aws.settings import Misconfigured
+from app.aws.store import Store, StoreError
+from app.encode.pictures import mask_png
+from app.pipeline import segment
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_event_that_tells_of_a_film_leaves_its_mask_and_its_document(
+    shape: str, buckets: Buckets, small: bytes
+) -> None:
+    key = "in/a b+c%20ü/film.dcm"
+    buckets.drop(key, small)
+    answer = handle(SHAPES[shape](buckets.films, key), Context())
+    assert buckets.written() == {f"{key}.mask.png", f"{key}.json"}
+    assert buckets.get(f"{key}.mask.png") == mask_png(segment(small).mask)
+    assert json.loads(buckets.get(f"{key}.json"))["verdict"]["decision"] == "accept"
+    assert json.loads(json.dumps(answer)) == answer
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_event_of_a_bad_film_leaves_a_problem_document(shape: str, buckets: Buckets) -> None:
+    buckets.drop("text.png", b"no film")
+    answer = handle(SHAPES[shape](buckets.films, "text.png"), Context())
+    assert buckets.written() == {"text.png.error.json"}
+    assert json.loads(buckets.get("text.png.error.json"))["code"] == "unsupported-format"
+    assert "batchItemFailures" not in answer or answer["batchItemFailures"] == []
+
+
+KEYS = [
+    " ",
+    "a b.png",
+    "a+b.png",
+    "a%2Bb.png",
+    "a&b=c?d#e.png",
+    "ü/日本語/🫁.png",
+    "e\u0301.png",
+    "dir//double/.png",
+    "k" * 1024,
+    "ä" * 512,
+    "x.error",
+    "x.rle",
+    "x.mask.png",
+    "bucket=other/x.png",
+]
+
+
+def test_keys_of_all_kinds_have_outputs_of_their_own(buckets: Buckets, small: bytes) -> None:
+    for key in KEYS:
+        buckets.drop(key, small)
+    assert buckets.do(*KEYS) == {"done": len(KEYS)}
+    outputs = buckets.written()
+    assert len(outputs) == 2 * len(KEYS)
+    assert all(len(key.encode()) <= 1024 for key in outputs)
+    assert {f"{key}.mask.png" for key in KEYS if len(key) < 500 and key not in ("x.error", "x.rle")} < outputs
+
+
+def test_a_duplicate_changes_nothing(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a.png", small)
+    buckets.do("a.png")
+    before = buckets.etags()
+    assert buckets.do("a.png", "a.png") == {"skipped": 2}
+    assert buckets.etags() == before
+
+
+def test_what_was_half_written_is_completed(buckets: Buckets, small: bytes) -> None:
+    """A function may die at any place; its event comes again."""
+    buckets.drop("a.png", small)
+    buckets.do("a.png")
+    buckets.client.delete_object(Bucket=buckets.outputs, Key="a.png.json")
+    assert buckets.do("a.png") == {"done": 1}
+    assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+
+
+def test_a_new_version_of_a_film_replaces_the_outputs_of_the_old_one(
+    buckets: Buckets, small: bytes, rg1_png: bytes
+) -> None:
+    for film in (rg1_png, small):
+        buckets.drop("a.png", film)
+        buckets.do("a.png")
+        assert buckets.get("a.png.mask.png") == mask_png(segment(film).mask)
+    assert buckets.do("a.png") == {"skipped": 1}
+
+
+def test_a_film_has_a_mask_or_an_error_never_both(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a.png", small)
+    buckets.do("a.png")
+    buckets.drop("a.png", small[:1000])
+    assert buckets.do("a.png") == {"failed": 1}
+    assert buckets.written() == {"a.png.error.json"}
+    buckets.drop("a.png", small)
+    assert buckets.do("a.png") == {"done": 1}
+    assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+
+
+@pytest.mark.parametrize("newer_is_good", [True, False])
+def test_a_film_replaced_while_it_was_in_work_is_done_again(
+    newer_is_good: bool, buckets: Buckets, small: bytes, rg1_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = small if newer_is_good else b"no film"
+    buckets.drop("a.png", rg1_png)
+    original = work.segment
+
+    def slow(data: bytes, *args: Any) -> Any:
+        if data == rg1_png:
+            buckets.drop("a.png", newer)
+            monkeypatch.setattr(work, "segment", original)
+            buckets.do("a.png")  # somebody else does the newer one meanwhile
+        return original(data, *args)
+
+    monkeypatch.setattr(work, "segment", slow)
+    buckets.do("a.png")
+    if newer_is_good:
+        assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+        assert buckets.get("a.png.mask.png") == mask_png(segment(small).mask)
+    else:
+        assert buckets.written() == {"a.png.error.json"}
+
+
+def test_eight_at_once_write_one_mask(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a.png", small)
+    threads = [threading.Thread(target=buckets.do, args=("a.png",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+    buckets.client.put_bucket_versioning(Bucket=buckets.outputs, VersioningConfiguration={"Status": "Enabled"})
+    assert buckets.do("a.png") == {"skipped": 1}
+
+
+def test_what_is_no_film_is_left_alone(buckets: Buckets, small: bytes) -> None:
+    buckets.client.put_object(Bucket=buckets.films, Key="folder/")
+    buckets.client.put_object(Bucket=buckets.outputs, Key="mask.png", Body=small)
+    assert handle({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": buckets.films}, Context()) == {}
+    assert handle(sqs_event({"Event": "s3:TestEvent", "Service": "Amazon S3"}), Context()) == {"batchItemFailures": []}
+    assert handle(s3_event(buckets.films, "a.png", name="ObjectRemoved:Delete"), Context()) == {}
+    assert buckets.do("folder/", "deleted.png") == {"gone": 2}
+    assert handle(s3_event(buckets.outputs, "mask.png"), Context()) == {"gone": 1}
+    assert buckets.written() == {"mask.png"}
+
+
+def unavailable(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
+    """S3 throttles some keys."""
+    original = Store.open
+
+    def throttled(self: Store, bucket: str, key: str) -> Any:
+        if key in keys:
+            raise StoreError("S3 answered SlowDown to GetObject.")
+        return original(self, bucket, key)
+
+    monkeypatch.setattr(Store, "open", throttled)
+
+
+def test_a_throttle_fails_its_own_message_alone(
+    buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("0", "1", "2"):
+        buckets.drop(key, small)
+    unavailable(monkeypatch, "1")
+    event = sqs_event(*(s3_event(buckets.films, key) for key in "012"), "no JSON", {"no": "notification"})
+    failures = handle(event, Context())["batchItemFailures"]
+    assert [each["itemIdentifier"] for each in failures] == ["1", "3", "4"]
+    assert buckets.written() == {"0.mask.png", "0.json", "2.mask.png", "2.json"}
+
+
+def test_a_throttle_is_handed_to_every_source_in_its_own_way(
+    buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        buckets.drop(key, small)
+    unavailable(monkeypatch, "a")
+    with pytest.raises(StoreError):
+        buckets.do("a", "b")
+    assert "b.json" in buckets.written()
+    left = handle(map_event(buckets.films, "a", "b"), Context())
+    assert [item["Key"] for item in left["Items"]] == ["a"]
+    assert left["counts"] == {"skipped": 1}
+    (result,) = handle(operations_event(buckets.films, "a"), Context())["results"]
+    assert result["resultCode"] == "TemporaryFailure"
+    with pytest.raises(StoreError):
+        handle({"image_key": "a"}, Context())
+    with pytest.raises(distributed_map.Unfinished):
+        for _ in range(distributed_map.ATTEMPTS):
+            left = handle(left, Context())
+
+
+def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a", small)
+    buckets.drop("b", b"no film")
+    late = handle(map_event(buckets.films, "a", "b"), Context(run.RESERVE_MS - 1))
+    assert [item["Key"] for item in late["Items"]] == ["a", "b"]
+    assert buckets.written() == set()
+    end = handle(late, Context())
+    assert end["Items"] == []
+    assert end["counts"] == {"done": 1, "failed": 1}
+
+
+def test_films_for_which_no_time_is_left_are_handed_back(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a", small)
+    event = sqs_event(s3_event(buckets.films, "a"))
+    assert handle(event, Context(run.RESERVE_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
+    assert handle(event, Context())["batchItemFailures"] == []
+
+
+def test_forms_that_the_settings_name(buckets: Buckets, rg1: bytes, small: bytes, monkeypatch: Any) -> None:
+    monkeypatch.setenv("LUNG_FORMATS", "labels dicom-seg json")
+    buckets.drop("a.dcm", rg1)
+    buckets.drop("b.png", small)
+    assert buckets.do("a.dcm", "b.png") == {"done": 2}
+    seg = {"a.dcm.labels.png", "a.dcm.seg.dcm", "a.dcm.json"}
+    assert buckets.written() == seg | {"b.png.labels.png", "b.png.json"}
+
+
+def test_films_of_another_bucket_have_outputs_apart(buckets: Buckets, small: bytes) -> None:
+    other = f"other-{buckets.films}"[:63].strip("-")
+    buckets.client.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    buckets.client.put_object(Bucket=other, Key="a.png", Body=small)
+    handle(s3_event(other, "a.png"), Context())
+    assert buckets.written() == {f"bucket={other}/a.png.mask.png", f"bucket={other}/a.png.json"}
+
+
+def test_no_key_is_told(
+    buckets: Buckets, small: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO")  # of all loggers, boto3's too
+    for name, film in (("CANARY-good", small), ("CANARY-bad", b"CANARY"), ("CANARY-dicom", dicom_with_canary())):
+        buckets.drop(name, film)
+        for shape in SHAPES.values():
+            handle(shape(buckets.films, name), Context())
+    told = caplog.text + "".join(capfd.readouterr())
+    assert "films: 1 done" in told
+    assert "FilmsDone" in told
+    assert "CANARY" not in told
+    for key in buckets.written():
+        head = buckets.client.head_object(Bucket=buckets.outputs, Key=key)
+        assert "CANARY" not in str(head["Metadata"])
+        assert b"CANARY" not in buckets.get(key)
+
+
+def dicom_with_canary() -> bytes:
+    return dicom(RAMP16, PatientName="CANARY", PatientID="CANARY", StudyDescription="CANARY")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"LUNG_OUTPUT_BUCKET": ""},
+        {"LUNG_INPUT_BUCKET": "same", "LUNG_OUTPUT_BUCKET": "same"},
+        {"LUNG_FORMATS": "mask nothing"},
+        {"LUNG_UPLOAD_SECONDS": "soon"},
+    ],
+)
+def test_a_wrong_environment_is_an_error_not_a_lost_film(
+    wrong: dict[str, str], buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured, match="LUNG_"):
+        buckets.do("a.png")
+
+
+class TestDirect:
+    """The author's own way."""
+
+    def test_it_tells_where_the_mask_lies(self, buckets: Buckets, small: bytes) -> None:
+        buckets.drop("path/film.jpg", small)
+        for _ in range(2):  # the second time it is there already
+            answer = handle({"image_key": "path/film.jpg"}, Context())
+            assert answer["status"] == "done"
+            assert answer["bucket"] == buckets.outputs
+            assert read_mask(buckets.get(answer["mask_key"])).any()
+
+    def test_it_returns_the_mask_itself_when_asked(self, buckets: Buckets, small: bytes) -> None:
+        buckets.drop("film", small)
+        answer = handle({"image_key": "film", "return": "mask"}, Context())
+        assert base64.b64decode(answer["content"]) == mask_png(segment(small).mask)
+        assert answer["media_type"] == "image/png"
+        assert answer["decision"] == "accept"
+        assert buckets.written() == set()
+
+    def test_it_takes_a_form(self, buckets: Buckets, small: bytes) -> None:
+        buckets.drop("film", small)
+        assert handle({"image_key": "film", "format": "labels"}, Context())["mask_key"] == "film.labels.png"
+        assert handle({"image_key": "film", "format": "json", "return": "mask"}, Context())["content"]
+
+    @pytest.mark.parametrize(
+        ("event", "code"),
+        [
+            ({"image_key": "nowhere"}, "no-such-film"),
+            ({"image_key": "nowhere", "return": "mask"}, "no-such-film"),
+            ({"image_key": ""}, "bad-parameter"),
+            ({"image_key": 7}, "bad-parameter"),
+            ({"image_key": "a", "format": "gif"}, "bad-parameter"),
+            ({"image_key": "a", "return": "film"}, "bad-parameter"),
+            ({"image_key": "a", "colour": "red"}, "bad-parameter"),
+            ({"image_key": "bad", "return": "mask"}, "unsupported-format"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, event: dict[str, Any], code: str, buckets: Buckets) -> None:
+        buckets.drop("bad", b"no film")
+        answer = handle(event, Context())
+        assert answer["status"] == "failed"
+        assert answer["problem"]["code"] == code
+
+
+def test_a_film_too_large_is_refused_before_it_is_read(
+    buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.limits.MAX_BYTES", len(small) - 1)
+    buckets.drop("a", small)
+    assert buckets.do("a") == {"failed": 1}
+    assert json.loads(buckets.get("a.error.json"))["code"] == "too-large"
+
+
+def test_an_unversioned_bucket_does_as_well(s3: str, monkeypatch: pytest.MonkeyPatch, small: bytes) -> None:
+    buckets = make(s3, monkeypatch, versioned=False)
+    buckets.drop("a", small)
+    assert buckets.do("a", "a") == {"done": 1, "skipped": 1}
+    buckets.drop("a", b"no film")
+    assert buckets.do("a") == {"failed": 1}
