@@ -286,3 +286,14 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = said.err.splitlines()
     assert line.startswith("error: ")
     return line
+
+
+@pytest.mark.parametrize("program", ["app.pipeline", "serverless", "model_export.timing"])
+def test_nothing_is_kept_for_the_makers_of_onnxruntime(program: str, tmp_path: Path) -> None:
+    """Its official builds collect events, and send them, unless they are told not to."""
+    if program.startswith("model_export"):
+        pytest.importorskip("torch")
+    code = f"import {program}; from app import network; network.load()"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=120)
+    assert list(tmp_path.rglob("*")) == []
