@@ -12,7 +12,7 @@ from PIL import Image
 from app.decode import Radiograph
 from app.mask import Region
 from app.pose import Pose
-from app.preprocess import Geometry, enlarge
+from app.preprocess import Geometry, enlarge, enlarge_mask
 from app.quality import Verdict
 
 
@@ -69,9 +69,7 @@ class Result:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """(height, width) bool, True = lung."""
-        if self.cleaned is self.raw:
-            return self.probability > self.threshold
-        return enlarge(self.cleaned, self.geometry) > self.threshold
+        return enlarge_mask(self.cleaned, self.geometry, self.threshold)
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:

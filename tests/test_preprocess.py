@@ -5,10 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from films import dice
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app import errors
-from app.preprocess import InputSpec, enlarge, letterbox, place, preprocess, shrink, standardise
+from app.preprocess import (
+    Geometry,
+    InputSpec,
+    enlarge,
+    enlarge_mask,
+    letterbox,
+    place,
+    preprocess,
+    shrink,
+    standardise,
+)
 
 SPEC = InputSpec()
 
@@ -60,3 +72,24 @@ def test_a_bright_marker_does_not_dim_the_film(rg1_pixels: NDArray[np.uint16]) -
 def test_a_film_of_one_grey_is_refused() -> None:
     with pytest.raises(errors.BlankFilm):
         preprocess(np.full((300, 300), 77, np.uint8), SPEC)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1))
+@example(1, 1, 1, 1, 0)
+@example(1, 7, 300, 300, 0)
+@example(40, 40, 39, 300, 0)
+@example(40, 40, 41, 40, 0)
+def test_the_mask_is_the_enlarged_probability_above_its_threshold(
+    box_height: int, box_width: int, height: int, width: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    box = random.random((box_height, box_width), np.float32)
+    threshold = float(random.choice([0.5, 0.001, 0.999, float(box.flat[0])]))
+    geometry = Geometry(height, width, 40, 0, 0, box_height, box_width)
+    probability = enlarge(box, geometry)
+    # Two ways to add the same numbers up round differently in the last place.
+    clear = np.abs(probability - threshold) > 1e-6
+    mask = enlarge_mask(box, geometry, threshold)
+    assert mask.shape == (height, width)
+    np.testing.assert_array_equal(mask[clear], (probability > threshold)[clear])

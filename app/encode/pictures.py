@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,27 @@ from app.decode.radiograph import Pixels
 from app.measure import measure
 from app.result import Result
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 MARGIN = 0.02
 """What a cutout keeps around the lungs, as a part of the film's longer side: the pleura lies on their edge."""
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung."""
-    return _png(Image.fromarray(mask))
+    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung.
+
+    Written here: Pillow first makes a byte of each bit, and takes four times as long for a larger file.
+    """
+    height, width = mask.shape
+    bits = np.packbits(mask, axis=1)
+    # Each row begins with its filter, 0: none. A mask's runs are found by deflate itself (PNG specification, clause 9).
+    rows = np.zeros((height, bits.shape[1] + 1), np.uint8)
+    rows[:, 1:] = bits
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    return SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
 
 
 def labels_png(labels: NDArray[np.uint8]) -> bytes:
