@@ -7,6 +7,7 @@ other one still opens, but is imported by the first event that wants it.
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,9 @@ from app import network
 from app.view import load_view
 
 HTTP, RECORDS = "http", "records"
+
+# Lambda's runtime leaves the root logger at WARNING.
+logging.getLogger("app").setLevel(logging.INFO)
 
 network.load()
 load_view()

@@ -74,7 +74,7 @@ def test_a_job_whose_film_never_came_has_expired(
 ) -> None:
     monkeypatch.setenv("LUNG_UPLOAD_SECONDS", "1")
     job = client.post("/v1/jobs").json()
-    key = f"jobs/{job['id']}/job.json"
+    key = f"jobs/{job['id']}/order"
     order = json.loads(buckets.get(key)) | {"expires": "2020-01-01T00:00:00+00:00"}
     buckets.client.put_object(Bucket=buckets.outputs, Key=key, Body=json.dumps(order).encode())
     assert client.get(f"/v1/jobs/{job['id']}").json()["status"] == "expired"

@@ -53,8 +53,8 @@ def job_film(job: str) -> str:
 
 
 def job_order(job: str) -> str:
-    """The key of what was asked for, in the bucket of outputs."""
-    return f"{job_prefix(job)}job.json"
+    """The key of what was asked for, in the bucket of outputs; it has no suffix, as each film's outputs have."""
+    return f"{job_prefix(job)}order"
 
 
 def job_prefix(job: str) -> str:

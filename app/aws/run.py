@@ -62,8 +62,10 @@ class Run:
             if self._context.get_remaining_time_in_millis() < max(RESERVE_MS, 2000 * self._longest):
                 raise NoTime("Too little time is left for another film.")
             report = self._work(item, order)
-        except Exception:
+        except Exception as error:
             self.counts["later"] += 1
+            # Our own exceptions name no object; another one's text may.
+            log.warning("a film must come again: %s", error if isinstance(error, StoreError) else type(error).__name__)
             raise
         self._longest = max(self._longest, time.monotonic() - started)
         self.counts[report.outcome] += 1

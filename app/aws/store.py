@@ -15,6 +15,8 @@ from botocore.config import Config
 
 CONFIG = Config(
     signature_version="s3v4",
+    # Else presigned addresses name the global endpoint, which answers with a redirect while a bucket is new.
+    s3={"addressing_style": "virtual"},
     connect_timeout=3,
     read_timeout=20,
     # Five tries with growing pauses are done before an event source's own retry would be.

@@ -144,7 +144,9 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
         failure = error
     else:
         files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
-        _settle(item, version, files, [outputs.error], store, settings, recipe)
+        # Also the forms that cannot be made of this version, but were of an older one.
+        stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
+        _settle(item, version, files, stale, store, settings, recipe)
         return Report(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
     document = failure.problem()
     files = {outputs.error: (json.dumps(document).encode(), errors.MEDIA_TYPE)}
@@ -161,18 +163,22 @@ def _settle(
     settings: Settings,
     recipe: str,
 ) -> None:
-    """Write a version's outputs in their order, and remove what would contradict them.
+    """Write a version's outputs in their order, and remove what would contradict them before the last one is there.
 
     Args:
         files: content and media type by key.
-        stale: keys.
+        stale: keys of what this version has not.
 
     Raises:
         _Changed: the film is of another version by now.
         Absent, StoreError.
     """
     stamp = Stamp(version, recipe)
+    *_, last = files
     for key, (content, media_type) in files.items():
+        if key == last:
+            # Who finds the last one takes all for done: what is still to remove then would stay for ever.
+            store.remove(settings.outputs, stale)
         over = None
         for _ in range(ROUNDS):
             if store.put(settings.outputs, key, content, media_type, stamp, over):
@@ -185,7 +191,6 @@ def _settle(
             over = there.etag if there else None
         else:
             raise StoreError("Others wrote the same output all the time.")
-    store.remove(settings.outputs, stale)
     if store.version(item.bucket, item.key) != version:
         raise _Changed
 

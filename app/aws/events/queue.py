@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from app.aws.events.notification import items
+from app.aws.keys import Item
 from app.aws.run import Run, UnsupportedEvent
+
+log = logging.getLogger(__name__)
 
 
 def infer(event: dict[str, Any]) -> bool:
@@ -29,13 +33,17 @@ def handle(event: dict[str, Any], run: Run) -> Any:
     """
 
     def handle_message(record: SQSRecord) -> None:
-        try:
-            body = json.loads(record.body)
-        except ValueError:
-            raise UnsupportedEvent("The message is no JSON.") from None
-        for item in items(body):
+        for item in _films(record.body):
             run(item)
 
     # No exception where all have failed: it would say no more than the list, and look like a crash.
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     return process_partial_response(event, handle_message, processor)
+
+
+def _films(body: str) -> list[Item]:
+    try:
+        return items(json.loads(body))
+    except (ValueError, UnsupportedEvent):
+        log.error("a message of the queue is no notification of S3")
+        raise UnsupportedEvent("The message is no notification of S3.") from None
