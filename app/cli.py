@@ -1,4 +1,6 @@
-"""The command line door: one film, a folder of films, a local server, and what can be said of this installation."""
+"""The command line door: one film, a folder of films, a local server, a deployed one, and what can be said of this
+installation.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ import os
 import sys
 
 from app import __version__, errors
-from app.commands import batch, doctor, info, segment, serve
+from app.commands import batch, doctor, info, remote, segment, serve
 from app.commands.common import DONE, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, CommandError, Parser
+from app.remote.errors import RemoteError
 from app.terminal import printable, say
 
 EXAMPLES = """\
@@ -16,6 +19,7 @@ examples:
   python -m app segment film.dcm --format json -o -  verdict and measurements
   python -m app batch films masks --workers 2        a folder; one bad film never stops the others
   python -m app serve                                over HTTP
+  python -m app remote segment film.dcm --stack lungs  through a stack on AWS
   python -m app doctor                               does this installation work?
   python -m app segment --help                       more on a command
 
@@ -35,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error.line(), REFUSED)
     except CommandError as error:
         return _fail(str(error), REFUSED)
+    except RemoteError as error:
+        return _fail(error.line(), FAILED if error.status >= 500 else REFUSED)
     except errors.ModelError as error:
         return _fail(str(error), FAILED)
     except BrokenPipeError:
@@ -58,7 +64,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    for command in (segment, batch, serve, info, doctor):
+    for command in (segment, batch, serve, remote, info, doctor):
         command.add(commands)
     return parser
 

@@ -40,8 +40,8 @@ SERVICE = {
 }
 """Packages by their names at PyPI, and the modules that they bring."""
 
-WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm"}
-"""What `serve` and `batch` need besides."""
+WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
+"""What `serve`, `batch` and `remote` need besides."""
 
 WORKER_BYTES = 1300 * 2**20
 """What one process was seen to take for the largest film that is read and its overlay; half of it for its mask."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from app import limits, naming, network
+from app import naming, network
 from app.commands.common import (
     DONE,
     DOUBTFUL,
     EXIT_CODES,
     FORMAT_LIST,
-    CommandError,
     Commands,
     add_choices,
     chosen,
 )
-from app.encode.formats import FORMATS, Format
+from app.commands.output import check_outputs, read_standard_input, tell_verdict, write
+from app.encode.formats import FORMATS
 from app.folder import read_film, write_whole
 from app.pipeline import segment
 from app.quality import Decision
@@ -65,19 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     form = FORMATS[arguments.format]
     piped = arguments.film == "-"
     output = arguments.output or ("-" if piped else naming.output_name(arguments.film, form.suffix))
-    _check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
+    check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
     network.load()
-    data = _read_standard_input() if piped else read_film(Path(arguments.film))
+    data = read_standard_input() if piped else read_film(Path(arguments.film))
 
     started = time.perf_counter()
     result = segment(data, chosen(arguments))
     content = form.encode(result, data)
     overlay = FORMATS["overlay"].encode(result, data) if arguments.overlay else None
     seconds = time.perf_counter() - started
-    if output == "-":
-        _print(content)
-    else:
-        write_whole(Path(output), content)
+    write(output, content)
     if overlay is not None:
         write_whole(Path(arguments.overlay), overlay)
 
@@ -89,39 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     return DOUBTFUL if arguments.strict and result.verdict.decision != Decision.ACCEPT else DONE
 
 
-def _check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
-    """Refuse outputs that would overwrite the film or each other, or print what is no text on a terminal."""
-    if output == "-" and (sys.stdout is None or (sys.stdout.isatty() and not _is_text(form))):
-        raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
-    if overlay == "-":
-        raise CommandError("standard output is for one output alone; name a file for --overlay")
-    places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
-    if len(set(places)) < len(places):
-        raise CommandError("the output would overwrite the film or another output; name another file")
-
-
-def _is_text(form: Format) -> bool:
-    return form.media_type.endswith("json")
-
-
-def _read_standard_input() -> bytes:
-    if sys.stdin is None:
-        raise CommandError("standard input is closed")
-    return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
-
-
-def _print(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    if sys.stdout.isatty():
-        sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
-
-
 def _tell(result: Result, seconds: float) -> None:
     film, verdict = result.radiograph, result.verdict
     say(f"film: {film.width} x {film.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)")
-    say(f"verdict: {verdict.decision}")
-    for reason in verdict.reasons:
-        say(f"  {reason.code}: {reason.text}")
-    if verdict.decision == Decision.REJECT:
-        say("warning: do not rely on this mask")
+    tell_verdict(verdict.decision, ((reason.code, reason.text) for reason in verdict.reasons))

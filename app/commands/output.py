@@ -1,0 +1,68 @@
+"""What the commands that make one output of one film share: where it may go, and how it gets there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from app import limits
+from app.commands.common import CommandError
+from app.encode.formats import Format
+from app.folder import write_whole
+from app.quality import Decision
+from app.terminal import say
+
+
+def check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
+    """Refuse outputs that would overwrite the film or each other, or print what is no text on a terminal.
+
+    Raises:
+        CommandError.
+    """
+    if output == "-" and (sys.stdout is None or (sys.stdout.isatty() and not form.media_type.endswith("json"))):
+        raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
+    if overlay == "-":
+        raise CommandError("standard output is for one output alone; name a file for --overlay")
+    places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
+    if len(set(places)) < len(places):
+        raise CommandError("the output would overwrite the film or another output; name another file")
+
+
+def read_standard_input() -> bytes:
+    """A film from a pipe, and at most one byte more than the limit.
+
+    Raises:
+        CommandError: there is no standard input.
+    """
+    if sys.stdin is None:
+        raise CommandError("standard input is closed")
+    return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
+
+
+def write(output: str, content: bytes) -> None:
+    """Write to a file, or to standard output for "-".
+
+    Raises:
+        OSError.
+    """
+    if output != "-":
+        write_whole(Path(output), content)
+        return
+    sys.stdout.buffer.write(content)
+    if sys.stdout.isatty():
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def tell_verdict(decision: str, reasons: Iterable[tuple[str, str]]) -> None:
+    """Say whether the mask is to be relied on.
+
+    Args:
+        reasons: the code and the text of each.
+    """
+    say(f"verdict: {decision}")
+    for code, text in reasons:
+        say(f"  {code}: {text}")
+    if decision == Decision.REJECT:
+        say("warning: do not rely on this mask")

@@ -1,0 +1,149 @@
+"""What a backfill takes: minutes and dollars, each with what it rests on.
+
+Prices are AWS's public ones before any free tier, discount or tax; they are the same in us-east-1 and eu-west-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRICES = "AWS's public prices of us-east-1 and eu-west-1, November 2026, before free tiers and discounts"
+
+LAMBDA_GB_SECOND = 0.0000166667
+"""Dollars, x86, first tier. https://aws.amazon.com/lambda/pricing/"""
+
+LAMBDA_REQUEST = 0.20e-6
+"""Dollars. https://aws.amazon.com/lambda/pricing/"""
+
+S3_PUT, S3_GET = 0.005e-3, 0.0004e-3
+"""Dollars for one request of S3 Standard; LIST costs what PUT does. https://aws.amazon.com/s3/pricing/"""
+
+STEP_TRANSITION = 0.025e-3
+"""Dollars, Standard workflows. https://aws.amazon.com/step-functions/pricing/"""
+
+STEP_EXPRESS, STEP_EXPRESS_GB_SECOND = 1.00e-6, 0.00001667
+"""Dollars for an Express workflow and its time, in steps of 64 MB. https://aws.amazon.com/step-functions/pricing/"""
+
+CORE_MB = 1769
+"""Memory with which a function has one whole processor (AWS Lambda's developer guide, "Configure memory")."""
+
+FILM_MS = 300
+"""Processor time of a film on one core. Measured on one x86 core of a server: 95 ms for 2 megapixels plain, 300 for 20
+megapixels as PNG, 760 for 3.6 megapixels as lossless JPEG 2000."""
+
+STORAGE_MS, STORAGE_MS_MB = 150, 15
+"""Assumed for a film's requests to S3, and for each megabyte of it: not measured."""
+
+PUTS, GETS = 2, 3
+"""Requests to S3 for a film that was not done before, as a test counts them: mask and JSON are written; the film is
+read, and before and after it is looked whether it is done, and still the same. A DELETE costs nothing."""
+
+TRANSITIONS = 4
+"""Of a batch of films: its start, the function, the question whether films are left, its end."""
+
+DEFAULT_CONCURRENCY, DEFAULT_BATCH = 20, 40
+"""As template.yaml has them."""
+
+
+@dataclass(frozen=True)
+class Films:
+    """What a prefix holds.
+
+    Attributes:
+        count, bytes: of its objects.
+        lists: requests that it took to list them.
+    """
+
+    count: int
+    bytes: int
+    lists: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stack does them.
+
+    Attributes:
+        memory: of the batch function, MB.
+        concurrency: functions at a time.
+        batch: films for one invocation.
+        express: whether the state machine's batches are Express workflows.
+        known: whether the stack says so; it is assumed otherwise.
+    """
+
+    memory: int = CORE_MB
+    concurrency: int = DEFAULT_CONCURRENCY
+    batch: int = DEFAULT_BATCH
+    express: bool = False
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What it takes.
+
+    Attributes:
+        milliseconds: for a film, its share of the start left out.
+        minutes: until all are done.
+        dollars: by what they are for.
+    """
+
+    films: Films
+    settings: Settings
+    milliseconds: float
+    minutes: float
+    dollars: dict[str, float]
+
+
+def estimate(films: Films, settings: Settings) -> Estimate:
+    """Minutes and dollars for films that have not been done before."""
+    mean = films.bytes / films.count / 1e6 if films.count else 0.0
+    # A film is one thread's work: more than one processor does not shorten it.
+    milliseconds = FILM_MS / min(1.0, settings.memory / CORE_MB) + STORAGE_MS + STORAGE_MS_MB * mean
+    seconds = films.count * milliseconds / 1000
+    batches = -(-films.count // settings.batch)
+    if settings.express:
+        steps = batches * STEP_EXPRESS + seconds * 64 / 1024 * STEP_EXPRESS_GB_SECOND
+    else:
+        steps = batches * TRANSITIONS * STEP_TRANSITION
+    dollars = {
+        "Lambda, time": seconds * settings.memory / 1024 * LAMBDA_GB_SECOND,
+        "Lambda, requests": batches * LAMBDA_REQUEST,
+        "S3, PUT": films.count * PUTS * S3_PUT,
+        "S3, GET": films.count * GETS * S3_GET,
+        "S3, LIST": films.lists * S3_PUT,
+        "Step Functions": steps,
+    }
+    at_a_time = min(settings.concurrency, max(1, batches))
+    return Estimate(films, settings, milliseconds, seconds / at_a_time / 60, dollars)
+
+
+def lines(found: Estimate) -> list[str]:
+    """The same for a person, each figure with its reason."""
+    films, settings = found.films, found.settings
+    source = "the stack's" if settings.known else "assumed"
+    batches = -(-films.count // settings.batch)
+    core = min(1.0, settings.memory / CORE_MB)
+    why = {
+        "Lambda, time": f"{films.count:,} x {found.milliseconds:,.0f} ms x {settings.memory / 1024:.2f} GB "
+        f"x ${LAMBDA_GB_SECOND:.10f} a GB-second",
+        "Lambda, requests": f"{batches:,} of {settings.batch} films x ${1e6 * LAMBDA_REQUEST:.2f} a million",
+        "S3, PUT": f"{PUTS} a film (mask, JSON) x ${1000 * S3_PUT:g} a thousand",
+        "S3, GET": f"{GETS} a film (is it done, the film) x ${1000 * S3_GET:g} a thousand",
+        "S3, LIST": f"{films.lists:,} x ${1000 * S3_PUT:g} a thousand",
+        "Step Functions": "Express workflows, $1 a million and their time"
+        if settings.express
+        else f"{batches:,} batches x {TRANSITIONS} transitions x ${1000 * STEP_TRANSITION:g} a thousand",
+    }
+    return [
+        f"films: {films.count:,}",
+        f"bytes: {films.bytes:,} ({films.bytes / max(1, films.count) / 1e6:.1f} MB a film)",
+        f"minutes: {found.minutes:,.1f}, {settings.concurrency} functions at a time ({source})",
+        f"  a film: {found.milliseconds:,.0f} ms = {FILM_MS} ms of one processor / {core:.2f} of one with "
+        f"{settings.memory} MB, + {STORAGE_MS} ms and {STORAGE_MS_MB} ms a MB for S3 (assumed)",
+        f"dollars: {sum(found.dollars.values()):,.2f}",
+        *(f"  {name}: {value:,.4f} = {why[name]}" for name, value in found.dollars.items()),
+        f"  prices: {PRICES}",
+        "  left out: keeping the outputs, logs, KMS requests, cold starts, and films that are done already, which are "
+        "cheaper",
+    ]
