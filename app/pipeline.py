@@ -21,6 +21,10 @@ from app.quality import confidence, judge
 from app.result import Model, Result
 from app.view import View, load_view
 
+ENOUGH = 2
+"""How much larger than the network's input a JPEG is decoded at least. Masks then agree with those of a whole decode as
+well as they do if only the method changes by which a whole one is shrunk (Dice 0.9995 and 0.9994, mean of 40 films)."""
+
 INVERTED = 0.5
 """Probability above which a film is taken for inverted; little is lost if it is not."""
 
@@ -56,9 +60,9 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
     stages: dict[str, float] = {}
 
     with _timed(stages, "decode"):
-        radiograph = decode(data)
+        radiograph = decode(data, ENOUGH * model.card.input.size)
     with _timed(stages, "preprocess"):
-        square, geometry = preprocess(radiograph.pixels, model.card.input)
+        square, geometry = preprocess(radiograph, model.card.input)
     with _timed(stages, "view"):
         view = view_of(square[:, :1])
     with _timed(stages, "network"):

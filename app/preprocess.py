@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app import errors
-from app.decode.radiograph import Pixels
+from app.decode.radiograph import Pixels, Radiograph
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,17 @@ def letterbox(height: int, width: int, size: int) -> Geometry:
     return Geometry(height, width, size, (size - box_height) // 2, (size - box_width) // 2, box_height, box_width)
 
 
-def shrink(pixels: Pixels, geometry: Geometry) -> Pixels:
+def shrink(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
     """Resize a film to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
+    radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
+    picture, scale = radiograph.picture, radiograph.scale
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     # Pillow's fast two-step reduction knows 8-bit pictures only.
-    gap = 2.0 if pixels.dtype == np.uint8 else None
-    image = Image.fromarray(pixels)
-    return np.asarray(
-        image.resize((geometry.box_width, geometry.box_height), Image.Resampling.BILINEAR, reducing_gap=gap)
-    )
+    gap = 2.0 if image.mode == "L" else None
+    # A picture's last pixels may stand for less than `scale` of the film's, so its own size will not do.
+    box = (0, 0, geometry.width / scale, geometry.height / scale)
+    size = (geometry.box_width, geometry.box_height)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box, gap))
 
 
 def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[float, float]:
@@ -104,15 +107,15 @@ def place(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     return square
 
 
-def preprocess(pixels: Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
+def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
     """The network's input for a film, (1, channels, size, size) float32, and the way back.
 
     Raises:
         BlankFilm.
     """
-    height, width = pixels.shape
-    geometry = letterbox(height, width, spec.size)
-    square = place(standardise(shrink(pixels, geometry), spec), geometry)
+    radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
+    geometry = letterbox(radiograph.height, radiograph.width, spec.size)
+    square = place(standardise(shrink(radiograph, geometry), spec), geometry)
     return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app import errors, network
+from app.decode import decode
 from app.errors import ModelError
 from app.options import Options
 from app.pipeline import segment
@@ -165,3 +166,19 @@ class TestModel:
 def test_a_blank_film_is_refused() -> None:
     with pytest.raises(errors.BlankFilm):
         segment(png(np.full((500, 400), 9, np.uint8)))
+
+
+@pytest.mark.parametrize("scale", [1.3, 2.4])
+def test_a_large_jpeg_is_read_at_less_than_its_size_and_masked_at_all_of_it(
+    scale: float, rg1_pixels: NDArray[np.uint16]
+) -> None:
+    image = Image.fromarray((rg1_pixels >> 7).astype(np.uint8))
+    image = image.resize((round(scale * image.width), round(scale * image.height)))
+    film = encode(image, "JPEG", quality=92)
+    fast = segment(film)
+    assert fast.radiograph.scale > 1
+    assert fast.mask.shape == (image.height, image.width)
+    assert dice(fast.mask, segment(encode(image, "PNG")).mask) > 0.998
+    # What shows the film itself reads all of it.
+    np.testing.assert_array_equal(fast.radiograph.pixels, decode(film).pixels)
+    assert fast.radiograph.pixels.shape == fast.mask.shape

@@ -22,11 +22,12 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
 
 
-def decode(data: bytes) -> Radiograph:
+def decode(data: bytes, least: int | None = None) -> Radiograph:
     """Decode one film: PNG, JPEG, TIFF, BMP, WebP or DICOM.
 
     Args:
         data: the whole file. File names and declared types play no part.
+        least: what suffices as the longer side of the picture; a JPEG is decoded to no more than it needs. None is all.
 
     Returns:
         The film, white where the detector saw least (bone), whatever the file's own convention.
@@ -36,19 +37,19 @@ def decode(data: bytes) -> Radiograph:
     """
     limits.check_bytes(len(data))
     try:
-        return _decode(data)
+        return _decode(data, least)
     except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedFilm):
         if _was_text(data):
             raise errors.MangledBody("The body holds what only a text conversion writes (EF BF BD).") from None
         raise
 
 
-def _decode(data: bytes) -> Radiograph:
+def _decode(data: bytes, least: int | None) -> Radiograph:
     """Decode a film by its first bytes."""
     if data.startswith(PNG):
         return raster.decode(data, "PNG")
     if data.startswith(JPEG):
-        return raster.decode(data, "JPEG")
+        return raster.decode(data, "JPEG", least)
     if data[128:132] == DICOM:
         from app.decode import dicom  # pydicom is slow to import, and most films are PNG or JPEG
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -31,23 +34,46 @@ class Radiograph:
     """A film in memory.
 
     Attributes:
-        pixels: (height, width), uint8 or uint16, bone bright and air dark. The range in use is the file's own: a
-            12-bit film in a 16-bit PNG stays between 0 and 4095.
+        picture: the film, bone bright and air dark, (height, width) uint8 or uint16 or Pillow's "L"; it may be smaller
+            than the film where `decode` was told what side suffices.
         spacing: where the file knows it; formats other than DICOM state the resolution of print, which is not it.
         rows_run_left: whether rows run towards the patient's left, as on a film that hangs as it should, or his right
             (DICOM's PatientOrientation); None if the file does not say, or says something else.
+        scale: how many of the film's pixels one of the picture's stands for, along a side.
+        size: the film's own height and width; None if they are the picture's.
+        whole: reads the film at its own size; None if the picture has it.
     """
 
-    pixels: Pixels
+    picture: Pixels | Image.Image
     spacing: Spacing | None = None
     rows_run_left: bool | None = None
+    scale: int = 1
+    size: tuple[int, int] | None = None
+    whole: Callable[[], Pixels] | None = None
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """(height, width) uint8 or uint16, the film at its own size.
+
+        The range in use is the file's own: a 12-bit film in a 16-bit PNG stays between 0 and 4095.
+        """
+        return np.asarray(self.picture) if self.whole is None else self.whole()
 
     @property
     def height(self) -> int:
         """Pixels from top to bottom."""
-        return int(self.pixels.shape[0])
+        return self._size[0]
 
     @property
     def width(self) -> int:
         """Pixels from left to right."""
-        return int(self.pixels.shape[1])
+        return self._size[1]
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size
+        if isinstance(self.picture, Image.Image):
+            return self.picture.height, self.picture.width
+        height, width = self.picture.shape
+        return height, width

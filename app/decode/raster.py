@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from app import errors, limits
 from app.decode.grey import luminance, upright
@@ -30,7 +32,7 @@ ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (
 """First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
 
 
-def decode(data: bytes, file_format: str) -> Radiograph:
+def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograph:
     """Decode a raster film.
 
     Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
@@ -39,6 +41,7 @@ def decode(data: bytes, file_format: str) -> Radiograph:
     Args:
         data: the whole file.
         file_format: Pillow's name of the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
+        least: what suffices as the longer side of a JPEG; None is all of it.
 
     Raises:
         UnsupportedFormat: an animation.
@@ -56,8 +59,17 @@ def decode(data: bytes, file_format: str) -> Radiograph:
                 check_scans(data)
             elif getattr(image, "is_animated", False):
                 raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
-            pixels = _colour_of_16_bits(data) if _has_colour_of_16_bits(data, file_format) else _grey(image)
-            return Radiograph(upright(pixels, image.getexif().get(ORIENTATION, 1)))
+            orientation = image.getexif().get(ORIENTATION, 1)
+            if orientation in range(2, 9):
+                return Radiograph(upright(np.asarray(_picture(image, data, None)), orientation))
+            height, width = image.height, image.width
+            picture = _picture(image, data, least)
+            scale = round(max(height, width) / max(image.size))
+            if scale == 1:
+                return Radiograph(picture)
+            return Radiograph(
+                picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format).pixels
+            )
     except (errors.FilmError, MemoryError, ImportError):
         raise  # the last two say nothing of the film
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
@@ -66,17 +78,24 @@ def decode(data: bytes, file_format: str) -> Radiograph:
         raise errors.DamagedFilm(f"The {file_format} data is broken or ends too early.") from None
 
 
-def _grey(image: Image.Image) -> Pixels:
+def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Image.Image:
+    """The picture's greys; of a JPEG at an eighth to all of its size, with ``least`` pixels along the longer side."""
+    if _has_colour_of_16_bits(image, data):
+        return _colour_of_16_bits(data)
     # Pillow's convert("L") clips 16-bit grey to white instead of scaling it: those modes are taken as they are.
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
-    return np.asarray(image.convert("L"))
+    if isinstance(image, JpegImageFile):
+        share = 1 if least is None else min(1, least / max(image.size))
+        image.draft("L", (math.ceil(share * image.width), math.ceil(share * image.height)))
+    image.load()
+    return image if image.mode == "L" else image.convert("L")
 
 
-def _has_colour_of_16_bits(data: bytes, file_format: str) -> bool:
+def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
     """Whether Pillow would keep the upper 8 bits of each sample only: of a 12-bit film, 16 greys."""
     depth, colour_type = data[24], data[25]
-    return file_format == "PNG" and depth == 16 and colour_type != 0
+    return image.format == "PNG" and depth == 16 and colour_type != 0
 
 
 def _colour_of_16_bits(data: bytes) -> Pixels:
