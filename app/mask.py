@@ -62,13 +62,19 @@ def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
         probability: (height, width) in [0, 1].
         threshold: what lung lies above, in (0, 1).
     """
-    # One pixel more on each side, cut back to half a one: lung at the border reaches the picture's very edge.
-    padded = np.pad(probability, 1, mode="edge")
+    above = probability > threshold
+    rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+    if not rows.size:
+        return []
+    top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
+    # Nothing is found where nothing is above. One pixel more on each side, cut back to half a one: lung at the border
+    # reaches the picture's very edge.
+    padded = np.pad(probability[top : rows[-1] + 2, left : columns[-1] + 2], 1, mode="edge")
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
     edges = np.array(probability.shape[::-1]) - 0.5
     found = []
     for padded_points, offsets in zip(*generator.filled(threshold, np.inf), strict=True):
-        points = np.clip(padded_points - 1, -0.5, edges)
+        points = np.clip(padded_points + np.array((left - 1, top - 1)), -0.5, edges)
         outline, *holes = (points[start:end] for start, end in pairwise(offsets))
         found.append(Region(outline, tuple(holes)))
     return sorted(found, key=lambda region: region.area, reverse=True)
@@ -115,10 +121,14 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
     halves = np.where(place if axis == 1 else place[:, np.newaxis], np.uint8(first), np.uint8(second))
     sided = np.ascontiguousarray(np.broadcast_to(halves, mask.shape))
     for region in reversed(found):
-        inside = _drawn([region.outline], mask.shape)
-        share = float((sided[inside] == first).mean()) if inside.any() else 0.5
+        # Its bounding box alone, and a pixel around it: most regions are small.
+        left, top = np.maximum(np.floor(region.outline.min(0)).astype(int) - 1, 0)
+        right, bottom = np.ceil(region.outline.max(0)).astype(int) + 2
+        part = sided[top:bottom, left:right]
+        inside = _drawn([region.outline - (left, top)], part.shape)
+        share = float((part[inside] == first).mean()) if inside.any() else 0.5
         if max(share, 1 - share) >= ONE_SIDED:
-            sided[inside] = first if share > 0.5 else second
+            part[inside] = first if share > 0.5 else second
     return sided
 
 
@@ -145,5 +155,5 @@ def _drawn(outlines: list[Outline], shape: tuple[int, ...]) -> NDArray[np.bool_]
     picture = Image.new("1", (shape[1], shape[0]))
     draw = ImageDraw.Draw(picture)
     for outline in outlines:
-        draw.polygon([(float(x), float(y)) for x, y in outline], fill=1, outline=1, width=2)
+        draw.polygon(outline.ravel().tolist(), fill=1, outline=1, width=2)
     return np.asarray(picture)
