@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app import errors, limits
-from app.aws.keys import Item, Outputs, job_film, job_prefix
+from app.aws.keys import Item, Outputs, is_job, job_film, job_order, job_prefix
 from app.aws.orders import Order, read_order, write_order
 from app.aws.settings import DOCUMENT, Settings
-from app.aws.store import Absent, Store
+from app.aws.store import Store
 from app.encode.formats import FORMATS
 from app.options import Options
 
@@ -69,12 +69,12 @@ def look(job: str, store: Store, settings: Settings) -> Job:
         NoSuchJob: there never was one, or it has been deleted.
         StoreError.
     """
-    try:
-        order, expires = read_order(job, store, settings)
-    except Absent:
-        raise errors.NoSuchJob("No job has this id.") from None
+    # A listing tells what is missing; reading it would be answered with 403 to a role that may list `jobs/` alone.
+    there = store.keys(settings.outputs, job_prefix(job)) if is_job(job) else set()
+    if job_order(job) not in there:
+        raise errors.NoSuchJob("No job has this id.")
+    order, expires = read_order(job, store, settings)
     outputs = Outputs.of(Item(settings.films, job_film(job)), settings)
-    there = store.keys(settings.outputs, job_prefix(job))
     if outputs.error in there:
         return Job(job, "failed", expires, problem=json.loads(store.read(settings.outputs, outputs.error)))
     if outputs.document in there:

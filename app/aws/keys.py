@@ -47,6 +47,11 @@ class Outputs:
         return output_name(self.stem, ERROR_SUFFIX, MAX_KEY)
 
 
+def is_job(text: str) -> bool:
+    """Whether a text has the form of a job's id."""
+    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
+
+
 def job_film(job: str) -> str:
     """The key of a job's film."""
     return f"{job_prefix(job)}film"

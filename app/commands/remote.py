@@ -36,7 +36,7 @@ examples:
 SEGMENT_EXAMPLES = """\
 examples:
   export LUNG_API_KEY=...                                          read -rs LUNG_API_KEY asks for it unseen
-  python -m app remote segment film.dcm --url https://ID.execute-api.eu-west-1.amazonaws.com/v1
+  python -m app remote segment film.dcm --url https://ID.execute-api.eu-west-1.amazonaws.com/api
   python -m app remote segment film.dcm --stack lungs              address and key by the stack's outputs
   python -m app remote segment film.dcm --stack lungs --sign       as AWS user or role (IAM authorisation)
   python -m app remote segment film.dcm --url http://127.0.0.1:8000 --format json -o -

@@ -1,0 +1,46 @@
+"""The example events of events/, held to the handler."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from films import read_mask
+
+import serverless
+from app.aws import records
+
+ROOT = Path(__file__).resolve().parents[1]
+
+EVENTS = sorted(each.stem for each in (ROOT / "events").glob("*.json"))
+
+
+class Context:
+    """What the handler reads of Lambda's context."""
+
+    aws_request_id = "00000000-0000-0000-0000-000000000000"
+    function_name = "lungs"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 30_000
+
+
+@pytest.mark.parametrize("name", [each for each in EVENTS if each.startswith(("api_", "function_", "load_"))])
+def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
+    event = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    assert not event["body"] or event["body"].startswith("{"), "no film is committed"
+    if event["body"] == "":
+        event["body"] = base64.b64encode(rg1_png).decode()
+    answer = serverless.handler(event, Context())
+    assert answer["statusCode"] == (501 if "job" in name else 200), answer
+    if event["isBase64Encoded"]:
+        assert read_mask(base64.b64decode(answer["body"])).shape == (1955, 1841)
+
+
+@pytest.mark.parametrize("name", [each for each in EVENTS if not each.startswith(("api_", "function_", "load_"))])
+def test_the_example_records_are_known(name: str) -> None:
+    event = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    assert [source for source in records.SOURCES if source.infer(event)], name
