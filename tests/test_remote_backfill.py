@@ -297,3 +297,14 @@ def test_a_films_requests_are_those_that_are_reckoned_with(done: bool, buckets: 
     handle(map_event(buckets.films, "in/a.png"), Context())
     assert asked["HeadObject"] + asked["GetObject"] <= GETS
     assert asked["PutObject"] == (0 if done else PUTS)
+
+
+def test_the_table_of_the_operations_page_is_what_is_reckoned() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "OPERATIONS.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d.,]+) \|.* ([\d.,]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for films, minutes, dollars in rows:
+        count = int(films.replace(",", ""))
+        found = estimate(Films(count, 2_000_000 * count, -(-count // 1000)), Settings())
+        assert minutes == f"{found.minutes:,.1f}"
+        assert dollars == f"{sum(found.dollars.values()):,.2f}"
