@@ -299,6 +299,16 @@ class TestDirect:
         assert handle({"image_key": "film", "format": "labels"}, Context())["mask_key"] == "film.labels.png"
         assert handle({"image_key": "film", "format": "json", "return": "mask"}, Context())["content"]
 
+    def test_another_form_takes_none_away(self, buckets: Buckets, small: bytes) -> None:
+        buckets.drop("film", small)
+        buckets.do("film")
+        first = buckets.etags()["film.mask.png"]
+        handle({"image_key": "film", "format": "labels"}, Context())
+        assert buckets.written() == {"film.mask.png", "film.labels.png", "film.json"}
+        assert buckets.etags()["film.mask.png"].split()[0] == first.split()[0]
+        assert buckets.do("film") == {"skipped": 1}
+        assert buckets.written() == {"film.mask.png", "film.labels.png", "film.json"}
+
     @pytest.mark.parametrize(
         ("event", "code"),
         [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,11 @@ class Order:
 
     formats: tuple[str, ...]
     options: Options = field(default_factory=Options)
+
+    def with_forms(self, names: Iterable[str]) -> Order:
+        """The same with more forms."""
+        rest = (name for name in dict.fromkeys((*self.formats, *names)) if name != DOCUMENT)
+        return replace(self, formats=(*rest, DOCUMENT))
 
 
 def standing(settings: Settings) -> Order:
@@ -62,4 +68,4 @@ def write_order(job: str, order: Order, expires: datetime, store: Store, setting
         StoreError.
     """
     content = json.dumps(asdict(order) | {"expires": expires.isoformat()}).encode()
-    store.put(settings.outputs, job_order(job), content, "application/json", Stamp("none", "none"))
+    store.put(settings.outputs, job_order(job), content, "application/json", Stamp("none", "none", "none"))

@@ -27,7 +27,7 @@ ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 ARCHIVED = {"InvalidObjectState"}
 
-VERSION, RECIPE = "film-version", "recipe"
+VERSION, RECIPE, FORMS = "film-version", "recipe", "forms"
 """Metadata of every output."""
 
 
@@ -50,10 +50,12 @@ class Stamp:
     Attributes:
         version: of the film (its version ID, else its ETag).
         recipe: digest of what decides the output's bytes besides the film.
+        forms: names of the forms that were asked for together with it, sorted, spaces between.
     """
 
     version: str
     recipe: str
+    forms: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Store:
         except Absent:
             return None
         metadata = head.get("Metadata", {})
-        return Written(head["ETag"], Stamp(metadata.get(VERSION, ""), metadata.get(RECIPE, "")))
+        return Written(head["ETag"], Stamp(*(metadata.get(name, "") for name in (VERSION, RECIPE, FORMS))))
 
     def put(
         self, bucket: str, key: str, content: bytes, media_type: str, stamp: Stamp, over: str | None = None
@@ -150,7 +152,7 @@ class Store:
                     Key=key,
                     Body=content,
                     ContentType=media_type,
-                    Metadata={VERSION: stamp.version, RECIPE: stamp.recipe},
+                    Metadata={VERSION: stamp.version, RECIPE: stamp.recipe, FORMS: stamp.forms},
                     **condition,
                 )
         except (_Lost, Absent):  # Absent: what was to be replaced has gone

@@ -128,8 +128,13 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
     outputs = Outputs.of(item, settings)
     recipe = _recipe(order)
     there = store.written(settings.outputs, outputs.document)
-    if there and there.stamp == Stamp(store.version(item.bucket, item.key), recipe):
-        return Report(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
+    if there and (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe):
+        before = there.stamp.forms.split()
+        if set(order.formats) <= set(before):
+            return Report(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
+        # Who asks for another form takes none away.
+        order = order.with_forms(before)
+    forms = " ".join(sorted(order.formats))
 
     try:
         film = store.open(item.bucket, item.key)
@@ -146,22 +151,22 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
         files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
         # Also the forms that cannot be made of this version, but were of an older one.
         stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
-        _settle(item, version, files, stale, store, settings, recipe)
+        _settle(item, Stamp(version, recipe, forms), files, stale, store, settings)
         return Report(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
     document = failure.problem()
     files = {outputs.error: (json.dumps(document).encode(), errors.MEDIA_TYPE)}
-    _settle(item, version, files, [outputs.key(name) for name in FORMATS], store, settings, recipe)
+    stale = [outputs.key(name) for name in FORMATS]
+    _settle(item, Stamp(version, recipe, forms), files, stale, store, settings)
     return Report(Outcome.FAILED, problem=document, keys={"error": outputs.error})
 
 
 def _settle(
     item: Item,
-    version: str,
+    stamp: Stamp,
     files: dict[str, tuple[bytes, str]],
     stale: list[str],
     store: Store,
     settings: Settings,
-    recipe: str,
 ) -> None:
     """Write a version's outputs in their order, and remove what would contradict them before the last one is there.
 
@@ -173,7 +178,6 @@ def _settle(
         _Changed: the film is of another version by now.
         Absent, StoreError.
     """
-    stamp = Stamp(version, recipe)
     *_, last = files
     for key, (content, media_type) in files.items():
         if key == last:
@@ -186,17 +190,17 @@ def _settle(
             there = store.written(settings.outputs, key)
             if there and there.stamp == stamp:
                 break
-            if store.version(item.bucket, item.key) != version:
+            if store.version(item.bucket, item.key) != stamp.version:
                 raise _Changed
             over = there.etag if there else None
         else:
             raise StoreError("Others wrote the same output all the time.")
-    if store.version(item.bucket, item.key) != version:
+    if store.version(item.bucket, item.key) != stamp.version:
         raise _Changed
 
 
 def _recipe(order: Order) -> str:
-    """Digest of what decides the outputs' bytes besides the film."""
+    """Digest of what decides the outputs' bytes besides the film and its forms."""
     models = (network.load().sha256, load_view().sha256)
-    facts = [__version__, sorted(order.formats), asdict(order.options), models]
+    facts = [__version__, asdict(order.options), models]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,106 @@
+"""What the bucket of masks must hold in the end, and what the logs must not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from crew import FILMS, MASKS
+from objects import NAME, Object
+
+from app.encode.pictures import mask_png
+from app.naming import output_name
+from app.pipeline import segment
+
+
+@dataclass(frozen=True)
+class Output:
+    """An object of the bucket of masks.
+
+    Attributes:
+        versions: how often it was written.
+    """
+
+    body: bytes
+    media_type: str
+    metadata: dict[str, str]
+    versions: int
+
+
+def outputs(s3: Any) -> dict[str, Output]:
+    """All that lies in the bucket of masks, by key."""
+    written = Counter(
+        version["Key"]
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=MASKS)
+        for version in page.get("Versions", [])
+    )
+
+    def fetch(key: str) -> Output:
+        answer = s3.get_object(Bucket=MASKS, Key=key)
+        count = written[key]
+        if count == 0:
+            # SeaweedFS leaves keys out where its list of versions has a second page.
+            versions = s3.list_object_versions(Bucket=MASKS, Prefix=key)["Versions"]
+            count = sum(version["Key"] == key for version in versions)
+        return Output(answer["Body"].read(), answer["ContentType"], answer["Metadata"], count)
+
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=MASKS)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(keys, pool.map(fetch, keys), strict=True))
+
+
+def name(key: str, suffix: str) -> str:
+    """The key of an output, for S3."""
+    return output_name(key, suffix, 1024)
+
+
+def check_outputs(s3: Any, objects: list[Object], found: dict[str, Output]) -> None:
+    """Every good film has its own mask and document, every bad one its problem, and nothing else is there."""
+    expected: set[str] = set()
+    masks = {body: mask_png(segment(body).mask) for body in {each.body for each in objects if each.code is None}}
+    for each in objects:
+        mask, document, error = (name(each.key, suffix) for suffix in (".mask.png", ".json", ".error.json"))
+        version = s3.head_object(Bucket=FILMS, Key=each.key)["VersionId"]
+        expected |= {mask, document} if each.code is None else {error}
+        if each.code is None:
+            assert found[mask].body == masks[each.body]
+            assert found[mask].media_type == "image/png"
+            assert found[mask].metadata["film-version"] == found[document].metadata["film-version"] == version
+            assert found[document].media_type == "application/json"
+            assert json.loads(found[document].body)["verdict"]
+        else:
+            assert json.loads(found[error].body)["code"] == each.code
+            assert found[error].media_type == "application/problem+json"
+            assert found[error].metadata["film-version"] == version
+    assert set(found) == expected
+
+
+def check_written_once(found: dict[str, Output], objects: list[Object], replaced: set[str]) -> None:
+    """No output was written twice but those of replaced films."""
+    suffixes = (".mask.png", ".json", ".error.json")
+    free = {name(each.key, suffix) for each in objects if each.key in replaced for suffix in suffixes}
+    assert {key for key, output in found.items() if output.versions != 1} <= free
+
+
+def check_logs(logs: Iterable[Path], objects: list[Object]) -> None:
+    """The logs tell of every batch, and name no object: neither as it is nor escaped in any way."""
+    text = "\n".join(log.read_text(errors="replace") for log in logs)
+    assert text.count("REPORT RequestId") > 10
+    assert NAME.lower() not in text.lower()
+    spellings: list[Callable[[str], str]] = [
+        str,
+        quote,
+        quote_plus,
+        json.dumps,
+        ascii,
+        lambda key: base64.b64encode(key.encode()).decode(),
+    ]
+    assert not [each.key for each in objects if any(spell(each.key) in text for spell in spellings)]
