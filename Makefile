@@ -1,14 +1,15 @@
 # Everything a person does with this repository; `make help` lists it.
 PYTHON ?= python3
 VENV ?= .venv
+E2E ?= .venv-e2e
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service fuzz-api bench-model bench-folder lint types format clean
+.PHONY: help demo test test-service fuzz-api bench-model bench-folder lint types format image event validate e2e clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
 	@mkdir -p demo
@@ -41,8 +42,20 @@ format: $(VENV)/.all ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+image: ## Build the image that AWS Lambda runs (needs Docker)
+	docker build --tag lung-segmentation .
+
+event: $(VENV)/.workstation ## Write an event that carries a film: make event FILM=film.dcm EVENT=api_gateway_v1 > event.json
+	@$(BIN)/python tests/e2e/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(FILM)
+
+validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile against the rules of AWS, hadolint and checkov
+	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/test_template.py
+
+e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as AWS would: its image, sam local, S3 and SQS, the state machine
+	$(E2E)/bin/python -m pytest -s tests/e2e
+
 clean: ## Remove what the targets made, films and runs excepted
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(E2E) demo .mypy_cache .ruff_cache .pytest_cache
 
 # One virtual environment; each stamp says what has been installed into it.
 $(VENV)/bin/python:
@@ -59,4 +72,17 @@ $(VENV)/.service: requirements.txt app/requirements.txt tests/requirements.txt |
 
 $(VENV)/.all: requirements.txt app/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+# The tools of AWS, beside the service: two environments, because checkov pins a boto3 of its own. So does aws-sam-cli, but
+# it runs with a newer one: the service's requirements come last and have their way, pip complains and goes on.
+$(E2E)/.all: requirements.txt app/requirements.txt tests/e2e/requirements.txt
+	$(PYTHON) -m venv $(E2E)
+	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
+	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r app/requirements.txt
+	@touch $@
+
+$(E2E)/checkov/.all: tests/e2e/checkov.txt | $(E2E)/.all
+	$(PYTHON) -m venv $(E2E)/checkov
+	$(E2E)/checkov/bin/python -m pip install --quiet --disable-pip-version-check -r tests/e2e/checkov.txt
 	@touch $@
