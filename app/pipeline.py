@@ -102,7 +102,7 @@ def _find(
     pose = Pose(int(view.turns.argmax()), view.inverted > INVERTED) if upright else UPRIGHT
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
     found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[geometry.box])) for each in poses]
-    return max(found, key=lambda pair: confidence(pair[1]))
+    return max(found, key=lambda pair: confidence(pair[1])) if len(found) > 1 else found[0]
 
 
 def _mirrored(radiograph: Radiograph, view: View) -> bool:

@@ -133,24 +133,37 @@ def enlarge_mask(box: NDArray[np.float32], geometry: Geometry, threshold: float)
     Between two rows of the box the probability runs straight. Where both lie on the same side of the threshold, so does
     all that is between them; only near edges is it worth computing.
     """
-    height, rows = geometry.height, box.shape[0]
+    (height, width), (rows, columns) = (geometry.height, geometry.width), box.shape
     if height < rows:  # a film smaller than the network's input: resizing averages, and little is to be saved
         return enlarge(box, geometry) > threshold
-    wide = np.asarray(Image.fromarray(box).resize((geometry.width, rows), Image.Resampling.BILINEAR))
-    above = wide > threshold
-    # Where the film's rows lie between the box's: gap g is the one before row g. Pixels' centres are at halves.
-    place = (np.arange(height) + 0.5) * (rows / height) - 0.5
-    gap = np.floor(place).astype(np.intp) + 1
-    part = (place + 1 - gap).astype(np.float32)
-    counts = np.bincount(gap, minlength=rows + 1)
-    starts = np.cumsum(counts) - counts
+    mask = np.zeros((height, width), np.bool_)
+    above = box > threshold
+    used = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+    if not used[0].size:
+        return mask
+    # A window around all that is above, one row and column wider: in the box, and on the film's grid.
+    (top, left), (bottom, right) = (max(0, each[0] - 1) for each in used), (each[-1] + 2 for each in used)
+    bottom, right = min(bottom, rows), min(right, columns)
+    first_row, last_row = top * height // rows, -(-bottom * height // rows)
+    first_column, last_column = left * width // columns, -(-right * width // columns)
+    part = (first_column * columns / width, 0, last_column * columns / width, bottom - top)
+    size = (last_column - first_column, bottom - top)
+    wide = np.asarray(Image.fromarray(box[top:bottom]).resize(size, Image.Resampling.BILINEAR, part))
 
+    above = wide > threshold
+    # Where the film's rows lie between the window's: gap g is the one before row g. Pixels' centres are at halves.
+    place = (np.arange(first_row, last_row) + 0.5) * (rows / height) - 0.5 - top
+    gap = np.clip(np.floor(place).astype(np.intp) + 1, 0, len(wide))
+    share = (place + 1 - gap).astype(np.float32)
+    counts = np.bincount(gap, minlength=len(wide) + 1)
+    starts = np.cumsum(counts) - counts
     over, under = np.concatenate([above[:1], above]), np.concatenate([above, above[-1:]])
-    mask = np.repeat(over & under, counts, axis=0)
-    gaps, columns = np.nonzero(over != under)  # never before the first row or behind the last: there both are one
-    first, second = wide[gaps - 1, columns], wide[np.minimum(gaps, rows - 1), columns]
+    window = mask[first_row:last_row, first_column:last_column]
+    window[:] = np.repeat(over & under, counts, axis=0)
+    gaps, places = np.nonzero(over != under)  # never before the first row or behind the last: there both are one
+    first, second = wide[gaps - 1, places], wide[np.minimum(gaps, len(wide) - 1), places]
     for step in range(counts.max()):
         here = step < counts[gaps]
         row = starts[gaps[here]] + step
-        mask[row, columns[here]] = first[here] * (1 - part[row]) + second[here] * part[row] > threshold
+        window[row, places[here]] = first[here] * (1 - share[row]) + second[here] * share[row] > threshold
     return mask
