@@ -102,7 +102,9 @@ def api(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `sam local start-api`."""
     (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("api") / "start-api.log"
-    command = [*(str(tool("sam")), "local", "start-api", "--template", str(built), "--port", str(port))]
+    # A process that was started in the background ignores SIGINT, and so would sam.
+    command = ["env", "--default-signal=INT", str(tool("sam")), "local", "start-api"]
+    command += ["--template", str(built), "--port", str(port)]
     command += ["--skip-pull-image", "--warm-containers", "LAZY"]
     with running(command, log, folder=built.parent) as process:
         wait_for(lambda: listening(port), 120)
