@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import MPEG2MPML, UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import (
+    MPEG2MPML,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from app import errors, limits
 from app.decode import decode
@@ -277,3 +288,69 @@ def test_cut_files_are_refused(name: str, keep: float) -> None:
 def test_huge_header_is_refused() -> None:
     with pytest.raises(errors.TooLarge):
         decode(dicom(RAMP16, Rows=60000, Columns=60000))
+
+
+def codestream(pixels: NDArray[np.uint8]) -> bytes:
+    return encode(Image.fromarray(pixels), "JPEG2000", no_jp2=True)
+
+
+def with_tiny_precincts(stream: bytes) -> bytes:
+    """Every precinct one pixel: a decoder would make millions of them."""
+    start = stream.index(b"\xff\x52")
+    length = int.from_bytes(stream[start + 2 : start + 4], "big")
+    style = bytearray(stream[start + 4 : start + 2 + length])
+    style[0] |= 1
+    style = style[:10] + bytes(style[5] + 1)
+    return stream[:start] + b"\xff\x52" + (len(style) + 2).to_bytes(2, "big") + style + stream[start + 2 + length :]
+
+
+def with_tiny_tiles(stream: bytes) -> bytes:
+    """Every tile one pixel."""
+    return stream[:24] + (1).to_bytes(4, "big") * 2 + stream[32:]
+
+
+def with_most_layers(stream: bytes) -> bytes:
+    """65,535 quality layers, and precincts of 64 pixels."""
+    start = stream.index(b"\xff\x52") + 6
+    small = with_tiny_precincts(stream[:start] + b"\xff\xff" + stream[start + 2 :])
+    return small.replace(bytes(6), b"\x66" * 6, 1)
+
+
+@pytest.mark.parametrize("change", [with_tiny_precincts, with_tiny_tiles, with_most_layers])
+def test_a_codestream_of_far_too_many_parts_is_refused_on_its_header(change: Callable[[bytes], bytes]) -> None:
+    pixels = np.zeros((1500, 1500), np.uint8)
+    film = compressed(pixels, change(codestream(pixels)), JPEG2000Lossless)
+    assert grown_by(film) < 20 * 2**20
+
+
+def test_tiles_and_precincts_of_real_encoders_are_read() -> None:
+    whole = encode(Image.fromarray(RAMP8), "JPEG2000", no_jp2=True, tile_size=(64, 64), precinct_size=(64, 64))
+    np.testing.assert_array_equal(decode(compressed(RAMP8, whole, JPEG2000Lossless)).pixels >> 8, RAMP8)
+
+
+def test_an_rle_frame_is_unpacked_no_further_than_its_picture() -> None:
+    pixels = np.zeros((1500, 1500), np.uint8)
+    header = struct.pack("<16I", 1, 64, *[0] * 14)
+    film = compressed(pixels, header + b"\x81\x00" * 2_000_000, RLELossless)
+    assert grown_by(film) < 20 * 2**20
+    short = compressed(pixels, header + b"\x81\x00" * 10, RLELossless)
+    with pytest.raises(errors.DamagedFilm):
+        decode(short)
+
+
+def grown_by(film: bytes) -> int:
+    """Bytes that a process takes more at its peak when it refuses a film."""
+    program = """
+import resource, sys
+from app import errors
+from app.decode import decode, dicom
+film = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode(film)
+    print("read")
+except errors.DamagedFilm:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=film, capture_output=True, check=True)
+    return 1024 * int(done.stdout)

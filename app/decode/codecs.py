@@ -7,12 +7,10 @@ are not.
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -28,6 +26,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
+from app.decode import jpeg2000_header
 from app.decode.jpeg_header import jpeg_size
 
 JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
@@ -35,9 +34,6 @@ JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
 JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
 
 PACKAGE = "imagecodecs"
-
-CODESTREAM, COMPONENTS = b"\xff\x4f\xff\x51", 40
-"""How a JPEG 2000 codestream starts (T.800 annex A.5.1), and where in it the number of components stands."""
 
 
 def reads(syntax: UID) -> bool:
@@ -52,15 +48,24 @@ def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
         samples: samples of a pixel, as the data set states them.
 
     Raises:
-        ValueError, OSError: it has no header that can be read, or a JPEG 2000 one of other samples.
+        ValueError, struct.error: it has no header that can be read, or a JPEG 2000 one that no film has.
     """
-    if syntax in JPEG_2000:
-        start = frame.index(CODESTREAM) + COMPONENTS
-        if int.from_bytes(frame[start : start + 2], "big") != samples:
-            raise ValueError("other components than samples")
-        with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as header:
-            return header.height, header.width
-    return jpeg_size(frame)
+    return jpeg2000_header.check(frame, samples) if syntax in JPEG_2000 else jpeg_size(frame)
+
+
+def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -> NDArray[np.integer]:
+    """An RLE frame (PS3.5 annex G), (height, width) or (height, width, samples), unsigned; never more than that of it.
+
+    Raises:
+        Exception: it is broken, or unpacks to another size; of any type.
+    """
+    import imagecodecs
+
+    dtype = np.dtype(f"<u{bits // 8}")
+    count = height * width * samples
+    # Told how much there may be, it stops there: two bytes can stand for 128.
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype, out=count * dtype.itemsize), dtype, count)
+    return planes.reshape(height, width) if samples == 1 else np.moveaxis(planes.reshape(samples, height, width), 0, -1)
 
 
 def decompress(frame: bytes, syntax: UID) -> NDArray[np.integer]:

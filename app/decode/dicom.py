@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import data_element_generator, read_dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels import convert_color_space, pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from app import errors, limits
@@ -97,7 +97,7 @@ def _meta(data: bytes) -> tuple[UID, int]:
 
 
 def _compressed(syntax: UID) -> bool:
-    """Whether a codec makes the pixels; pydicom itself unpacks RLE."""
+    """Whether a codec makes the pixels; RLE leaves them as they were."""
     return syntax.is_encapsulated and syntax != RLELossless
 
 
@@ -131,6 +131,12 @@ def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
     """The pixels as they are allocated: (height, width), or RGB as (height, width, 3)."""
     if dataset.get("PixelRepresentation") is None:
         dataset.PixelRepresentation = 0
+    if syntax == RLELossless:
+        size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
+        unpacked = codecs.unpack_rle(_frame(dataset), *size, dataset.BitsAllocated)
+        if dataset.PhotometricInterpretation == "YBR_FULL":
+            return convert_color_space(unpacked, "YBR_FULL", "RGB")
+        return unpacked.view(f"i{unpacked.itemsize}") if dataset.PixelRepresentation else unpacked
     if not _compressed(syntax):
         # Unused bits as they are: pydicom takes the lower ones as the stored ones, wherever HighBit puts them.
         return pixel_array(dataset, correct_unused_bits=False)

@@ -1,0 +1,90 @@
+"""What a JPEG 2000 codestream says of itself, before a decoder believes it (T.800 annex A)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+CODESTREAM = b"\xff\x4f\xff\x51"
+"""Start of codestream, and the SIZ segment that must follow."""
+
+COD, COC, SOT, SOD, EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
+
+MOST_PARTS = 100_000
+"""Precincts of all tiles, resolutions and components together, and tile-parts: a decoder holds some hundred bytes for
+each. A grey film of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write larger ones."""
+
+MOST_PACKETS = 2_000_000
+"""Precincts times quality layers; encoders write a dozen layers at most."""
+
+
+def check(stream: bytes, samples: int) -> tuple[int, int]:
+    """Height and width that a codestream states; nothing is decoded.
+
+    Args:
+        stream: the codestream, or a JP2 file that holds one.
+        samples: components that it must have.
+
+    Raises:
+        ValueError: there is none, or one of other components, or of more parts than any film's.
+        struct.error: it ends within its header.
+    """
+    start = stream.index(CODESTREAM) + 2
+    x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components = struct.unpack_from(">8IH", stream, start + 6)
+    width, height = x1 - x0, y1 - y0
+    if components != samples:
+        raise ValueError("other components than samples")
+    if min(width, height, tile_x, tile_y) < 1 or tile_x0 > x0 or tile_y0 > y0:
+        raise ValueError("no picture, or no tiles")
+    tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
+    layers = 1
+    for most_layers, sides in _styles(stream, start, components):
+        layers = max(layers, most_layers)
+        # Each resolution has half the sides of the next finer one, which comes later.
+        precincts = sum(
+            (((width >> level) >> across) + 1) * (((height >> level) >> down) + 1)
+            for level, (across, down) in enumerate(reversed(sides))
+        )
+        parts = (precincts + tiles * len(sides)) * components
+        if parts > MOST_PARTS or parts * layers > MOST_PACKETS:
+            raise ValueError("too many tiles, precincts or layers")
+    return height, width
+
+
+def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Of each coding style, in the main header and in those of tile-parts, its layers and its precincts' exponents."""
+    after_part, parts = 0, 0
+    while position + 4 <= len(stream):
+        marker, length = struct.unpack_from(">HH", stream, position)
+        body = stream[position + 4 : position + 2 + length]
+        if marker == EOC:
+            return
+        if marker == SOD:
+            if after_part <= position:  # the last one may leave its length open
+                return
+            position = after_part
+            continue
+        if length < 2:
+            raise ValueError("a segment without a length")
+        if marker == SOT:
+            parts += 1
+            if parts > MOST_PARTS:
+                raise ValueError("too many tile-parts")
+            after_part = position + struct.unpack_from(">HI", body)[1]
+        elif marker == COD:
+            yield int.from_bytes(body[2:4], "big"), _exponents(body[0], body[5:])
+        elif marker == COC:
+            name = 1 if components < 257 else 2
+            yield 1, _exponents(body[name], body[name + 1 :])
+        position += 2 + length
+
+
+def _exponents(style: int, body: bytes) -> list[tuple[int, int]]:
+    """Two's exponents of precincts' width and height, the coarsest resolution first (tables A.15, A.20, A.21)."""
+    levels = body[0] + 1
+    if not style & 1:
+        return [(15, 15)] * levels
+    stated = body[5 : 5 + levels]
+    if len(stated) < levels:
+        raise ValueError("precincts are missing")
+    return [(each & 15, each >> 4) for each in stated]
