@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service fuzz-api bench-model bench-folder lint types format image event validate e2e clean
+.PHONY: help demo test test-service fuzz-api bench bench-cold bench-serve bench-model bench-folder lint types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -24,6 +24,16 @@ test-service: $(VENV)/.service ## Run the tests of the service alone, without Py
 
 fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
 	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/test_openapi.py
+
+bench: $(VENV)/.all ## Time every door beside its floor and the author's way, on one core; ARGS=--docs rewrites the docs
+	$(BIN)/python -m benchmarks.film $(ARGS)
+
+bench-cold: $(E2E)/.all ## Time cold starts through Lambda's runtime interface, with imports and peak memory
+	$(E2E)/bin/python -m benchmarks.cold $(ARGS)
+
+bench-serve: $(VENV)/.workstation ## Load the local server with 64 clients; a folder with one worker and with two
+	$(BIN)/python -m benchmarks.serve $(ARGS)
+	$(BIN)/python -m benchmarks.workers $(ARGS)
 
 bench-model: $(VENV)/.all ## Time the served network against the author's, on one core
 	$(BIN)/python -m benchmarks.model

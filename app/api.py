@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 
-from app import __version__, jobs_api, negotiate, network, openapi, problems
+from app import __version__, admission, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
 from app.options import Options
 from app.pipeline import segment
@@ -24,7 +24,7 @@ from app.view import load_view
 
 PAGE = files("app").joinpath("page.html")
 
-EXPOSED = ("ETag", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
+EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
 """Headers that a page of another origin may read."""
 
 ENUM: dict[str, Any] = {"enum": list(FORMATS)}
@@ -36,6 +36,10 @@ app = FastAPI(
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
+
+if not admission.on_lambda():
+    concurrent, waiting = admission.places()
+    app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
 origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
 if origins:

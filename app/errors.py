@@ -197,6 +197,13 @@ class StorageUnavailable(FilmError):
     remedy = "Try again in a little while; if it stays, the service's operator finds why in the function's log."
 
 
+class Overloaded(FilmError):
+    status = 503
+    code = "overloaded"
+    title = "The service has as many films as it can take"
+    remedy = "Send the film again after as many seconds as Retry-After says."
+
+
 class InternalError(FilmError):
     status = 500
     code = "internal-error"

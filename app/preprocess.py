@@ -160,7 +160,8 @@ def enlarge_mask(box: NDArray[np.float32], geometry: Geometry, threshold: float)
     over, under = np.concatenate([above[:1], above]), np.concatenate([above, above[-1:]])
     window = mask[first_row:last_row, first_column:last_column]
     window[:] = np.repeat(over & under, counts, axis=0)
-    gaps, places = np.nonzero(over != under)  # never before the first row or behind the last: there both are one
+    # Never before the first row or behind the last: there both are one. (np.nonzero is ten times slower in two axes.)
+    gaps, places = np.divmod(np.flatnonzero(over != under), over.shape[1])
     first, second = wide[gaps - 1, places], wide[np.minimum(gaps, len(wide) - 1), places]
     for step in range(counts.max()):
         here = step < counts[gaps]

@@ -14,6 +14,7 @@ examples:
   python -m app serve                              on http://127.0.0.1:8000, for this machine alone
   python -m app serve --host 0.0.0.0 --port 80     for every machine that reaches this one
   python -m app serve --workers 4                  in four processes, which share the cores
+  python -m app serve --waiting 100                films that may wait; those beyond are answered 503
   curl --data-binary @film.dcm http://127.0.0.1:8000/v1/segment -o mask.png
 
 """
@@ -31,19 +32,36 @@ def add(commands: Commands) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, metavar="PORT", help="port (default: %(default)s)")
     parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--concurrent",
+        type=at_least_one,
+        metavar="N",
+        help="films that each process works on at a time (default: LUNG_CONCURRENT, else its share of the cores)",
+    )
+    parser.add_argument(
+        "--waiting",
+        type=at_least_one,
+        metavar="N",
+        help="films that may wait in each process; those beyond are answered 503 (default: LUNG_WAITING, else four "
+        "for each that is worked on)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     uvicorn = workstation("uvicorn")
+    from app import admission  # with it comes FastAPI, which is slow to import: only a server needs it
+
+    cores = admission.cores()
+    _share(arguments, cores)
+    concurrent, _ = admission.places()
+    # Films side by side are done sooner with a core each than one after the other with all of them.
+    os.environ.setdefault("LUNG_THREADS", str(max(1, cores // (arguments.workers * concurrent))))
     network.load()
     load_view()
-    if arguments.workers > 1:
-        # The processes that are started now read it.
-        os.environ["LUNG_THREADS"] = str(max(1, network.threads() // arguments.workers))
     try:
-        # By its name, for processes of its own; FastAPI is slow to import, and only a server needs it.
+        # By its name, for processes of its own.
         # No access log: its lines would hold query strings.
         uvicorn.run(
             "app.api:app",
@@ -56,6 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     except SystemExit as end:
         return FAILED if end.code else DONE
     return DONE
+
+
+def _share(arguments: argparse.Namespace, cores: int) -> None:
+    """Part the cores among the processes and the films of each; processes that are started later read it, too."""
+    settings = os.environ
+    if arguments.concurrent:
+        settings["LUNG_CONCURRENT"] = str(arguments.concurrent)
+    if arguments.waiting is not None:
+        settings["LUNG_WAITING"] = str(arguments.waiting)
+    settings.setdefault("LUNG_CONCURRENT", str(max(1, cores // arguments.workers)))
 
 
 def _port(text: str) -> int:

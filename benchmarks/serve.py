@@ -1,0 +1,171 @@
+"""The local server under more load than it can carry: right masks, declared refusals, bounded memory.
+
+    make bench-serve                            64 clients for 30 seconds, and the same with 8, and without a limit
+    python -m benchmarks.serve --seconds 5      to try it
+    python -m benchmarks.serve --docs           also rewrites the tables of docs/PERFORMANCE.md
+
+Each client sends one film after the other, and waits as long as Retry-After says when it is turned away. Every mask is
+compared by its digest with that of the film. The clients run on the same machine, and take their part of its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from benchmarks import docs, machine, tables
+
+UNLIMITED = {"LUNG_CONCURRENT": "64"}
+
+
+@dataclass
+class Seen:
+    """What the clients saw: answers by status and code, wrong ones, and seconds of those that were masks."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+
+
+def main() -> int:
+    """Measure, print, keep; exit code 1 if an answer was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30, metavar="S", help="of each run (default: %(default)s)")
+    parser.add_argument("--docs", action="store_true", help="rewrite docs/PERFORMANCE.md")
+    arguments = parser.parse_args()
+    from app.admission import places
+    from benchmarks.kinds import made
+
+    sizes = (("1 Mpx JPEG", "JPEG", 1), ("5 Mpx JPEG", "JPEG", 5), ("5 Mpx PNG", "PNG", 5))
+    films = {film.name: film.data for film in (made(*size) for size in sizes)}
+    concurrent, waiting = places()
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "concurrent": concurrent,
+        "waiting": waiting,
+        "films": list(films),
+        "runs": {
+            "8 clients": run(films, 8, arguments.seconds, {}),
+            "64 clients": run(films, 64, arguments.seconds, {}),
+            "64 clients, no limit": run(films, 64, arguments.seconds, UNLIMITED),
+        },
+    }
+    machine.keep("serve", result)
+    print(tables.serve(result))
+    if arguments.docs:
+        docs.write()
+    limited = [each for name, each in result["runs"].items() if "no limit" not in name]
+    bad = [name for each in limited for name in each["answers"] if name not in ("200", "503 overloaded")]
+    wrong = sum(each["wrong"] for each in limited)
+    print(f"{'FAILED' if bad or wrong else 'ok'}: {wrong} wrong answers; other than masks and declared refusals: {bad}")
+    return 1 if bad or wrong else 0
+
+
+def run(films: dict[str, bytes], clients: int, seconds: float, settings: dict[str, str]) -> dict[str, Any]:
+    """One server, and so many clients for so long."""
+    with serving(settings) as (address, pid):
+        expected = asyncio.run(one_each(address, films))
+        before = machine.peak_mebibytes(pid)
+        started = time.monotonic()
+        seen = asyncio.run(load(address, films, expected, clients, seconds))
+        took = time.monotonic() - started
+        peak = machine.peak_mebibytes(pid)
+    times = sorted(seen.seconds)
+    return {
+        "answers": dict(seen.answers.most_common()),
+        "wrong": seen.wrong,
+        "films_a_second": round(len(times) / took, 1),
+        "seconds_median": round(statistics.median(times), 3),
+        "seconds_95": round(times[int(0.95 * len(times))], 3),
+        "mebibytes_before": before,
+        "mebibytes_at_most": peak,
+    }
+
+
+async def one_each(address: str, films: dict[str, bytes]) -> dict[str, str]:
+    """The digest of each film's mask, by the film's name, from a server that does nothing else."""
+    async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
+        answers = {name: await client.post("/v1/segment", content=data) for name, data in films.items()}
+    return {name: digest(answer.raise_for_status().content) for name, answer in answers.items()}
+
+
+async def load(address: str, films: dict[str, bytes], expected: dict[str, str], clients: int, seconds: float) -> Seen:
+    """All clients at once, until the time is over."""
+    seen, end = Seen(), time.monotonic() + seconds
+    limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
+
+    async def one(number: int, client: httpx2.AsyncClient) -> None:
+        choose = random.Random(number)
+        while time.monotonic() < end:
+            name = choose.choice(list(films))
+            started = time.monotonic()
+            try:
+                answer = await client.post("/v1/segment", content=films[name])
+            except httpx2.RequestError as error:
+                seen.answers[type(error).__name__] += 1
+                continue
+            if answer.status_code == 200:
+                seen.answers["200"] += 1
+                seen.seconds.append(time.monotonic() - started)
+                seen.wrong += digest(answer.content) != expected[name]
+            else:
+                seen.answers[f"{answer.status_code} {answer.json().get('code')}"] += 1
+                wait = float(answer.headers.get("retry-after", 1)) * choose.uniform(0.5, 1.5)
+                await asyncio.sleep(max(0.0, min(wait, end - time.monotonic())))
+
+    async with httpx2.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+        await asyncio.gather(*(one(number, client) for number in range(clients)))
+    return seen
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def serving(settings: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """A server in a process of its own: its address and its process."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    line = [sys.executable, "-m", "app", "serve", "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(line, cwd=machine.ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(address, process)
+            yield address, process.pid
+        finally:
+            process.terminate()
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            httpx2.get(f"{address}/ready").raise_for_status()
+        except httpx2.HTTPError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("error: the server does not start")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,48 @@
+"""What a second thread saves: the served network on one thread and on two, each in processes of its own.
+
+`python -m benchmarks.threads N` prints the milliseconds of N threads; `benchmarks.film` asks for both. Processes take
+turns, and not two sessions of one: the threads of a session wait in a loop, and would take a core from the other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from benchmarks.machine import ROOT, median, rounds_of
+
+ROUNDS, PROCESSES = 20, 3
+
+
+def measured() -> dict[str, float] | None:
+    """Milliseconds by number of threads, "1" and "2"; None on a machine of one core."""
+    if (os.cpu_count() or 1) < 2:
+        return None
+    times: dict[str, list[float]] = {"1": [], "2": []}
+    for _ in range(PROCESSES):
+        for count, taken in times.items():
+            line = [sys.executable, "-m", "benchmarks.threads", count]
+            run = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            taken.append(float(run.stdout))
+    return {count: median(taken) for count, taken in times.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    # The process that asks is pinned to one core, and this one would be, too.
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    import numpy as np
+
+    from app import network
+
+    count = int(sys.argv[1])
+    model = network.Network(network.int8_path(network.WEIGHTS), count)
+    spec = model.card.input
+    square = np.random.default_rng(1).standard_normal((1, spec.channels, spec.size, spec.size), np.float32)
+    times = rounds_of({"network": lambda: model(square)}, ROUNDS, f"network, {count} threads")
+    print(median(times["network"]))
+
+
+if __name__ == "__main__":
+    main()
