@@ -319,3 +319,12 @@ def test_serve_answers_over_a_socket(rg1: bytes) -> None:
     assert refused.status_code == 400
     assert "CANARY" not in log + refused.text
     assert "0.5" not in log
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/v1/model", "/nowhere", "/v1/segment"])
+def test_head_is_get_without_its_body(path: str, client: TestClient) -> None:
+    get, head = client.get(path), client.head(path)
+    assert head.status_code == get.status_code
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers["content-length"] == get.headers["content-length"]
+    assert head.content == b""
