@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 
 from app import __version__, admission, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
+from app.head import Head
 from app.options import Options
 from app.pipeline import segment
 from app.result import Result
@@ -36,6 +37,7 @@ app = FastAPI(
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
+app.add_middleware(Head)
 
 if not admission.on_lambda():
     concurrent, waiting = admission.places()
