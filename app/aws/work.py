@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -100,8 +101,9 @@ def make(film: Opened, order: Order) -> Made:
         StoreError, ModelError.
         MemoryError: the function has too little for this film.
     """
-    limits.check_bytes(film.size)
-    data = film.read()
+    with closing(film.body):  # one that is refused unread leaves no connection behind
+        limits.check_bytes(film.size)
+        data = film.read()
     try:
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, order.formats)
@@ -140,6 +142,7 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
         film = store.open(item.bucket, item.key)
         version = film.version
         if film.size == 0 and item.key.endswith("/"):
+            film.body.close()
             return Report(Outcome.GONE)
         found = make(film, order)
     except Archived:
