@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors, limits, problems
+from app import errors, limits, network, problems
 
 PATH = "/v1/segment"
 
@@ -46,13 +46,8 @@ def places() -> tuple[int, int]:
     Raises:
         ModelError: they are not whole numbers, or nothing may be worked on.
     """
-    concurrent = _setting("LUNG_CONCURRENT", cores(), 1)
+    concurrent = _setting("LUNG_CONCURRENT", network.cores(), 1)
     return concurrent, _setting("LUNG_WAITING", WAITING_EACH * concurrent, 0)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _setting(name: str, default: int, least: int) -> int:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from films import encode
 from PIL import Image
 
@@ -36,6 +37,15 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The same of a command that ran in this process; standard output stays empty."""
+    said = capsys.readouterr()
+    assert not said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    return line
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 from films import encode, png, read_mask
 from PIL import Image
-from processes import command, one_line, run, smaller, wait_for
+from processes import command, one_line, only_line, run, smaller, wait_for
 
 from app.api import app
 from app.cli import main
@@ -277,15 +277,6 @@ class TestItself:
         done = run("segment", "film.png", PYTHONPATH=str(tmp_path))
         assert done.returncode == 1
         assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install -r app/requirements.txt"
-
-
-def only_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error that a failure is; standard output stays empty."""
-    said = capsys.readouterr()
-    assert not said.out
-    (line,) = said.err.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 @pytest.mark.parametrize("program", ["app.pipeline", "serverless", "model_export.timing"])

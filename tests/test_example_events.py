@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from buckets import Context
 from films import read_mask
 
 import serverless
@@ -15,17 +16,6 @@ from app.aws import records
 ROOT = Path(__file__).resolve().parents[1]
 
 EVENTS = sorted(each.stem for each in (ROOT / "events").glob("*.json"))
-
-
-class Context:
-    """What the handler reads of Lambda's context."""
-
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    function_name = "lungs"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        return 30_000
 
 
 @pytest.mark.parametrize("name", [each for each in EVENTS if each.startswith(("api_", "function_", "load_"))])

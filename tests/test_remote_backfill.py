@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 from buckets import Buckets, Context, map_event
+from processes import only_line
 
 from app.aws import store
 from app.aws.records import handle
@@ -93,14 +94,6 @@ def machine(buckets: Buckets, processor: dict[str, Any] | None = None, **setting
         name=f"backfill-{buckets.films}", definition=definition, roleArn=role("states")
     )
     return str(made["stateMachineArn"])
-
-
-def only_line(capsys: pytest.CaptureFixture[str]) -> str:
-    said = capsys.readouterr()
-    assert not said.out
-    (line,) = said.err.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 class TestDryRun:

@@ -26,6 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from processes import only_line
 from services import Answer, Gateway, first, keyed, line_to, problem, serving
 
 from app.cli import main
@@ -56,14 +57,6 @@ def film(tmp_path: Path, small: bytes) -> Path:
 
 def send(film: Path, address: str, *more: str) -> int:
     return main(["remote", "segment", str(film), "--url", address, *more])
-
-
-def only_line(capsys: pytest.CaptureFixture[str]) -> str:
-    said = capsys.readouterr()
-    assert not said.out
-    (line,) = said.err.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 class TestAccess:

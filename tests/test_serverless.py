@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from buckets import Context
 from films import encode, read_mask
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,18 +25,6 @@ from app.encode.pictures import mask_png
 from app.pipeline import segment
 
 EVENTS = Path(__file__).parent / "events"
-
-
-class Context:
-    """The fields of Lambda's context object that an adapter may read."""
-
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    function_name = "lung-segmentation"
-    memory_limit_in_mb = "1769"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        return 30_000
 
 
 def event(name: str, film: bytes, **changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from app import errors, limits
 from app.aws.keys import Item, Outputs, is_job, job_film, job_order, job_prefix
 from app.aws.orders import Order, read_order, write_order
-from app.aws.settings import DOCUMENT, Settings
+from app.aws.settings import Settings
 from app.aws.store import Store
 from app.encode.formats import FORMATS
 from app.options import Options
@@ -55,7 +55,7 @@ def create(formats: tuple[str, ...], options: Options, store: Store, settings: S
     """
     job = secrets.token_hex(16)
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=settings.url_seconds)
-    order = Order((*(name for name in formats if name != DOCUMENT), DOCUMENT), options)
+    order = Order((), options).with_forms(formats)
     write_order(job, order, expires, store, settings)
     form = store.upload_form(settings.films, job_film(job), UPLOAD_TYPE, limits.MAX_BYTES, settings.url_seconds)
     upload = {"method": "POST", "max_bytes": limits.MAX_BYTES} | form

@@ -12,7 +12,7 @@ from app.naming import ERROR_SUFFIX, output_name
 MAX_KEY = 1024
 """Bytes of a key's UTF-8 that S3 allows (S3 user guide, "Naming Amazon S3 objects")."""
 
-_JOB_FILM = re.compile(r"jobs/([0-9a-f]{32})/film")
+_JOB = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Outputs:
 
 def is_job(text: str) -> bool:
     """Whether a text has the form of a job's id."""
-    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
+    return _JOB.fullmatch(text) is not None
 
 
 def job_film(job: str) -> str:
@@ -69,5 +69,5 @@ def job_prefix(job: str) -> str:
 
 def job_of(item: Item, settings: Settings) -> str | None:
     """The job whose film this is."""
-    match = _JOB_FILM.fullmatch(item.key)
-    return match[1] if match and item.bucket == settings.films else None
+    job = item.key.removeprefix("jobs/").removesuffix("/film")
+    return job if item == Item(settings.films, job_film(job)) and is_job(job) else None

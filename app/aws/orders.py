@@ -27,14 +27,14 @@ class Order:
     options: Options = field(default_factory=Options)
 
     def with_forms(self, names: Iterable[str]) -> Order:
-        """The same with more forms."""
+        """The same with more forms, the JSON document among them and last."""
         rest = (name for name in dict.fromkeys((*self.formats, *names)) if name != DOCUMENT)
         return replace(self, formats=(*rest, DOCUMENT))
 
 
 def standing(settings: Settings) -> Order:
     """What is made of a film that was dropped into the bucket."""
-    return Order((*settings.formats, DOCUMENT))
+    return Order(()).with_forms(settings.formats)
 
 
 def order_of(job: str | None, store: Store, settings: Settings) -> Order:

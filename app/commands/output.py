@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from app import limits
 from app.commands.common import CommandError
-from app.encode.formats import Format
+from app.encode.formats import FORMATS, Format
 from app.folder import write_whole
+from app.naming import output_name
 from app.quality import Decision
 from app.terminal import say
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """--output and --format, which `output_of` reads."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT|-",
+        help="the output; - is standard output (default: FILE and the format's suffix, as FILE.mask.png; - for -)",
+    )
+    parser.add_argument("--format", choices=FORMATS, metavar="NAME", default="mask", help="what to write; see below")
+
+
+def output_of(arguments: argparse.Namespace) -> str:
+    """Where the output goes, "-" for standard output."""
+    if arguments.output:
+        return str(arguments.output)
+    return "-" if arguments.film == "-" else output_name(arguments.film, FORMATS[arguments.format].suffix)
 
 
 def check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:

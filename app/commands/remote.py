@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from app import naming, quality
+from app import quality
 from app.commands import backfill
 from app.commands.common import (
     DONE,
@@ -20,7 +20,7 @@ from app.commands.common import (
     workstation,
 )
 from app.commands.connection import ENVIRONMENT, add_connection, connect, stack_of
-from app.commands.output import check_outputs, read_standard_input, tell_verdict, write
+from app.commands.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
 from app.encode.formats import FORMATS
 from app.quality import Decision
 from app.terminal import printable, say
@@ -74,13 +74,7 @@ def _add_segment(commands: Commands) -> None:
     )
     parser.add_argument("film", metavar="FILE|-", help="the film; - reads it from standard input")
     add_connection(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT|-",
-        help="the output; - is standard output (default: FILE and the format's suffix, as FILE.mask.png; - for -)",
-    )
-    parser.add_argument("--format", choices=FORMATS, metavar="NAME", default="mask", help="what to write; see below")
+    add_output(parser)
     add_choices(parser)
     parser.add_argument(
         "--wait",
@@ -95,8 +89,7 @@ def _add_segment(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     form = FORMATS[arguments.format]
-    piped = arguments.film == "-"
-    output = arguments.output or ("-" if piped else naming.output_name(arguments.film, form.suffix))
+    piped, output = arguments.film == "-", output_of(arguments)
     check_outputs(None if piped else arguments.film, output, None, form)
     workstation("httpx2")
     workstation("tqdm")

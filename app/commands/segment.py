@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from app import naming, network
+from app import network
 from app.commands.common import (
     DONE,
     DOUBTFUL,
@@ -16,7 +16,7 @@ from app.commands.common import (
     add_choices,
     chosen,
 )
-from app.commands.output import check_outputs, read_standard_input, tell_verdict, write
+from app.commands.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
 from app.encode.formats import FORMATS
 from app.folder import read_film, write_whole
 from app.pipeline import segment
@@ -47,13 +47,7 @@ def add(commands: Commands) -> None:
         epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,
     )
     parser.add_argument("film", metavar="FILE|-", help="the film; - reads it from standard input")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT|-",
-        help="the output; - is standard output (default: FILE and the format's suffix, as FILE.mask.png; - for -)",
-    )
-    parser.add_argument("--format", choices=FORMATS, metavar="NAME", default="mask", help="what to write; see below")
+    add_output(parser)
     parser.add_argument("--overlay", metavar="OUT", help="also write the film with the mask laid over it, PNG")
     add_choices(parser)
     parser.set_defaults(run=run)
@@ -62,8 +56,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     form = FORMATS[arguments.format]
-    piped = arguments.film == "-"
-    output = arguments.output or ("-" if piped else naming.output_name(arguments.film, form.suffix))
+    piped, output = arguments.film == "-", output_of(arguments)
     check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
     network.load()
     data = read_standard_input() if piped else read_film(Path(arguments.film))

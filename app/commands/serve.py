@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     uvicorn = workstation("uvicorn")
     from app import admission  # with it comes FastAPI, which is slow to import: only a server needs it
 
-    cores = admission.cores()
+    cores = network.cores()
     _share(arguments, cores)
     concurrent, _ = admission.places()
     # Films side by side are done sooner with a core each than one after the other with all of them.

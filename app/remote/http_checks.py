@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -12,6 +10,7 @@ import httpx2
 from app import __version__, limits, network
 from app.doctor import Check
 from app.encode.formats import FORMATS
+from app.encode.pictures import SIGNATURE, chunk
 from app.errors import FilmError, ModelError
 from app.options import Options
 from app.remote import refusals
@@ -21,8 +20,6 @@ from app.remote.jobs import Job
 from app.remote.segment import DIRECT_BYTES
 from app.remote.service import Service
 from app.sample import picture_film
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 ACCEPTS = ("image/png", "*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
 """What programs, curl and browsers say that they take; each must get the picture."""
@@ -123,7 +120,7 @@ def _binary(service: Service) -> Iterator[Check]:
             yield Check("binary mode", "failed", "binary media types are off: a film arrives as text", BINARY)
         elif answer.status_code != 200:
             raise refusals.of_service(answer)
-        elif not answer.content.startswith(PNG):
+        elif not answer.content.startswith(SIGNATURE):
             text = "binary media types are off: the mask comes back as text"
             if not _is_base64_png(answer):
                 text = f"{accept.partition(',')[0]} gets something else than a PNG"
@@ -159,10 +156,7 @@ def _padded(count: int) -> Film:
     """The drawing as a PNG of so many bytes: a chunk that decoders pass over goes before its last one."""
     drawing = picture_film("PNG")
     head, end = drawing[:-12], drawing[-12:]
-    body = bytes(count - len(drawing) - 12)
-    kind = b"paDd"
-    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return Film.of(head + chunk + end)
+    return Film.of(head + chunk(b"paDd", bytes(count - len(drawing) - 12)) + end)
 
 
 def _jobs(service: Service, deployed: bool) -> Iterator[Check]:
@@ -190,7 +184,7 @@ def _job(service: Service) -> Iterator[Check]:
         remedy = "Look at the bucket's notification, the queue's messages, and the batch function's log."
         yield Check("a job", "failed", f"a drawing was uploaded, and is not done after {JOB_SECONDS} s", remedy)
         return
-    if job.result(results, form.name).startswith(PNG):
+    if job.result(results, form.name).startswith(SIGNATURE):
         yield Check("a job", "ok", "a drawing was uploaded and segmented, and its mask came back")
     else:
         yield Check("a job", "failed", "what came back is no PNG", "Look at the batch function's log.")

@@ -13,7 +13,6 @@ from app import errors
 from app.aws.keys import Item, Outputs
 from app.aws.orders import Order, standing
 from app.aws.run import Run
-from app.aws.settings import DOCUMENT
 from app.aws.store import Absent
 from app.aws.store import Archived as InArchive
 from app.aws.work import Outcome, make
@@ -58,7 +57,7 @@ def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
     form = event.get("format")
     if form is not None and form not in FORMATS:
         raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
-    order = standing(run.settings) if form is None else Order(tuple(dict.fromkeys((form, DOCUMENT))))
+    order = standing(run.settings) if form is None else Order(()).with_forms([form])
     return Item(bucket, event["image_key"]), order
 
 
