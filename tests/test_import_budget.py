@@ -20,7 +20,7 @@ EVENT = json.loads((Path(__file__).parent / "events" / "api_gateway_v1.json").re
 HEAVY = (
     *("torch", "torchvision", "monai", "onnx", "model_export"),
     *("scipy", "matplotlib", "skimage", "cv2", "pandas", "tqdm"),
-    *("pydicom", "highdicom", "imagecodecs", "tifffile", "pycocotools"),
+    *("pydicom", "highdicom", "tifffile", "pycocotools"),
     *("boto3", "botocore", "aws_lambda_powertools", "httpx2", "uvicorn"),
 )
 """Packages that a PNG or a JPEG does not need; each would add tens of milliseconds, or hundreds, to every start."""

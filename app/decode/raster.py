@@ -1,4 +1,5 @@
-"""PNG, JPEG, BMP and WebP films, through Pillow; PNGs of 16-bit colour, which it cuts to 8, through libpng."""
+"""PNG, JPEG, BMP and WebP films, through Pillow; `png` reads most large PNGs faster, and libpng those of 16-bit colour,
+which Pillow cuts to 8."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app import errors, limits
+from app.decode import png
 from app.decode.grey import luminance, upright
 from app.decode.jpeg_header import check_scans
 from app.decode.radiograph import Pixels, Radiograph
@@ -51,6 +53,9 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_size(image.height, image.width, len(data))
             if file_format == "PNG":
+                plain = png.grey(data)
+                if plain is not None:
+                    return Radiograph(plain)
                 # Pillow leaves black what a PNG's stream does not reach; only then is it worth inflating once more.
                 last_row = image.crop((0, image.height - 1, image.width, image.height))
                 if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
