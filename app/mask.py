@@ -26,6 +26,9 @@ HOLE = 0.1
 """A hole smaller than this part of its region is lung that hides behind something; a larger one, between two lungs that
 touch above and below it, is the mediastinum."""
 
+DRAWN = 2
+"""How many pixels beyond an outline `_drawn` reaches at most."""
+
 ONE_SIDED = 0.85
 """A region of which so much lies on one side of the midline is of that side."""
 
@@ -121,6 +124,9 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
     halves = np.where(place if axis == 1 else place[:, np.newaxis], np.uint8(first), np.uint8(second))
     sided = np.ascontiguousarray(np.broadcast_to(halves, mask.shape))
     for region in reversed(found):
+        along = region.outline[:, 1 - axis]
+        if along.max() + DRAWN < middle or along.min() - DRAWN > middle:
+            continue  # its half is its side
         # Its bounding box alone, and a pixel around it: most regions are small.
         left, top = np.maximum(np.floor(region.outline.min(0)).astype(int) - 1, 0)
         right, bottom = np.ceil(region.outline.max(0)).astype(int) + 2

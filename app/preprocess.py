@@ -1,8 +1,9 @@
-"""From a film to the network's input and back to the film's own grid: the one truth for training and serving."""
+"""From a film to the network's input: the one truth for training and serving. `enlarge` is the way back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from PIL import Image
 
 from app import errors
 from app.decode.radiograph import Pixels, Radiograph
+
+GAP = 2.0
+"""A film is first reduced by blocks to no less than so many times its size in the network's input, then resized."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,36 @@ def shrink(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
     """Resize a film to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
     radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
     picture, scale = radiograph.picture, radiograph.scale
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    # Pillow's fast two-step reduction knows 8-bit pictures only.
-    gap = 2.0 if image.mode == "L" else None
     # A picture's last pixels may stand for less than `scale` of the film's, so its own size will not do.
-    box = (0, 0, geometry.width / scale, geometry.height / scale)
+    width, height = geometry.width / scale, geometry.height / scale
     size = (geometry.box_width, geometry.box_height)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box, gap))
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint16:
+        across, down = (max(1, int(side / least / GAP)) for side, least in zip((width, height), size, strict=True))
+        blocks, box = Image.fromarray(_means(picture, down, across)), (0, 0, width / across, height / down)
+        shrunk = np.asarray(blocks.resize(size, Image.Resampling.BILINEAR, box))
+        return np.rint(shrunk).astype(np.uint16)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, (0, 0, width, height), GAP))
+
+
+def _means(pixels: Pixels, down: int, across: int) -> NDArray[np.float32]:
+    """The means of blocks of ``down`` x ``across`` pixels, as Pillow's own reduction gives them, which knows no uint16.
+
+    Blocks at the bottom and the right may be smaller.
+    """
+    sums = _sums(_sums(pixels, down).T, across).T
+    return sums / np.float32(down * across)
+
+
+def _sums(rows: NDArray[Any], step: int) -> NDArray[np.float32]:
+    """Each ``step`` rows added up; fewer rows at the end count as if they were as many."""
+    whole = len(rows) // step * step
+    sums = rows[:whole:step].astype(np.float32)
+    for nth in range(1, step):
+        sums += rows[nth:whole:step]
+    if whole < len(rows):
+        sums = np.concatenate([sums, rows[whole:].mean(0, np.float32, keepdims=True) * np.float32(step)])
+    return sums
 
 
 def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[float, float]:
@@ -117,54 +144,3 @@ def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.f
     geometry = letterbox(radiograph.height, radiograph.width, spec.size)
     square = place(standardise(shrink(radiograph, geometry), spec), geometry)
     return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry
-
-
-def enlarge(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Bring a film's part of a probability map, (box_height, box_width), to its own grid, (height, width), bilinear.
-
-    It is the probability that is resized, never the mask: a resized mask has stairs.
-    """
-    return np.asarray(Image.fromarray(box).resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))
-
-
-def enlarge_mask(box: NDArray[np.float32], geometry: Geometry, threshold: float) -> NDArray[np.bool_]:
-    """``enlarge(box, geometry) > threshold``, (height, width), for a fraction of its time.
-
-    Between two rows of the box the probability runs straight. Where both lie on the same side of the threshold, so does
-    all that is between them; only near edges is it worth computing.
-    """
-    (height, width), (rows, columns) = (geometry.height, geometry.width), box.shape
-    if height < rows:  # a film smaller than the network's input: resizing averages, and little is to be saved
-        return enlarge(box, geometry) > threshold
-    mask = np.zeros((height, width), np.bool_)
-    above = box > threshold
-    used = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-    if not used[0].size:
-        return mask
-    # A window around all that is above, one row and column wider: in the box, and on the film's grid.
-    (top, left), (bottom, right) = (max(0, each[0] - 1) for each in used), (each[-1] + 2 for each in used)
-    bottom, right = min(bottom, rows), min(right, columns)
-    first_row, last_row = top * height // rows, -(-bottom * height // rows)
-    first_column, last_column = left * width // columns, -(-right * width // columns)
-    part = (first_column * columns / width, 0, last_column * columns / width, bottom - top)
-    size = (last_column - first_column, bottom - top)
-    wide = np.asarray(Image.fromarray(box[top:bottom]).resize(size, Image.Resampling.BILINEAR, part))
-
-    above = wide > threshold
-    # Where the film's rows lie between the window's: gap g is the one before row g. Pixels' centres are at halves.
-    place = (np.arange(first_row, last_row) + 0.5) * (rows / height) - 0.5 - top
-    gap = np.clip(np.floor(place).astype(np.intp) + 1, 0, len(wide))
-    share = (place + 1 - gap).astype(np.float32)
-    counts = np.bincount(gap, minlength=len(wide) + 1)
-    starts = np.cumsum(counts) - counts
-    over, under = np.concatenate([above[:1], above]), np.concatenate([above, above[-1:]])
-    window = mask[first_row:last_row, first_column:last_column]
-    window[:] = np.repeat(over & under, counts, axis=0)
-    # Never before the first row or behind the last: there both are one. (np.nonzero is ten times slower in two axes.)
-    gaps, places = np.divmod(np.flatnonzero(over != under), over.shape[1])
-    first, second = wide[gaps - 1, places], wide[np.minimum(gaps, len(wide) - 1), places]
-    for step in range(counts.max()):
-        here = step < counts[gaps]
-        row = starts[gaps[here]] + step
-        window[row, places[here]] = first[here] * (1 - share[row]) + second[here] * share[row] > threshold
-    return mask

@@ -125,7 +125,7 @@ def judge(
         lungs: (box_height, box_width) uint8: 0, RIGHT or LEFT.
     """
     sure = confidence(probability)
-    right, left = (int((lungs == label).sum()) for label in (RIGHT, LEFT))
+    right, left = (int(np.count_nonzero(lungs == label)) for label in (RIGHT, LEFT))
     found = right + left > 0
     borders = (lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1])
     holds = {

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.decode import Radiograph
+from app.enlarge import enlarge, enlarge_bits
 from app.mask import Region
 from app.pose import Pose
-from app.preprocess import Geometry, enlarge, enlarge_mask
+from app.preprocess import Geometry
 from app.quality import Verdict
 
 
@@ -67,9 +68,14 @@ class Result:
         return enlarge(self.raw, self.geometry)
 
     @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The mask, (height, ceil(width / 8)) uint8, eight pixels a byte as np.packbits gives them; 1 = lung."""
+        return enlarge_bits(self.cleaned, self.geometry, self.threshold)
+
+    @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """(height, width) bool, True = lung."""
-        return enlarge_mask(self.cleaned, self.geometry, self.threshold)
+        return np.unpackbits(self.bits, axis=1, count=self.geometry.width).view(np.bool_)
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
@@ -81,4 +87,4 @@ class Result:
     @property
     def lung_share(self) -> float:
         """The part of the film that is lung, 0 to 1."""
-        return float(self.mask.mean())
+        return int(np.bitwise_count(self.bits).sum()) / (self.geometry.height * self.geometry.width)

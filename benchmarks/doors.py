@@ -12,7 +12,7 @@ import httpx2
 
 import serverless
 from app.api import app
-from app.encode.pictures import mask_png
+from app.encode.pictures import bits_png
 from app.pipeline import segment
 
 
@@ -30,9 +30,9 @@ class Pipeline:
         started = time.perf_counter()
         result = segment(film)
         segmented = time.perf_counter()
-        mask = result.mask
+        bits = result.bits
         enlarged = time.perf_counter()
-        png = mask_png(mask)
+        png = bits_png(bits, result.geometry.width)
         encoded = time.perf_counter()
         stages = result.milliseconds | {
             "back to size": 1000 * (enlarged - segmented),

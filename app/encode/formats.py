@@ -87,7 +87,7 @@ FORMATS = {
             PNG,
             ".mask.png",
             "the mask: 1-bit PNG of the film's own size, white = lung",
-            lambda result, _: pictures.mask_png(result.mask),
+            lambda result, _: pictures.bits_png(result.bits, result.geometry.width),
         ),
         Format(
             "labels",

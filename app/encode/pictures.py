@@ -25,18 +25,21 @@ MARGIN = 0.02
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung.
+    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung."""
+    return bits_png(np.packbits(mask, axis=1), mask.shape[1])
+
+
+def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
+    """A mask of ``width`` pixels a row, (height, ceil(width / 8)) uint8, as a 1-bit grey PNG, 1 = white = lung.
 
     Written here: Pillow first makes a byte of each bit, and takes four times as long for a larger file.
     """
-    height, width = mask.shape
-    bits = np.packbits(mask, axis=1)
     # Each row begins with its filter, 0: none. A mask's runs are found by deflate itself (PNG specification, clause 9).
-    rows = np.zeros((height, bits.shape[1] + 1), np.uint8)
+    rows = np.zeros((len(bits), bits.shape[1] + 1), np.uint8)
     rows[:, 1:] = bits
     # Run lengths find all that is to be found in a mask, three times as fast as a search for repetitions.
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
     return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
