@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app import selfcheck
-from app.errors import ModelError
+from app import seal, selfcheck
+from app.errors import BlankFilm, ModelError
 from app.preprocess import InputSpec, preprocess
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,10 @@ WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.onnx"
 MASK_CONVENTION = "above threshold is lung; left and right lung in one mask"
 
 METADATA_KEY = "lung_segmentation"
-"""The one metadata entry of the ONNX file: a Card as JSON."""
+"""The metadata entry of the ONNX file that is a Card as JSON; the other one is the file's seal."""
+
+NO_CARD = (KeyError, TypeError, ValueError, RecursionError)
+"""What reading a card raises of one that is none."""
 
 LAMBDA_MB_PER_VCPU = 1769
 """AWS Lambda gives one vCPU for each 1,769 MB of memory (Lambda developer guide, "Configure function memory")."""
@@ -68,10 +70,42 @@ class Card:
         """Read a card.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not one.
+            NO_CARD: it is not one of a model that this service can serve.
         """
         facts = json.loads(text)
-        return cls(**(facts | {"input": InputSpec(**facts["input"])}))
+        card = cls(**(facts | {"input": read_input(facts["input"])}))
+        answer = card.self_check
+        good = (
+            set(facts) == {field.name for field in fields(cls)},
+            isinstance(card.name, str) and card.name,
+            0 < card.threshold < 1,
+            card.mask_convention == MASK_CONVENTION,
+            isinstance(card.training, dict) and isinstance(card.metrics, dict),
+            card.precision in ("fp32", "int8"),
+            card.quantised_from is None or isinstance(card.quantised_from, str),
+            answer is None or (len(answer) == selfcheck.BLOCKS**2 and all(0 <= mean <= 1 for mean in answer)),
+        )
+        if not all(good):
+            raise ValueError("a fact is missing or wrong")
+        return card
+
+
+def read_input(facts: dict[str, Any]) -> InputSpec:
+    """The input of a card.
+
+    Raises:
+        NO_CARD: it is none.
+    """
+    spec = InputSpec(**facts)
+    good = (
+        set(facts) == {field.name for field in fields(InputSpec)},
+        all(type(count) is int and count > 0 for count in (spec.size, spec.stride, spec.channels)),
+        spec.stride <= spec.size,
+        0 <= spec.low_percentile < spec.high_percentile <= 100,
+    )
+    if not all(good):
+        raise ValueError("a fact is missing or wrong")
+    return spec
 
 
 class Network:
@@ -86,20 +120,18 @@ class Network:
         """Load ``path`` and run on ``threads`` CPU threads.
 
         Raises:
-            ModelError: the file is missing, is not ONNX, or lacks the facts that serving needs.
+            ModelError: the file is missing, damaged, not ONNX, or lacks the facts that serving needs.
         """
         self._session, self.sha256 = open_session(path, threads)
         try:
             self.card = Card.from_json(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        except (KeyError, TypeError, ValueError):
+        except NO_CARD:
             raise ModelError(
                 "The model carries no card of this service; write it with `python -m model_export export`."
             ) from None
         spec = self.card.input
-        node = self._session.get_inputs()[0]
-        if node.shape != [1, spec.channels, spec.size, spec.size]:
-            raise ModelError(f"The model's input {node.shape} does not fit its own card.")
-        self._input = node.name
+        self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
+        sole(self._session.get_outputs(), [1, 1, spec.size, spec.size])
 
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of lung, (size, size) float32 in [0, 1], for an input of (1, channels, size, size) float32."""
@@ -107,10 +139,13 @@ class Network:
         return np.asarray(probability)[0, 0]
 
     def checks_out(self) -> bool:
-        """Whether this CPU gives the answer that the file promises; True for a file that promises none."""
+        """Whether this CPU gives the answer that the file promises; an FP32 file need not promise one."""
         if self.card.self_check is None:
-            return True
-        inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
+            return self.card.precision == "fp32"
+        try:
+            inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
+        except BlankFilm:  # no two greys lie between percentiles so near to each other
+            return False
         return selfcheck.agrees(self(inputs), self.card.self_check)
 
 
@@ -118,12 +153,13 @@ def open_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession
     """A session of an ONNX file on ``threads`` CPU threads, and the file's digest.
 
     Raises:
-        ModelError: the file is missing or is not ONNX.
+        ModelError: the file is missing, damaged or not ONNX.
     """
     try:
         model = path.read_bytes()
     except OSError as error:
         raise ModelError(f"The model cannot be read ({error.strerror}).") from None
+    digest = seal.check(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -131,7 +167,18 @@ def open_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"The model is not a valid ONNX file ({type(error).__name__}).") from None
-    return session, hashlib.sha256(model).hexdigest()
+    return session, digest
+
+
+def sole(nodes: list[Any], shape: list[int]) -> str:
+    """The name of a session's only input, or only output, which is of float32 and of this shape.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if [(node.type, node.shape) for node in nodes] != [("tensor(float)", shape)]:
+        raise ModelError("The model's inputs and outputs do not fit its own card.")
+    return str(nodes[0].name)
 
 
 def int8_path(weights: Path) -> Path:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import ModelError
-from app.network import METADATA_KEY, WEIGHTS, open_session, threads
+from app.network import METADATA_KEY, NO_CARD, WEIGHTS, open_session, read_input, sole, threads
+from app.preprocess import InputSpec
 
 ANSWERS = 7
 """Numbers that the network gives: four of the turns, then mirrored, inverted and frontal."""
@@ -50,19 +51,20 @@ class ViewNetwork:
         """Load ``path`` and run on ``threads`` CPU threads.
 
         Raises:
-            ModelError: the file is missing, is not ONNX, or is another network's.
+            ModelError: the file is missing, damaged, not ONNX, or another network's.
         """
         self._session, self.sha256 = open_session(path, threads)
         try:
-            self.card: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        except (KeyError, ValueError):
+            self.card = _read_card(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        except NO_CARD:
             raise ModelError(
                 "The view network carries no card of this service; write it with `python -m model_export view`."
             ) from None
-        if self._session.get_outputs()[0].shape != [1, ANSWERS]:
+        if [output.shape for output in self._session.get_outputs()] != [[1, ANSWERS]]:
             raise ModelError("The model is none that tells how a film lies.")
-        node = self._session.get_inputs()[0]
-        self._input, self._size = node.name, node.shape[-1]
+        spec = InputSpec(**self.card["input"])
+        self._size = spec.size
+        self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
 
     def __call__(self, square: NDArray[np.float32]) -> View:
         """The view of a film in the segmentation network's input, (1, 1, size, size) float32 of any size."""
@@ -72,6 +74,20 @@ class ViewNetwork:
         (found,) = self._session.run(None, {self._input: square})
         turns, (mirrored, inverted, frontal) = np.split(np.asarray(found)[0], [4])
         return View(turns, float(mirrored), float(inverted), float(frontal))
+
+
+def _read_card(text: str) -> dict[str, Any]:
+    """The card of a view network.
+
+    Raises:
+        NO_CARD: it is none.
+    """
+    card: dict[str, Any] = json.loads(text)
+    read_input(card["input"])
+    kinds = {name: type(fact) for name, fact in card.items()}
+    if kinds != {"name": str, "input": dict, "training": dict, "metrics": dict} or not card["name"]:
+        raise ValueError("a fact is missing or wrong")
+    return card
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from app import seal
 from app.folder import write_whole
 from app.network import METADATA_KEY, Card, Network
 from app.preprocess import InputSpec, preprocess
@@ -59,7 +60,7 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
     card = checkpoint.card(state, output.stem.replace("_", "-"))
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
-        onnx.save(_convert(checkpoint.load_network(state), card), candidate)
+        save(_convert(checkpoint.load_network(state), card), candidate)
         difference = _largest_difference(checkpoint.TorchModel(state_file), Network(candidate, threads=1), index, rows)
         if not difference <= tolerance:
             raise ParityError(
@@ -118,6 +119,11 @@ def put_card(model: onnx.ModelProto, card: Card) -> None:
     """Make ``card`` the model's only metadata."""
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model that serving will read: with its seal."""
+    path.write_bytes(seal.sealed(model.SerializeToString()))
 
 
 class _Served(nn.Module):

@@ -25,7 +25,7 @@ from app.network import Card, Network
 from app.pipeline import segment
 from app.preprocess import preprocess
 from model_export import metrics
-from model_export.export import put_card
+from model_export.export import put_card, save
 from model_export.index import Index, Row, read_film, read_target
 
 CALIBRATION_FILMS = 50
@@ -114,7 +114,7 @@ def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, cal
 def _save_card(path: Path, card: Card) -> None:
     model = onnx.load(path)
     put_card(model, card)
-    onnx.save(model, path)
+    save(model, path)
 
 
 def _kept_exact(model: onnx.ModelProto) -> list[str]:

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from tqdm import tqdm
 
 from app.network import Network, int8_path
 from app.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
-from model_export.export import export, put_card, to_onnx
+from model_export.export import export, put_card, save, to_onnx
 from model_export.index import Index, Row, digest, read_target
 from model_export.quantise import GateError, quantise, write_int8
 from model_export.scoring import read_result
@@ -177,7 +176,7 @@ def _write_full(run: Path, index: Index, calibration: list[Row], int8: bool) -> 
     path = run / "full.onnx"
     model = to_onnx(checkpoint.load_network(state), spec)
     put_card(model, replace(checkpoint.card(state, "full"), input=spec))
-    onnx.save(model, path)
+    save(model, path)
     if int8:
         # Ranges do not change the speed, and one film gives some.
         write_int8(Network(path, threads=1), path, int8_path(path), index, calibration[:1])

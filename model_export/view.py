@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from app.folder import write_whole
 from app.network import METADATA_KEY
 from app.preprocess import InputSpec, place, preprocess, standardise
 from app.view import ViewNetwork
-from model_export.export import TOLERANCE, ParityError, fold_batch_norm, trace
+from model_export.export import TOLERANCE, ParityError, fold_batch_norm, save, trace
 from model_export.index import Index, Row, digest
 from model_export.view_augment import POOL, Batch, Batches
 from model_export.view_network import Served, ViewCnn, figures, view_loss
@@ -190,7 +189,7 @@ def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path)
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(card, sort_keys=True))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         candidate = Path(folder) / "candidate.onnx"
-        onnx.save(model, candidate)
+        save(model, candidate)
         exported = ViewNetwork(candidate, threads=1)
         for film in films.split(1):
             found = exported(film.numpy())

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import dice, encode, packaged, png
+from models import card_of, with_card
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,10 +21,9 @@ from app.pipeline import segment
 
 
 def with_another_answer(model: bytes) -> bytes:
-    """An INT8 file whose promised answer has its first digits changed; same length, so that the file stays valid."""
-    start = model.index(b'"self_check": [') + len(b'"self_check": [')
-    end = model.index(b"]", start)
-    return model[:start] + model[start:end].replace(b"0.", b"9.") + model[end:]
+    """An INT8 file that promises lung where it gives none."""
+    card = card_of(model)
+    return with_card(model, card | {"self_check": [1 - mean for mean in card["self_check"]]})
 
 
 @pytest.fixture(scope="module")

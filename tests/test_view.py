@@ -75,9 +75,9 @@ def test_a_file_that_is_missing_or_another_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         ViewNetwork(tmp_path / "view.onnx", 1)
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(ModelError, match="not a valid ONNX file") as refusal:
+    with pytest.raises(ModelError, match="is damaged") as refusal:
         ViewNetwork(tmp_path / "text.onnx", 1)
     assert str(tmp_path) not in str(refusal.value)
     shutil.copy(WEIGHTS, tmp_path / "lungs.onnx")
-    with pytest.raises(ModelError, match="how a film lies"):
+    with pytest.raises(ModelError, match="no card"):
         ViewNetwork(tmp_path / "lungs.onnx", 1)

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from drawings import TINY
 
+from app import seal
 from app.network import METADATA_KEY, WEIGHTS, Network
 from app.pipeline import segment
 from model_export import checkpoint
@@ -79,9 +80,9 @@ def test_something_else_than_a_checkpoint_is_named(index: Index, tmp_path: Path,
     assert "is no checkpoint" in capsys.readouterr().err
 
 
-def test_the_shipped_file_holds_only_the_network_and_its_card() -> None:
+def test_the_shipped_file_holds_only_the_network_its_card_and_its_seal() -> None:
     model = onnx.load(WEIGHTS)
     onnx.checker.check_model(model)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, seal.KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
     assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim] == [1, 1, 512, 512]

@@ -12,6 +12,7 @@ from drawings import chest
 from films import png
 from torch.nn import functional
 
+from app import seal
 from app.network import METADATA_KEY
 from app.preprocess import InputSpec, preprocess
 from app.view import ViewNetwork
@@ -62,7 +63,7 @@ def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Pa
         assert all(0 <= value <= 1 for value in (view.mirrored, view.inverted, view.frontal))
 
     model = onnx.load(output)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, seal.KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
 
 

@@ -1,0 +1,256 @@
+"""A model's file that is not what was exported, whole and fitting, is refused at start by one clear line.
+
+Never is a mask drawn with it: before the seal, 37 of 80 changed bits of the INT8 file gave another mask without a word.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buckets import Buckets
+from films import RAMP8, png
+from ledger import WHOLE, Ledger, cases
+from models import card_of, with_card
+from processes import one_line, run
+
+from app import network, seal, view
+from app.errors import ModelError
+
+SHIPPED = sorted(network.WEIGHTS.parent.glob("*.onnx"))
+INT8, VIEW = network.int8_path(network.WEIGHTS), network.WEIGHTS.with_name("view.onnx")
+ROOT = network.WEIGHTS.parents[2]
+
+DAMAGED = "The model's file is damaged, or was not written by `python -m model_export`."
+
+
+def refusal(path: Path) -> str | None:
+    """What a start with this file says; None if it is served."""
+    try:
+        if path.name == VIEW.name:
+            view.ViewNetwork(path, 1)
+        else:
+            network.choose(path, "int8", 1)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
+def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A shipped file by itself, to be damaged."""
+    path = tmp_path / request.param.name
+    shutil.copy(request.param, path)
+    return path
+
+
+def test_a_changed_bit_is_refused(copy: Path, ledger: Ledger) -> None:
+    """One bit at a time: in places spread over the whole file, in its first bytes, and in all of its seal."""
+    assert refusal(copy) is None
+    size, dice = copy.stat().st_size, random.Random(8)
+    count = cases(8, 400)
+    places = [dice.randrange(number * size // count, (number + 1) * size // count) for number in range(count)]
+    places += [*range(cases(2, 16)), *range(size - cases(2, seal.LENGTH), size)]
+    served = []
+    with copy.open("r+b", buffering=0) as file:
+        for place in places:
+            byte = _at(file, place, None)
+            _at(file, place, byte ^ 1 << dice.randrange(8))
+            served += [place] * (refusal(copy) != DAMAGED)
+            _at(file, place, byte)
+    assert refusal(copy) is None
+    found = f"{len(places) - len(served)} refused"
+    ledger.enter(8, "A model with a changed bit is refused at start", f"{len(places)} bits of {copy.name}", found)
+    assert served == []
+
+
+def _at(file: Any, place: int, byte: int | None) -> int:
+    """Read a byte of a file, or write it."""
+    file.seek(place)
+    return file.write(bytes([byte])) if byte is not None else file.read(1)[0]
+
+
+def test_a_file_that_is_not_whole_is_refused(copy: Path, ledger: Ledger) -> None:
+    """Cut anywhere, empty, with something behind it, twice in one, a text, a folder, or missing."""
+    content, size = copy.read_bytes(), copy.stat().st_size
+    cuts = {0, 1, size - seal.LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
+    others = [content[:cut] for cut in sorted(cuts)]
+    others += [
+        content + b"\0",
+        content + content,
+        content[:-1] + b"\n",
+        b"version https://git-lfs.github.com/spec/v1\n",
+    ]
+    found = []
+    for other in others:
+        copy.write_bytes(other)
+        found.append(refusal(copy) == DAMAGED)
+    copy.unlink()
+    found.append((refusal(copy) or "").startswith("The model cannot be read"))
+    copy.mkdir()
+    found.append((refusal(copy) or "").startswith("The model cannot be read"))
+    count = f"{len(found)} states of {copy.name}"
+    ledger.enter(8, "A model that is cut, empty, lengthened or missing is refused", count, f"{sum(found)} refused")
+    assert all(found)
+
+
+NUMBERS = [None, "", "0.5", [], {}, float("nan"), float("inf"), -1, 10**400]
+
+ODD: dict[str, list[Any]] = {
+    "name": [None, "", 7, []],
+    "threshold": [*NUMBERS, 0, 1, 1.5, 50],
+    "mask_convention": [None, "", "above threshold is heart", "below threshold is lung"],
+    "training": [None, "", [], 7],
+    "metrics": [None, "", [], 7],
+    "precision": [None, "", "int4", "INT8", 8, []],
+    "quantised_from": [7, [], {}],
+    # An INT8 file that promises no answer could give any.
+    "self_check": [None, "", 7, [], [0.0] * 255, [0.0] * 256, [1.0] * 257, [float("nan")] * 256, ["0"] * 256],
+    "input": [None, "", [], {}, 512],
+}
+"""Values that each fact of the segmentation network's card cannot have."""
+
+ODD_INPUT: dict[str, list[Any]] = {
+    "size": [*NUMBERS, 0, 256, 511, 1024, 512.0, True],
+    "channels": [*NUMBERS, 0, 2, 3, 1.0],
+    "stride": [*NUMBERS, 0, 2.5, 513],
+    "low_percentile": [*NUMBERS, 99.5, 100],
+    "high_percentile": [*NUMBERS, 0, 0.5, 101],
+}
+
+
+def odd_cards(good: dict[str, Any]) -> Iterator[object]:
+    """Cards that differ from a good one in a single fact: wrong, missing or unknown."""
+    for name, values in ODD.items():
+        if name in good:
+            yield {key: value for key, value in good.items() if key != name}
+            yield from (good | {name: value} for value in values)
+    for name, values in ODD_INPUT.items():
+        rest = {key: value for key, value in good["input"].items() if key != name}
+        yield good | {"input": rest}
+        yield from (good | {"input": rest | {name: value}} for value in values)
+    yield from (good | {"task": "heart"}, good | {"input": good["input"] | {"mean": 0.5}})
+    yield from (None, b"", b"null", b"[]", b"7", b'"card"', b"{", b"{}", b"\xff\xfe", b"[" * 100_000)
+
+
+@pytest.mark.parametrize("shipped", [INT8, network.WEIGHTS, VIEW], ids=lambda path: path.name)
+def test_the_card_of_another_model_is_refused(shipped: Path, tmp_path: Path, ledger: Ledger) -> None:
+    """Its seal holds: so it was not damaged, but written by somebody else, or for another network."""
+    path, content = tmp_path / shipped.name, shipped.read_bytes()
+    good = card_of(content)
+    path.write_bytes(with_card(content, good))
+    assert refusal(path) is None
+    others = (card_of(each.read_bytes()) for each in SHIPPED)
+    cards = [*odd_cards(good), *(other for other in others if set(other) != set(good))]
+    if shipped == network.WEIGHTS:  # an FP32 file need not promise an answer, so that it may be None
+        cards.remove(good | {"self_check": None})
+    if not WHOLE:
+        cards = cards[:: 2 if shipped == VIEW else 12 if shipped == network.WEIGHTS else 3]
+    served = []
+    for card in cards:
+        path.write_bytes(with_card(content, card))
+        served += [str(card)[:200]] * (refusal(path) is None)
+    count, found = f"{len(cards)} cards in {shipped.name}", f"{len(cards) - len(served)} refused"
+    ledger.enter(8, "A model with the card of another one, or an impossible card, is refused", count, found)
+    assert served == []
+
+
+def test_a_file_in_another_s_place_is_refused(tmp_path: Path) -> None:
+    for source, place in ((VIEW, "lung_unet.onnx"), (VIEW, "lung_unet.int8.onnx"), (INT8, VIEW.name)):
+        shutil.copy(source, tmp_path / place)
+        assert "no card of this service" in (refusal(tmp_path / place) or "")
+        (tmp_path / place).unlink()
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the program, which new processes run; its folder of weights."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("weights"))
+    shutil.copy(ROOT / "serverless.py", tmp_path)
+    weights = tmp_path / "app" / "weights"
+    weights.mkdir()
+    for path in SHIPPED:
+        (weights / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return weights
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    """Leave two thirds."""
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def empty(path: Path) -> None:
+    """Leave nothing."""
+    path.unlink()
+    path.touch()
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "a changed bit": (flip, (INT8.name,)),
+    "a changed bit of the view network": (flip, (VIEW.name,)),
+    "no file": (Path.unlink, (INT8.name, network.WEIGHTS.name)),
+    "no view network": (Path.unlink, (VIEW.name,)),
+    "cut short": (cut, (INT8.name,)),
+    "empty": (empty, (INT8.name,)),
+    "a changed bit of the FP32 file, alone": (flip, (network.WEIGHTS.name,)),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS)[: None if WHOLE else 2])
+def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledger) -> None:
+    """Each command exits with 1 and one line; Lambda's INIT ends with a ModelError, as docs/OPERATIONS.md says."""
+    damage, names = FAULTS[fault]
+    for name in names:
+        damage(program / name)
+    if network.WEIGHTS.name in names:
+        (program / INT8.name).unlink(missing_ok=True)
+    films = program.parents[1] / "films"
+    films.mkdir()
+    film = films / "film.png"
+    film.write_bytes(png(RAMP8))
+    commands: list[list[object]] = [["serve", "--port", "65000"]]
+    commands += [["info"], ["segment", film], ["batch", films, program.parents[1] / "masks"]] if WHOLE else []
+    lines = []
+    for command in commands:
+        done = run(*command)
+        lines.append(one_line(done))
+        assert done.returncode == 1
+        assert not done.stdout
+    init = subprocess.run([sys.executable, "-c", "import serverless"], capture_output=True, timeout=60, check=False)
+    assert init.returncode == 1
+    lines.append(init.stderr.decode().splitlines()[-1].replace("app.errors.ModelError", "error"))
+    assert not list(program.parents[1].glob("**/*.mask.png"))
+    count = f"{len(lines)} starts with {fault}"
+    ledger.enter(8, "The command line and Lambda's INIT refuse it by one line", count, lines[0])
+    assert len(set(lines)) == 1
+    assert "model" in lines[0]
+
+
+def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
+    buckets.drop("lung.onnx", INT8.read_bytes())
+    names = {"LUNG_MODEL": f"s3://{buckets.films}/lung.onnx", "TMPDIR": str(tmp_path)}
+    digests = ("0" * 64, seal.check(network.WEIGHTS.read_bytes()), "", seal.check(INT8.read_bytes())[:-1])
+    lines = []
+    for digest in digests[: cases(1, len(digests))]:
+        done = run("info", LUNG_MODEL_SHA256=digest, **names)
+        lines.append(one_line(done))
+        assert done.returncode == 1
+    ledger.enter(8, "A model in a bucket with another digest is refused", f"{len(lines)} digests", lines[0])
+    assert all("LUNG_MODEL_SHA256" in line for line in lines)
