@@ -35,6 +35,6 @@ def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
     if not too_long and not film.endswith(_RESERVED):
         return f"{film}{suffix}"
     digest = f"~{hashlib.sha256(name).hexdigest()[:16]}"
-    if most_bytes is not None and too_long:
+    if most_bytes is not None:
         film = name[: most_bytes - _LONGEST - len(digest)].decode("utf-8", "ignore")
     return f"{film}{digest}{suffix}"

@@ -51,12 +51,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
-        # The places and rules alone: the error also quotes what was sent.
-        wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        # The places and rules alone: the error also quotes what was sent, of which a member's unknown name is a part.
+        places = ("a member" if each["type"] == "extra_forbidden" else each["loc"][-1] for each in error.errors())
+        wrong = "; ".join(f"{place}: {each['msg']}" for place, each in zip(places, error.errors(), strict=True))
         return answer(errors.BadParameter(f"{wrong}.").problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's own, of a JSON body that is not even text
+            return answer(errors.BadParameter("The request's body cannot be read.").problem())
         document = errors.problem(
             error.status_code,
             {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),

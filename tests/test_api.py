@@ -68,6 +68,9 @@ def test_refusals(client: TestClient, rg1_png: bytes, name: str, multipart: bool
     assert problem(answer)["code"] == code
 
 
+PART = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nfilm\r\n--x--\r\n'
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -75,6 +78,10 @@ def test_refusals(client: TestClient, rg1_png: bytes, name: str, multipart: bool
         {"data": {"file": "not a file part"}, "files": {"other": ("a", b"x")}},
         {"content": b"abc", "headers": {"content-type": "multipart/form-data; boundary=x"}},
         {"content": b"abc", "headers": {"content-type": "multipart/form-data"}},
+        # charsets that Python knows, and no text is written in; and a part without an end
+        {"content": PART, "headers": {"content-type": "multipart/form-data; boundary=x; charset=undefined"}},
+        {"content": PART, "headers": {"content-type": "multipart/form-data; boundary=x; charset=punycode"}},
+        {"content": PART[:-8], "headers": {"content-type": "multipart/form-data; boundary=x"}},
     ],
 )
 def test_broken_uploads(client: TestClient, body: dict, caplog: pytest.LogCaptureFixture) -> None:

@@ -222,6 +222,14 @@ class TestServe:
                 if server.poll() is None:
                     os.killpg(server.pid, signal.SIGKILL)
 
+    def test_uvicorn_has_nothing_of_a_request_to_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the package websockets is installed, each request for one would be logged with its query."""
+        asked: dict[str, Any] = {}
+        monkeypatch.setattr("uvicorn.run", lambda _, **settings: asked.update(settings))
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+        assert main(["serve"]) == 0
+        assert (asked["access_log"], asked["ws"]) == (False, "none")
+
 
 def answers(address: str) -> bool:
     try:

@@ -94,7 +94,14 @@ def test_an_order_that_is_not_understood_is_refused(wrong: object, buckets: Buck
     answer = client.post("/v1/jobs", json=wrong)
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad-parameter"
+    assert "colour" not in answer.text
     assert buckets.written() == set()
+
+
+def test_an_order_that_is_not_even_text_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/jobs", content=b"\0\r\n\xff", headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad-parameter"
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

@@ -90,7 +90,7 @@ def test_a_refusal_is_readable_text(name: str, film: bytes) -> None:
     assert json.loads(answer["body"])["status"] == answer["statusCode"]
 
 
-@pytest.mark.parametrize("body", ["QUJ", "QUJ*D===", "not base64 at all!", "\udce4"])
+@pytest.mark.parametrize("body", ["QUJ", "QUJD=", "QUJD====", "QUJ*D===", "not base64 at all!", "\udce4"])
 def test_bad_base64_is_refused_not_repaired(body: object) -> None:
     answer = serverless.handler(event("api_gateway_v2", b"", body=body), Context())
     assert answer["statusCode"] == 400
@@ -121,9 +121,46 @@ def test_an_odd_event_is_refused_in_its_own_format(name: str, changes: dict[str,
     assert json.loads(answer["body"])["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("api_gateway_v1", {"multiValueHeaders": {"accept": [None]}}),
+        ("api_gateway_v1", {"multiValueHeaders": {"x-forwarded-port": [""]}}),
+        ("api_gateway_v1", {"httpMethod": 7}),
+        ("api_gateway_v1", {"path": ["/"]}),
+        ("api_gateway_v1", {"requestContext": {"identity": None}}),
+        ("api_gateway_v2", {"headers": 7}),
+        ("api_gateway_v2", {"requestContext": {}}),
+        ("load_balancer", {"multiValueHeaders": None}),
+        ("load_balancer", {"multiValueHeaders": {"host": ["\ud800"]}}),
+        ("load_balancer", {"path": 7}),
+    ],
+)
+def test_an_event_that_is_not_as_its_source_sends_it_is_refused(name: str, changes: dict[str, Any]) -> None:
+    answer = serverless.handler(event(name, b"no film", **changes), Context())
+    assert answer["statusCode"] == 400
+    assert content_type(answer) == "application/problem+json"
+    assert json.loads(answer["body"])["code"] == "malformed-upload"
+
+
+def test_what_only_resembles_an_http_event_is_none() -> None:
+    with pytest.raises(UnsupportedEvent):
+        serverless.handler({"requestContext": {}, "Records": 7}, Context())
+
+
+def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Who knows a job's path may have its results; Mangum would log each."""
+    caplog.set_level("INFO")
+    serverless.handler(event("api_gateway_v2", b"", rawPath="/CANARY"), Context())
+    whole = event("api_gateway_v1", b"", path="/v1/jobs/CANARY", httpMethod="GET")
+    assert serverless.handler(whole, Context())["statusCode"] == 501
+    assert "CANARY" not in caplog.text
+
+
 def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
     whole = event("api_gateway_v2", rg1_png, rawPath="/prod/v1/segment")
-    whole["requestContext"] |= {"stage": "prod"}
+    whole["requestContext"]["stage"] = "prod"
+    whole["requestContext"]["http"]["path"] = "/prod/v1/segment"
     assert serverless.handler(whole, Context())["statusCode"] == 200
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import logging
 from typing import Any
 
 from mangum import Mangum
@@ -15,6 +17,11 @@ from app.api import app
 from app.encode.formats import FORMATS
 from app.limits import check_answer
 
+log = logging.getLogger(__name__)
+
+# It logs each request's path, and the texts of exceptions.
+logging.getLogger("mangum").setLevel(logging.CRITICAL)
+
 TEXT = [*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE, FORMATS["contours"].media_type]
 
 
@@ -22,7 +29,7 @@ def infer(event: dict[str, Any], context: Any) -> bool:
     """Whether Mangum knows the event."""
     try:
         _http.infer(event, context)
-    except RuntimeError:
+    except Exception:  # RuntimeError if it does not, any other of an event that only resembles one
         return False
     return True
 
@@ -30,6 +37,8 @@ def infer(event: dict[str, Any], context: Any) -> bool:
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """The response in the event's own format; a PNG is base64, with ``isBase64Encoded`` true."""
     event = _without_stage(event | {"headers": event.get("headers") or {}})
+    if not _is_whole(event, context):
+        return _refused(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
         # Bytes, which Mangum takes as they are: a film is decoded once.
         event |= {"body": _body(event), "isBase64Encoded": False}
@@ -50,12 +59,32 @@ def _adapter(asgi: ASGI) -> Mangum:
 _http = _adapter(app)
 
 
+def _is_whole(event: dict[str, Any], context: Any) -> bool:
+    """Whether Mangum can make a request of the event; where a member is missing or of another type, it just fails."""
+    try:
+        scope = _http.infer(event, context).scope
+    except Exception as error:
+        log.error("an HTTP event is malformed: %s in %s", type(error).__name__, errors.place(error))
+        return False
+    return isinstance(scope["method"], str)
+
+
+def _refused(error: errors.FilmError, event: dict[str, Any]) -> dict[str, Any]:
+    """A refusal without Mangum, in a form that every source of HTTP events takes."""
+    headers = {"content-type": errors.MEDIA_TYPE}
+    answer = {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem())}
+    if "multiValueHeaders" in event:
+        answer["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
+    return answer | {"isBase64Encoded": False}
+
+
 def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
     """An HTTP API with a named stage puts the stage into the path; routes do not know it."""
-    stage = event["requestContext"].get("stage")
-    path = event.get("rawPath")
-    if isinstance(path, str) and path.startswith(f"/{stage}/"):
-        return event | {"rawPath": path.removeprefix(f"/{stage}")}
+    place = event["requestContext"]
+    http = place.get("http")
+    path = http.get("path") if isinstance(http, dict) else None
+    if isinstance(path, str) and path.startswith(f"/{place.get('stage')}/"):
+        return event | {"requestContext": place | {"http": http | {"path": path.removeprefix(f"/{place['stage']}")}}}
     return event
 
 
@@ -76,6 +105,9 @@ def _body(event: dict[str, Any]) -> bytes:
     if "\n" in body:  # base64 as command-line tools wrap it
         body = "".join(body.split())
     try:
-        return base64.b64decode(body, validate=True)
+        data = base64.b64decode(body, validate=True)
+        if len(body) != -(-len(data) // 3) * 4:  # Python takes whole groups of four with any padding behind them
+            raise binascii.Error
     except (binascii.Error, ValueError):
         raise errors.BadBase64("The event says isBase64Encoded, but its body is not base64.") from None
+    return data

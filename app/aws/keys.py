@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from app.aws.settings import DOCUMENT, Settings
 from app.encode.formats import FORMATS
@@ -21,6 +22,19 @@ class Item:
 
     bucket: str
     key: str
+
+    @classmethod
+    def named(cls, bucket: Any, key: Any) -> Item:
+        """The object that an event names.
+
+        Raises:
+            ValueError: none can have such a name.
+        """
+        for name in (bucket, key):
+            # A lone surrogate, which JSON can hold, has no UTF-8.
+            if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_KEY:
+                raise ValueError("no object is named")
+        return cls(bucket, key)
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     load_view()
     try:
         # By its name, for processes of its own.
-        # No access log: its lines would hold query strings.
+        # No access log: its lines would hold query strings. No web sockets, which uvicorn logs whatever is asked of it.
         uvicorn.run(
             "app.api:app",
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,
             access_log=False,
+            ws="none",
             server_header=False,
         )
     except SystemExit as end:

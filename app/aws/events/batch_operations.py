@@ -13,7 +13,10 @@ from app.aws.work import Outcome
 
 def infer(event: dict[str, Any]) -> bool:
     """A task, of either version of the schema."""
-    return isinstance(event.get("tasks"), list) and "invocationSchemaVersion" in event
+    tasks = event.get("tasks")
+    if "invocationSchemaVersion" not in event or not isinstance(tasks, list):
+        return False
+    return all(isinstance(task, dict) for task in tasks)
 
 
 def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -30,8 +33,8 @@ def _result(task: dict[str, Any], run: Run) -> dict[str, Any]:
     try:
         # Version 1.0 names the bucket by its ARN alone.
         bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
-        item = Item(bucket, unquote_plus(task["s3Key"], errors="strict"))
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        item = Item.named(bucket, unquote_plus(task["s3Key"], errors="strict"))
+    except (KeyError, TypeError, AttributeError, ValueError):
         code, text = "PermanentFailure", "the task names no object"
     else:
         code, text = _done(item, run)

@@ -48,17 +48,19 @@ def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
     bucket = event.get("bucket") or run.settings.films
     if not set(event) <= MEMBERS:
         raise errors.BadParameter(f"There is a member that is none of {', '.join(sorted(MEMBERS))}.")
-    if not isinstance(event["image_key"], str) or not isinstance(bucket, str) or not event["image_key"]:
-        raise errors.BadParameter("image_key and bucket must be texts.")
+    try:
+        item = Item.named(bucket, event["image_key"])
+    except ValueError:
+        raise errors.BadParameter("image_key and bucket must be texts that can name an object.") from None
     if bucket == run.settings.outputs:
         raise errors.BadParameter("The bucket of masks holds no films.")
     if event.get("return") not in (None, "mask"):
         raise errors.BadParameter('return may be "mask" alone.')
     form = event.get("format")
-    if form is not None and form not in FORMATS:
+    if form is not None and (not isinstance(form, str) or form not in FORMATS):
         raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
     order = standing(run.settings) if form is None else Order(()).with_forms([form])
-    return Item(bucket, event["image_key"]), order
+    return item, order
 
 
 def _written(item: Item, order: Order, run: Run) -> dict[str, Any]:

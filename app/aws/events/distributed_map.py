@@ -31,21 +31,29 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
         and ``counts``, what became of those that were done in all rounds.
 
     Raises:
-        UnsupportedEvent: an item lacks bucket or key.
+        UnsupportedEvent: an item lacks bucket or key, or what an earlier round counted is no count.
         Unfinished: round after round none of what is left could be done.
     """
     batch_input = event["BatchInput"]
     films = [_item(each, batch_input) for each in event["Items"]]
-    counts, left = Counter(event.get("counts", {})), []
+    counts, attempt, left = *_earlier(event), []
     for each, item in zip(event["Items"], films, strict=True):
         try:
             counts[run(item).outcome] += 1
         except StoreError:
             left.append(each)
-    attempt = event.get("attempt", 0) + 1 if len(left) == len(films) else 0
+    attempt = attempt + 1 if len(left) == len(films) else 0
     if left and attempt >= ATTEMPTS:
         raise Unfinished(f"{len(left)} films of a batch could not be done; the function's log says why.")
     return {"BatchInput": batch_input, "Items": left, "counts": dict(counts), "attempt": attempt}
+
+
+def _earlier(event: dict[str, Any]) -> tuple[Counter[str], int]:
+    """The counts of earlier rounds, and how many of them did nothing."""
+    counts, attempt = event.get("counts", {}), event.get("attempt", 0)
+    if not isinstance(counts, dict) or not all(isinstance(number, int) for number in (*counts.values(), attempt)):
+        raise UnsupportedEvent("The counts of earlier rounds are none.")
+    return Counter(counts), attempt
 
 
 def _item(each: Any, batch_input: dict[str, Any]) -> Item:
@@ -53,6 +61,6 @@ def _item(each: Any, batch_input: dict[str, Any]) -> Item:
         bucket, key = each.get("Bucket") or batch_input["bucket"], each["Key"]
         # An inventory's keys are encoded as in a form, a listing's are not.
         key = unquote_plus(key, errors="strict") if batch_input.get("keys") == "url-encoded" else key
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        return Item.named(bucket, key)
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise UnsupportedEvent("An item of the batch has no bucket or no key.") from None
-    return Item(bucket, key)

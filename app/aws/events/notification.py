@@ -40,14 +40,14 @@ def items(event: Any) -> list[Item]:
         if _is_eventbridge(event):
             # Here the key is as it is; in S3's own records it is encoded as in a form.
             detail = event["detail"]
-            return [_item(detail["bucket"]["name"], detail["object"]["key"])]
+            return [Item.named(detail["bucket"]["name"], detail["object"]["key"])]
         if _are_records(event["Records"]):
             return [
-                _item(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"], errors="strict"))
+                Item.named(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"], errors="strict"))
                 for record in event["Records"]
                 if record["eventName"].startswith("ObjectCreated:")
             ]
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         pass
     raise UnsupportedEvent("This is no notification of S3.")
 
@@ -64,9 +64,3 @@ def _are_records(records: Any) -> bool:
     if not isinstance(records, list) or not records:
         return False
     return all(isinstance(record, dict) and record.get("eventSource") == "aws:s3" for record in records)
-
-
-def _item(bucket: Any, key: Any) -> Item:
-    if not isinstance(bucket, str) or not isinstance(key, str) or not bucket or not key:
-        raise TypeError("no bucket or no key")
-    return Item(bucket, key)

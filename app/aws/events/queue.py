@@ -21,7 +21,12 @@ def infer(event: dict[str, Any]) -> bool:
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         return False
-    return all(isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records)
+    return all(isinstance(record, dict) and _is_message(record) for record in records)
+
+
+def _is_message(record: dict[str, Any]) -> bool:
+    """One that cannot be named cannot be handed back."""
+    return record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
 
 
 def handle(event: dict[str, Any], run: Run) -> Any:
@@ -33,7 +38,7 @@ def handle(event: dict[str, Any], run: Run) -> Any:
     """
 
     def handle_message(record: SQSRecord) -> None:
-        for item in _films(record.body):
+        for item in _films(record.get("body")):
             run(item)
 
     # No exception where all have failed: it would say no more than the list, and look like a crash.
@@ -41,9 +46,9 @@ def handle(event: dict[str, Any], run: Run) -> Any:
     return process_partial_response(event, handle_message, processor)
 
 
-def _films(body: str) -> list[Item]:
+def _films(body: Any) -> list[Item]:
     try:
         return items(json.loads(body))
-    except (ValueError, UnsupportedEvent):
+    except (TypeError, ValueError, RecursionError, UnsupportedEvent):
         log.error("a message of the queue is no notification of S3")
         raise UnsupportedEvent("The message is no notification of S3.") from None

@@ -1,0 +1,330 @@
+"""Films and requests that carry marked strings wherever a string can stand, and the search for them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import secrets
+import string
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pydicom
+import tifffile
+from films import chunk, dicom, encode
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+LETTERS = "".join(secrets.choice(string.ascii_letters) for _ in range(6))
+DIGITS = "".join(secrets.choice("123456789") for _ in range(12))
+"""What every canary of this run begins with: letters, and digits where the format allows nothing else."""
+
+
+def canary(place: str) -> str:
+    """The string that stands at one place; letters and digits alone, which no escaping changes."""
+    return f"{LETTERS}{re.sub('[^a-zA-Z]', '', place)}"
+
+
+def _forms(text: str) -> set[bytes]:
+    """A text as it may reappear, in small letters: plain, in base64 at each offset, hexadecimal, percent-encoded, each
+    also of UTF-16."""
+    found = set()
+    for variant in {text, text.lower(), text.upper()}:
+        for data in (variant.encode(), variant.encode("utf-16-le"), variant.encode("utf-16-be")):
+            found |= {
+                data,
+                data.hex().encode(),
+                data.hex(" ").encode(),
+                "".join(f"%{each:02x}" for each in data).encode(),
+            }
+            for offset in range(3):
+                # What stands before it in its group of three, and what comes after it, change the letters next to them.
+                coded = base64.b64encode(bytes(offset) + data)
+                found.add(coded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6])
+    return {form.lower() for form in found}
+
+
+_NEEDLES = sorted(_forms(LETTERS) | _forms(DIGITS))
+_NAMES = re.compile(f"{LETTERS}([a-zA-Z]*)|{DIGITS}".encode(), re.IGNORECASE)
+
+
+def caught(*contents: bytes | str) -> set[str]:
+    """The places whose canaries stand in some text or file, "?" for one in another encoding.
+
+    ZIP archives are looked into, and the compressed texts of PNGs.
+    """
+    found: set[str] = set()
+    for content in contents:
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        for part in (data, *_inner(data)):
+            small = part.lower()
+            if any(needle in small for needle in _NEEDLES):
+                found |= {(match[1] or b"digits").decode() for match in _NAMES.finditer(part)} or {"?"}
+    return found
+
+
+def _inner(data: bytes) -> Iterable[bytes]:
+    if zipfile.is_zipfile(io.BytesIO(data)) and data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in archive.namelist():
+                yield name.encode()
+                member = archive.read(name)
+                yield member
+                yield from _inner(member)
+    if data.startswith(b"\x89PNG"):
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                for name, value in image.info.items():
+                    yield str(name).encode()
+                    yield value if isinstance(value, bytes) else str(value).encode()
+        except Exception:  # one that is itself a film, and damaged
+            return
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film full of canaries.
+
+    Attributes:
+        name: of its kind.
+        data: its file.
+        places: where canaries stand in it, as far as they can be found without reading the format.
+    """
+
+    name: str
+    data: bytes
+    places: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", frozenset(caught(self.data)))
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """EXIF's texts, in its two directories and that of the place."""
+    exif = image.getexif()
+    for tag, place in ((0x010E, "ImageDescription"), (0x010F, "Make"), (0x0110, "Model"), (0x0131, "Software")):
+        exif[tag] = canary(f"exif{place}")
+    for tag, place in ((0x013B, "Artist"), (0x8298, "Copyright"), (0x013C, "HostComputer")):
+        exif[tag] = canary(f"exif{place}")
+    exif[0x9C9D] = canary("exifXPAuthor").encode("utf-16-le")
+    inner = exif.get_ifd(0x8769)
+    inner[0x9286] = b"ASCII\0\0\0" + canary("exifUserComment").encode()
+    inner[0x927C] = canary("exifMakerNote").encode()
+    inner[0xA430] = canary("exifCameraOwner")
+    inner[0xA431] = canary("exifSerialNumber")
+    exif.get_ifd(0x8825)[0x1B] = canary("exifPlace").encode()
+    return exif
+
+
+def _profile() -> bytes:
+    """A colour profile with a description: sRGB's own, and a text behind its end."""
+    from PIL.ImageCms import ImageCmsProfile, createProfile
+
+    return ImageCmsProfile(createProfile("sRGB")).tobytes() + canary("iccDescription").encode() + b"\0"
+
+
+def _xmp() -> bytes:
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><creator>{canary("xmpCreator")}</creator></x:xmpmeta>'.encode()
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """EXIF, XMP, ICC, IPTC, a comment, and bytes behind the end."""
+    image = Image.fromarray(pixels)
+    plain = encode(
+        image,
+        "JPEG",
+        quality=90,
+        exif=_exif(image).tobytes(),
+        icc_profile=_profile(),
+        comment=canary("jpegComment"),
+        xmp=_xmp(),
+    )
+    iptc = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + canary("iptcCaption").encode()
+    segment = b"\xff\xed" + (len(iptc) + 2).to_bytes(2, "big") + iptc
+    return plain[:2] + segment + plain[2:] + canary("jpegTail").encode()
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """EXIF, ICC, all three kinds of text, a private chunk, and bytes behind the end."""
+    image, info = Image.fromarray(pixels), PngInfo()
+    info.add_text(canary("pngKey"), canary("pngText"))
+    info.add_text("Description", f"{canary('pngZtxt')} " * 50, zip=True)
+    info.add_itxt("Author", canary("pngItxt"), "de", canary("pngItxtKey"))
+    info.add_itxt("Comment", f"{canary('pngItxtZ')} " * 50, zip=True)
+    plain = encode(image, "PNG", pnginfo=info, exif=_exif(image).tobytes(), icc_profile=_profile())
+    private = chunk(b"prVt", canary("pngPrivate").encode() + b"\0")
+    end = plain.index(b"IDAT") - 4
+    return plain[:end] + private + plain[end:] + canary("pngTail").encode()
+
+
+def webp(pixels: NDArray[np.uint8]) -> bytes:
+    """EXIF, XMP and ICC."""
+    image = Image.fromarray(pixels)
+    return encode(image, "WEBP", lossless=True, exif=_exif(image).tobytes(), icc_profile=_profile(), xmp=_xmp())
+
+
+def bmp(pixels: NDArray[np.uint8]) -> bytes:
+    """Bytes behind the end: a BMP has no texts."""
+    return encode(Image.fromarray(pixels), "BMP") + canary("bmpTail").encode()
+
+
+def tiff(pixels: NDArray[np.uint8]) -> bytes:
+    """TIFF's own texts, XMP, IPTC, private tags, and a second page's."""
+    ascii_tags = (
+        (269, "DocumentName"),
+        (271, "Make"),
+        (272, "Model"),
+        (285, "PageName"),
+        (315, "Artist"),
+        (316, "HostComputer"),
+        (33432, "Copyright"),
+    )
+    tags = [(tag, "s", 0, canary(f"tiff{place}"), True) for tag, place in ascii_tags]
+    tags += [(700, "B", 0, _xmp(), True), (33723, "B", 0, canary("tiffIptc").encode() + b"\0", True)]
+    tags += [(65001, "s", 0, canary("tiffPrivate"), True), (65002, "B", 0, canary("tiffPrivateBytes").encode(), True)]
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        common = {"photometric": "minisblack", "software": canary("tiffSoftware"), "metadata": None}
+        writer.write(pixels, description=canary("tiffDescription"), extratags=tags, **common)
+        writer.write(np.zeros_like(pixels), description=canary("tiffSecondPage"), **common)
+    return buffer.getvalue() + canary("tiffTail").encode()
+
+
+PATIENT_AND_STUDY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyDescription",
+)
+
+TEXTS = (
+    *PATIENT_AND_STUDY,
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "OperatorsName",
+    "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "RequestingPhysician",
+    "OtherPatientNames",
+    "OtherPatientIDs",
+    "PatientAddress",
+    "PatientMotherBirthName",
+    "PatientTelephoneNumbers",
+    "PatientComments",
+    "AdditionalPatientHistory",
+    "EthnicGroup",
+    "Occupation",
+    "MilitaryRank",
+    "AdmissionID",
+    "ImageComments",
+    "SeriesDescription",
+    "ProtocolName",
+    "RequestedProcedureDescription",
+    "PerformedProcedureStepDescription",
+    "DerivationDescription",
+    "StationName",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "DetectorID",
+    "PlateID",
+    "CassetteID",
+    "AcquisitionDeviceProcessingDescription",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSponsorName",
+    "WindowCenterWidthExplanation",
+    "LUTExplanation",
+)
+"""Elements of a film that hold texts of any kind."""
+
+UIDS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "DeviceUID",
+    "IrradiationEventUID",
+    "InstanceCreatorUID",
+    "CreatorVersionUID",
+)
+
+
+def _element(keyword: str) -> str:
+    """A canary as long as its element's kind allows: SH has 16 letters."""
+    return canary(keyword)[: 16 if dictionary_VR(keyword) == "SH" else 64]
+
+
+CARRIED = frozenset({_element(keyword).removeprefix(LETTERS) for keyword in PATIENT_AND_STUDY} | {"digits"})
+"""What a DICOM Segmentation holds of its film, as the standard demands of an object of the same patient and study, and
+where it is asked for by its name alone: patient, study, and the UIDs ("digits") by which it refers to the film."""
+
+
+def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
+    """Every text, UIDs, sequences, private elements, overlays' texts, the preamble and the file meta information."""
+    texts = {keyword: _element(keyword) for keyword in TEXTS if dictionary_VR(keyword) not in ("SQ", "UI")}
+    uids = {keyword: f"1.2.826.{DIGITS}.{number}" for number, keyword in enumerate(UIDS, 1)}
+    plain = dicom(pixels, **texts, **uids, SOPInstanceUID=f"1.2.826.{DIGITS}.99", **elements)
+    dataset = pydicom.dcmread(io.BytesIO(plain))
+    request, code = Dataset(), Dataset()
+    request.RequestedProcedureID = canary("itemReq")[:16]
+    request.ScheduledProcedureStepDescription = canary("itemScheduled")
+    code.CodeMeaning = canary("itemCode")
+    request.RequestedProcedureCodeSequence = Sequence([code])
+    dataset.RequestAttributesSequence = Sequence([request])
+    dataset.private_block(0x0009, canary("privateCreator"), create=True).add_new(1, "LO", canary("private"))
+    dataset.private_block(0x0011, canary("privateCreator"), create=True).add_new(2, "UN", canary("privateUN").encode())
+    dataset.add_new(0x60001500, "LO", canary("overlayLabel"))
+    dataset.add_new(0x60000022, "LO", canary("overlayText"))
+    dataset.file_meta.ImplementationVersionName = canary("metaVn")[:16]
+    dataset.file_meta.SourceApplicationEntityTitle = canary("metaAe")[:16]
+    dataset.file_meta.PrivateInformationCreatorUID = f"1.2.826.{DIGITS}.98"
+    dataset.file_meta.PrivateInformation = canary("metaPrivate").encode()
+    dataset.preamble = canary("preamble").encode().ljust(128, b"\0")
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def good(pixels: NDArray[np.uint8]) -> dict[str, Film]:
+    """One film in every format."""
+    makers = {"jpeg": jpeg, "png": png, "webp": webp, "bmp": bmp, "tiff": tiff, "dicom": dicom_film}
+    return {name: Film(name, make(pixels)) for name, make in makers.items()}
+
+
+def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
+    """Films that are refused, by the code of the refusal; each carries canaries."""
+    films = good(pixels)
+    empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
+    makers = (jpeg, png, webp, bmp, tiff, dicom_film)
+    text = canary("plainText").encode()
+    wide = chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0")
+    data = films["png"].data
+    return {
+        "unsupported-format": [
+            Film("text", text * 100),
+            Film("pdf", b"%PDF-1.7\n" + text),
+            Film("xml", b"<?xml version='1.0'?><name>" + text + b"</name>"),
+        ],
+        "mangled-body": [Film("mangled", data.decode("utf-8", "replace").encode())],
+        "too-large": [Film("too wide", data[:8] + wide + data[33:])],
+        "too-small": [Film(f"tiny {each.__name__}", each(tiny)) for each in makers],
+        "blank-film": [Film(f"blank {each.__name__}", each(empty)) for each in makers],
+        "damaged-film": [Film(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()],
+        "unsupported-dicom": [
+            Film("frames", dicom_film(pixels, NumberOfFrames=2)),
+            Film("palette", dicom_film(pixels, PhotometricInterpretation="PALETTE COLOR")),
+            Film("odd colour", dicom_film(pixels, PhotometricInterpretation=canary("colour")[:16])),
+        ],
+    }
