@@ -8,10 +8,12 @@ ARG BASE_IMAGE=public.ecr.aws/lambda/python:3.12
 # Everything is made ready in a stage of its own: a chmod or a compilation in the final one would store each file twice.
 # hadolint ignore=DL3006 -- the tag is in BASE_IMAGE; a digest may stand there too
 FROM ${BASE_IMAGE} AS packages
-COPY requirements.txt /tmp/requirements.txt
+COPY requirements.lock /tmp/requirements.lock
 # Beside the code, as in a Lambda ZIP: the task root is the one folder that comes before the runtime's own, older boto3.
 # Wheels only: the base image has no compiler. The packages' own tests stay behind, and the films they test with.
-RUN python3 -m pip install --no-cache-dir --no-compile --only-binary=:all: --target /ready -r /tmp/requirements.txt \
+# `make lock` has written down every package and the digests of its wheels: a file that was exchanged since is not installed.
+RUN python3 -m pip install --no-cache-dir --no-compile --only-binary=:all: --require-hashes --target /ready \
+        -r /tmp/requirements.lock \
  && find /ready -type d \( -name tests -o -name test_files -o -name testdata \) -prune -exec rm -rf {} + \
  && rm -rf /ready/bin \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /ready \

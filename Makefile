@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 E2E ?= .venv-e2e
+LOCKED ?= .venv-locked
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service fuzz-api bench bench-cold bench-serve bench-model bench-folder lint types format image event validate e2e clean
+.PHONY: help demo test test-service prove fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation lock sbom lint types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -25,6 +26,9 @@ test-service: $(VENV)/.service ## Run the tests of the service alone, without Py
 fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
 	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/test_openapi.py
 
+prove: $(VENV)/.all ## Try every promise of docs/RELIABILITY.md whole, in an hour; ARGS=--docs writes its table
+	$(BIN)/python tests/promises/prove.py $(ARGS)
+
 bench: $(VENV)/.all ## Time every door beside its floor and the author's way, on one core; ARGS=--docs rewrites the docs
 	$(BIN)/python -m benchmarks.film $(ARGS)
 
@@ -40,6 +44,19 @@ bench-model: $(VENV)/.all ## Time the served network against the author's, on on
 
 bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 films, killed half-way and resumed
 	$(BIN)/python -m benchmarks.folder
+
+coverage: $(VENV)/.service ## Which branches of app the default suite takes; at least 95 % are demanded
+	$(BIN)/python tests/promises/branches.py $(ARGS)
+
+mutation: $(VENV)/.service ## How many small changes of decoders, mask and folders' runs the tests notice: ARGS=--help
+	$(BIN)/python tests/promises/mutation.py $(ARGS)
+
+lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings, with digests; ARGS=--upgrade for newer ones
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) requirements.txt --output-file requirements.lock
+
+sbom: $(VENV)/.service $(LOCKED)/.all ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
+	PYTHONPATH=. $(BIN)/python tests/promises/bill.py $(LOCKED)/bin/python
 
 lint: $(VENV)/.all ## Check style
 	$(BIN)/ruff check .
@@ -59,13 +76,13 @@ event: $(VENV)/.workstation ## Write an event that carries a film: make event FI
 	@$(BIN)/python tests/e2e/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(FILM)
 
 validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile against the rules of AWS, hadolint and checkov
-	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/test_template.py
+	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/test_template.py tests/promises/test_template_policy.py
 
 e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as AWS would: its image, sam local, S3 and SQS, the state machine
 	$(E2E)/bin/python -m pytest -s tests/e2e
 
 clean: ## Remove what the targets made, films and runs excepted
-	rm -rf $(VENV) $(E2E) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(E2E) $(LOCKED) mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
 
 # One virtual environment; each stamp says what has been installed into it.
 $(VENV)/bin/python:
@@ -82,6 +99,13 @@ $(VENV)/.service: requirements.txt app/requirements.txt tests/requirements.txt |
 
 $(VENV)/.all: requirements.txt app/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+# What the image installs, and nothing else.
+$(LOCKED)/.all: requirements.lock | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv --clear --without-pip $(LOCKED)
+	$(BIN)/python -m pip --python $(LOCKED)/bin/python install --quiet --disable-pip-version-check \
+		--only-binary=:all: --require-hashes -r requirements.lock
 	@touch $@
 
 # The tools of AWS, beside the service: two environments, because checkov pins a boto3 of its own. So does aws-sam-cli, but

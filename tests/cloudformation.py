@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,18 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+POOL = "arn:aws:cognito-idp:eu-west-1:123456789012:userpool/eu-west-1_abcdefghi"
+
+WAYS: list[dict[str, object]] = [
+    {},
+    {"Auth": "iam", "KmsKeyArn": KEY, "FilmPrefix": "in/", "FilmDays": 30, "MaskDays": 30, "Tracing": "Active"},
+    {"Auth": "jwt", "UserPoolArn": POOL, "UploadOrigin": "https://example.org", "AlarmEmail": "a@example.org"},
+    {"ModelBucket": "models", "ModelKey": "a/b.onnx", "ModelSha256": "0" * 64, "InventoryBucket": "inventories"},
+    {"ApiConcurrency": 5, "BatchConcurrency": 20, "BatchTimeout": 900, "ApiLogRole": "exists"},
+]
+"""Ways to deploy it, which together decide every condition both ways."""
+
 NOTHING = object()
 """AWS::NoValue: what is this is left out."""
 
@@ -31,9 +45,7 @@ def deployed(names: dict[str, str] | None = None, **parameters: object) -> dict[
         parameters: other values than their defaults.
     """
     raw = load()
-    values = {name: each["Default"] for name, each in raw["Parameters"].items()} | parameters
-    assert set(values) == set(raw["Parameters"]), set(values) - set(raw["Parameters"])
-    work = _Work(raw, {name: str(value) for name, value in values.items()} | PSEUDO, names or {})
+    work = _work(names or {}, parameters)
     found: dict[str, Any] = work.out({name: raw[name] for name in ("Globals", "Rules")})
     for part in ("Resources", "Outputs"):
         here = {name: each for name, each in raw[part].items() if work.holds(each.get("Condition"))}
@@ -41,10 +53,41 @@ def deployed(names: dict[str, str] | None = None, **parameters: object) -> dict[
     return found
 
 
+def decided(**parameters: object) -> dict[str, bool]:
+    """The template's conditions."""
+    work = _work({}, parameters)
+    return {name: work.holds(name) for name in load()["Conditions"]}
+
+
+@cache
 def load() -> dict[str, Any]:
     """The template as it stands, its short tags written out (!Ref x is {"Ref": x})."""
     whole: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)
     return whole
+
+
+def of(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of all resources of a type."""
+    return {name: each["Properties"] for name, each in template["Resources"].items() if each["Type"] == kind}
+
+
+def statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What roles are allowed."""
+    for role in of(template, "AWS::IAM::Role").values():
+        for policy in role.get("Policies", []):
+            yield from policy["PolicyDocument"]["Statement"]
+
+
+def listed(value: Any) -> list[Any]:
+    """A list of one or of more."""
+    return value if isinstance(value, list) else [value]
+
+
+def _work(names: dict[str, str], parameters: dict[str, object]) -> _Work:
+    raw = load()
+    values = {name: each["Default"] for name, each in raw["Parameters"].items()} | parameters
+    assert set(values) == set(raw["Parameters"]), set(values) - set(raw["Parameters"])
+    return _Work(raw, {name: str(value) for name, value in values.items()} | PSEUDO, names)
 
 
 class _Loader(yaml.SafeLoader):

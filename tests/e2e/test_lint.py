@@ -51,7 +51,7 @@ def test_every_package_has_a_wheel_for_the_base_image(tmp_path: Path) -> None:
     ]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version", "3.12"]
     done = subprocess.run(
-        [*command, *platforms, "--dest", tmp_path, "--requirement", ROOT / "requirements.txt"],
+        [*command, *platforms, "--require-hashes", "--dest", tmp_path, "--requirement", ROOT / "requirements.lock"],
         capture_output=True,
         text=True,
         check=False,

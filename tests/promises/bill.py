@@ -1,0 +1,230 @@
+"""The bill of materials: what the service installs and ships, and under which licences.
+
+`make sbom` installs requirements.lock into an environment of its own and calls this with that environment's Python; it
+writes docs/sbom.json (CycloneDX 1.6) and docs/LICENCES.md from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from app import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+SBOM = ROOT / "docs" / "sbom.json"
+LICENCES = ROOT / "docs" / "LICENCES.md"
+MODELS = ROOT / "app" / "weights"
+
+Component = dict[str, Any]
+
+CLASSIFIED = {
+    "License :: OSI Approved :: Apache Software License": "Apache-2.0",
+    "License :: OSI Approved :: BSD License": "BSD-3-Clause",
+}
+"""Metadata of older packages, as SPDX names it. That their BSD has three clauses is what their files say."""
+
+STATED = {"protobuf": "BSD-3-Clause", "pycocotools": "BSD-2-Clause"}
+"""Packages whose metadata states it in words: "3-Clause BSD License" and "FreeBSD"."""
+
+EITHER = {"aws_lambda_powertools", "python-dateutil"}
+"""Packages of two licences of which one may choose; those of others all hold."""
+
+GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
+
+LIBRARIES = {
+    "Lerc": "Apache-2.0",
+    "SPERR": "Apache-2.0",
+    "SZ3c": "BSD-3-Clause",
+    "Xau": "MIT",
+    "aec": "BSD-2-Clause",
+    "aom": "BSD-2-Clause",
+    "avif": "BSD-2-Clause",
+    "blosc": "BSD-3-Clause",
+    "blosc2": "BSD-3-Clause",
+    "brotlicommon": "MIT",
+    "brotlidec": "MIT",
+    "brotlienc": "MIT",
+    "charls": "BSD-3-Clause",
+    "cpcodec": "Apache-2.0",
+    "deflate": "MIT",
+    "freetype": "FTL",
+    "gfortran": GCC,
+    "gif": "MIT",
+    "gomp": GCC,
+    "harfbuzz": "MIT-Modern-Variant",
+    "jpeg": "IJG AND BSD-3-Clause AND Zlib",
+    "jpegxr": "BSD-2-Clause",
+    "jxl": "BSD-3-Clause",
+    "jxl_cms": "BSD-3-Clause",
+    "jxl_threads": "BSD-3-Clause",
+    "jxrglue": "BSD-2-Clause",
+    "lcms2": "MIT",
+    "lz4": "BSD-2-Clause",
+    "lzfse": "BSD-3-Clause",
+    "lzhamcomp": "Unlicense",
+    "lzhamdecomp": "Unlicense",
+    "lzhamdll": "Unlicense",
+    "lzma": "0BSD",
+    "lzokay": "MIT",
+    "lzokay-c": "MIT",
+    "meshoptimizer": "MIT",
+    "openjp2": "BSD-2-Clause",
+    "openjph": "BSD-2-Clause",
+    "png16": "libpng-2.0",
+    "quadmath": "LGPL-2.1-or-later",
+    "scipy_openblas64_": "BSD-3-Clause",
+    "sharpyuv": "BSD-3-Clause",
+    "snappy": "BSD-3-Clause",
+    "sz": "BSD-2-Clause",
+    "tiff": "libtiff",
+    "uhdr": "Apache-2.0",
+    "webp": "BSD-3-Clause",
+    "webpdemux": "BSD-3-Clause",
+    "webpmux": "BSD-3-Clause",
+    "xcb": "MIT",
+    "zfp": "BSD-3-Clause",
+    "zopfli": "Apache-2.0",
+    "zstd": "BSD-3-Clause",
+}
+"""Shared libraries that wheels bring along, which no package's metadata names."""
+
+HEAD = """\
+# Licences
+
+What the image is made of, beside its base image. `make sbom` writes this page and [sbom.json](sbom.json) (CycloneDX
+1.6) from an installation of `requirements.lock`; `tests/promises/test_supply_chain.py` holds both to the lock file and
+to a list of licences that may be there. The service's own code is Apache-2.0; its weights: see *Data and licences* in
+the [README](../README.md).
+"""
+
+
+def bill(python: Path) -> dict[str, Any]:
+    """The bill of materials, as a CycloneDX document, of an environment that holds what the lock file names."""
+    found = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--sv", "1.6", python],
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+    )
+    packages = [_package(each) for each in found["components"]]
+    whole = {
+        "type": "application",
+        "bom-ref": "lung-segmentation",
+        "name": "lung-segmentation",
+        "version": __version__,
+        "licenses": [{"license": {"id": "Apache-2.0"}}],
+    }
+    names = {each["name"] for each in packages}
+    depends = [each for each in found["dependencies"] if each["ref"].partition("==")[0] in names]
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": whole},
+        "components": packages + libraries(python) + models(),
+        "dependencies": [{"ref": "lung-segmentation", "dependsOn": _asked_for(packages)}, *depends],
+    }
+
+
+def libraries(python: Path) -> list[Component]:
+    """Shared libraries that wheels have brought: NAME.libs/libpng16-1d1ba958.so.16.58.0 is png16 16.58.0 of NAME."""
+    found = []
+    for file in sorted(python.parents[1].glob("lib/python*/site-packages/*.libs/*.so*")):
+        match = re.fullmatch(r"lib(.+?)((?:-[0-9a-f]{8})+)\.so(?:\.(.+))?", file.name)
+        assert match is not None, file.name
+        component = {"type": "library", "bom-ref": f"{file.parent.name}/{match[1]}", "group": file.parent.name}
+        component |= {"name": match[1], **({"version": match[3]} if match[3] else {})}
+        found.append(component | {"licenses": [{"expression": LIBRARIES[match[1]]}]})
+    return found
+
+
+def models() -> list[Component]:
+    """The networks of the image, by their digests."""
+    return [
+        {
+            "type": "machine-learning-model",
+            "bom-ref": f"app/weights/{file.name}",
+            "name": file.name,
+            "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}],
+        }
+        for file in sorted(MODELS.glob("*.onnx"))
+    ]
+
+
+def licence(component: Component) -> str:
+    """A component's licences as one SPDX expression."""
+    (each,) = component["licenses"]
+    found: str = each["expression"] if "expression" in each else each["license"]["id"]
+    return found
+
+
+def page(document: dict[str, Any]) -> str:
+    """docs/LICENCES.md."""
+    packages, shared, networks = [], [], []
+    needed: dict[str, list[str]] = {}
+    for each in document["dependencies"]:
+        for ref in each.get("dependsOn", []):
+            needed.setdefault(ref, []).append(each["ref"].partition("==")[0])
+    for each in document["components"]:
+        if each["type"] == "machine-learning-model":
+            networks.append(f"| {each['name']} | `{each['hashes'][0]['content']}` |")
+        elif "group" in each:
+            shared.append(f"| {each['group']} | {each['name']} | {each.get('version', '')} | {licence(each)} |")
+        else:
+            by = ["the service" if name == "lung-segmentation" else name for name in needed.get(each["bom-ref"], [])]
+            packages.append(f"| {each['name']} | {each['version']} | {licence(each)} | {', '.join(by)} |")
+    parts = [
+        ("Packages", "| package | version | licence | needed by |\n|---|---|---|---|", packages),
+        ("Shared libraries in their wheels", "| in | library | version | licence |\n|---|---|---|---|", shared),
+        ("Networks", "| file | SHA-256 |\n|---|---|", networks),
+    ]
+    return HEAD + "".join(
+        f"\n## {title}\n\n{head}\n" + "".join(f"{row}\n" for row in rows) for title, head, rows in parts
+    )
+
+
+def locked(text: str) -> dict[str, tuple[str, list[str]]]:
+    """Version and digests of each package of a lock file."""
+    found = {}
+    for entry in re.split(r"\n(?=\S)", re.sub(r"(?m)^\s*#.*\n?", "", text).strip()):
+        if match := re.match(r"([\w.-]+)==(\S+)", entry):
+            found[canonical(match[1])] = (match[2], re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry))
+    return found
+
+
+def canonical(name: str) -> str:
+    """A package's name as an index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _package(found: Component) -> Component:
+    """What matters of a package; addresses and descriptions are left out."""
+    names = []
+    for each in found.get("licenses", []):
+        name = each.get("expression") or each["license"].get("id") or each["license"]["name"]
+        names.append(CLASSIFIED.get(name, name))
+    names = names or [STATED[found["name"]]]
+    joined = (" OR " if found["name"] in EITHER else " AND ").join(dict.fromkeys(names))
+    kept = {name: found[name] for name in ("type", "bom-ref", "name", "version", "purl")}
+    return kept | {"licenses": [{"expression": joined}]}
+
+
+def _asked_for(packages: list[Component]) -> list[str]:
+    """Of the packages, those that requirements.txt names."""
+    asked = {canonical(each) for each in re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements.txt").read_text())}
+    return sorted(each["bom-ref"] for each in packages if canonical(each["name"]) in asked)
+
+
+if __name__ == "__main__":
+    written = bill(Path(sys.argv[1]))
+    SBOM.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+    LICENCES.write_text(page(written))
+    print(f"{SBOM.relative_to(ROOT)}: {len(written['components'])} components; {LICENCES.relative_to(ROOT)}")
