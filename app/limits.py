@@ -20,6 +20,20 @@ MIN_SIDE = 64
 MAX_SAMPLES = 5
 """Samples of a pixel: colour, alpha and one to spare; more is no picture of a film."""
 
+MAX_PARTS = 20_000
+"""Chunks or segments of a picture file, strips or tiles of a TIFF: MAX_BYTES in a PNG's parts of 8 KB are half as many,
+and no film is higher than MAX_SIDE rows. Programs make an object of each, so that a small one costs a thousandfold."""
+
+MAX_ELEMENTS = 5_000
+"""Elements of a DICOM object, those within sequences too, and pieces of its picture; a radiograph has some hundred. So
+many are always read, and of those with little in them some more."""
+
+MAX_VALUE = 2**17
+"""Bytes of a DICOM element other than the picture: a lookup table of 65,536 entries, which is the largest there is."""
+
+MAX_TEXT = 2**14
+"""Bytes of a DICOM element of numbers or words; the longest that decoding looks at has some dozen."""
+
 
 def check_bytes(count: int) -> None:
     """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""

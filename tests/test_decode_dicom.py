@@ -10,6 +10,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels import convert_color_space
 from pydicom.uid import (
     MPEG2MPML,
     UID,
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -169,6 +172,131 @@ def test_a_tag_that_lies_is_believed_here(shared: Path) -> None:
     assert order(lying, right) < -0.9999
 
 
+@pytest.mark.parametrize(
+    ("orientation", "left"),
+    [
+        (["L", "F"], True),
+        (["R", "F"], False),
+        (["LA", "FR"], True),  # the main direction comes first
+        (["L", "H"], None),
+        (["F", "L"], None),
+        (["l", "f"], None),
+        (["A", "F"], None),
+        (["L"], None),
+        (["L", "F", "F"], None),
+        ([], None),
+    ],
+)
+def test_a_file_says_where_right_is(orientation: list[str], left: bool | None) -> None:
+    assert decode(dicom(RAMP8, PatientOrientation=orientation)).rows_run_left is left
+    assert decode(dicom(RAMP8)).rows_run_left is None
+
+
+@pytest.mark.parametrize(("first", "believed"), [(0.01, False), (0.011, True), (9.9, True), (10.0, False)])
+def test_a_spacing_that_no_detector_has_is_left_out(first: float, believed: bool) -> None:
+    for spacing in ([first, 1.0], [1.0, first]):
+        found = decode(dicom(RAMP8, PixelSpacing=spacing, ImagerPixelSpacing=[2.0, 3.0])).spacing
+        assert found is not None
+        assert [found.row, found.column] == (spacing if believed else [2.0, 3.0])
+        assert found.source == ("PixelSpacing" if believed else "ImagerPixelSpacing")
+    assert decode(dicom(RAMP8, PixelSpacing=[0, 0])).spacing is None
+
+
+def test_an_rle_film_of_ybr_is_told_from_one_of_rgb() -> None:
+    """Only the codecs of the JPEG family turn colours to RGB by themselves."""
+    colour = np.stack([RAMP8, RAMP8[:, ::-1], RAMP8.T], -1)
+    grey = (colour.astype(int) @ (299, 587, 114) + 500) // 1000
+    for photometric in ("RGB", "YBR_FULL"):
+        stored = colour if photometric == "RGB" else convert_color_space(colour, "RGB", "YBR_FULL")
+        plain = dicom(stored, PhotometricInterpretation=photometric, SamplesPerPixel=3, PlanarConfiguration=0)
+        dataset = pydicom.dcmread(io.BytesIO(plain))
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        pixels = decode(buffer.getvalue()).pixels
+        assert pixels.shape == (256, 256)
+        assert abs(pixels.astype(int) - grey).max() <= (0 if photometric == "RGB" else 3)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_signed_values_stay_signed_when_they_are_compressed(syntax: UID) -> None:
+    signed = (RAMP16.astype(np.int32) - 32768).astype(np.int16)
+    if syntax == RLELossless:
+        dataset = pydicom.dcmread(io.BytesIO(dicom(signed)))
+        dataset.compress(syntax, generate_instance_uid=False)
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        film = buffer.getvalue()
+    else:
+        # What stands in the stream is the bits; that they have a sign only the header says.
+        coder = imagecodecs.jpegls_encode if syntax == JPEGLSLossless else imagecodecs.jpeg2k_encode
+        options = {} if syntax == JPEGLSLossless else {"level": 0, "codecformat": "j2k", "reversible": True}
+        inside = coder(signed.view(np.uint16), **options)
+        film = dicom(signed, TransferSyntaxUID=syntax, PixelData=encapsulate([inside]))
+    np.testing.assert_array_equal(decode(film).pixels, decode(dicom(signed)).pixels)
+
+
+def test_a_range_of_padding_is_dark() -> None:
+    film = (RAMP16 >> 6) + np.uint16(500)
+    padded = film.copy()
+    padded[:, :20], padded[:, 20:40] = 60_000, 60_005
+    for ends in ((60_000, 60_005), (60_005, 60_000)):
+        pixels = decode(dicom(padded, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1])).pixels
+        assert (pixels[:, :40] == 0).all()
+        assert order(pixels[:, 40:], film[:, 40:]) > 0.9999
+    # Its ends are padding, and what lies beyond them is film.
+    narrow = decode(dicom(padded, PixelPaddingValue=60_001, PixelPaddingRangeLimit=60_004)).pixels
+    assert (narrow[:, :40] > 65_000).all()
+
+
+def test_padding_under_an_overlay_is_seen() -> None:
+    """The unused bits of padded pixels hold something else; their value is still the one of padding."""
+    film = (RAMP16 >> 5) + np.uint16(10)  # 10 to 2057
+    padded = film.copy()
+    padded[:, :20], padded[:, 20:40] = 0xF000, 0x0000
+    pixels = decode(dicom(padded, BitsStored=12, HighBit=11, PixelPaddingValue=0)).pixels
+    assert (pixels[:, :40] == 0).all()
+    limits = decode(dicom(padded, BitsStored=12, HighBit=11, PixelPaddingValue=0, PixelPaddingRangeLimit=9)).pixels
+    np.testing.assert_array_equal(limits, pixels)
+    assert (pixels[:, 40:].min(), pixels[:, 40:].max()) == (0, 65535)  # the film's greys are the film's alone
+
+
+@pytest.mark.parametrize(("high_bit", "reads"), [(10, False), (11, True), (15, True), (16, False)])
+def test_bits_that_contradict_each_other_are_named(high_bit: int, reads: bool) -> None:
+    film = dicom(RAMP16 >> 4, BitsStored=12, HighBit=high_bit)
+    if reads:
+        assert decode(film).pixels.shape == (256, 256)
+        return
+    with pytest.raises(errors.DamagedFilm) as caught:
+        decode(film)
+    assert caught.value.detail == "The header's BitsStored, HighBit and BitsAllocated contradict each other."
+
+
+def test_a_missing_high_bit_is_the_highest_stored_one() -> None:
+    dataset = pydicom.dcmread(io.BytesIO(dicom((RAMP16 >> 4) | 0xA000, BitsStored=12, HighBit=11)))
+    del dataset.HighBit
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    np.testing.assert_array_equal(decode(buffer.getvalue()).pixels, decode(dicom(RAMP16 >> 4)).pixels)
+
+
+def test_high_bit_says_nothing_of_what_a_codec_gives() -> None:
+    twelve = RAMP16 >> 4
+    inside = imagecodecs.jpeg2k_encode(twelve, level=0, codecformat="j2k", bitspersample=12, reversible=True)
+    film = dicom(twelve, TransferSyntaxUID=JPEG2000Lossless, PixelData=encapsulate([inside]), BitsStored=12, HighBit=15)
+    np.testing.assert_array_equal(decode(film).pixels, decode(dicom(twelve)).pixels)
+
+
+def test_a_film_of_padding_alone_is_blank() -> None:
+    with pytest.raises(errors.BlankFilm) as caught:
+        decode(dicom(np.full_like(RAMP16, 7), PixelPaddingValue=7))
+    assert caught.value.detail == "Every pixel is marked as padding."
+
+
+def test_a_film_of_one_grey_is_dark() -> None:
+    assert (decode(dicom(np.full_like(RAMP16, 7))).pixels == 0).all()
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "JPEG2000"])
 def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) -> None:
     syntax = {"JPEG": JPEGBaseline8Bit, "JPEG2000": JPEG2000Lossless}[file_format]
@@ -176,8 +304,9 @@ def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) ->
     inside = encode(Image.new("L", (6000, 6000)), file_format, **options)
     film = compressed(RAMP8, inside, syntax)
     tracemalloc.start()
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedFilm) as caught:
         decode(film)
+    assert caught.value.detail == "The picture does not have the size that its header states."
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
@@ -188,13 +317,22 @@ def test_jpeg_inside() -> None:
     assert order(decode(film).pixels, RAMP8) > 0.999
 
 
+NEITHER = r"^The picture is neither grey \(MONOCHROME1 or MONOCHROME2\) nor RGB or YBR\.$"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"NumberOfFrames": 2, "PixelData": bytes(2 * RAMP16.nbytes)}, "several frames"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "neither grey"),
+        ({"NumberOfFrames": 2, "PixelData": bytes(2 * RAMP16.nbytes)}, r"^The object holds several frames\.$"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, NEITHER),
+        ({"PhotometricInterpretation": "RGB"}, NEITHER),  # of one sample
+        ({"SamplesPerPixel": 3, "PixelData": bytes(3 * RAMP16.nbytes)}, NEITHER),
+        (
+            {"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31, "PixelData": bytes(2 * RAMP16.nbytes)},
+            r"^The picture has neither 8 nor 16 bits allocated to a pixel\.$",
+        ),
         ({"TransferSyntaxUID": MPEG2MPML, "PixelData": encapsulate([bytes(100)])}, "MPEG2 Main Profile"),
-        ({"TransferSyntaxUID": "1.2.840.99999.1"}, "not one of the standard"),
+        ({"TransferSyntaxUID": "1.2.840.99999.1"}, r"^The transfer syntax is not one of the standard's\.$"),
     ],
 )
 def test_what_is_not_read_is_named(change: dict[str, object], says: str) -> None:
@@ -273,7 +411,7 @@ def test_object_without_picture() -> None:
     del dataset.PixelData
     buffer = io.BytesIO()
     dataset.save_as(buffer)
-    with pytest.raises(errors.UnsupportedDicom, match="no picture"):
+    with pytest.raises(errors.UnsupportedDicom, match=r"^The object holds no picture\.$"):
         decode(buffer.getvalue())
 
 
@@ -281,8 +419,9 @@ def test_object_without_picture() -> None:
 @pytest.mark.parametrize("keep", [0.9, 0.01])
 def test_cut_files_are_refused(name: str, keep: float) -> None:
     data = packaged(name).read_bytes()
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedFilm) as caught:
         decode(data[: int(len(data) * keep)])
+    assert caught.value.detail == "The DICOM data is broken or ends too early."
 
 
 def test_huge_header_is_refused() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from codecs import getincrementaldecoder
+
 from app import errors, limits
 from app.decode import raster
 from app.decode.radiograph import Radiograph
 
 __all__ = ["Radiograph", "decode"]
+
+# It reports odd chunks and profiles by quoting them.
+logging.getLogger("imagecodecs").disabled = True
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -20,6 +26,9 @@ DICOM = b"DICM"
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
+
+PIECE = 2**20
+"""Bytes that are looked at at once."""
 
 
 def decode(data: bytes, least: int | None = None) -> Radiograph:
@@ -67,7 +76,11 @@ def _decode(data: bytes, least: int | None) -> Radiograph:
 
 def _was_text(data: bytes) -> bool:
     """Whether something read the film as UTF-8 and wrote it again: all of it is UTF-8 by now, which no film is."""
+    decoder, found = getincrementaldecoder("utf-8")(), False
     try:
-        return REPLACEMENT in data.decode()
+        for start in range(0, len(data), PIECE):
+            text = decoder.decode(data[start : start + PIECE], final=start + PIECE >= len(data))
+            found = found or REPLACEMENT in text
     except UnicodeDecodeError:
         return False
+    return found

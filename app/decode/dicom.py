@@ -17,6 +17,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from app import errors, limits
 from app.decode import codecs
+from app.decode.bounded import Bounded
+from app.decode.deflate import Inflated
 from app.decode.display import display_values
 from app.decode.grey import luminance
 from app.decode.radiograph import Pixels, Radiograph, Spacing
@@ -28,6 +30,15 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 META = 132
 """Where the file meta information starts: behind the preamble and "DICM" (PS3.10 section 7.1)."""
+
+ITEM = b"\xfe\xff\x00\xe0"
+"""The tag before each piece of a compressed picture, the first of which is a table of where frames begin."""
+
+SLACK = 2**20
+"""Bytes of headers, profiles and the like in a compressed picture; also what a deflated data set may have at once."""
+
+RATIO = 250
+"""Bytes that one of a deflated data set stands for at most; films come to 4, and drawings to some dozen."""
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 SMALLEST_MM, LARGEST_MM = 0.01, 10.0
@@ -63,23 +74,36 @@ def decode(data: bytes) -> Radiograph:
 
 def read(data: bytes) -> Dataset:
     """The data set; a deflated one is inflated no further than a film may be large."""
-    syntax, start = _meta(data)
-    if syntax != DeflatedExplicitVRLittleEndian:
-        return pydicom.dcmread(io.BytesIO(data))
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = inflate.decompress(memoryview(data)[start:], limits.MAX_BYTES + 1)
-    limits.check_bytes(len(plain))
-    if not inflate.eof:
-        raise errors.DamagedFilm("The deflated data set ends too early.")
-    dataset = read_dataset(io.BytesIO(plain), is_implicit_VR=False, is_little_endian=True)
+    file = Bounded(data)
+    try:
+        syntax, start = _meta(file)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            file, syntax, start = Bounded(_inflated(data, start)), ExplicitVRLittleEndian, 0
+        file.seek(start)
+        # Not dcmread: it looks for the transfer syntax once more, may find another, and inflates without end.
+        dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
+    except Exception:
+        file.check()
+        raise
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
 
 
-def _meta(data: bytes) -> tuple[UID, int]:
+def _inflated(data: bytes, start: int) -> bytes:
+    """A deflated data set; no further than a film may be large, or a stream of so many bytes stand for."""
+    plain, pieces = io.BytesIO(), Inflated([memoryview(data)[start:]], -zlib.MAX_WBITS)
+    for piece in pieces:
+        plain.write(piece)
+        if plain.tell() > min(limits.MAX_BYTES, SLACK + RATIO * pieces.taken):
+            raise errors.TooLarge("The deflated data set is far larger than a film.")
+    if not pieces.ended:
+        raise errors.DamagedFilm("The deflated data set ends too early.")
+    return plain.getvalue()
+
+
+def _meta(meta: Bounded) -> tuple[UID, int]:
     """The transfer syntax, and where the file meta information ends."""
-    meta = io.BytesIO(data)
     meta.seek(META)
     syntax, end = None, None
     for element in data_element_generator(meta, False, True, stop_when=lambda tag, *_: tag >> 16 != 2):
@@ -87,13 +111,14 @@ def _meta(data: bytes) -> tuple[UID, int]:
             end = meta.tell() + int.from_bytes(element.value, "little")
         if element.tag == 0x00020010 and isinstance(element.value, bytes):
             syntax = UID(element.value.decode("ascii").strip("\0 "))
-        if end is not None and meta.tell() >= end:
-            break
+        # Files state this end wrongly; it is needed where a stream follows, which may begin as an element does.
+        if syntax == DeflatedExplicitVRLittleEndian and end is not None and meta.tell() >= end:
+            return syntax, end
     if syntax is None:
         raise errors.UnsupportedDicom("The file names no transfer syntax.")
     if not syntax.is_transfer_syntax:
         raise errors.UnsupportedDicom("The transfer syntax is not one of the standard's.")
-    return syntax, meta.tell() if end is None else end
+    return syntax, meta.tell()
 
 
 def _compressed(syntax: UID) -> bool:
@@ -113,6 +138,9 @@ def _check(dataset: Dataset, syntax: UID, count: int) -> None:
         raise errors.UnsupportedDicom("The picture is neither grey (MONOCHROME1 or MONOCHROME2) nor RGB or YBR.")
     if dataset.BitsAllocated not in (8, 16):
         raise errors.UnsupportedDicom("The picture has neither 8 nor 16 bits allocated to a pixel.")
+    if not syntax.is_encapsulated:
+        return
+    _check_fragments(dataset)
     if not _compressed(syntax):
         return
     if not codecs.reads(syntax):
@@ -121,6 +149,22 @@ def _check(dataset: Dataset, syntax: UID, count: int) -> None:
         )
     if codecs.size(_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (dataset.Rows, dataset.Columns):
         raise errors.DamagedFilm("The picture does not have the size that its header states.")
+
+
+def _check_fragments(dataset: Dataset) -> None:
+    """Refuse a compressed picture that takes longer to put together than to look at."""
+    value, position = dataset.PixelData, 0
+    plain = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
+    if len(value) > 2 * plain + SLACK:
+        raise errors.DamagedFilm("The compressed picture is far longer than the same one without compression.")
+    for place in range(limits.MAX_ELEMENTS):
+        if value[position : position + 4] != ITEM:
+            return
+        length = int.from_bytes(value[position + 4 : position + 8], "little")
+        if place == 0 and length > 4 * limits.MAX_ELEMENTS:
+            break
+        position += 8 + length
+    raise errors.DamagedFilm("The compressed picture is in too many pieces.")
 
 
 def _frame(dataset: Dataset) -> bytes:

@@ -11,8 +11,9 @@ CODESTREAM = b"\xff\x4f\xff\x51"
 COD, COC, SOT, SOD, EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 
 MOST_PARTS = 100_000
-"""Precincts of all tiles, resolutions and components together, and tile-parts: a decoder holds some hundred bytes for
-each. A grey film of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write larger ones."""
+"""Precincts of all tiles, resolutions and components together, and segments, those of tile-parts too: a decoder holds
+some hundred bytes for each. A grey film of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
+larger ones."""
 
 MOST_PACKETS = 2_000_000
 """Precincts times quality layers; encoders write a dozen layers at most."""
@@ -53,8 +54,10 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
 
 def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Of each coding style, in the main header and in those of tile-parts, its layers and its precincts' exponents."""
-    after_part, parts = 0, 0
-    while position + 4 <= len(stream):
+    after_part = 0
+    for _ in range(MOST_PARTS):
+        if position + 4 > len(stream):
+            return
         marker, length = struct.unpack_from(">HH", stream, position)
         body = stream[position + 4 : position + 2 + length]
         if marker == EOC:
@@ -67,9 +70,6 @@ def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int
         if length < 2:
             raise ValueError("a segment without a length")
         if marker == SOT:
-            parts += 1
-            if parts > MOST_PARTS:
-                raise ValueError("too many tile-parts")
             after_part = position + struct.unpack_from(">HI", body)[1]
         elif marker == COD:
             yield int.from_bytes(body[2:4], "big"), _exponents(body[0], body[5:])
@@ -77,6 +77,7 @@ def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int
             name = 1 if components < 257 else 2
             yield 1, _exponents(body[name], body[name + 1 :])
         position += 2 + length
+    raise ValueError("too many segments")
 
 
 def _exponents(style: int, body: bytes) -> list[tuple[int, int]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
+
+from app import limits
 
 SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Start of frame: SOF0 to SOF15 but the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
@@ -10,11 +14,70 @@ SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 END = b"\xff\xd9"
 
 SCAN = b"\xff\xda"
-MOST_SCANS = 200
+MOST_SCANS = 50
 """A progressive JPEG has about ten."""
 
 BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
 """Markers without a length behind them (T.81 section B.1.1.3)."""
+
+NEXT = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
+"""The next marker, behind bytes that belong to no segment, of which decoders take some, and fill bytes."""
+
+STRAY = 2**16
+"""How many such bytes at a time."""
+
+APPLICATIONS = range(0xE0, 0xF0)
+COMMENT = 0xFE
+SCAN_MARKER = 0xDA
+
+READ = {
+    0xE0: (b"JFIF\0",),
+    0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
+    0xEE: (b"Adobe",),
+}
+"""Application segments that say how the picture is to be shown, by their first bytes; one of each is read."""
+
+
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each segment's marker, and where it starts and ends; up to the first that is not one.
+
+    Raises:
+        ValueError: there are more of them than any film's.
+    """
+    position = 2
+    for _ in range(limits.MAX_PARTS):
+        found = NEXT.match(stream, position, position + STRAY)
+        if found is None:
+            return
+        marker, position = found[1][0], found.end()
+        start = position - 2
+        if marker not in BARE_MARKERS and marker != 0:
+            position += int.from_bytes(stream[position : position + 2], "big")
+        if marker != 0:
+            yield marker, start, position
+    raise ValueError("too many segments")
+
+
+def lean(stream: bytes) -> bytes:
+    """The JPEG without comments, profiles, thumbnails and whatever else stands beside its picture.
+
+    Raises:
+        ValueError: it has no scan, or is in too many parts.
+    """
+    kept, whole, last, seen = [(0, 2)], True, 2, set[bytes]()
+    for marker, start, end in segments(stream):
+        whole = whole and start == last
+        last = end
+        if marker == SCAN_MARKER:
+            return stream if whole else b"".join(stream[part:after] for part, after in (*kept, (start, len(stream))))
+        if marker in APPLICATIONS or marker == COMMENT:
+            head = next((each for each in READ.get(marker, ()) if stream.startswith(each, start + 4)), None)
+            if head is None or head in seen:
+                whole = False
+                continue
+            seen.add(head)
+        kept.append((start, end))
+    raise ValueError("no scan")
 
 
 def check_scans(stream: bytes) -> None:
@@ -31,19 +94,11 @@ def jpeg_size(stream: bytes) -> tuple[int, int]:
             grey in place of what is missing; or it has too many scans.
     """
     check_scans(stream)
-    position = 2
-    while position + 9 <= len(stream) and stream[position] == 0xFF:
-        marker = stream[position + 1]
-        if marker in SIZE_MARKERS:
+    for marker, start, _end in segments(stream):
+        if marker in SIZE_MARKERS and start + 9 <= len(stream):
             # Coded data never holds these two bytes: each FF in it is followed by 00 or a restart marker.
-            if stream.find(END, position) < 0:
+            if stream.find(END, start) < 0:
                 raise ValueError("no end of image")
-            height, width = struct.unpack(">HH", stream[position + 5 : position + 9])
+            height, width = struct.unpack_from(">HH", stream, start + 5)
             return height, width
-        if marker == 0xFF:  # fill
-            position += 1
-        elif marker in BARE_MARKERS:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
     raise ValueError("no frame header")

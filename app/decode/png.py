@@ -10,12 +10,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
+from app.decode.png_chunks import chunks, inflated, raw_size
 from app.decode.radiograph import Pixels
 
 END = b"\0\0\0\0IEND\xaeB`\x82"
 """The last chunk."""
 
-HARMLESS = {b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"IEND"}
+HARMLESS = {b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"IEND"}
 """Chunks that leave the greys as they are and hold no orientation; with any other, Pillow reads the film."""
 
 LEAST, MOST = 500_000, 64 * 2**20
@@ -47,8 +51,28 @@ def grey(data: bytes) -> Pixels | None:
             return None
         _finish(file, start, size)
         return png_decode(file)
-    except (ValueError, struct.error, DeflateError, PngError):
+    except (ValueError, DeflateError, PngError):
         return None
+
+
+def colour(data: bytes) -> NDArray[np.uint16]:
+    """The samples of a PNG of 16-bit colour, (height, width, channels) uint16, interlaced or not.
+
+    Raises:
+        ValueError, zlib.error, imagecodecs.PngError: it is damaged.
+    """
+    from imagecodecs import png_decode
+
+    size, place = raw_size(data), 0
+    file, start = _uncompressed(data[:33], size)
+    rows = memoryview(file)[start : start + size]
+    for piece in inflated(data):
+        rows[place : place + len(piece)] = piece
+        place += len(piece)
+    if place < size:
+        raise ValueError("fewer rows than the header promises")
+    _finish(file, start, size)
+    return png_decode(file)
 
 
 def _stream(data: bytes) -> Iterator[memoryview]:
@@ -57,14 +81,12 @@ def _stream(data: bytes) -> Iterator[memoryview]:
     Raises:
         ValueError: there is a chunk that is not HARMLESS.
     """
-    view, position = memoryview(data), 33
-    while position < len(data):
-        (length,), kind = struct.unpack(">I", data[position : position + 4]), data[position + 4 : position + 8]
+    view = memoryview(data)
+    for kind, start, end in chunks(data):
         if kind == b"IDAT":
-            yield view[position + 8 : position + 8 + length]
+            yield view[start + 8 : end - 4]
         elif kind not in HARMLESS:
             raise ValueError("a chunk that may change the picture")
-        position += length + 12
 
 
 def _uncompressed(head: bytes, size: int) -> tuple[bytearray, int]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import warnings
-import zlib
 
 import numpy as np
 from PIL import Image
@@ -17,6 +15,8 @@ from app import errors, limits
 from app.decode import png
 from app.decode.grey import luminance, upright
 from app.decode.jpeg_header import check_scans
+from app.decode.lean import lean
+from app.decode.png_chunks import inflated, raw_size
 from app.decode.radiograph import Pixels, Radiograph
 
 # Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
@@ -26,12 +26,6 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 
 ORIENTATION = 0x0112
 """EXIF's tag."""
-
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples to a pixel by colour type (PNG specification, section 11.2.2)."""
-
-ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-"""First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
 
 
 def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograph:
@@ -50,6 +44,7 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
         DamagedFilm, TooSmall, TooLarge.
     """
     try:
+        data = lean(data, file_format)
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_size(image.height, image.width, len(data))
             if file_format == "PNG":
@@ -61,7 +56,9 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
                 if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
                     _check_png_is_whole(data)
             elif file_format == "JPEG":
-                check_scans(data)
+                # A sequential film of one component has one scan, and libjpeg refuses a second one.
+                if image.mode != "L" or "progressive" in image.info:
+                    check_scans(data)
             elif getattr(image, "is_animated", False):
                 raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
             orientation = image.getexif().get(ORIENTATION, 1)
@@ -104,30 +101,11 @@ def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _colour_of_16_bits(data: bytes) -> Pixels:
-    from imagecodecs import png_decode  # few films need it
-
-    samples = png_decode(data)
+    samples = png.colour(data)
     return luminance(samples) if samples.shape[2] >= 3 else np.ascontiguousarray(samples[..., 0])
 
 
 def _check_png_is_whole(data: bytes) -> None:
     """Raise DamagedFilm unless the PNG's stream holds every row that its header promises."""
-    width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
-    bits = depth * PNG_CHANNELS[colour_type]
-    expected = 0
-    for row, column, row_step, column_step in ADAM7 if interlaced else ((0, 0, 1, 1),):
-        rows, columns = -(-(height - row) // row_step), -(-(width - column) // column_step)
-        if rows > 0 and columns > 0:
-            expected += rows * (1 + -(-columns * bits // 8))
-
-    inflate, inflated, position = zlib.decompressobj(), 0, 8
-    while position < len(data) and inflated < expected:
-        (length,), kind = struct.unpack(">I", data[position : position + 4]), data[position + 4 : position + 8]
-        if kind == b"IDAT":
-            compressed = data[position + 8 : position + 8 + length]
-            while compressed and not inflate.eof and inflated < expected:
-                inflated += len(inflate.decompress(compressed, expected - inflated))
-                compressed = inflate.unconsumed_tail
-        position += length + 12
-    if inflated < expected:
+    if sum(map(len, inflated(data))) < raw_size(data):
         raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")

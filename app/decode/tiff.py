@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from app import errors, limits
+from app.decode import tiff_tags
 from app.decode.grey import luminance, upright
 from app.decode.jpeg_header import jpeg_size
 from app.decode.radiograph import Pixels, Radiograph
@@ -31,6 +34,9 @@ COMPRESSIONS = {
 GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
+SLACK = 2**14
+"""Bytes of headers and tables in one part of a picture that does not compress."""
+
 PAGES = 16
 """How far a film is looked for among thumbnails."""
 
@@ -38,6 +44,9 @@ TILE = 1024
 """Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
 
 ORIENTATION = 274
+
+NO_MICROSCOPE: dict[str, Any] = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
+"""Of a file that names one of these, tifffile would read all pages at once."""
 
 
 def decode(data: bytes) -> Radiograph:
@@ -49,7 +58,8 @@ def decode(data: bytes) -> Radiograph:
         DamagedFilm, TooSmall, TooLarge.
     """
     try:
-        with TiffFile(io.BytesIO(data)) as file:
+        tiff_tags.check(data, PAGES)
+        with TiffFile(io.BytesIO(data), **NO_MICROSCOPE) as file:
             pages = (page for page in islice(file.pages, PAGES) if isinstance(page, TiffPage))
             page = next((page for page in pages if not page.is_reduced), None)
             if page is None:
@@ -82,12 +92,19 @@ def _check(page: TiffPage, data: bytes) -> None:
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if not parts or any(not offset or not count or offset + count > len(data) for offset, count in parts):
         raise errors.DamagedFilm("A part of the TIFF is missing.")
+    if sum(count for _offset, count in parts) > min(len(data), 2 * _plain(page) + SLACK * len(parts)):
+        raise errors.DamagedFilm("The TIFF's parts are far longer than its picture, or lie over one another.")
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
         for offset, count in parts:
             rows, columns = jpeg_size(data[offset : offset + count])
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
+
+
+def _plain(page: TiffPage) -> int:
+    """Bytes of the picture without compression, tiles at the border counted whole."""
+    return math.prod(page.chunks) * math.prod(page.chunked) * (page.bitspersample + 7) // 8
 
 
 def _grey(page: TiffPage) -> Pixels:

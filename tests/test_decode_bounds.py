@@ -1,0 +1,283 @@
+"""What of a film is left out before it is read, and how many parts it may have."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+import tifffile
+from films import RAMP8, RAMP16, chunk, dicom, encode, order, png, tiff
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+
+from app import errors, limits
+from app.decode import decode
+from app.decode.jpeg_header import lean as lean_jpeg
+from app.decode.png_chunks import lean as lean_png
+
+TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+WIDE = Image.fromarray(RAMP8[:128])
+
+
+def in_png(*parts: bytes, film: bytes = b"") -> bytes:
+    """A PNG with more chunks, behind its header."""
+    film = film or encode(WIDE, "PNG")
+    return film[:33] + b"".join(parts) + film[33:]
+
+
+def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
+    """A JPEG with more segments, behind its first one."""
+    film = encode(WIDE, "JPEG")
+    return (
+        film[:20]
+        + b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in segments)
+        + film[20:]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"tEXt", b"Comment\0chest"),
+        (b"iTXt", b"Comment\0\0\0\0\0chest"),
+        (b"zTXt", b"Comment\0\0" + zlib.compress(b"chest")),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(132))),
+        (b"acTL", struct.pack(">II", 2, 0)),
+        (b"prVt", bytes(3)),
+        (b"gAMA", bytes(2000)),
+    ],
+)
+def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes) -> None:
+    plain = encode(WIDE, "PNG")
+    assert lean_png(in_png(chunk(kind, body))) == plain
+    assert lean_png(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(0xFE, b"chest"), (0xE2, b"ICC_PROFILE\0\1\1" + bytes(132)), (0xE5, b""), (0xED, b"Photoshop 3.0\0")],
+)
+def test_what_stands_beside_a_jpegs_picture_is_left_out(kind: int, body: bytes) -> None:
+    plain = encode(WIDE, "JPEG")
+    assert lean_jpeg(in_jpeg((kind, body))) == plain
+    assert lean_jpeg(plain) is plain
+
+
+def test_the_picture_of_cmyk_is_not_turned_round() -> None:
+    """A segment of Adobe's says that its inks are stored inverted."""
+    inks = Image.fromarray(RAMP8).convert("CMYK")
+    plain = encode(inks, "JPEG")
+    commented = plain[:2] + b"\xff\xfe\0\7chest" + plain[2:]
+    np.testing.assert_array_equal(decode(commented).pixels, decode(plain).pixels)
+    assert order(decode(plain).pixels, RAMP8) > 0.99
+
+
+@pytest.mark.parametrize(
+    "film",
+    [
+        in_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURNED), chunk(b"tEXt", b"Comment\0chest")),
+        in_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(TURNED))),
+        in_png(chunk(b"eXIf", b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4))),
+        in_jpeg((0xFE, b"chest"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TURNED)),
+        in_jpeg(
+            (0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4)), (0xFE, b"")
+        ),
+    ],
+)
+def test_an_orientation_is_found_beside_what_is_left_out(film: bytes) -> None:
+    assert decode(film).pixels.shape == (256, 128)
+
+
+@pytest.mark.parametrize("stray", [b"\0\1\2", b"\xff\xff\xff", b"\xff\0", b"\0\xff"])
+def test_bytes_that_belong_to_no_segment_do_no_harm(stray: bytes) -> None:
+    plain = encode(WIDE, "JPEG")
+    np.testing.assert_array_equal(decode(plain[:20] + stray + plain[20:]).pixels, decode(plain).pixels)
+
+
+@pytest.mark.parametrize(
+    "film",
+    [
+        in_png(chunk(b"prVt", b"") * limits.MAX_PARTS),
+        in_png(chunk(b"IDAT", b"") * limits.MAX_PARTS),
+        in_jpeg(*[(0xFE, b"")] * limits.MAX_PARTS),
+    ],
+)
+def test_a_film_in_too_many_parts_is_refused(film: bytes) -> None:
+    with pytest.raises(errors.DamagedFilm):
+        decode(film)
+
+
+def test_a_film_in_many_parts_is_read() -> None:
+    whole = png(RAMP16)
+    stream = whole[41 : whole.index(b"IEND") - 8]
+    parts = b"".join(chunk(b"IDAT", stream[start : start + 1]) for start in range(len(stream)))
+    assert len(stream) > 500
+    np.testing.assert_array_equal(decode(whole[:33] + parts + chunk(b"IEND", b"")).pixels, RAMP16)
+    np.testing.assert_array_equal(decode(tiff(RAMP16, rowsperstrip=1)).pixels, RAMP16)
+    inside = encode(Image.fromarray(RAMP8), "JPEG")
+    pieces = encapsulate([inside], fragments_per_frame=1000)
+    want = decode(dicom(RAMP8, TransferSyntaxUID=JPEGBaseline8Bit, PixelData=encapsulate([inside]))).pixels
+    np.testing.assert_array_equal(
+        decode(dicom(RAMP8, TransferSyntaxUID=JPEGBaseline8Bit, PixelData=pieces)).pixels, want
+    )
+
+
+def test_libpng_says_nothing_of_a_films_profile(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would quote the profile's name."""
+    profile = chunk(b"iCCP", b"CANARY^NAME\0\0" + zlib.compress(np.random.default_rng(1).bytes(400)))
+    film = in_png(profile, film=imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2)))
+    np.testing.assert_array_equal(decode(film).pixels, RAMP16)
+    np.testing.assert_array_equal(imagecodecs.png_decode(film)[..., 0], RAMP16)
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("place", [26, 27, 28])
+def test_a_png_of_another_method_is_damaged(place: int) -> None:
+    film = bytearray(encode(WIDE, "PNG"))
+    film[place] = 2
+    film[29:33] = struct.pack(">I", zlib.crc32(film[12:29]))
+    with pytest.raises(errors.DamagedFilm):
+        decode(bytes(film))
+
+
+def test_a_png_whose_stream_is_far_longer_than_its_picture_is_refused() -> None:
+    film = encode(WIDE, "PNG")
+    with pytest.raises(errors.DamagedFilm):
+        decode(film[:-12] + chunk(b"IDAT", bytes(300_000)) + film[-12:])
+
+
+def test_a_bmp_of_run_lengths_is_named() -> None:
+    film = bytearray(encode(Image.fromarray(RAMP8), "BMP"))
+    film[30:34] = struct.pack("<I", 1)
+    with pytest.raises(errors.UnsupportedFormat, match="run lengths"):
+        decode(bytes(film))
+
+
+def test_text_is_told_across_the_pieces_that_it_is_looked_at_in() -> None:
+    mark = "\N{REPLACEMENT CHARACTER}".encode()
+    for place in range(2**20 - 3, 2**20 + 1):
+        with pytest.raises(errors.MangledBody):
+            decode(b"A" * place + mark + b"A")
+    with pytest.raises(errors.UnsupportedFormat):
+        decode(b"A" * (2**20 - 1) + mark[:2])
+
+
+def test_tiff_parts_that_lie_over_one_another_are_refused() -> None:
+    data = bytearray(tiff(RAMP16, rowsperstrip=64))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[279]
+        width = tag.valuebytecount // tag.count
+    for strip in range(3):
+        place = tag.valueoffset + width * strip
+        data[place : place + width] = (60_000).to_bytes(width, "little")
+    with pytest.raises(errors.DamagedFilm, match="over one another"):
+        decode(bytes(data))
+
+
+def test_a_tiff_with_a_palette_of_16_bits_is_read() -> None:
+    """It has 196,608 numbers, the most of any directory."""
+    colours = np.repeat(np.arange(65536, dtype=np.uint16)[None], 3, axis=0)
+    film = decode(tiff(RAMP16, photometric="palette", colormap=colours))
+    np.testing.assert_array_equal(film.pixels, RAMP16)
+
+
+@pytest.mark.parametrize("value", [(270, 2, 0, "A" * 2**24, True), (65000, 4, 30_000, [7] * 30_000, True)])
+def test_a_tiff_with_too_much_in_its_directory_is_refused(value: tuple[object, ...]) -> None:
+    with pytest.raises(errors.DamagedFilm):
+        decode(tiff(RAMP8, description=None, metadata=None, extratags=[value]))
+
+
+def with_item(count: int, lengths_open: bool) -> Dataset:
+    """A film's elements in an item of a sequence."""
+    item = Dataset()
+    for number in range(count):
+        item.add_new(0x00310000 + number, "UT", "A")
+    item.is_undefined_length_sequence_item = lengths_open
+    return item
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("times", [0.9, 1.1])
+def test_the_elements_of_a_film_are_counted(nested: bool, times: float) -> None:
+    data = pydicom.dcmread(io.BytesIO(dicom(RAMP16)))
+    items = with_item(int(times * limits.MAX_ELEMENTS), lengths_open=True)
+    if nested:
+        data.AnatomicRegionSequence = [items]
+        data["AnatomicRegionSequence"].is_undefined_length = True
+    else:
+        data.update(items)
+    buffer = io.BytesIO()
+    data.save_as(buffer)
+    if times < 1:
+        assert order(decode(buffer.getvalue()).pixels, RAMP16) > 0.9999
+    else:
+        with pytest.raises(errors.UnsupportedDicom, match="more than 5,000 elements"):
+            decode(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WindowCenter", ["1"] * 9_000),
+        ("PixelSpacing", ["0.2"] * 9_000),
+        ("SpecificCharacterSet", ["ISO_IR 100"] * 200),
+    ],
+)
+def test_a_value_longer_than_any_films_is_refused(name: str, value: list[str]) -> None:
+    film = dicom(RAMP16, TransferSyntaxUID=ImplicitVRLittleEndian, WindowWidth="1", **{name: value})
+    with pytest.raises(errors.UnsupportedDicom):
+        decode(film)
+
+
+def test_the_largest_lookup_table_is_read() -> None:
+    table = Dataset()
+    table.LUTDescriptor = [0, 0, 16]  # 65,536 entries
+    table.add_new("LUTData", "OW", np.arange(65535, -1, -1, dtype="<u2").tobytes())
+    assert order(decode(dicom(RAMP16, VOILUTSequence=[table])).pixels, RAMP16) < -0.9999
+    table.add_new("LUTData", "OW", bytes(limits.MAX_VALUE + 2))
+    with pytest.raises(errors.UnsupportedDicom, match="longer value"):
+        decode(dicom(RAMP16, VOILUTSequence=[table]))
+
+
+@pytest.mark.parametrize("stated", [0, 10, 60, 2**31])
+def test_a_wrong_length_of_the_file_meta_information_does_no_harm(stated: int) -> None:
+    film = dicom(RAMP16)
+    pixels = decode(film[:140] + struct.pack("<I", stated) + film[144:]).pixels
+    assert order(pixels, RAMP16) > 0.9999
+
+
+def with_second_syntax(film: bytes) -> bytes:
+    """A film whose file meta information names a second syntax, behind the end that it states."""
+    end = 144 + int.from_bytes(film[140:144], "little")
+    syntax = DeflatedExplicitVRLittleEndian.encode()
+    return film[:end] + b"\2\0\x10\0UI" + struct.pack("<H", len(syntax)) + syntax + film[end:]
+
+
+def with_meta_that_is_implicit(film: bytes) -> bytes:
+    """A film that pydicom by itself takes for a deflated one: its first element is of no kind that there is."""
+    syntax = DeflatedExplicitVRLittleEndian.encode()
+    odd = b"\2\0\1\0ZZ\0\0" + b"\2\0\x10\0" + struct.pack("<I", len(syntax)) + syntax
+    return film[:132] + odd + film[132:]
+
+
+@pytest.mark.parametrize("change", [with_second_syntax, with_meta_that_is_implicit])
+def test_a_data_set_is_inflated_by_one_reader_alone(
+    change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which counts what it inflates; pydicom's own does not."""
+    inflated: list[bytes] = []
+    monkeypatch.setattr("pydicom.filereader.zlib.decompress", lambda data, *_: inflated.append(data))
+    with pytest.raises(errors.FilmError):
+        decode(change(dicom(RAMP16))[:-1000])
+    assert not inflated
