@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from contourpy import FillType, contour_generator
 from films import dice
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.mask import LEFT, RIGHT, area, clean, regions, sides
 from app.pose import Pose
@@ -96,3 +100,126 @@ def test_lung_at_the_border_is_outlined_to_the_pictures_very_edge() -> None:
     (region,) = regions(soft(np.ones_like(LUNGS)), 0.5)
     assert region.area == SIDE * SIDE
     assert (region.outline.min(), region.outline.max()) == (-0.5, SIDE - 0.5)
+
+
+def block(top: int, bottom: int, left: int, right: int, shape: tuple[int, int] = (60, 90)) -> NDArray[np.bool_]:
+    """True from the first row and column up to the second, which are out."""
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+CROSSING = (0.97 - 0.5) / (0.97 - 0.02)
+"""How far from a bright pixel's centre, towards a dark one's, `soft` crosses one half."""
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "left", "right"),
+    [(10, 30, 40, 70), (0, 20, 0, 30), (40, 60, 60, 90), (1, 59, 1, 89), (5, 6, 7, 8)],
+)
+def test_an_outline_runs_where_the_probability_crosses_the_threshold(
+    top: int, bottom: int, left: int, right: int
+) -> None:
+    (region,) = regions(soft(block(top, bottom, left, right)), 0.5)
+    sides_found = [*region.outline.min(0), *region.outline.max(0)]
+    inner = [left - CROSSING, top - CROSSING, right - 1 + CROSSING, bottom - 1 + CROSSING]
+    edges = [-0.5, -0.5, 89.5, 59.5]
+    at_the_edge = [left == 0, top == 0, right == 90, bottom == 60]
+    expected = [edge if there else each for edge, each, there in zip(edges, inner, at_the_edge, strict=True)]
+    assert sides_found == pytest.approx(expected, abs=1e-6)
+    assert region.holes == ()
+
+
+def test_a_pixel_at_the_threshold_is_no_lung() -> None:
+    assert regions(np.full((60, 90), 0.5, np.float32), 0.5) == []
+    assert len(regions(np.full((60, 90), 0.51, np.float32), 0.5)) == 1
+
+
+def test_what_is_cleaned_is_a_probability_and_nothing_else_is_touched() -> None:
+    probability = soft((LUNGS & ~disc(90, 55, 6)) | disc(20, 100, 4))
+    cleaned = cleaned_of(probability)
+    assert (cleaned[disc(90, 55, 6)] == 1).all()
+    assert (cleaned[disc(20, 100, 4)] == 0).all()
+    far = ~disc(90, 55, 9) & ~disc(20, 100, 7)
+    np.testing.assert_array_equal(cleaned[far], probability[far])
+    changed = cleaned != probability
+    assert (changed <= disc(90, 55, 8) | disc(20, 100, 6)).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_left_of_specks_of_any_shape(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    outside = ~(disc(100, 55, 39) | disc(100, 145, 34))
+    specks = (generator.random((SIDE, SIDE)) > 0.85) & outside
+    probability = soft(LUNGS | specks)
+    probability[specks] = generator.uniform(0.51, 0.99, specks.sum())
+    np.testing.assert_array_equal(cleaned_of(probability) > 0.5, LUNGS)
+
+
+def test_one_lung_is_parted_from_the_missing_one_at_the_films_middle() -> None:
+    for wide in (200, 201):
+        alone = np.zeros((SIDE, wide), bool)
+        alone[:, :SIDE][:, : min(wide, SIDE)] = disc(100, 50, 35)
+        found = sides(alone, regions(soft(alone), 0.5), 1, swapped=False)
+        assert (found[0] == np.where(np.arange(wide) < wide / 2, RIGHT, LEFT)).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shift", [-35, 0, 35])
+def test_lungs_that_lie_off_the_middle_are_parted_between_them(axis: int, shift: int) -> None:
+    first, second = disc(100, 65 + shift, 30), disc(100, 135 + shift, 28)
+    if axis == 0:
+        first, second = first.T, second.T
+    mask = first | second
+    found = sides(mask, regions(soft(mask), 0.5), axis, swapped=False)
+    np.testing.assert_array_equal(found * mask, np.where(first, RIGHT, np.where(second, LEFT, 0)))
+    # The middle of the gap parts what is neither.
+    row = found[0] if axis == 1 else found[:, 0]
+    gap = np.flatnonzero(~mask.any(1 - axis)[80 + shift : 130 + shift]) + 80 + shift
+    assert np.flatnonzero(row == LEFT)[0] == pytest.approx(np.median(gap) + 0.5, abs=1)
+    swapped = sides(mask, regions(soft(mask), 0.5), axis, swapped=True)
+    np.testing.assert_array_equal(swapped, 3 - found)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_lung_with_an_arm_across_the_midline_stays_one(axis: int) -> None:
+    """As where an air-filled bowel or a tube is taken for lung: all of it goes to the side of most of it."""
+    lung, other = disc(100, 55, 35), disc(100, 145, 30)
+    arm = np.zeros_like(lung)
+    arm[131:135, 55:135] = True
+    lung |= arm & ~disc(100, 145, 34)
+    if axis == 0:
+        lung, other = lung.T, other.T
+    mask = lung | other
+    assert len(regions(soft(mask), 0.5)) == 2
+    found = sides(mask, regions(soft(mask), 0.5), axis, swapped=False)
+    np.testing.assert_array_equal(found * mask, np.where(lung, RIGHT, np.where(other, LEFT, 0)))
+
+
+def test_a_small_region_takes_nothing_from_a_larger_one() -> None:
+    """A speck that is kept, in the bend of a lung: the larger region is drawn last."""
+    lung, other = disc(100, 55, 35) & ~disc(100, 75, 10), disc(100, 145, 30)
+    speck = disc(100, 75, 6)
+    mask = lung | other | speck
+    found = sides(mask, regions(soft(mask), 0.5), 1, swapped=False)
+    np.testing.assert_array_equal(found * mask, np.where(lung | speck, RIGHT, np.where(other, LEFT, 0)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_regions_hold_their_own_holes_and_islands_are_regions(seed: int) -> None:
+    """As contourpy's newest algorithm has them, in blobs and in noise."""
+    random = np.random.default_rng(seed)
+    probability = random.random((30, 41), np.float32) if seed % 2 else random.random((7, 9), np.float32)
+    if seed % 2 == 0:
+        probability = np.asarray(Image.fromarray(probability).resize((60, 50), Image.Resampling.BILINEAR))
+    # Nothing at the border, so that all of both is closed within.
+    probability = np.pad(probability, 2)
+    newest = contour_generator(z=probability, fill_type=FillType.OuterOffset).filled(0.5, np.inf)
+    wanted = [[points[a:b] for a, b in pairwise(offsets)] for points, offsets in zip(*newest, strict=True)]
+    assert _as_sets(wanted) == _as_sets([[each.outline, *each.holes] for each in regions(probability, 0.5)])
+
+
+def _as_sets(found: list[list[NDArray[np.float64]]]) -> set[tuple[frozenset[object], frozenset[object]]]:
+    """Outlines of a region and its holes, wherever each begins."""
+    points = [[frozenset(map(tuple, np.round(line[1:], 6))) for line in lines] for lines in found]
+    return {(outline, frozenset(holes)) for outline, *holes in points}
