@@ -32,6 +32,9 @@ touch above and below it, is the mediastinum."""
 DRAWN = 2
 """How many pixels beyond an outline `_drawn` reaches at most."""
 
+JUST = 0.001
+"""How far from the threshold a speck or a hole is brought: more than what resizing rounds."""
+
 ONE_SIDED = 0.85
 """A region of which so much lies on one side of the midline is of that side."""
 
@@ -88,12 +91,17 @@ def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
     return sorted(found, key=lambda region: region.area, reverse=True)
 
 
-def clean(probability: NDArray[np.float32], found: list[Region]) -> NDArray[np.float32]:
-    """The probability without specks (set to 0) and without holes (set to 1); see SPECK and HOLE.
+def clean(probability: NDArray[np.float32], found: list[Region], threshold: float) -> NDArray[np.float32]:
+    """The probability without specks and without holes, brought just to the other side of the threshold; see SPECK and
+    HOLE.
+
+    No further: the film's pixels beside a speck or a hole average it with the lung. So a higher threshold, at which it
+    may be none, never gives them more than a lower one.
 
     Args:
         probability: (height, width) float32 in [0, 1].
         found: its `regions`.
+        threshold: theirs.
 
     Returns:
         The same array if there is nothing to clean, else another one.
@@ -103,9 +111,10 @@ def clean(probability: NDArray[np.float32], found: list[Region]) -> NDArray[np.f
     lungs = [region for region in found if region.area >= least]
     holes = [hole for region in lungs for hole in region.holes if area(hole) < HOLE * area(region.outline)]
     # A hole may hold an island, which is a region of its own: specks first, then holes over them.
-    for outlines, value in ((specks, 0), (holes, 1)):
+    for outlines, limit, value in ((specks, np.minimum, threshold - JUST), (holes, np.maximum, threshold + JUST)):
         if outlines:
-            probability = np.where(_drawn(outlines, probability.shape), np.float32(value), probability)
+            drawn = _drawn(outlines, probability.shape)
+            probability = np.where(drawn, limit(probability, np.float32(value)), probability)
     return probability
 
 

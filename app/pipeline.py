@@ -70,7 +70,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         pose = replace(pose, mirrored=_mirrored(radiograph, view))
     with _timed(stages, "mask"):
         outlines = regions(probability, threshold)
-        cleaned = clean(probability, outlines) if options.clean else probability
+        cleaned = clean(probability, outlines, threshold) if options.clean else probability
         if cleaned is not probability:
             outlines = regions(cleaned, threshold)
         mask = cleaned > threshold
