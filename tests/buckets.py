@@ -74,12 +74,13 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-def make(address: str, monkeypatch: pytest.MonkeyPatch, versioned: bool) -> Buckets:
-    """New buckets, and an environment that names them."""
+def make(address: str | None, monkeypatch: pytest.MonkeyPatch, versioned: bool) -> Buckets:
+    """New buckets, and an environment that names them; without an address they are AWS's own, which moto may play."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    if address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     client = boto3.client("s3")
     names = {}
     for name in ("INPUT", "OUTPUT"):

@@ -8,6 +8,7 @@ import json
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -18,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api import app
 from app.cli import main
+from app.errors import ModelError
 from app.remote.http_checks import OVER_BYTES
 from app.remote.retry import Patience
 from app.remote.segment import DIRECT_BYTES
@@ -50,6 +52,10 @@ def checks(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, di
     found = {check["name"]: check for check in document["checks"]}
     assert all(check["remedy"] for check in found.values() if check["state"] == "failed")
     return code, found
+
+
+def broken() -> None:
+    raise ModelError("the file is broken")
 
 
 class TestUrl:
@@ -126,6 +132,44 @@ class TestUrl:
             assert main(["doctor", "--url", address]) == 0
         capsys.readouterr()
         assert sum(int(headers.get("content-length", "0")) for *_, headers in gateway.seen) < 10**7
+
+    @pytest.mark.parametrize(
+        ("where", "answer", "name", "state", "says"),
+        [
+            ("/health", Answer(500), "service", "failed", "answered 500"),
+            ("/health", Answer(200, b"[]", JSON), "service", "failed", "answered 200"),
+            (
+                "/health",
+                Answer(200, b'{"status": "ok", "version": "0"}', JSON),
+                "service",
+                "warning",
+                "another version",
+            ),
+            ("/v1/model", Answer(200, b"{}", JSON), "model", "failed", "tells no digest"),
+            ("/v1/model", Answer(200, b"no JSON"), "model", "failed", "tells no digest"),
+            ("/v1/segment", Answer(200, b"GIF89a"), "binary mode", "failed", "something else than a PNG"),
+            ("/v1/segment", Answer(404), "binary mode", "failed", "404"),
+            (f"/v1/jobs/{'0' * 32}", Answer(403, b"{}", JSON), "jobs", "failed", "large films cannot be sent"),
+        ],
+    )
+    def test_an_answer_of_another_kind_is_told(
+        self, where: str, answer: Answer, name: str, state: str, says: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with serving(Gateway(lambda _, path, __: answer if path == where else None)) as address:
+            code, found = checks(capsys, "--url", address)
+        assert code == (state == "failed")
+        assert found[name]["state"] == state
+        assert says in found[name]["text"]
+
+    def test_a_model_of_ones_own_that_is_broken_is_a_warning(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with serving() as address, monkeypatch.context() as patch:
+            own = SimpleNamespace(load=broken)
+            patch.setattr("app.remote.http_checks.network", own)
+            code, found = checks(capsys, "--url", address)
+        assert code == 0
+        assert found["model"]["text"] == "it cannot be compared: the file is broken"
 
     def test_a_drawings_job(
         self, buckets: Buckets, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -14,6 +14,7 @@ from films import RAMP16, dicom, read_mask
 from app.aws import run, work
 from app.aws.events import distributed_map
 from app.aws.records import handle
+from app.aws.run import UnsupportedEvent
 from app.aws.settings import Misconfigured
 from app.aws.store import Store, StoreError
 from app.encode.pictures import mask_png
@@ -106,6 +107,24 @@ def test_a_film_has_a_mask_or_an_error_never_both(buckets: Buckets, small: bytes
     buckets.drop("a.png", small)
     assert buckets.do("a.png") == {"done": 1}
     assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+
+
+@pytest.mark.parametrize("suffix", [".mask.png", ".error.json"])
+def test_what_a_dying_worker_wrote_of_an_older_version_does_not_stay(
+    suffix: str, buckets: Buckets, small: bytes, rg1_png: bytes
+) -> None:
+    """It wrote behind the one who did the newer version, and never came to see that there is one; its event does."""
+    buckets.drop("a.png", rg1_png if suffix == ".mask.png" else b"no film")
+    buckets.do("a.png")
+    late = buckets.client.get_object(Bucket=buckets.outputs, Key=f"a.png{suffix}")
+    content, stamp = late["Body"].read(), late["Metadata"]
+    buckets.drop("a.png", small)
+    buckets.do("a.png")
+    buckets.client.put_object(Bucket=buckets.outputs, Key=f"a.png{suffix}", Body=content, Metadata=stamp)
+    assert buckets.do("a.png") == {"done": 1}
+    assert buckets.written() == {"a.png.mask.png", "a.png.json"}
+    assert buckets.get("a.png.mask.png") == mask_png(segment(small).mask)
+    assert buckets.do("a.png") == {"skipped": 1}
 
 
 @pytest.mark.parametrize("newer_is_good", [True, False])
@@ -317,6 +336,7 @@ class TestDirect:
             ({"image_key": ""}, "bad-parameter"),
             ({"image_key": 7}, "bad-parameter"),
             ({"image_key": "a", "format": "gif"}, "bad-parameter"),
+            ({"image_key": "a", "format": ["mask"]}, "bad-parameter"),
             ({"image_key": "a", "return": "film"}, "bad-parameter"),
             ({"image_key": "a", "colour": "red"}, "bad-parameter"),
             ({"image_key": "bad", "return": "mask"}, "unsupported-format"),
@@ -336,6 +356,47 @@ def test_a_film_too_large_is_refused_before_it_is_read(
     buckets.drop("a", small)
     assert buckets.do("a") == {"failed": 1}
     assert json.loads(buckets.get("a.error.json"))["code"] == "too-large"
+
+
+@pytest.mark.parametrize("key", [7, None, [], "\ud800", "", "k" * 1025])
+def test_what_can_name_no_object_is_never_taken_for_a_throttle(key: Any, buckets: Buckets) -> None:
+    """Such an event would come again for ever."""
+    (result,) = handle(operations_event(buckets.films, "a") | {"tasks": [{"taskId": "1", "s3Key": key}]}, Context())[
+        "results"
+    ]
+    assert result["resultCode"] == "PermanentFailure"
+    with pytest.raises(UnsupportedEvent):
+        handle({"BatchInput": {"bucket": buckets.films}, "Items": [{"Key": key}]}, Context())
+    with pytest.raises(UnsupportedEvent):
+        handle({"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": {"key": key}}}, Context())
+    assert handle({"image_key": key}, Context())["problem"]["code"] == "bad-parameter"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"invocationSchemaVersion": "1.0", "tasks": [None]},
+        {"Items": [], "BatchInput": {}, "counts": 7},
+        {"Items": [], "BatchInput": {}, "counts": {"done": None}},
+        {"Items": [], "BatchInput": {}, "attempt": "1"},
+        {"Records": [{"eventSource": "aws:sqs", "body": "{}"}]},
+        {"Records": [{"eventSource": "aws:sqs", "messageId": None, "body": "{}"}]},
+    ],
+)
+def test_an_event_of_which_something_is_missing_is_unsupported(event: dict[str, Any], buckets: Buckets) -> None:
+    with pytest.raises(UnsupportedEvent):
+        handle(event, Context())
+
+
+def test_messages_that_are_none_are_handed_back(buckets: Buckets, small: bytes) -> None:
+    buckets.drop("a", small)
+    bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}")
+    event = sqs_event(*bodies)
+    event["Records"][3]["body"] = 7
+    del event["Records"][4]["body"]
+    failures = handle(event, Context())["batchItemFailures"]
+    assert [each["itemIdentifier"] for each in failures] == ["1", "2", "3", "4", "5"]
+    assert "a.json" in buckets.written()
 
 
 def test_an_unversioned_bucket_does_as_well(s3: str, monkeypatch: pytest.MonkeyPatch, small: bytes) -> None:

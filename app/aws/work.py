@@ -132,7 +132,7 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
     there = store.written(settings.outputs, outputs.document)
     if there and (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe):
         before = there.stamp.forms.split()
-        if set(order.formats) <= set(before):
+        if set(order.formats) <= set(before) and _alone(outputs, there.stamp, store, settings):
             return Report(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
         # Who asks for another form takes none away.
         order = order.with_forms(before)
@@ -161,6 +161,20 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Repo
     stale = [outputs.key(name) for name in FORMATS]
     _settle(item, Stamp(version, recipe, forms), files, stale, store, settings)
     return Report(Outcome.FAILED, problem=document, keys={"error": outputs.error})
+
+
+def _alone(outputs: Outputs, stamp: Stamp, store: Store, settings: Settings) -> bool:
+    """Whether nothing contradicts a document: who did an older version may have written behind it, and died before he
+    saw that there is a newer one.
+
+    Raises:
+        StoreError.
+    """
+    if store.written(settings.outputs, outputs.error):
+        return False
+    others = (name for name in stamp.forms.split() if name != DOCUMENT)
+    found = (store.written(settings.outputs, outputs.key(name)) for name in others)
+    return all(each is None or each.stamp == stamp for each in found)
 
 
 def _settle(

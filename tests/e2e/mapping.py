@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from redelivery import to_keep
 from runtime import FunctionError
 from servers import REGION
 
@@ -103,24 +104,6 @@ class Mapping:
             "eventSourceARN": self._arn,
             "awsRegion": REGION,
         }
-
-
-def to_keep(response: Any, batch: list[str]) -> set[str]:
-    """The messages that Lambda leaves in the queue ("Reporting batch item failures" in its guide).
-
-    Args:
-        response: the function's answer.
-        batch: identifiers of the messages it was given.
-    """
-    failures = (response or {}).get("batchItemFailures") if isinstance(response or {}, dict) else "not an object"
-    if not failures:
-        return set()
-    try:
-        kept = {failure["itemIdentifier"] for failure in failures}
-    except (TypeError, KeyError):
-        return set(batch)
-    # Null, empty or unknown identifiers mean that nothing is known of any message.
-    return kept if kept <= set(batch) else set(batch)
 
 
 def depth(sqs: Any, queue: str) -> int:

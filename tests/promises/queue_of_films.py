@@ -1,0 +1,61 @@
+"""A queue as SQS keeps it: at least once, in any order, and after so many receives to the dead letters."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass
+class Message:
+    """One message.
+
+    Attributes:
+        receives: how often it was received.
+    """
+
+    body: str
+    receives: int = 0
+
+
+class Queue:
+    """The queue and its dead letters.
+
+    Attributes:
+        waiting, in_flight, dead: messages.
+        deliveries: how many were handed out.
+    """
+
+    def __init__(self, dice: random.Random, most_receives: int) -> None:
+        self._dice, self._most = dice, most_receives
+        self.waiting: list[Message] = []
+        self.in_flight: list[Message] = []
+        self.dead: list[Message] = []
+        self.deliveries = 0
+
+    def send(self, body: str) -> None:
+        """A new message."""
+        self.waiting.append(Message(body))
+
+    def receive(self, most: int) -> list[Message]:
+        """Some messages, whichever; one that has been received too often is given up."""
+        batch = []
+        while self.waiting and len(batch) < most:
+            place = self._dice.randrange(len(self.waiting))
+            self.waiting[place], self.waiting[-1] = self.waiting[-1], self.waiting[place]
+            message = self.waiting.pop()
+            if message.receives == self._most:
+                self.dead.append(message)
+                continue
+            message.receives += 1
+            batch.append(message)
+        self.in_flight += batch
+        self.deliveries += len(batch)
+        return batch
+
+    def settle(self, batch: list[Message], kept: set[int]) -> None:
+        """End a batch: the messages at the places ``kept`` come again, the others are deleted."""
+        for place, message in enumerate(batch):
+            self.in_flight = [each for each in self.in_flight if each is not message]
+            if place in kept:
+                self.waiting.append(message)

@@ -1,0 +1,81 @@
+"""A process that segments films through both doors for as long as it is told to, and measures itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ledger import cases
+
+EVENT = Path(__file__).resolve().parents[2] / "events" / "api_gateway_v2.json"
+
+SAMPLE = cases(10, 100)
+"""Films between two looks at the memory."""
+
+
+@dataclass
+class Measured:
+    """What a block of films took.
+
+    Attributes:
+        seconds: of each film, of the processor: of all threads of this process, and of nothing else on the machine.
+        memory: resident bytes after every SAMPLE films of this process.
+        changed: how often a film's answer was another one than the first time.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    changed: int = 0
+
+
+def serve(line: Connection, films: list[bytes]) -> None:
+    """Do as many films as ``line`` says, again and again, and send back a Measured; 0 is the end.
+
+    Each film goes through both doors in turn: `pipeline.segment` with its PNG, and an event of API Gateway.
+    """
+    from app import errors
+    from app.encode.pictures import mask_png
+    from app.pipeline import segment
+    from serverless import handler
+
+    event = json.loads(EVENT.read_text())
+
+    def direct(film: bytes) -> object:
+        try:
+            return mask_png(segment(film).mask)
+        except errors.FilmError as error:
+            return error.code
+
+    def http(film: bytes) -> object:
+        answer = handler(event | {"body": base64.b64encode(film).decode(), "isBase64Encoded": True}, None)
+        return answer["statusCode"], answer["body"]
+
+    doors: tuple[Callable[[bytes], object], ...] = (direct, http)
+    first: dict[tuple[int, int], str] = {}
+    done = 0
+    while count := line.recv():
+        measured = Measured()
+        for _ in range(count):
+            turn, place = divmod(done, len(films))
+            door = (turn + place) % len(doors)
+            started = time.process_time()
+            answer = doors[door](films[place])
+            measured.seconds.append(time.process_time() - started)
+            digest = hashlib.sha256(repr(answer).encode()).hexdigest()
+            measured.changed += first.setdefault((place, door), digest) != digest
+            done += 1
+            if done % SAMPLE == 0:
+                measured.memory.append(resident())
+        line.send(measured)
+
+
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

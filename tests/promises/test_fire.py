@@ -1,0 +1,375 @@
+"""The batch path under fire: whatever S3, the queue and the functions' processes do, each film has its outputs once.
+
+Four functions run in turns of chance: between any two requests of one, the others may work, and films be replaced or
+deleted. Each of the first two receives of a message meets faults and kills; from the third on it is spared, as five are
+all that a message has. The function is the real handler; only what a film's segmentation gives is remembered, since the
+same few films come again and again.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from baton import Baton
+from buckets import Buckets, Context, forget, make, s3_event, sqs_event
+from cloudformation import deployed
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from ledger import WHOLE, Ledger, cases
+from moto import mock_aws
+from objects import films as make_films
+from objects import odd_keys, poison
+from processes import smaller
+from queue_of_films import Queue
+from redelivery import to_keep
+from storm import KILLED_AFTER, KILLED_BEFORE, Killed, Storm
+
+import serverless
+from app.aws import jobs, store, work
+from app.aws.keys import Item, Outputs, job_film
+from app.aws.settings import settings as read_settings
+from app.encode.formats import FORMATS
+from app.naming import ERROR_SUFFIX
+from app.options import Options
+from app.pipeline import segment
+
+WORKERS = 4
+DELIVERIES, COPIES = cases(150, 10_000), 0.2
+EVENTS = round(DELIVERIES / (1 + COPIES))
+RATE = 0.06 if WHOLE else 0.12
+"""The share of requests that fail, or whose sender is killed."""
+
+STEPS = 15
+"""How often others may go on while a film is segmented."""
+
+SPARED = 2
+"""Receives after which a message is spared."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is put into the bucket, and what must come of it.
+
+    Attributes:
+        outputs: content by form's name; nothing of a film that is refused.
+        code: of the refusal.
+    """
+
+    body: bytes
+    outputs: dict[str, bytes]
+    code: str | None = None
+
+
+@pytest.fixture
+def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
+    """Both buckets in this process."""
+    with mock_aws():
+        yield make(None, monkeypatch, versioned=True)
+    forget()
+
+
+@pytest.fixture(scope="module")
+def films(rg1_png: bytes) -> list[Film]:
+    """Good ones in all formats, and others that are none: a quarter of all."""
+    good = []
+    for body in make_films(rg1_png)[: cases(6, 24)]:
+        result = segment(body)
+        good.append(Film(body, {name: FORMATS[name].encode(result, body) for name in ("mask", "labels")}))
+    bad = [Film(body, {}, code) for body, code in poison(smaller(rg1_png, 128))]
+    return [*good, *bad[: len(good) // 3]]
+
+
+class Hospital:
+    """Puts films, puts others in their place, deletes some; each that lies there then tells the queue of itself.
+
+    Attributes:
+        truth: the film that lies at each key now; None where it was deleted.
+        jobs: keys whose film was uploaded for a job.
+        replaced: keys at which more than one film has lain.
+        lost: messages that no function can ever do.
+        triggers: what lets the queue be told.
+    """
+
+    def __init__(self, buckets: Buckets, films: list[Film], queue: Queue, storm: Storm, baton: Baton) -> None:
+        self._client, self._bucket, self._films, self._queue = buckets.client, buckets.films, films, queue
+        self._storm, self._baton, self._dice, self._keys = storm, baton, random.Random(2), odd_keys()
+        self._clean = store.Store(buckets.client)
+        self.triggers = triggers(buckets)
+        self._copies = set(random.Random(3).sample(range(EVENTS), DELIVERIES - EVENTS))
+        self._told: dict[str, str] = {}
+        self.truth: dict[str, Film | None] = {}
+        self.jobs: set[str] = set()
+        self.replaced: set[str] = set()
+        self.lost: Counter[str] = Counter()
+        self.open = True
+
+    def work(self) -> None:
+        """The whole of it, while the queue is not too full for films to be replaced that are in work."""
+        for number in range(EVENTS):
+            while len(self._queue.waiting) > 8:
+                self._baton.pass_on()
+            self._baton.pass_on()
+            self._put(self._key(number), self._dice.choice(self._films), number in self._copies)
+            if self._dice.random() < 0.02:
+                self._delete()
+            if number % 100 == 50:
+                self._send(self._dice.choice(["no JSON", '{"no": "notification"}', "[]"]), False, lost=True)
+        self.open = False
+
+    def _key(self, number: int) -> str:
+        """A new key, or one whose film is in work just now."""
+        if self._dice.random() < 0.35 and (there := self._in_work()):
+            return self._dice.choice(there)
+        if number % 10 == 5:
+            forms = ("labels",)
+            job = jobs.create(forms, Options(), self._clean, read_settings())
+            self.jobs.add(job_film(job.id))
+            return job_film(job.id)
+        key = next(self._keys)
+        (self._storm.denied if number % 97 == 33 else self._storm.archived if number % 97 == 66 else set()).add(key)
+        return key
+
+    def _put(self, key: str, film: Film, twice: bool) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=film.body)
+        if key in self.truth:
+            self.replaced.add(key)
+        # An empty object whose key ends so is a folder to S3's console.
+        self.truth[key] = None if key.endswith("/") and not film.body else film
+        assert fires(self.triggers, self._bucket, key)
+        body = json.dumps(s3_event(self._bucket, key))
+        self._told[body] = key
+        self._send(body, twice, lost=key in self._storm.denied)
+
+    def _delete(self) -> None:
+        for key in self._in_work()[:1]:
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+            self.truth[key] = None
+            self.replaced.add(key)
+
+    def _in_work(self) -> list[str]:
+        return [self._told[each.body] for each in self._queue.in_flight if each.body in self._told]
+
+    def _send(self, body: str, twice: bool, lost: bool) -> None:
+        for _ in range(1 + twice):
+            self._queue.send(body)
+            self.lost[body] += lost
+
+
+class Function:
+    """Serves the queue as Lambda does, until the hospital is closed and no message is left.
+
+    Attributes:
+        kills: how often it died.
+    """
+
+    def __init__(self, hospital: Hospital, queue: Queue, storm: Storm, baton: Baton, number: int) -> None:
+        self._hospital, self._queue, self._storm, self._baton = hospital, queue, storm, baton
+        self._dice = random.Random(10 + number)
+        self.kills = 0
+
+    def work(self) -> None:
+        """Batch after batch."""
+        while self._hospital.open or self._queue.waiting or self._queue.in_flight:
+            self._baton.pass_on()
+            batch = self._queue.receive(self._dice.randint(1, 4))
+            if batch:
+                self._do(batch)
+
+    def _do(self, batch: list[Any]) -> None:
+        self._storm.spare(any(message.receives > SPARED for message in batch))
+        names = [str(place) for place in range(len(batch))]
+        try:
+            answer = serverless.handler(sqs_event(*(message.body for message in batch)), Context(900_000))
+        except Killed:
+            self.kills += 1
+            kept = set(names)
+        else:
+            kept = to_keep(answer, names)
+        self._queue.settle(batch, {int(name) for name in kept})
+
+
+def test_every_film_version_has_its_outputs_once(
+    buckets: Buckets, films: list[Film], monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    baton = Baton(random.Random(1))
+    redrive = deployed()["Resources"]["FilmQueue"]["Properties"]["RedrivePolicy"]
+    queue = Queue(random.Random(4), redrive["maxReceiveCount"])
+    storm = Storm(baton, random.Random(5), RATE, buckets.films, buckets.outputs)
+    storm.reach(store.store()._client)
+    hospital = Hospital(buckets, films, queue, storm, baton)
+    functions = [Function(hospital, queue, storm, baton, number) for number in range(WORKERS)]
+    remembered = functools.cache(segment)
+
+    def slow(*film: Any) -> Any:
+        """A film takes as long as many requests."""
+        for _ in range(STEPS):
+            baton.pass_on()
+        return remembered(*film)
+
+    monkeypatch.setattr(work, "segment", slow)
+    # Between two tries boto3 waits up to 20 s; here the others work meanwhile.
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: baton.pass_on())
+    with redirect_stdout(io.StringIO()):  # a line of metrics for each batch
+        baton.run(hospital.work, *(function.work for function in functions))
+
+    wrong = check(buckets, hospital, storm)
+    dead = Counter(message.body for message in queue.dead)
+    kills = sum(function.kills for function in functions)
+    faults = sum(storm.counts.values())
+    unseen = [(kind, step) for step in steps(buckets) for kind in storm.kinds(step) if not storm.counts[kind, step]]
+    seen_at_all = {kind for kind, _ in storm.counts}
+    ledger.enter(
+        7,
+        "Each film's last version has its outputs, once, whatever fails",
+        f"{DELIVERIES:,} deliveries of {len(hospital.truth):,} films, {DELIVERIES - EVENTS:,} of them duplicates, and "
+        f"{queue.deliveries - DELIVERIES:,} more after failures; {len(hospital.replaced):,} films replaced or deleted",
+        f"{faults:,} of {storm.requests:,} requests failed in {len(storm.counts)} ways, {kills:,} kills; "
+        f"{len(wrong)} films with other outputs than theirs, {sum((dead - hospital.lost).values())} lost messages, "
+        f"{sum(dead.values())} rightly given up",
+    )
+    assert wrong == []
+    assert dead == hospital.lost
+    assert not any(fires(hospital.triggers, bucket, key) for bucket, key, _ in storm.writes)
+    assert kills == sum(count for (kind, _), count in storm.counts.items() if kind in (KILLED_BEFORE, KILLED_AFTER))
+    assert {kind for kind, _ in unseen} <= (set() if WHOLE else seen_at_all)
+    assert len(hospital.replaced) > 0.1 * EVENTS
+
+
+def steps(buckets: Buckets) -> list[tuple[str, str]]:
+    """Every kind of request that the batch function sends, by operation and bucket."""
+    return [
+        ("HeadObject", buckets.films),
+        ("GetObject", buckets.films),
+        ("HeadObject", buckets.outputs),
+        ("GetObject", buckets.outputs),
+        ("PutObject", buckets.outputs),
+        ("DeleteObjects", buckets.outputs),
+    ]
+
+
+def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
+    """What is wrong with the bucket of outputs: of which key, and what."""
+    client, names = buckets.client, read_settings()
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=buckets.outputs)
+    left = {each["Key"] for page in pages for each in page.get("Contents", [])}
+    wrong = []
+    for key, film in hospital.truth.items():
+        outputs = Outputs.of(Item(buckets.films, key), names)
+        every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
+        there = left & every
+        left -= every
+        if film is None:  # what is left of a deleted film is not promised
+            continue
+        form = "labels" if key in hospital.jobs else "mask"
+        code = "archived" if key in storm.archived else film.code
+        expected = {outputs.error} if code else {outputs.key(form), outputs.document}
+        expected = set() if key in storm.denied else expected
+        if there != expected:
+            wrong.append(f"{key!r}: {sorted(there)} instead of {sorted(expected)}")
+            continue
+        version = client.head_object(Bucket=buckets.films, Key=key)["VersionId"]
+        for name in there:
+            answer = client.get_object(Bucket=buckets.outputs, Key=name)
+            content = answer["Body"].read()
+            if answer["Metadata"]["film-version"] != version:
+                wrong.append(f"{name!r} is of another version")
+            elif name == outputs.error and json.loads(content)["code"] != code:
+                wrong.append(f"{name!r} has another code")
+            elif name == outputs.key(form) and content != film.outputs[form]:
+                wrong.append(f"{name!r} is another film's")
+            elif key not in hospital.replaced and storm.writes[buckets.outputs, name, version] != 1:
+                wrong.append(f"{name!r} was written more than once")
+    orders = {key.removesuffix("film") + "order" for key in hospital.jobs}
+    return wrong + [f"{key!r} belongs to no film" for key in left - orders]
+
+
+def triggers(buckets: Buckets, **parameters: object) -> list[tuple[str, str]]:
+    """What template.yaml lets tell the queue: a bucket, and a prefix of keys."""
+    names = {"InputBucket": buckets.films, "OutputBucket": buckets.outputs}
+    found = []
+    for name, resource in deployed(names, **parameters)["Resources"].items():
+        if resource["Type"] != "AWS::S3::Bucket" or "NotificationConfiguration" not in resource["Properties"]:
+            continue
+        for each in resource["Properties"]["NotificationConfiguration"]["QueueConfigurations"]:
+            rules = each.get("Filter", {}).get("S3Key", {}).get("Rules", [{"Name": "prefix", "Value": ""}])
+            found += [(names[name], rule["Value"]) for rule in rules]
+    return found
+
+
+def fires(triggers: list[tuple[str, str]], bucket: str, key: str) -> bool:
+    """Whether an object that is put there calls the function."""
+    return any(bucket == place and key.startswith(prefix) for place, prefix in triggers)
+
+
+TAILS = ["", *sorted({each.suffix for each in FORMATS.values()} | {ERROR_SUFFIX}), ".mask", ".rle", ".error", ".json"]
+"""Ends of keys that look like an output's, and those which would make one of one."""
+
+PIECES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    st.sampled_from(["/", "//", "..", "jobs/", "bucket=", "~", "%2F", "+", " ", "\0", "e\u0301", "\N{LUNGS}", "in/"]),
+    st.sampled_from(TAILS),
+    st.integers(0, 300).map(lambda count: "\N{X-RAY}" * count),
+    st.integers(0, 1100).map(lambda count: "k" * count),
+)
+
+
+def relatives(pieces: list[str]) -> list[str]:
+    """A key of S3, and keys so like it that their outputs might meet."""
+    key = "".join(pieces).encode()[:1024].decode(errors="ignore")
+    stem = key.encode()[:1000].decode(errors="ignore")
+    found = [key, *(f"{stem}{tail}" for tail in TAILS), key.upper(), key[:-1], f"{key[:-1]}\N{LUNGS}"]
+    return sorted({each for each in found if 0 < len(each.encode()) <= 1024})
+
+
+def test_no_output_calls_the_function_or_meets_another_film_s(
+    buckets: Buckets, caplog: pytest.LogCaptureFixture, ledger: Ledger
+) -> None:
+    """Whatever the key and the trigger; and where somebody lets the bucket of masks call it, nothing is done."""
+    caplog.set_level("CRITICAL", "app")
+    names = read_settings()
+    rules = [triggers(buckets, **each) for each in ({}, {"FilmPrefix": "in/"}, {"FilmPrefix": "in/a.mask"})]
+    owners: dict[str, str] = {}
+    storm = Storm(Baton(random.Random(1)), random.Random(1), 0, buckets.films, buckets.outputs)
+    storm.reach(store.store()._client)
+
+    @settings(
+        max_examples=cases(15, 700),
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @example(list("/.."))
+    @given(st.lists(PIECES, min_size=1, max_size=5))
+    def holds(pieces: list[str]) -> None:
+        for key in relatives(pieces):
+            outputs = Outputs.of(Item(buckets.films, key), names)
+            every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
+            assert len(every) == 1 + len(FORMATS)
+            for output in every:
+                assert owners.setdefault(output, key) == key
+                assert len(output.encode()) <= 1024
+                assert not any(fires(rule, names.outputs, output) for rule in rules)
+            with redirect_stdout(io.StringIO()):
+                done = serverless.handler(s3_event(names.outputs, *sorted(every)), Context())
+            assert done == {"gone": len(every)}
+
+    holds()
+    keys = len(set(owners.values()))
+    ledger.enter(
+        7,
+        "No output's key calls the function, nor is it another film's",
+        f"{keys:,} keys of films, {len(owners):,} of outputs, {len(rules)} triggers of the template",
+        f"{storm.requests} requests sent for them",
+    )
+    assert storm.requests == 0
+    assert keys >= cases(150, 10_000)

@@ -1,0 +1,92 @@
+"""64 clients on the local server, far more than it can carry: right answers, declared refusals, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from films import dicom, encode, png, tiff
+from ledger import Ledger, cases
+from objects import films as make_films
+from objects import pixels_of, poison
+from PIL import Image
+from processes import smaller
+
+from app import problems
+from app.encode.formats import FORMATS
+from app.errors import FilmError
+from app.pipeline import segment
+from benchmarks import machine
+from benchmarks.serve import OVERLOADED, PATH, Ask, Seen, digest, load, one_each, serving
+
+CLIENTS = 64
+SECONDS = cases(3, 300)
+
+ROOM = 256
+"""MiB more than after each film alone: two whole films at work and eight that wait, of 7 MB and 30 MiB decoded."""
+
+FORMS = ("mask", "labels", "contours", "rle")
+"""Those that tell no milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
+    """RG1 whole, and at sizes that are soon done, in every format; and files that are no films."""
+    pixels = pixels_of(smaller(rg1_png, 150))
+    deep, image = pixels.astype(np.uint16) * 257, Image.fromarray(pixels)
+    others = [png(deep), tiff(deep, compression="deflate"), dicom(deep), encode(image, "BMP"), encode(image, "WEBP")]
+    bad = [film for film, _ in poison(smaller(rg1_png, 128))[:4]]
+    return {str(number): film for number, film in enumerate([rg1, *make_films(rg1_png)[:12], *others, *bad])}
+
+
+def expected(film: bytes, form: str) -> bytes:
+    """What the pipeline makes of a film in this process: its form, or its refusal's document."""
+    try:
+        return FORMATS[form].encode(segment(film), film)
+    except FilmError as refusal:
+        return bytes(problems.answer(refusal.problem(), {}).body)
+
+
+def run(work: Coroutine[Any, Any, Seen | dict[str, str]]) -> Any:
+    """Do it in a thread, whose event loop is its own: this one's belongs to Mangum."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def test_64_clients_get_right_answers_or_are_told_when_to_come(films: dict[str, bytes], ledger: Ledger) -> None:
+    asks: dict[str, Ask] = {}
+    digests: dict[str, str] = {}
+    for number, (name, film) in enumerate(films.items()):
+        form = FORMS[number % len(FORMS)]
+        asks[name] = f"{PATH}?format={form}", film
+        digests[name] = digest(expected(film, form))
+    good = {name: asks[name] for name in list(asks)[:-4]}
+    with serving({}) as (address, server):
+        alone = run(one_each(address, good))
+        before = machine.peak_mebibytes(server)
+        seen = run(load(address, asks, digests, CLIENTS, SECONDS))
+        peak = machine.peak_mebibytes(server)
+        after = run(one_each(address, good))
+        health = httpx2.get(f"{address}/health").status_code
+    turned_away = seen.answers[OVERLOADED]
+    answered = sum(count for name, count in seen.answers.items() if name[0] in "24")
+    others = {name: count for name, count in seen.answers.items() if name[0] not in "24" and name != OVERLOADED}
+    ledger.enter(
+        6,
+        "64 clients get right answers, or are told when to come again",
+        f"{answered:,} answers of {len(asks)} kinds and {turned_away:,} declared 503s in {SECONDS} s",
+        f"{seen.wrong} wrong, {sum(others.values())} undeclared {sorted(others) or ''}; memory {before:.0f} MiB after "
+        f"each film alone, {peak:.0f} MiB at most",
+    )
+    assert seen.wrong == 0
+    assert others == {}
+    assert answered > cases(10, 10 * CLIENTS)
+    assert turned_away > 0
+    assert peak < before + ROOM
+    assert alone == after == {name: digests[name] for name in good}
+    assert health == 200
