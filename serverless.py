@@ -41,8 +41,8 @@ def handler(event: Any, context: Any) -> Any:
 
     Raises:
         UnsupportedEvent: the event is none of these. Lambda reports it as the invocation's error.
-        StoreError, Misconfigured, ModelError, Unfinished: films could not be done, and the event's source is told by this
-            alone.
+        StoreError, Misconfigured, ModelError, Unfinished: films could not be done, and the event's source is told by
+            this alone.
     """
     if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
         from app.aws import http

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from app.batch import manifest as manifest_module
+from app.batch import watch as watch_module
 from app.batch.manifest import NAME, Entry, InUse, Manifest, append
 from app.batch.watch import Watch
 from app.folder import Source, matches, remove_partials, write_whole
@@ -127,6 +131,39 @@ def test_a_file_that_grows_is_waited_for(tmp_path: Path) -> None:
     looks += [watch.look(lambda _: None) for _ in range(2)]
     assert looks == [["old.png"], [], ["new.png"], [], [], ["old.png"]]
     assert watch.rest(2) == 2
+
+
+class Told:
+    """A source of three films, of which one is gone by the time it is looked at; a folder cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("a.png", "c.png"):
+            (folder / name).write_bytes(b"1")
+            os.utime(folder / name, (0, time.time() - 60))
+
+    def films(self, closed: Callable[[str], None]) -> Iterator[str]:
+        closed("ward")
+        yield from ("a.png", "b.png", "c.png")
+
+
+def test_a_look_passes_over_what_is_gone_and_tells_of_closed_folders(tmp_path: Path) -> None:
+    source: Any = Told(tmp_path)
+    watch, told = Watch(source), list[str]()
+    assert watch.rest(0) == 0
+    assert watch.look(told.append) == ["a.png", "c.png"]
+    assert told == ["ward"]
+
+
+def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Any = Told(tmp_path)
+    watch, clock = Watch(source), iter([100.0, 103.0])
+    monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
+    watch.look(lambda _: None)
+    assert watch.rest(2) == pytest.approx(60)
+    assert watch.rest(100) == 100
 
 
 def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Segments spoilt films one after the other, in a process of its own that may crash or hang: see test_fuzz.
+
+`python fuzz_worker.py SEED FIRST LAST FOLDER` writes a line of JSON to standard output for each finding, and one of
+figures at the end. A case is made from the seed and its number alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import psutil
+from mutate import mutate
+from seeds import seeds
+
+from app import errors, pipeline
+from app.decode import decode
+
+SECONDS = 5
+"""A film that takes longer hangs."""
+
+PEAK = 1200 * 2**20
+"""Bytes of memory that the process may have at its peak."""
+
+RUNNING, SAID = "running", "said"
+"""Files in the folder: the number of the case that is being tried, and what went to standard error."""
+
+
+def case(seed: int, number: int) -> bytes:
+    """One spoilt film."""
+    films = list(seeds().values())
+    random = Random(f"{seed} {number}")
+    return mutate(random.choice(films), random, films)
+
+
+def outcome(film: bytes) -> str:
+    """ "mask", or the code of the refusal.
+
+    Raises:
+        Exception: a promise is broken.
+    """
+    try:
+        result = pipeline.segment(film)
+        size = result.radiograph.height, result.radiograph.width
+        assert result.mask.shape == result.radiograph.pixels.shape == size
+    except errors.FilmError as refusal:
+        assert 400 <= refusal.status < 500, refusal.code
+        assert refusal.problem()["detail"]
+        return refusal.code
+    return "mask"
+
+
+def peak() -> int:
+    """Bytes of memory that this process had at its peak."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def load() -> None:
+    """Load the models and every decoder, so that no case pays for it."""
+    outcome(next(iter(seeds().values())))
+    for film in seeds().values():
+        with suppress(errors.FilmError):
+            decode(film)
+
+
+def limit_memory() -> None:
+    """Let an allocation fail that would go far beyond the peak."""
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + PEAK, resource.RLIM_INFINITY))
+
+
+def main(seed: int, first: int, last: int, folder: Path) -> None:
+    """Try the cases from ``first`` up to ``last``."""
+    load()
+    limit_memory()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even within a decoder of C
+    running = os.open(folder / RUNNING, os.O_WRONLY | os.O_CREAT)
+    said = (folder / SAID).open("w+b", buffering=0)
+    os.dup2(said.fileno(), 2)  # what libraries in C, Python's warnings and logs say goes there, too
+    logging.basicConfig(level=logging.INFO)
+    found, slowest, most = Counter[str](), 0.0, PEAK
+    for number in range(first, last):
+        os.pwrite(running, f"{number:12}".encode(), 0)
+        film, wrong = case(seed, number), None
+        started = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
+            found[outcome(film)] += 1
+        except Exception as error:
+            wrong = f"{type(error).__name__} in {errors.place(error)}"
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        slowest = max(slowest, time.perf_counter() - started)
+        if said.read():
+            wrong = "words on standard error"
+        if peak() > most:
+            most, wrong = peak(), f"{peak() >> 20} MiB of memory"
+        if wrong is not None:
+            (folder / f"{number}.film").write_bytes(film)
+            print(json.dumps({"case": number, "wrong": wrong}), flush=True)
+    print(json.dumps({"found": found, "slowest": slowest, "peak": peak()}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]), Path(sys.argv[4]))

@@ -1,0 +1,93 @@
+"""Fuzzing: whatever is sent, the answer is a mask or a refusal that says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from fuzz_worker import PEAK, RUNNING, SECONDS, case
+from ledger import Ledger, cases
+from seeds import seeds
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+
+SEED = int(os.environ.get("LUNG_SEED", "20"))
+"""Another one tries other films."""
+
+BLIND, GUIDED = cases(1_300, 165_000), cases(200, 40_000)
+
+HOUR = 3600
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A script of this folder, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", FOLDER)))}
+    return subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, arguments)],
+        env=environment | {"LUNG_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=HOUR,
+    )
+
+
+def test_spoilt_films_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> None:
+    """Every case is made from a number, so one that breaks a promise can be made again: fuzz_worker.case."""
+    print(f"seed {SEED}; films that break a promise are kept in {tmp_path}")
+    wrong, outcomes, slowest, peak, first = {}, Counter[str](), 0.0, 0, 0
+    while first < BLIND:
+        done = run("fuzz_worker.py", SEED, first, BLIND, tmp_path)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        wrong |= {line["case"]: line["wrong"] for line in lines if "case" in line}
+        last = lines[-1] if lines and "found" in lines[-1] else None
+        if last is not None:
+            outcomes.update(last["found"])
+            slowest, peak = max(slowest, last["slowest"]), max(peak, last["peak"])
+            first = BLIND
+        else:
+            running = tmp_path / RUNNING
+            assert running.exists(), done.stderr[-2000:]
+            number = int(running.read_text())
+            assert number >= first, done.stderr[-2000:]
+            wrong[number] = f"ended with {_name(done.returncode)}"
+            (tmp_path / f"{number}.film").write_bytes(case(SEED, number))
+            first = number + 1
+    ledger.enter(
+        1,
+        "a spoilt film gives a mask or a refusal that says why, in bounded time and memory",
+        f"{BLIND:,} inputs from {len(seeds())} films, changed blindly and by their formats' grammar (seed {SEED})",
+        f"{outcomes['mask']:,} masks, {outcomes.total() - outcomes['mask']:,} refusals of {len(outcomes) - 1} kinds, "
+        f"slowest {slowest:.2f} s, peak {peak >> 20} MiB",
+    )
+    assert len(seeds()) >= 40
+    assert not wrong
+    assert slowest < SECONDS
+    assert peak < PEAK
+
+
+def _name(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"code {code}"
+
+
+def test_films_that_reach_new_code_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> None:
+    done = run("fuzz_guided.py", SEED, GUIDED, tmp_path)
+    figures = {name: int(value) for name, value in re.findall(r"stat::(\w+):\s+(\d+)", done.stderr)}
+    ledger.enter(
+        1,
+        "the same of films chosen by the code that they reach",
+        f"{figures.get('number_of_executed_units', 0):,} inputs by atheris, from {len(seeds())} films (seed {SEED})",
+        f"{figures.get('new_units_added', 0):,} of them reached code that none before had, "
+        f"slowest {figures.get('slowest_unit_time_sec', 0)} s, peak {figures.get('peak_rss_mb', 0)} MiB",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert figures["number_of_executed_units"] >= GUIDED
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]

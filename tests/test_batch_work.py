@@ -1,0 +1,345 @@
+"""One film of a folder in this process: what it leaves, what an earlier run's outputs still hold, and what is to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import __version__, errors
+from app.batch import work as work_module
+from app.batch.manifest import NAME, NO_FILE, Entry, Manifest, Mark
+from app.batch.work import MANIFEST_VERSION, Job, Order, done, fail, job, work
+from app.options import Options
+
+MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
+
+Ordered = Callable[..., Order]
+
+
+@pytest.fixture
+def ordered(tmp_path: Path) -> Ordered:
+    """Makes orders for two folders that are there."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+
+    def order(*formats: str, options: Options | None = None, models: tuple[str, ...] = ("a", "b")) -> Order:
+        return Order(tmp_path / "in", tmp_path / "out", formats or ("mask",), options or Options(), models)
+
+    return order
+
+
+def put(order: Order, path: str, data: bytes) -> Mark:
+    """A film in the folder of films."""
+    film = order.source / path
+    film.parent.mkdir(exist_ok=True)
+    film.write_bytes(data)
+    return Mark(len(data), film.stat().st_mtime_ns)
+
+
+def lying(order: Order) -> set[str]:
+    """What lies in the folder of outputs, the manifest left out."""
+    files = (path for path in order.target.rglob("*") if path.is_file() and path.name != NAME)
+    return {path.relative_to(order.target).as_posix() for path in files}
+
+
+def known(order: Order, path: str) -> Entry | None:
+    """The film's line in the manifest."""
+    manifest = Manifest(order.target)
+    try:
+        return manifest.find(path)
+    finally:
+        manifest.close()
+
+
+def entry_of(
+    order: Order, mark: Mark, outputs: dict[str, int], omitted: dict[str, str] | None = None, code: str | None = None
+) -> Entry:
+    """What an earlier run knows of a.png."""
+    problem = None if code is None else {"code": code, "detail": "as it was"}
+    row = {"verdict": "accept"} if code is None else None
+    return Entry("a.png", mark.size, mark.mtime_ns, order.recipe, outputs, omitted or {}, row, problem)
+
+
+class TestWork:
+    def test_a_good_film_leaves_its_outputs_and_its_line(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask", "json")
+        mark = put(order, "ward/a.png", small)
+        found = work(job("ward/a.png", None, order, False), order)
+        assert lying(order) == {"ward/a.png.mask.png", "ward/a.png.json"}
+        sizes = {suffix: (order.target / f"ward/a.png{suffix}").stat().st_size for suffix in (MASK, JSON)}
+        assert found == Entry("ward/a.png", mark.size, mark.mtime_ns, order.recipe, sizes, {}, found.row, None)
+        said = json.loads((order.target / "ward/a.png.json").read_text())
+        assert found.row is not None
+        assert found.row["verdict"] == said["verdict"]["decision"] == "accept"
+        assert found.row["both_px"] == said["lungs"]["both"]["pixels"] > 1000
+        assert known(order, "ward/a.png") == found
+
+    def test_options_reach_the_film(self, ordered: Ordered, small: bytes) -> None:
+        pixels = []
+        for threshold in (0.1, 0.9):
+            order = ordered("mask", options=Options(threshold=threshold))
+            put(order, "a.png", small)
+            row = work(job("a.png", None, order, True), order).row
+            assert row is not None
+            pixels.append(row["both_px"])
+        assert pixels[0] > pixels[1] > 0
+
+    def test_a_refused_film_leaves_a_problem_in_place_of_old_outputs(self, ordered: Ordered) -> None:
+        order = ordered("mask", "json")
+        mark = put(order, "a.png", b"no film")
+        for suffix in (MASK, JSON):
+            (order.target / f"a.png{suffix}").write_bytes(b"of another film")
+        found = work(job("a.png", None, order, False), order)
+        assert lying(order) == {"a.png.error.json"}
+        content = (order.target / "a.png.error.json").read_bytes()
+        problem = json.loads(content)
+        assert problem["code"] == "unsupported-format"
+        assert content.count(b"\n") > 5  # to be read by a person
+        shown = {"code": problem["code"], "detail": problem["detail"]}
+        assert found == Entry("a.png", mark.size, mark.mtime_ns, order.recipe, {ERROR: len(content)}, {}, None, shown)
+        assert known(order, "a.png") == found
+
+    def test_what_goes_wrong_unforeseen_is_told_without_its_text(
+        self, ordered: Ordered, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(data: bytes, options: Options) -> None:
+            raise LookupError("the patient's name")
+
+        monkeypatch.setattr(work_module, "segment", broken)
+        order = ordered()
+        mark = put(order, "a.png", small)
+        found = work(job("a.png", None, order, False), order)
+        assert found.problem == {"code": "internal-error", "detail": "An unexpected LookupError stopped it."}
+        assert found.mark == mark
+        assert b"patient" not in (order.target / "a.png.error.json").read_bytes()
+
+    def test_a_form_that_cannot_be_made_is_left_out(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask", "dicom-seg")
+        put(order, "a.png", small)
+        found = work(job("a.png", None, order, False), order)
+        assert found.omitted == {"dicom-seg": "needs-dicom"}
+        assert found.problem is None
+        assert set(found.outputs) == {MASK}
+        assert done(found, order)
+
+    def test_if_no_form_can_be_made_that_is_the_films_problem(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("dicom-seg")
+        mark = put(order, "a.png", small)
+        found = work(job("a.png", None, order, False), order)
+        assert found.problem is not None
+        assert found.problem["code"] == "needs-dicom"
+        assert found.omitted == {"dicom-seg": "needs-dicom"}
+        assert (found.mark, found.row, set(found.outputs)) == (mark, None, {ERROR})
+        assert known(order, "a.png") == found
+        assert done(found, order)
+
+    def test_what_an_earlier_run_made_and_could_not_make_is_remembered(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask", "json")
+        put(order, "a.png", small)
+        (order.target / "a.png.mask.png").write_bytes(b"kept")
+        # Neither a kept output nor a form known to be impossible is lost when another form is added.
+        asked = Job("a.png", ("json",), {MASK: 4}, {"dicom-seg": "needs-dicom"}, frozenset({JSON, ERROR}))
+        found = work(asked, order)
+        assert found.omitted == {"dicom-seg": "needs-dicom"}
+        assert set(found.outputs) == {MASK, JSON}
+        assert found.outputs[MASK] == 4
+        assert (order.target / "a.png.mask.png").read_bytes() == b"kept"
+        # Nor is a film failed whose added form is impossible.
+        found = work(Job("a.png", ("dicom-seg",), {MASK: 4}), order)
+        assert (found.problem, found.outputs) == (None, {MASK: 4})
+
+    def test_an_output_in_the_way_is_the_films_problem(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask", "json")
+        mark = put(order, "a.png", small)
+        (order.target / "a.png.mask.png").mkdir()
+        (order.target / "a.png.json").write_bytes(b"of an earlier film")
+        found = work(job("a.png", None, order, False), order)
+        assert found.problem == {"code": "unwritable", "detail": "An output cannot be written (Is a directory)."}
+        assert found.mark == mark
+        assert lying(order) == {"a.png.error.json"}
+        assert not done(found, order)
+
+    def test_where_not_even_a_problem_can_be_written_the_run_goes_on(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask")
+        mark = put(order, "ward/a.png", small)
+        (order.target / "ward").write_bytes(b"a file where a folder must go")
+        found = work(job("ward/a.png", None, order, False), order)
+        assert found.problem is not None
+        assert (found.problem["code"], found.mark, found.outputs) == ("unwritable", mark, {})
+        assert (found.recipe, found.omitted, found.row) == (order.recipe, {}, None)
+        assert known(order, "ward/a.png") == found
+        # Without a folder for the manifest either, it is still told.
+        lost = Order(order.source, order.target / "none", order.formats, order.options, order.models)
+        (order.target / "none").write_bytes(b"")
+        told = work(job("ward/a.png", None, lost, False), lost)
+        assert told.problem is not None
+        assert told.problem["code"] == "unwritable"
+
+    def test_outputs_that_do_not_hold_go_even_if_no_problem_can_be_written(
+        self, ordered: Ordered, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order = ordered("mask")
+        put(order, "a.png", b"no film")
+        (order.target / "a.png.mask.png").write_bytes(b"of another film")
+        (order.target / "a.png.error.json").mkdir()
+        found = work(job("a.png", None, order, False), order)
+        assert found.problem is not None
+        assert lying(order) == set()
+        assert known(order, "a.png") == found
+
+    @pytest.mark.parametrize(
+        ("error", "left"),
+        [(errors.Unreadable("x"), {MASK, ERROR}), (errors.DamagedFilm("x"), {ERROR})],
+    )
+    def test_a_film_out_of_reach_keeps_its_outputs_and_a_bad_one_does_not(
+        self, ordered: Ordered, error: errors.FilmError, left: set[str]
+    ) -> None:
+        order = ordered("mask")
+        (order.target / "a.png.mask.png").write_bytes(b"kept")
+        found = fail(Job("a.png", (), {MASK: 4}, stale=frozenset({ERROR})), order, error, Mark(5, 6))
+        assert lying(order) == {f"a.png{suffix}" for suffix in left}
+        assert set(found.outputs) == left
+        assert (found.mark, found.problem) == (Mark(5, 6), {"code": error.code, "detail": "x"})
+
+    def test_what_was_found_impossible_is_remembered_with_a_failure(self, ordered: Ordered) -> None:
+        order = ordered("mask")
+        omitted = {"dicom-seg": "needs-dicom"}
+        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), NO_FILE, omitted).omitted == omitted
+        (order.target / "a.png.error.json").unlink()
+        (order.target / "a.png.error.json").mkdir()
+        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), NO_FILE, omitted).omitted == omitted
+
+    def test_at_no_moment_is_there_an_output_that_the_manifest_does_not_know(
+        self, ordered: Ordered, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order = ordered("mask", "json")
+        put(order, "a.png", small)
+        for suffix in (MASK, JSON):
+            (order.target / f"a.png{suffix}").write_bytes(b"of another film")
+        seen: list[set[str]] = []
+
+        def killed(target: Path, entry: Entry) -> None:
+            seen.append(lying(order))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(work_module, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work(job("a.png", None, order, False), order)
+        (before,) = seen
+        # Both outputs are whole by then, under names that are nobody's; what was there before is gone.
+        assert len(before) == 2
+        assert all(name.startswith(".partial-") for name in before)
+        assert lying(order) == set()
+
+
+class TestDone:
+    @pytest.fixture
+    def order(self, ordered: Ordered) -> Order:
+        """For one film, whose mask is there with three bytes."""
+        order = ordered("mask")
+        (order.target / "a.png.mask.png").write_bytes(b"123")
+        return order
+
+    def test_an_unchanged_film_with_all_its_outputs_is(self, order: Order, ordered: Ordered) -> None:
+        mark = put(order, "a.png", b"film")
+        assert done(entry_of(order, mark, {MASK: 3}), order)
+        assert not done(entry_of(order, mark, {MASK: 4}), order)
+        assert not done(entry_of(order, mark, {}), order)
+        assert not done(entry_of(order, Mark(mark.size, mark.mtime_ns + 1), {MASK: 3}), order)
+        assert not done(entry_of(order, Mark(mark.size + 1, mark.mtime_ns), {MASK: 3}), order)
+
+    def test_all_formats_must_be_there_but_those_that_cannot_be_made(self, order: Order) -> None:
+        mark = put(order, "a.png", b"film")
+        both = Order(order.source, order.target, ("mask", "dicom-seg"), order.options, order.models)
+        assert not done(entry_of(order, mark, {MASK: 3}), both)
+        assert done(entry_of(order, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
+
+    @pytest.mark.parametrize("code", ["damaged-film", "unsupported-format", "needs-dicom"])
+    def test_a_refused_film_is_while_its_problem_lies_there(self, order: Order, code: str) -> None:
+        mark = put(order, "a.png", b"film")
+        refused = entry_of(order, mark, {ERROR: 2}, code=code)
+        assert not done(refused, order)
+        (order.target / "a.png.error.json").write_bytes(b"{}")
+        assert done(refused, order)
+        assert not done(entry_of(order, mark, {MASK: 3}, code=code), order)
+
+    @pytest.mark.parametrize("code", ["unreadable", "unwritable", "internal-error"])
+    def test_a_failure_that_says_nothing_of_the_film_is_tried_again(self, order: Order, code: str) -> None:
+        mark = put(order, "a.png", b"film")
+        (order.target / "a.png.error.json").write_bytes(b"{}")
+        assert not done(entry_of(order, mark, {ERROR: 2, MASK: 3}, code=code), order)
+
+    def test_a_film_of_which_one_form_was_impossible_needs_the_others(self, order: Order) -> None:
+        mark = put(order, "a.png", b"film")
+        (order.target / "a.png.error.json").write_bytes(b"{}")
+        refused = entry_of(order, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
+        assert not done(refused, order)
+        only = Order(order.source, order.target, ("dicom-seg",), order.options, order.models)
+        assert done(refused, only)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"options": Options(threshold=0.3)}, {"options": Options(clean=False)}, {"models": ("a", "c")}],
+    )
+    def test_another_recipe_makes_another_film(
+        self, order: Order, ordered: Ordered, changed: dict[str, object]
+    ) -> None:
+        parts = {"options": order.options, "models": order.models} | changed
+        other = Order(order.source, order.target, order.formats, **parts)  # type: ignore[arg-type]
+        assert other.recipe != order.recipe
+        mark = put(order, "a.png", b"film")
+        assert not done(entry_of(order, mark, {MASK: 3}), other)
+
+    def test_a_recipe_is_of_this_version_and_not_of_the_folders(
+        self, order: Order, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        elsewhere, recipe = Order(Path("x"), Path("y"), ("json",), order.options, order.models), order.recipe
+        assert elsewhere.recipe == recipe
+        for name, value in (("__version__", __version__ + "1"), ("MANIFEST_VERSION", MANIFEST_VERSION + 1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(work_module, name, value)
+                assert elsewhere.recipe != recipe
+
+
+class TestJob:
+    def test_of_a_film_that_is_not_known_everything_is_to_do(self, ordered: Ordered) -> None:
+        order = ordered("mask", "json")
+        assert job("a.png", None, order, False) == Job(
+            "a.png", ("mask", "json"), {}, {}, frozenset({MASK, JSON, ERROR})
+        )
+
+    def test_what_holds_is_kept(self, ordered: Ordered) -> None:
+        order = ordered("mask", "json")
+        mark = put(order, "a.png", b"film")
+        (order.target / "a.png.mask.png").write_bytes(b"123")
+        (order.target / "a.png.seg.dcm").write_bytes(b"1234")
+        (order.target / "a.png.error.json").write_bytes(b"{}")
+        entry = entry_of(order, mark, {MASK: 3, SEG: 4, ERROR: 2}, {"npz": "no-lung"})
+        assert job("a.png", entry, order, False) == Job(
+            "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR})
+        )
+        # Asked to do it again: all that is asked for is made anew, and nothing else is touched.
+        assert job("a.png", entry, order, True) == Job(
+            "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR})
+        )
+
+    def test_nothing_holds_of_a_changed_film_or_another_recipe(self, ordered: Ordered) -> None:
+        order = ordered("mask")
+        mark = put(order, "a.png", b"film")
+        (order.target / "a.png.mask.png").write_bytes(b"123")
+        (order.target / "a.png.npz").write_bytes(b"1234")
+        outputs = {MASK: 3, ".npz": 4}
+        everything = Job("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
+        changed = entry_of(order, Mark(mark.size, 1), outputs, {"rle": "x"})
+        assert job("a.png", changed, order, False) == everything
+        other = Order(order.source, order.target, order.formats, order.options, ("other",))
+        assert job("a.png", entry_of(order, mark, outputs, {"rle": "x"}), other, False) == everything
+
+    def test_a_film_that_is_out_of_reach_has_not_changed(self, ordered: Ordered) -> None:
+        order = ordered("mask", "json")
+        (order.target / "a.png.mask.png").write_bytes(b"123")
+        entry = entry_of(order, Mark(4, 5), {MASK: 3})
+        assert job("a.png", entry, order, False) == Job("a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}))

@@ -1,0 +1,220 @@
+"""The processes that segment a folder's films, driven from here: which of them die, and what that costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import alive, wait_for, workers_of
+
+from app import errors, network
+from app.batch import manifest as manifest_module
+from app.batch import workers as workers_module
+from app.batch.manifest import Entry, InUse, Manifest
+from app.batch.work import Job, Order, job
+from app.batch.workers import TAKEN, Workers
+from app.options import Options
+from app.view import load_view
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
+
+Make = Callable[[int], Workers]
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Formats that kill the process that asks for them, so many times; it keeps count in a file."""
+
+    count: int
+    file: Path
+
+    def __iter__(self) -> Iterator[str]:
+        with self.file.open("ab") as file:
+            file.write(b".")
+        if self.file.stat().st_size <= self.count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return iter(("mask",))
+
+
+@pytest.fixture
+def order(tmp_path: Path, small: bytes) -> Order:
+    """Of five small films."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    target.mkdir()
+    for number in range(5):
+        (source / f"{number}.png").write_bytes(small)
+    return Order(source, target, ("mask",), Options(), (network.load().sha256, load_view().sha256))
+
+
+@pytest.fixture
+def manifest(order: Order) -> Iterator[Manifest]:
+    manifest = Manifest(order.target)
+    yield manifest
+    manifest.close()
+
+
+@pytest.fixture
+def make(order: Order, manifest: Manifest) -> Iterator[Make]:
+    """Makes workers, which are closed at the end."""
+    made: list[Workers] = []
+
+    def make(count: int) -> Workers:
+        made.append(Workers(order, count, manifest.fileno()))
+        return made[-1]
+
+    yield make
+    for workers in made:
+        workers.close()
+    assert not running()
+
+
+def jobs(order: Order, *numbers: int) -> list[Job]:
+    return [job(f"{number}.png", None, order, False) for number in numbers]
+
+
+def deadly(order: Order, number: int, count: int) -> Job:
+    """A film that kills ``count`` processes."""
+    formats: Any = Deadly(count, order.source.parent / f"{number}.deaths")
+    return replace(jobs(order, number)[0], formats=formats)
+
+
+def outcomes(found: Iterator[Entry]) -> dict[str, str]:
+    """Films in the order in which they were finished, with the code of their failure."""
+    return {entry.path: entry.problem["code"] if entry.problem else "" for entry in found}
+
+
+def running() -> list[int]:
+    """The workers below this process."""
+    return workers_of(os.getpid())
+
+
+def test_every_job_is_done_and_workers_stay_for_the_next_round(order: Order, make: Make) -> None:
+    workers = make(2)
+    found = outcomes(workers.run(iter(jobs(order, 0, 1, 2, 3))))
+    assert set(found.items()) == {(f"{number}.png", "") for number in range(4)}
+    first = running()
+    assert len(first) == 2
+    assert outcomes(workers.run(iter(jobs(order, 4)))) == {"4.png": ""}
+    assert running() == first
+    workers.close()
+    assert running() == []
+    assert outcomes(workers.run(iter([]))) == {}
+    # After they were closed, a round begins with a new one.
+    assert outcomes(workers.run(iter(jobs(order, 4)))) == {"4.png": ""}
+
+
+def test_a_film_that_kills_its_process_once_is_not_lost(order: Order, make: Make) -> None:
+    found = outcomes(make(1).run(iter([deadly(order, 0, 1), *jobs(order, 1, 2)])))
+    assert list(found.items()) == [("1.png", ""), ("2.png", ""), ("0.png", "")]
+    assert (order.target / "0.png.mask.png").exists()
+
+
+def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: Order, make: Make) -> None:
+    found = list(make(2).run(iter([deadly(order, 0, 2), *jobs(order, 1, 2)])))
+    assert outcomes(iter(found)) == {"0.png": "internal-error", "1.png": "", "2.png": ""}
+    (lost,) = [entry for entry in found if entry.path == "0.png"]
+    assert lost.problem == {"code": "internal-error", "detail": "The process segmenting this film was killed."}
+    assert lost.mark.size == (order.source / "0.png").stat().st_size
+    assert (order.target / "0.png.error.json").exists()
+    assert (order.source.parent / "0.deaths").stat().st_size == 2  # tried twice, no more
+
+
+def test_a_process_that_dies_while_it_rests_costs_nothing(order: Order, make: Make) -> None:
+    workers = make(3)
+    assert outcomes(workers.run(iter(jobs(order, 0)))) == {"0.png": ""}
+    (rested,) = running()  # no more of them than there are films
+    os.kill(rested, signal.SIGKILL)
+    wait_for(lambda: not alive(rested))
+    found = outcomes(workers.run(iter(jobs(order, 1, 2))))
+    assert found == {"1.png": "", "2.png": ""}
+
+
+def test_processes_of_another_model_than_the_runs_do_not_start(order: Order, manifest: Manifest) -> None:
+    workers = Workers(replace(order, models=("other", order.models[1])), 1, manifest.fileno())
+    with pytest.raises(errors.ModelError, match=r"A worker process could not start: .* Try fewer --workers"):
+        list(workers.run(iter(jobs(order, 0))))
+    workers.close()
+    assert not list(order.target.glob("*.png"))
+
+
+def test_closing_gives_up_what_is_in_work(order: Order, make: Make) -> None:
+    os.mkfifo(order.source / "slow")  # a film that keeps its process waiting
+    workers = make(2)
+    found = workers.run(iter([job("slow", None, order, False), *jobs(order, 0)]))
+    assert next(found).path == "0.png"
+    assert len(running()) == 2
+    workers.close()
+    assert running() == []
+
+
+def test_another_run_is_kept_out_as_long_as_a_process_of_this_one_lives(
+    order: Order, make: Make, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = make(1)
+    assert outcomes(workers.run(iter(jobs(order, 0)))) == {"0.png": ""}
+    manifest.close()  # as it is when the run itself is killed
+    monkeypatch.setattr(manifest_module, "PATIENCE", 0)
+    with pytest.raises(InUse):
+        Manifest(order.target)
+    workers.close()
+    Manifest(order.target).close()
+
+
+@pytest.mark.parametrize(("cores", "count", "each"), [(4, 2, 2), (4, 3, 1), (2, 8, 1), (5, 1, 5)])
+def test_processes_share_the_cores(
+    order: Order, monkeypatch: pytest.MonkeyPatch, cores: int, count: int, each: int
+) -> None:
+    started: list[tuple[object, ...]] = []
+
+    class Noted:
+        """In place of a process."""
+
+        def __init__(self, *arguments: object) -> None:
+            started.append(arguments)
+
+        def give(self, job: Job) -> None:
+            raise InterruptedError
+
+    monkeypatch.setenv("LUNG_THREADS", str(cores))
+    monkeypatch.setattr(workers_module, "_Worker", Noted)
+    with pytest.raises(InterruptedError):
+        list(Workers(order, count, 7).run(iter(jobs(order, 0))))
+    assert started == [(order, each, 7)]
+
+
+def test_a_process_answers_that_it_begins_and_what_it_made(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNG_THREADS", "1")
+    ours, theirs = Pipe()
+    ours.send(jobs(order, 0)[0])
+    ours.send(jobs(order, 1)[0])
+    ours.send(None)  # no job: it ends by an exception, of which nothing is said
+    workers_module._serve(theirs, order, 2, -1)
+    theirs.close()
+    answers = [ours.recv() for _ in range(5)]
+    assert [answers[0], answers[2], answers[4]] == [TAKEN] * 3
+    assert [answers[1].path, answers[3].path] == ["0.png", "1.png"]
+    assert os.environ["LUNG_THREADS"] == "2"
+    with pytest.raises((EOFError, ConnectionResetError)):
+        ours.recv()
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_process_whose_models_were_replaced_takes_no_job(
+    order: Order, monkeypatch: pytest.MonkeyPatch, changed: int
+) -> None:
+    monkeypatch.setenv("LUNG_THREADS", "1")
+    models = list(order.models)
+    models[changed] = "0" * 64
+    ours, theirs = Pipe()
+    ours.send(jobs(order, 0)[0])
+    workers_module._serve(theirs, replace(order, models=tuple(models)), 1, -1)
+    theirs.close()
+    with pytest.raises((EOFError, ConnectionResetError)):
+        ours.recv()

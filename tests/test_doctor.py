@@ -1,0 +1,205 @@
+"""`doctor` on an installation that is not well: each thing that can be wrong is told, with what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from films import RAMP8, png
+
+from app import doctor, errors, network
+from app.doctor import REINSTALL, Check, available_memory, examine
+from app.encode.formats import FORMATS
+
+Files = dict[str, str | None]
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    """What the kernel says, by its files' names; None is a file that is not there."""
+    said: Files = {}
+    before = Path.read_text
+
+    def read_text(path: Path, *arguments: Any, **options: Any) -> str:
+        if str(path) not in said:
+            return before(path, *arguments, **options)
+        text = said[str(path)]
+        if text is None:
+            raise FileNotFoundError(path)
+        return StringIO(text).read()
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return said
+
+
+def broken(*_: object, **__: object) -> None:
+    raise errors.ModelError("the model is broken")
+
+
+def test_an_exception_in_a_check_is_one_more_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def _some_check() -> Iterator[Check]:
+        yield Check("first", "ok", "well")
+        raise ZeroDivisionError("whatever stands in here")
+
+    monkeypatch.setattr(doctor, "CHECKS", (_some_check,))
+    assert list(examine()) == [
+        Check("first", "ok", "well"),
+        Check("some check", "failed", "an unexpected ZeroDivisionError", REINSTALL),
+    ]
+
+
+@pytest.mark.parametrize(("version", "state"), [((3, 11, 7), "ok"), ((3, 12, 0), "ok"), ((3, 13, 1), "warning")])
+def test_another_python_is_a_warning(monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str) -> None:
+    monkeypatch.setattr(doctor, "sys", SimpleNamespace(version_info=version))
+    (found,) = doctor._python()
+    assert (found.name, found.state, found.text) == ("Python", state, ".".join(map(str, version)))
+    assert bool(found.remedy) == (state == "warning")
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(name: str, package: str | None = None) -> ModuleType:
+        if name in ("pydicom", "tqdm"):
+            raise OSError("a library is missing")
+        return before(name, package)
+
+    before = importlib.import_module
+    list(doctor._packages())  # each of them is imported for the first time as it is
+
+    monkeypatch.setattr(doctor.importlib, "import_module", without)
+    found = {check.name: check for check in doctor._packages()}
+    # Without the one no film is read; the other is what a workstation adds.
+    assert found["pydicom"] == Check("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
+    assert found["tqdm"] == Check("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
+    assert {check.state for name, check in found.items() if name not in ("pydicom", "tqdm")} == {"ok"}
+
+
+def test_a_decoder_that_fails_or_lies_is_named() -> None:
+    def no_film() -> bytes:
+        raise RuntimeError
+
+    assert doctor._decoded("x", no_film) == Check("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
+    side = doctor.drawing().shape
+    other = np.resize(RAMP8, side).astype(np.uint8)
+    lying = doctor._decoded("x", lambda: png(other))
+    assert lying == Check("x", "failed", "reads as another picture than was written", REINSTALL)
+
+
+def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "load", broken)
+    monkeypatch.setattr("app.view.load_view", broken)
+    (model,), (view,) = doctor._model(), doctor._view_model()
+    for found in (model, view):
+        assert (found.state, found.text) == ("failed", "the model is broken")
+        assert "app/weights" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("precision", "wanted", "promises", "state", "says"),
+    [
+        ("int8", None, [1.0], "ok", "gives the answer"),
+        ("int8", None, None, "ok", "promises no answer"),
+        ("fp32", "fp32", None, "ok", "promises no answer"),
+        ("fp32", None, None, "warning", "the FP32 model serves instead"),
+    ],
+)
+def test_a_processor_that_computes_int8_otherwise_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    wanted: str | None,
+    promises: list[float] | None,
+    state: str,
+    says: str,
+) -> None:
+    card = SimpleNamespace(name="lungs", precision=precision, self_check=promises)
+    monkeypatch.setattr(network, "load", lambda: SimpleNamespace(card=card, sha256="0" * 64))
+    monkeypatch.delenv("LUNG_PRECISION", raising=False)
+    if wanted:
+        monkeypatch.setenv("LUNG_PRECISION", wanted)
+    model, check = doctor._model()
+    assert model == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")
+    assert check.state == state
+    assert says in check.text
+
+
+def test_a_format_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_form(*_: object) -> bytes:
+        raise ImportError
+
+    monkeypatch.setitem(FORMATS, "dicom-seg", SimpleNamespace(name="dicom-seg", encode=no_form))  # type: ignore[arg-type]
+    found = {check.name: check for check in doctor._drawing()}
+    assert found["format dicom-seg"] == Check("format dicom-seg", "failed", "cannot be made (ImportError)", REINSTALL)
+    assert found["format all"].state == "failed"  # which holds it
+    assert {check.state for name, check in found.items() if name not in ("format dicom-seg", "format all")} == {"ok"}
+
+
+MEMINFO = "MemTotal: 9 kB\nMemAvailable: 4096000 kB\n"
+GROUP = "/sys/fs/cgroup/memory."
+
+
+@pytest.mark.parametrize(
+    ("said", "free"),
+    [
+        ({"/proc/meminfo": None}, None),
+        ({"/proc/meminfo": "MemTotal: 9 kB\n"}, None),
+        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": None}, 4096000 * 1024),
+        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "max\n", f"{GROUP}current": "5\n"}, 4096000 * 1024),
+        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "1000\n", f"{GROUP}current": "400\n"}, 600),
+        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": f"{2**40}\n", f"{GROUP}current": "0\n"}, 4096000 * 1024),
+        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "?\n", f"{GROUP}current": "0\n"}, 4096000 * 1024),
+    ],
+)
+def test_memory_is_what_both_the_kernel_and_the_container_leave(files: Files, said: Files, free: int | None) -> None:
+    files.update(said)
+    assert available_memory() == free
+
+
+@pytest.mark.parametrize(
+    ("free", "state", "says"),
+    [
+        (None, "warning", "cannot be told"),
+        (doctor.WORKER_BYTES - 1, "warning", "1,300 MiB free"),
+        (2 * doctor.WORKER_BYTES, "ok", "enough for 2"),
+    ],
+)
+def test_too_little_memory_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, state: str, says: str
+) -> None:
+    monkeypatch.setattr(doctor, "available_memory", lambda: free)
+    (found,) = doctor._memory()
+    assert found.state == state
+    assert says in found.text
+    assert bool(found.remedy) == (state == "warning")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "state", "says"),
+    [
+        (None, "warning", "cannot be told"),
+        ("model name: x\n", "warning", "cannot be told"),
+        ("flags\t: sse avx512_vnni avx_vnni\n", "ok", "avx512_vnni, avx_vnni"),
+        ("Features\t: asimddp\n", "ok", "asimddp"),
+        ("flags\t: sse\n", "warning", "no INT8 instructions"),
+    ],
+)
+def test_a_processor_without_int8_instructions_is_a_warning(
+    files: Files, cpuinfo: str | None, state: str, says: str
+) -> None:
+    files["/proc/cpuinfo"] = cpuinfo
+    (found,) = doctor._processor()
+    assert found.state == state
+    assert says in found.text
+
+
+@pytest.mark.parametrize(("threads", "state"), [("2", "ok"), ("3", "warning"), ("many", "failed"), ("0", "failed")])
+def test_more_threads_than_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch, threads: str, state: str) -> None:
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 2)
+    monkeypatch.setenv("LUNG_THREADS", threads)
+    (found,) = doctor._threads()
+    assert found.state == state
+    assert bool(found.remedy) == (state != "ok")
