@@ -14,6 +14,7 @@ from films import RAMP8, RAMP16, chunk, dicom, encode, png, tiff
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from app import errors, limits
 from app.decode import decode, png_chunks, tiff_tags
@@ -362,6 +363,56 @@ class TestDicom:
         assert caught.value.detail == "An element has a longer value than any film's."
         # What nothing asks for may be as long as it likes.
         assert decode(dicom(RAMP16, PatientComments="x" * (limits.MAX_TEXT + 2))).pixels.shape == (256, 256)
+
+
+def item(body: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + struct.pack("<I", len(body)) + body
+
+
+class TestFragments:
+    """A compressed picture's pieces: a table of where frames begin, then the picture in any number of parts."""
+
+    PICTURE = encode(Image.fromarray(np.tile(RAMP8, (2, 2))[:400]), "JPEG")
+
+    def film(self, value: bytes) -> bytes:
+        pixels = np.tile(RAMP8, (2, 2))[:400]
+        return dicom(pixels, TransferSyntaxUID=JPEGBaseline8Bit, PixelData=value + b"\xfe\xff\xdd\xe0\0\0\0\0")
+
+    def refused(self, value: bytes) -> str:
+        with pytest.raises(errors.DamagedFilm) as caught:
+            decode(self.film(value))
+        return caught.value.detail
+
+    def test_pieces_are_counted(self) -> None:
+        said = "The compressed picture is in too many pieces."
+        halves = item(self.PICTURE[:1000]) + item(self.PICTURE[1000:])
+        assert decode(self.film(item(b"") + halves)).pixels.shape == (400, 512)
+        assert decode(self.film(item(bytes(4)) + halves)).pixels.shape == (400, 512)
+        most = limits.MAX_ELEMENTS - 4  # the table, the halves, and room for the look behind the last one
+        assert decode(self.film(item(b"") + halves + item(b"") * most)).pixels.shape == (400, 512)
+        assert self.refused(item(b"") + halves + item(b"") * (most + 2)) == said
+
+    def test_the_table_of_frames_may_not_be_one_of_thousands(self) -> None:
+        said = "The compressed picture is in too many pieces."
+        assert self.refused(item(bytes(4 * limits.MAX_ELEMENTS + 4)) + item(self.PICTURE)) == said
+        assert self.refused(item(bytes(4 * limits.MAX_ELEMENTS)) + item(self.PICTURE)) != said
+
+    def test_a_picture_far_longer_than_without_compression_is_refused(self) -> None:
+        said = "The compressed picture is far longer than the same one without compression."
+        room = 2 * 400 * 512 + 2**20 - len(item(b"") + item(self.PICTURE)) - 8
+        assert self.refused(item(b"") + item(self.PICTURE + bytes(room + 200))) == said
+        assert decode(self.film(item(b"") + item(self.PICTURE + bytes(room - 100)))).pixels.shape == (400, 512)
+
+
+def test_a_deflated_data_set_is_told_what_is_wrong_with_it() -> None:
+    film = dicom(RAMP16, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    with pytest.raises(errors.DamagedFilm) as damaged:
+        decode(film[:-1000])
+    assert damaged.value.detail == "The deflated data set ends too early."
+    drawing = dicom(np.zeros((2000, 3000), np.uint8), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    with pytest.raises(errors.TooLarge) as large:
+        decode(drawing)
+    assert large.value.detail == "The deflated data set is far larger than a film."
 
 
 def test_a_tiff_is_counted_before_it_is_read() -> None:

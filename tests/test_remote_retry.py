@@ -77,15 +77,11 @@ def test_a_server_that_says_when_is_believed_unless_it_says_too_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "low", "high"),
-    [
-        ("12", 12, 12),
-        (" 3 ", 3, 3),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3500, 3600),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
-    ],
+    ("pause", "low", "high"),
+    [("12", 12, 12), (" 3 ", 3, 3), (timedelta(hours=1), 3500, 3600), (timedelta(hours=-1), 0, 0)],
 )
-def test_a_pause_is_a_number_or_a_date(text: str, low: float, high: float) -> None:
+def test_a_pause_is_a_number_or_a_date(pause: str | timedelta, low: float, high: float) -> None:
+    text = pause if isinstance(pause, str) else format_datetime(datetime.now(UTC) + pause, usegmt=True)
     found = retry_after(httpx2.Response(503, headers={"Retry-After": text}))
     assert found is not None
     assert low <= found <= high

@@ -181,7 +181,7 @@ ORIENTATIONS = {"L\\F": "R\\F", "R\\F": "L\\F"}
 def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(films: Films, ledger: Ledger) -> None:
     masks, lungs, seen = Measured(), Measured(), []
 
-    @examples(films, 8, 320)
+    @examples(films, 6, 320)
     @given(films.names, st.floats(0.5, 1.5), st.sampled_from([None, *ORIENTATIONS]))
     def mirror(name: str, scale: float, orientation: str | None) -> None:
         pixels = _resized(films.pixels(name), scale)
@@ -210,7 +210,7 @@ def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
     masks = Measured()
     border = st.floats(0, 0.1)
 
-    @examples(films, 8, 360)
+    @examples(films, 6, 360)
     @given(films.names, border, border, border, border, st.floats(0, 1))
     def pad(name: str, top: float, bottom: float, left: float, right: float, grey: float) -> None:
         pixels, mask = films.pixels(name), films.result(name).mask
@@ -235,7 +235,7 @@ LOST = 0.05
 def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
     exact, clipped = Measured(), Measured()
 
-    @examples(films, 8, 320)
+    @examples(films, 6, 320)
     @given(films.names, st.floats(0.5, 1.2), st.floats(-15, 15), st.integers(20, 240), st.integers(0, 4000))
     def develop(name: str, gain: float, offset: float, factor: int, base: int) -> None:
         pixels, mask = films.pixels(name), films.result(name).mask
@@ -256,7 +256,7 @@ def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
 def test_scale_changes_little(films: Films, ledger: Ledger) -> None:
     masks = Measured()
 
-    @examples(films, 8, 320)
+    @examples(films, 6, 320)
     @given(films.names, st.floats(0.4, 3))
     def scale(name: str, factor: float) -> None:
         mask = films.result(name).mask
@@ -273,7 +273,7 @@ def test_a_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None
     plain, cleaned = Measured(), Measured()
     step = st.one_of(st.floats(0.001, 0.05), st.floats(0.05, 0.9))
 
-    @examples(films, 8, 320)
+    @examples(films, 6, 320)
     @given(films.names, st.floats(0.3, 1.5), st.floats(0.02, 0.97), step)
     def raise_it(name: str, scale: float, low: float, step: float) -> None:
         film = png(_resized(films.pixels(name), scale))
@@ -320,7 +320,7 @@ def test_the_mask_has_the_films_size(films: Films, ledger: Ledger) -> None:
     """Of any size, however it is stored; and one that is stored in another orientation is the same film."""
     count = 0
 
-    @examples(films, 8, 320)
+    @examples(films, 6, 320)
     @given(films.names, SIDES, SIDES, st.integers(1, 8), st.sampled_from(["PNG", "TIFF", "JPEG", "WEBP"]))
     def store(name: str, height: int, width: int, orientation: int, file_format: str) -> None:
         nonlocal count
@@ -350,7 +350,7 @@ def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
     """
     stretched, count = Measured(), 0
 
-    @examples(films, 8, 200)
+    @examples(films, 6, 200)
     @given(films.names, st.floats(0.3, 2), st.sampled_from(["8 bits", "12 bits", "16 bits"]))
     def write(name: str, scale: float, depth: str) -> None:
         nonlocal count
