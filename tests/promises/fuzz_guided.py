@@ -8,6 +8,7 @@ promise, else the film lies in the folder.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -26,6 +27,8 @@ FIRST = 1 if WHOLE else 6
 """Every so many-th seed is a film to begin with; each is segmented once before any is spoilt."""
 
 with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
+    for late in ("app.decode.dicom", "app.decode.tiff"):  # which the service imports as soon as it needs them
+        import_module(late)
     from fuzz_worker import PEAK, SECONDS, outcome
     from mutate import LONGEST, mutate
     from seeds import seeds
