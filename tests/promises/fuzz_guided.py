@@ -1,8 +1,9 @@
 """Fuzzing that follows coverage: libFuzzer, by way of atheris, keeps a spoilt film that reaches new code and goes on
 from there.
 
-`python fuzz_guided.py SEED RUNS FOLDER` writes libFuzzer's report to standard error; it ends with 0 if no film broke a
-promise, else the film lies in the folder.
+`python fuzz_guided.py SEED RUNS FOLDER` goes on from the films in the folder's "films", to which it adds those that
+reach new code. It writes libFuzzer's report to standard error; it ends with 0 if no film broke a promise, else the film
+lies in the folder.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ def spoilt(film: bytes, longest: int, seed: int) -> bytes:
 
 def main(seed: int, runs: int, folder: Path) -> None:
     films = folder / "films"
-    films.mkdir()
-    for name, film in list(seeds().items())[::FIRST]:
-        (films / name).write_bytes(film)
+    if not films.exists():
+        films.mkdir()
+        for name, film in list(seeds().items())[::FIRST]:
+            (films / name).write_bytes(film)
     options = {
         "runs": runs,
         "seed": seed,

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+import zlib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -23,13 +24,16 @@ from mutate import mutate
 from seeds import seeds
 
 from app import errors, pipeline
-from app.decode import decode
+from app.decode import decode, png
 
 SECONDS = 5
 """A film that takes longer hangs."""
 
 PEAK = 1200 * 2**20
 """Bytes of memory that the process may have at its peak."""
+
+LARGE = png.LEAST
+"""Bytes of a PNG that is read another way than small ones."""
 
 RUNNING, SAID = "running", "said"
 """Files in the folder: the number of the case that is being tried, and what went to standard error."""
@@ -45,9 +49,12 @@ def case(seed: int, number: int) -> bytes:
 def outcome(film: bytes) -> str:
     """ "mask", or the code of the refusal.
 
+    The seeds are small: half of the films take the way of large PNGs, chosen by the film itself.
+
     Raises:
         Exception: a promise is broken.
     """
+    png.LEAST = 0 if zlib.crc32(film) % 2 else LARGE
     try:
         result = pipeline.segment(film)
         size = result.radiograph.height, result.radiograph.width
