@@ -17,8 +17,11 @@ from app.result import Result
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-MEMORY_LEVEL = 9
-"""zlib's largest; a mask's runs are long."""
+MEMORY_LEVEL = 5
+"""zlib's memory for what it has seen: to prepare more takes a third of a mask's time, and saves no byte."""
+
+UP = 2
+"""The filter that leaves of each row what is not as in the row above (PNG specification, clause 9)."""
 
 MARGIN = 0.02
 """What a cutout keeps around the lungs, as a part of the film's longer side: the pleura lies on their edge."""
@@ -34,9 +37,10 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
 
     Written here: Pillow first makes a byte of each bit, and takes four times as long for a larger file.
     """
-    # Each row begins with its filter, 0: none. A mask's runs are found by deflate itself (PNG specification, clause 9).
-    rows = np.zeros((len(bits), bits.shape[1] + 1), np.uint8)
-    rows[:, 1:] = bits
+    rows = np.empty((len(bits), bits.shape[1] + 1), np.uint8)
+    rows[:, 0] = UP
+    rows[0, 1:] = bits[0]
+    np.subtract(bits[1:], bits[:-1], out=rows[1:, 1:])
     # Run lengths find all that is to be found in a mask, three times as fast as a search for repetitions.
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
