@@ -1,14 +1,24 @@
-"""Collects what the promises' tests say of themselves."""
+"""Collects what the promises' tests say of themselves, and makes the films that carry canaries."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from canaries import Film, dicom_film, good, refused
+from canaries import png as png_film
+from ears import Ears
+from films import RAMP8
 from ledger import WHOLE, Ledger
+from numpy.typing import NDArray
+from PIL import Image
+from processes import smaller
 
 _LEDGER = pytest.StashKey[Ledger]()
 
@@ -18,6 +28,37 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """Where a test enters what it tried."""
     request.node.stash[_LEDGER] = ledger = Ledger()
     yield ledger
+
+
+@pytest.fixture(scope="session")
+def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
+    """RG1 so small that it is soon done."""
+    with Image.open(io.BytesIO(smaller(rg1_png, 160))) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture(scope="session")
+def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
+    """All films, with the code of the refusal."""
+    lungless = [Film("ramp, PNG", png_film(RAMP8)), Film("ramp, DICOM", dicom_film(RAMP8))]
+    found: list[tuple[Film, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
+    found += [(film, code) for code, each in refused(pixels).items() for film in each]
+    assert all(film.places or film.name == "bmp cut" for film, _ in found), "a film without a canary shows nothing"
+    return found
+
+
+@pytest.fixture
+def ears(capfd: pytest.CaptureFixture[str]) -> Iterator[Ears]:
+    """Listens at INFO, which is what Lambda writes with LogFormat JSON."""
+    found, root = Ears(capfd), logging.getLogger()
+    # The test's own client names what it asks for.
+    found.handler.addFilter(lambda record: not record.name.startswith("http"))
+    level = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(found.handler)
+    yield found
+    root.removeHandler(found.handler)
+    root.setLevel(level)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,0 +1,173 @@
+"""Requests full of canaries: with each film, and odd ones that are refused whatever the film."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from canaries import CARRIED, DIGITS, Film, canary, caught
+from ears import FILM_FORMS
+
+from app import errors
+from app.encode.formats import FORMATS
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, full of canaries.
+
+    Attributes:
+        label: for a person.
+        method, path, query, headers, body: as they are sent.
+        code: of the refusal; None if there is none.
+        places: where canaries stand in the film.
+        allowed: those that the answer holds on purpose.
+    """
+
+    label: str
+    method: str = "POST"
+    path: str = "/v1/segment"
+    query: tuple[tuple[str, str], ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    code: str | None = None
+    places: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        return HEADERS | self.headers
+
+    @property
+    def placed(self) -> set[str]:
+        """Every canary of the request."""
+        return set(self.places) | caught(repr((self.path, self.query, self.all_headers)))
+
+
+HEADERS = {
+    "User-Agent": f"agent/{canary('userAgent')}",
+    "Referer": f"https://example.org/{canary('referer')}",
+    "Cookie": f"session={canary('cookie')}",
+    "Authorization": f"Bearer {canary('authorization')}",
+    "X-Api-Key": canary("apiKey"),
+    "X-Forwarded-For": canary("forwardedFor"),
+    "X-Amzn-Trace-Id": f"Root={canary('traceId')}",
+    "Accept-Language": canary("language"),
+    "If-None-Match": f'"{canary("entityTag")}"',
+    "Content-Type": f"application/octet-stream; name={canary('contentType')}",
+    "Content-Disposition": f'attachment; filename="{canary("disposition")}"',
+    f"X-{canary('headerName')}": canary("headerValue"),
+}
+"""Of every request."""
+
+
+def multipart(film: bytes, name: str = "file") -> tuple[dict[str, str], bytes]:
+    """Headers and body of an upload as browsers send it, with canaries wherever a text may stand."""
+    boundary = canary("boundary")
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{canary("fieldName")}"\r\n\r\n{canary("fieldValue")}\r\n'
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{name}"; filename="{canary("fileName")}.dcm"\r\n'
+        f"Content-Type: application/{canary('partType')}\r\nX-Part: {canary('partHeader')}\r\n\r\n"
+    )
+    body = head.encode() + film + f"\r\n--{boundary}--\r\n".encode()
+    return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body
+
+
+def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Request]:
+    """Every film in every form, raw and multipart."""
+    for film, code in films:
+        for form in FORMATS if code is None else ("mask", "json"):
+            refusal = code
+            if form == "dicom-seg" and code is None and "dicom" not in film.name.lower():
+                refusal = "needs-dicom"
+            if form in ("cutout", "dicom-seg") and film.name.startswith("ramp") and refusal is None:
+                refusal = "no-lung"
+            allowed = (
+                CARRIED if form in FILM_FORMS and refusal is None and "dicom" in film.name.lower() else frozenset()
+            )
+            query = (("format", form),)
+            yield Request(
+                f"{film.name} as {form}", query=query, body=film.data, code=refusal, places=film.places, allowed=allowed
+            )
+        headers, body = multipart(film.data)
+        places = film.places | caught(body)
+        yield Request(f"{film.name}, multipart", headers=headers, body=body, code=code, places=places)
+
+
+def odd_requests(film: Film) -> Iterator[Request]:
+    """Requests that are refused whatever the film, each with the canary in what is wrong."""
+    text = canary("parameter")
+    yield Request("nothing", code="empty-body")
+    for name, value in (("format", text), ("threshold", text), ("clean", text), ("upright", text), (text, text)):
+        yield Request(f"query {name}", query=((name, value),), body=film.data, code="bad-parameter", places=film.places)
+    yield Request("threshold", query=(("threshold", f"0.5{DIGITS}e9"),), body=film.data, code="bad-parameter")
+    for accept in (f"application/{canary('accept')}", f"image/{canary('accept')};q=1"):
+        yield Request("accept", headers={"Accept": accept}, body=film.data, code="not-acceptable")
+    for label, name in (("cut", "file"), ("field", canary("otherField")), ("charset", "file")):
+        headers, body = multipart(film.data, name)
+        body = body[: len(body) // 2] if label == "cut" else body
+        if label == "charset":  # one that Python knows, and nothing is written in
+            headers = {key: f"{value}; charset=undefined" for key, value in headers.items()}
+        yield Request(f"multipart, {label}", headers=headers, body=body, code="malformed-upload", places=film.places)
+    yield Request(
+        "multipart without a boundary",
+        headers={"Content-Type": f"multipart/form-data; {canary('noBoundary')}"},
+        body=film.data,
+        code="malformed-upload",
+        places=film.places,
+    )
+    for method, path in (("GET", f"/{canary('path')}"), ("POST", f"/v1/segment/{canary('path')}")):
+        yield Request("path", method, path, code="not-found")
+    yield Request("method", "PUT", body=film.data, code="method-not-allowed", places=film.places)
+    for method, path in (("GET", f"/v1/jobs/{canary('jobId')}"), ("POST", "/v1/jobs")):
+        yield Request("no buckets", method, path, headers={"Content-Type": "application/json"}, code="jobs-unavailable")
+
+
+def orders() -> Iterator[Request]:
+    """Orders of jobs that are not understood."""
+    text = canary("order")
+    json_type = {"Content-Type": f"application/json; name={canary('contentType')}"}
+    for wrong in (
+        {"formats": [text]},
+        {"threshold": text},
+        {"clean": text},
+        {"formats": text},
+        {"formats": {text: text}},
+        {text: text},
+        {f"{text} and more": {"deep": [text]}},
+        [text],
+        text,
+    ):
+        yield Request(f"order {wrong}", path="/v1/jobs", headers=json_type, body=json.dumps(wrong).encode())
+    for body in (f"{{{text}", f'{{"{text}": ', "\0" + text, f'{{"formats": ["mask"]}} {text}'):
+        yield Request("no order", path="/v1/jobs", headers=json_type, body=body.encode())
+    yield Request("no order", path="/v1/jobs", headers=json_type, body=text.encode("utf-16"))
+
+
+def code_of(media_type: str, body: bytes | str) -> str | None:
+    """The code of a problem document; None of another answer."""
+    return str(json.loads(body)["code"]) if media_type == errors.MEDIA_TYPE else None
+
+
+def failures() -> Iterator[Exception]:
+    """What a decoder or a library may raise, with texts that quote a film."""
+    yield RuntimeError(canary("exception"))
+    yield UnicodeDecodeError("utf-8", canary("exceptionObject").encode(), 0, 1, canary("exceptionReason"))
+    yield KeyError(canary("exceptionKey"))
+    yield errors.ModelError("the model is another one")
+    quoting = ValueError(canary("exceptionOuter"))
+    quoting.__cause__ = OSError(2, canary("exceptionInner"), canary("exceptionFile"))
+    yield quoting
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    """A function that does nothing but fail."""
+
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    return fail

@@ -1,0 +1,68 @@
+"""What is told while canaries go in, and whether one is heard."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from canaries import caught
+from ledger import WHOLE, Ledger
+
+PROMISE = "No string of a film or a request is told"
+CHANNELS = "standard output and error, all logs, metrics, traces of exceptions"
+
+FILM_FORMS = ("dicom-seg", "all")
+"""Forms that carry patient and study of a DICOM film."""
+
+
+class Ears:
+    """All that this process tells anybody.
+
+    Attributes:
+        cases: how often it was listened to.
+        placed: canaries that might have been heard, over all cases.
+        heard: those that were, with the case.
+    """
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd, self._log = capfd, io.StringIO()
+        self.handler = logging.StreamHandler(self._log)
+        self.handler.setFormatter(logging.Formatter("%(name)s %(message)s %(exc_info)s"))
+        self.cases = self.placed = 0
+        self.heard: list[str] = []
+
+    def listen(self, case: str, placed: Iterable[str], *contents: bytes | str, allowed: Iterable[str] = ()) -> None:
+        """Look for canaries in what has been told since the last time, and in what else a case gave."""
+        told = self._capfd.readouterr()
+        found = caught(told.out, told.err, self._log.getvalue(), *contents) - set(allowed)
+        self._log.truncate(self._log.seek(0))
+        self.cases += 1
+        self.placed += len(set(placed))
+        self.heard += [f"{case}: {', '.join(sorted(found))}"] if found else []
+
+    def enter(self, ledger: Ledger, door: str, channels: str) -> None:
+        """State what was tried, and fail if anything was heard."""
+        tried = f"{door}: {self.cases:,} cases with {self.placed:,} canaries in {channels}"
+        ledger.enter(4, PROMISE, tried, f"{len(self.heard)} heard")
+        assert not self.heard, "\n".join(self.heard[:50])
+
+
+_drawn = random.Random(4)
+
+
+def some(cases: Iterable[Any], small: int, kind: Callable[[Any], object] = id) -> list[Any]:
+    """All of them; in the default suite a sample, in which each kind that there is comes at least once.
+
+    Args:
+        kind: of a case; where it is left out, any sample will do.
+    """
+    found = list(cases)
+    if WHOLE or len(found) <= small:
+        return found
+    _drawn.shuffle(found)
+    each = [] if kind is id else list({kind(case): case for case in found}.values())
+    return each + [case for case in found if case not in each][: max(0, small - len(each))]

@@ -1,0 +1,216 @@
+"""Marked strings go in over HTTP: by itself, through Lambda, and to the local server. They come out nowhere: in no log,
+metric, answer nor error document.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+from buckets import Buckets, Context
+from canaries import Film, canary, caught
+from canary_requests import HEADERS, Request, code_of, failures, odd_requests, orders, raising, requests_with_films
+from ears import CHANNELS, Ears, some
+from event_shapes import originals
+from fastapi.testclient import TestClient
+from ledger import Ledger
+from processes import command, wait_for
+
+import serverless
+from app import errors, limits
+from app.admission import Admission
+from app.api import app
+from app.aws import records
+
+
+def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
+    """Send a request, listen, and return the code of the refusal."""
+    answer = client.request(
+        request.method, request.path, params=request.query, headers=request.all_headers, content=request.body
+    )
+    whole = repr((answer.status_code, answer.reason_phrase, dict(answer.headers)))
+    ears.listen(request.label, request.placed, whole, answer.content, allowed=request.allowed)
+    return code_of(answer.headers.get("content-type", ""), answer.content)
+
+
+@pytest.fixture
+def no_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+OVER_HTTP = {
+    kind.code
+    for kind in errors.kinds()
+    # Of files on a person's own machine; of base64 and answers, which Lambda has; of films in buckets.
+    if kind not in (*errors.LOCAL, errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchFilm, errors.Archived)
+} | {"not-found", "method-not-allowed"}
+
+
+def test_over_http(
+    ears: Ears,
+    films: list[tuple[Film, str | None]],
+    buckets: Buckets,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
+) -> None:
+    client, film = TestClient(app), films[0][0]
+    seen: set[str | None] = set()
+    for request in orders():
+        seen.add(code := ask(client, request, ears))
+        assert code == "bad-parameter", request.label
+    seen.add(ask(client, Request("job", "GET", f"/v1/jobs/{canary('jobId')}"), ears))
+    monkeypatch.setenv("LUNG_OUTPUT_BUCKET", f"nowhere-{canary('bucket').lower()}")
+    records.settings.cache_clear()
+    seen.add(ask(client, Request("bucket", path="/v1/jobs", headers={"Content-Type": "application/json"}), ears))
+    for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
+        monkeypatch.delenv(name)
+
+    for request in (*odd_requests(film), *some(requests_with_films(films), 24, lambda each: each.code)):
+        seen.add(code := ask(client, request, ears))
+        assert code == request.code, request.label
+
+    whole = Request("whole", body=film.data, places=film.places)
+    full = TestClient(Admission(app, concurrent=1, waiting=-1))
+    seen.add(ask(full, whole, ears))
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "MAX_BYTES", 1000)
+        seen.add(ask(client, whole, ears))
+    for failure in failures():
+        with monkeypatch.context() as patch:
+            patch.setattr("app.api.segment", raising(failure))
+            seen.add(ask(client, whole, ears))
+    assert seen >= OVER_HTTP
+    ears.enter(ledger, "HTTP", f"{CHANNELS}, answers' status, headers and bodies")
+
+
+def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A request as API Gateway, a function URL and a load balancer hand it on."""
+    headers = {name.lower(): value for name, value in request.all_headers.items()}
+    several = {name: [value] for name, value in headers.items()}
+    query = dict(request.query)
+    body = {"body": base64.b64encode(request.body).decode(), "isBase64Encoded": True}
+    for name in ("api_gateway_v1", "function_url", "load_balancer"):
+        event = originals()[name] | body
+        place = event["requestContext"] | {"requestId": canary("requestId"), "domainName": canary("domain")}
+        if name == "function_url":
+            place["http"] = place["http"] | {"method": request.method, "path": request.path}
+            event |= {"headers": headers, "rawPath": request.path, "rawQueryString": urlencode(request.query)}
+        else:
+            event |= {"httpMethod": request.method, "path": request.path, "multiValueHeaders": several}
+            event |= {"queryStringParameters": query, "stageVariables": {canary("stage"): canary("stageValue")}}
+            event |= {"multiValueQueryStringParameters": {key: [value] for key, value in request.query}}
+        if name == "api_gateway_v1":
+            place["identity"] = {"userAgent": canary("identity"), "sourceIp": canary("sourceIp")}
+            event["headers"] = headers
+        yield name, event | {"requestContext": place}
+
+
+def test_through_lambda(
+    ears: Ears, films: list[tuple[Film, str | None]], no_buckets: None, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    film = films[0][0]
+    for request in (*some(requests_with_films(films), 12), *some(odd_requests(film), 8)):
+        for name, event in some(events_of(request), 1):
+            assert call(event, request, name, ears) == request.code, (name, request.label)
+    whole = Request("whole", body=film.data, places=film.places)
+    for name, event in events_of(whole):
+        broken = event | {"body": f"{event['body']}!{canary('base')}"}
+        assert call(broken, whole, name, ears) == "bad-base64"
+        assert call(event | {"body": {canary("body"): 1}}, whole, name, ears) == "malformed-upload"
+        odd = {"multiValueHeaders": {canary("odd"): 7}} if "multiValueHeaders" in event else {"headers": canary("odd")}
+        assert call(event | odd | {"path": {canary("odd"): 1}}, whole, name, ears) == "malformed-upload"
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "MAX_ANSWER", 100)
+            assert call(event, whole, name, ears) == "answer-too-large"
+        for failure in failures():
+            with monkeypatch.context() as patch:
+                patch.setattr("app.api.segment", raising(failure))
+                assert call(event, whole, name, ears) in ("internal-error", "model-unavailable")
+    ears.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, answers' status, headers and bodies")
+
+
+def call(event: dict[str, Any], request: Request, name: str, ears: Ears) -> str | None:
+    """Hand an event to the handler, listen, and return the code of the refusal."""
+    answer = serverless.handler(event, Context())
+    body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
+    several = {key: values[0] for key, values in answer.get("multiValueHeaders", {}).items()}
+    headers = answer.get("headers", {}) | several
+    placed = request.placed | caught(repr({**event, "body": None}))
+    ears.listen(f"{name}, {request.label}", placed, repr({**answer, "body": None}), body, allowed=request.allowed)
+    return code_of(headers.get("content-type", ""), body)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """`serve` as a person starts it; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = command("serve", "--port", port, "--concurrent", 1, "--waiting", 1)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_for(lambda: process.poll() is not None or _answers(port))
+            assert process.poll() is None, process.communicate()[0]
+            yield port, process
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def raw_requests(film: Film) -> Iterator[bytes]:
+    """What no client sends: broken HTTP, an upgrade, and films whose sender leaves."""
+    path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(film.data)
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        f"{base64.b64encode(bytes(16)).decode()}\r\nSec-WebSocket-Protocol: {canary('protocol')}\r\n"
+    )
+    yield f"GET {path} HTTP/1.1\r\nHost: a\r\n{head}{upgrade}\r\n".encode()
+    yield f"{canary('method')} {path} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode()
+    yield f"GET {path} HTTP/7.{canary('version')}\r\n\r\n".encode()
+    yield f"GET {path}\0{canary('zero')} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode()
+    yield f"GET {path} HTTP/1.1\r\n{canary('noColon')}\r\n\r\n".encode()
+    yield f"GET {path} HTTP/1.1\r\nHost: a\r\nX: {canary('long') * 20_000}\r\n\r\n".encode()
+    yield f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {canary('length')}\r\n\r\n".encode()
+    yield f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{canary('chunk')}\r\n".encode()
+    yield f"POST /v1/segment HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {2 * length}\r\n\r\n".encode() + film.data
+
+
+def test_of_the_local_server(ears: Ears, films: list[tuple[Film, str | None]], ledger: Ledger) -> None:
+    film = films[0][0]
+    with server() as (port, process):
+        placed: set[str] = set()
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            for request in (*some(requests_with_films(films), 6), *odd_requests(film)):
+                content = {"params": request.query, "headers": request.all_headers, "content": request.body}
+                answer = client.request(request.method, request.path, **content)
+                assert code_of(answer.headers.get("content-type", ""), answer.content) == request.code, request.label
+                ears.listen(request.label, request.placed, repr(dict(answer.headers)), allowed=request.allowed)
+                placed |= request.placed
+        for data in raw_requests(film):
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                line.sendall(data)
+                line.settimeout(0.2)
+                with contextlib.suppress(OSError):
+                    ears.listen("raw", caught(data), line.recv(100_000))
+                placed |= caught(data)
+        time.sleep(0.2)
+        process.terminate()
+        said = process.communicate(timeout=30)[0]
+    assert b"Uvicorn running" in said
+    ears.listen("the server's log", placed, said)
+    ears.enter(ledger, "serve", "standard output and error, answers' headers")

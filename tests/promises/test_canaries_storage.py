@@ -1,0 +1,159 @@
+"""Marked strings go in with films in buckets, and come out nowhere: in no log, metric, error document, output, nor what
+is stored beside an output. A key is found in the keys of its own outputs alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from buckets import SHAPES, Buckets, Context, sqs_event
+from canaries import CARRIED, Film, canary, caught
+from canary_requests import failures, raising
+from ears import CHANNELS, FILM_FORMS, Ears, some
+from ledger import WHOLE, Ledger
+
+import serverless
+from app.aws import records, store
+from app.encode.formats import FORMATS
+
+KEY = f"{canary('prefix')}/{canary('folder')} ü+%20/{canary('key')}.dcm"
+KEY_PLACES = frozenset({"prefix", "folder", "key"})
+BESIDE = {
+    "Metadata": {canary("metadataName").lower(): canary("metadata")},
+    "ContentType": f"image/{canary('objectType')}",
+    "ContentDisposition": f'attachment; filename="{canary("objectDisposition")}"',
+    "ContentLanguage": canary("objectLanguage"),
+    "Tagging": f"{canary('tagName')}={canary('tag')}",
+}
+"""What lies beside a film in its bucket."""
+
+
+def test_of_films_in_buckets(
+    ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
+    records.settings.cache_clear()
+    placed = KEY_PLACES | caught(repr(BESIDE))
+    for film, code in some(films, 9, lambda each: each[1]):
+        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+        for shape, make in some(SHAPES.items(), 1):
+            # An answer is for whoever sent the event, who named the key himself.
+            told = answered(make(buckets.films, KEY))
+            assert "Error" not in told, told
+            ears.listen(
+                f"{film.name}, {shape}", placed | film.places, told, allowed=KEY_PLACES if code_free(told) else ()
+            )
+        stored = buckets.written()
+        assert any(key.endswith(".error.json") for key in stored) == (code is not None), film.name
+        for key in stored:
+            head = buckets.client.head_object(Bucket=buckets.outputs, Key=key)
+            head["ResponseMetadata"] = None
+            tags = buckets.client.get_object_tagging(Bucket=buckets.outputs, Key=key)["TagSet"]
+            ears.listen(f"{film.name}, {key[-12:]}", placed | film.places, repr((head, tags)), buckets.get(key))
+            assert key.startswith(KEY)
+    bodies_of_direct_calls(ears, films, buckets)
+    failures_of_storage(ears, films[0][0], buckets, monkeypatch)
+    ears.enter(
+        ledger,
+        "films in buckets",
+        f"{CHANNELS}, answers, errors that Lambda reports, outputs and what lies beside them",
+    )
+
+
+def code_free(told: str) -> bool:
+    """Whether an answer may name the film: no problem document does."""
+    return "urn:lung-segmentation:problem" not in told
+
+
+def answered(event: Any, milliseconds: int = 60_000) -> str:
+    """What the function answers an event with, or the error that Lambda writes into its log."""
+    try:
+        return json.dumps(serverless.handler(event, Context(milliseconds)))
+    except Exception as error:
+        return "Error: " + "".join(traceback.format_exception(error))
+
+
+def bodies_of_direct_calls(ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets) -> None:
+    """A direct call that asks for the bytes themselves, in each form."""
+    for film, _ in films[:8] if WHOLE else films[5:6]:
+        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+        for form in FORMATS if WHOLE else FILM_FORMS:
+            answer = serverless.handler({"image_key": KEY, "format": form, "return": "mask"}, Context())
+            content = base64.b64decode(answer.pop("content", ""))
+            allowed = CARRIED if form in FILM_FORMS and "dicom" in film.name.lower() else ()
+            ears.listen(f"{film.name}, direct, {form}", film.places, repr(answer), content, allowed=allowed)
+
+
+def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What S3 refuses, how it fails, and events that are none; each text of S3's quotes the key."""
+    buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+    nowhere = f"nowhere-{canary('bucket').lower()}"
+    odd = (f"\0{KEY}", KEY * 30, f"{KEY}\ud800")
+    for shape, make in some(SHAPES.items(), 3):
+        event = make(nowhere, KEY)
+        # A direct call without a bucket's name is of the bucket of films.
+        ears.listen(f"{shape}, no bucket", KEY_PLACES | {"bucket"}, only_items(answered(event)), allowed=stated(event))
+        event = make(buckets.films, KEY)
+        ears.listen(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
+        with monkeypatch.context() as patch:
+            patch.setattr("app.aws.work.segment", raising(next(failures())))
+            ears.listen(f"{shape}, internal error", KEY_PLACES, only_items(answered(event)), allowed=stated(event))
+    for key in odd:
+        for event in ({"image_key": key}, sqs_event(f"{{{key}"), {"Items": [{"Key": key}], "BatchInput": {key: key}}):
+            ears.listen("odd key", KEY_PLACES, answered(event))
+    for text in (
+        {canary("unknown"): canary("event")},
+        {"Records": [{"eventSource": canary("source")}]},
+        canary("event"),
+    ):
+        ears.listen("unknown event", {"unknown", "event"}, answered(text))
+    for code, status in some((("AccessDenied", 403), ("SlowDown", 503), ("InvalidObjectState", 403)), 1):
+        body = f"<Error><Code>{code}</Code><Message>{KEY}</Message><Key>{KEY}</Key></Error>".encode()
+        for failure in (_answering(status, body), raising(ConnectionError(KEY)), raising(OSError(5, KEY))):
+            forgotten = store.store()._client.meta.events
+            forgotten.register("before-send.s3.GetObject", failure)
+            with no_pauses():
+                for event in (SHAPES["s3"](buckets.films, KEY), {"image_key": KEY, "return": "mask"}):
+                    told = answered(event)
+                    allowed = KEY_PLACES if code_free(told) and '"keys"' in told else ()
+                    ears.listen(f"S3 {code}", KEY_PLACES, told, allowed=allowed)
+            forgotten.unregister("before-send.s3.GetObject", failure)
+
+
+def _answering(status: int, body: bytes) -> Callable[..., AWSResponse]:
+    class Raw(io.BytesIO):
+        def stream(self, **_: object) -> Iterator[bytes]:
+            yield self.read()
+
+    return lambda request, **_: AWSResponse(request.url, status, {}, Raw(body))
+
+
+@contextlib.contextmanager
+def no_pauses() -> Iterator[None]:
+    """boto3's retries come at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.sleep", lambda _: None)
+        yield
+
+
+def only_items(told: str) -> str:
+    """An answer without the items that a state machine is to send again."""
+    if told.startswith("{"):
+        answer = json.loads(told)
+        answer.pop("Items", None)
+        answer.pop("BatchInput", None)
+        return json.dumps(answer)
+    return told
+
+
+def stated(event: dict[str, Any]) -> frozenset[str]:
+    """What a direct call is answered with: the keys of its film's outputs."""
+    return KEY_PLACES if "image_key" in event else frozenset()

@@ -1,0 +1,105 @@
+"""Marked strings go in on the command line, and come out nowhere, but that a file's name is found on the terminal of
+the person who gave it, and in the reports that he ordered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from pathlib import Path
+
+import pytest
+from canaries import CARRIED, Film, canary, caught
+from ears import FILM_FORMS, Ears, some
+from ledger import WHOLE, Ledger
+from processes import command
+from services import Gateway, serving
+
+from app.cli import main
+from app.encode.formats import FORMATS
+
+
+@pytest.fixture
+def ward(tmp_path: Path, films: list[tuple[Film, str | None]]) -> Path:
+    """A folder of films whose names are canaries, too."""
+    folder = tmp_path / canary("folderName")
+    folder.mkdir()
+    for number, (film, _) in enumerate(films):
+        (folder / f"{canary('fileName')} {number}").write_bytes(film.data)
+    return folder
+
+
+NAMES = frozenset({"fileName", "folderName"})
+
+
+def test_on_the_command_line(
+    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
+) -> None:
+    cases = [
+        (number, form) for number, (_, code) in enumerate(films) for form in (FORMATS if code is None else ("mask",))
+    ]
+    for number, form in some(cases, 12):
+        film, code = films[number]
+        path, output = ward / f"{canary('fileName')} {number}", ward.parent / "output"
+        status = main(["segment", str(path), "--format", form, "-o", str(output)])
+        said = capfd.readouterr()
+        wrote = output.read_bytes() if output.exists() else b""
+        output.unlink(missing_ok=True)
+        allowed = CARRIED if form in FILM_FORMS and "dicom" in film.name.lower() else frozenset()
+        ears.listen(f"segment {film.name} as {form}", film.places, wrote, allowed=allowed)
+        # The person typed the name himself; yet a refusal has no use for it.
+        ears.listen("segment's lines", film.places | NAMES, said.out, said.err, allowed=() if status else NAMES)
+        assert (status == 0) == (code is None and not refused_form(film, form)), (film.name, form)
+    for arguments in (
+        ["segment", str(ward / canary("missing"))],
+        ["segment", str(ward)],
+        ["segment", str(ward / f"{canary('fileName')} 0"), "-o", str(ward / canary("missing") / "output")],
+    ):
+        assert main(arguments) != 0
+        ears.listen("files", NAMES, allowed={*NAMES, "missing"})
+    ears.enter(ledger, "segment", "standard output and error, output")
+
+
+def refused_form(film: Film, form: str) -> bool:
+    """Whether a form cannot be made of a film that is good by itself."""
+    no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("ramp")
+    return no_lung or (form == "dicom-seg" and "dicom" not in film.name.lower())
+
+
+def test_of_a_folder(
+    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, tmp_path: Path, ledger: Ledger
+) -> None:
+    target, report, table = tmp_path / "out", tmp_path / "run.json", tmp_path / "table.csv"
+    forms = [name for name in FORMATS if name not in FILM_FORMS] if WHOLE else ["json", "preview"]
+    arguments = itertools.chain(*(("--format", form) for form in forms))
+    done = subprocess.run(
+        command("batch", ward, target, *arguments, "--report", report, "--csv", table, "--no-upright"),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    places = frozenset[str]().union(*(film.places for film, _ in films))
+    ears.listen("batch's lines", places | NAMES, done.stdout, done.stderr, allowed=NAMES)
+    for path in (report, table, target / ".films.jsonl"):
+        content = path.read_bytes()
+        assert caught(content) >= {"fileName"}
+        ears.listen(path.name, places, content, allowed=NAMES)
+    outputs = [path for path in target.rglob("*") if path.is_file() and path.name != ".films.jsonl"]
+    assert len(outputs) >= len(films)
+    for path in outputs:
+        ears.listen(path.suffix, places | NAMES, path.read_bytes())
+    ears.enter(ledger, "batch", "standard output and error, outputs, problem documents, manifest and reports")
+
+
+def test_to_a_service(
+    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
+) -> None:
+    gateway = Gateway()
+    with serving(gateway) as address:
+        for number, (film, code) in some(enumerate(films), 4):
+            path, output = ward / f"{canary('fileName')} {number}", ward.parent / "output"
+            status = main(["remote", "segment", str(path), "--url", address, "-o", str(output)])
+            said = capfd.readouterr()
+            assert (status == 0) == (code is None), film.name
+            ears.listen(f"remote {film.name}", film.places | NAMES, said.out, said.err, repr(gateway.seen))
+    ears.enter(ledger, "remote", "standard output and error, requests but for the film")
