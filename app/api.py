@@ -8,10 +8,11 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
 
 from app import __version__, admission, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
@@ -30,10 +31,13 @@ EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Re
 
 ENUM: dict[str, Any] = {"enum": list(FORMATS)}
 
-app = FastAPI(
+app = FastAPIOffline(
     title="Lung segmentation of frontal chest radiographs",
     description=openapi.DESCRIPTION,
     version=__version__,
+    redoc_url=None,  # it fetches its maker's logo
+    static_url="/docs/files",
+    swagger_ui_parameters={"validatorUrl": None},  # nor is a description sent to Swagger's makers
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)

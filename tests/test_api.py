@@ -290,8 +290,16 @@ def test_the_stages_times_travel_with_the_answer(client: TestClient, rg1_png: by
     ]
 
 
+def test_the_description_asks_nothing_of_another_host(client: TestClient) -> None:
+    page = client.get("/docs")
+    asked = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", page.text)
+    assert len(asked) >= 3
+    for address in asked:
+        assert client.get(address).status_code == 200, address
+    assert "//" not in "".join(asked)
+
+
 def test_openapi_describes_what_is_answered(client: TestClient) -> None:
-    assert "swagger" in client.get("/docs").text
     post = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
     assert set(post["requestBody"]["content"]) >= {"application/dicom", "image/png", "multipart/form-data"}
     assert set(post["responses"]) == {"200", "304", "400", "406", "413", "415", "422", "500", "503"}

@@ -231,6 +231,13 @@ def test_dicom_another_film_and_a_broken_one(
     browser.show("small.dcm", small)
 
 
+def test_the_description_needs_no_other_host(browser: Browser) -> None:
+    browser.page.goto(f"{browser.url}/docs")
+    browser.page.get_by_text("/v1/segment").first.wait_for()
+    browser.page.wait_for_load_state("networkidle")
+    assert browser.complaints == []
+
+
 def test_every_form_but_the_preview_can_be_downloaded(browser: Browser) -> None:
     offered = browser.page.evaluate("Object.entries(FILES).map(([name, [suffix]]) => [name, suffix])")
     assert dict(offered) == {each.name: each.suffix for each in FORMATS.values() if each.name != "preview"}
