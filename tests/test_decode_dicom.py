@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -26,6 +27,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -216,6 +218,28 @@ def test_an_rle_film_of_ybr_is_told_from_one_of_rgb() -> None:
         pixels = decode(buffer.getvalue()).pixels
         assert pixels.shape == (256, 256)
         assert abs(pixels.astype(int) - grey).max() <= (0 if photometric == "RGB" else 3)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encoder"),
+    [
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (JPEGLosslessSV1, partial(imagecodecs.jpeg8_encode, lossless=True)),
+        (JPEG2000Lossless, partial(imagecodecs.jpeg2k_encode, level=0, codecformat="j2k", reversible=True, mct=False)),
+    ],
+)
+def test_a_lossless_film_of_ybr_gives_its_luminance(syntax: UID, encoder: Callable[..., bytes]) -> None:
+    colour = np.stack([RAMP8, RAMP8[:, ::-1], RAMP8.T], -1)
+    for photometric, grey in (("YBR_FULL", RAMP8), ("RGB", (colour.astype(int) @ (299, 587, 114) + 500) // 1000)):
+        film = dicom(
+            colour,
+            PhotometricInterpretation=photometric,
+            SamplesPerPixel=3,
+            PlanarConfiguration=0,
+            TransferSyntaxUID=syntax,
+            PixelData=encapsulate([encoder(np.ascontiguousarray(colour))]),
+        )
+        np.testing.assert_array_equal(decode(film).pixels, grey)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])

@@ -63,6 +63,13 @@ def test_colour_becomes_luminance_however_its_samples_lie(planar: str, alpha: bo
     np.testing.assert_array_equal(pixels, grey)
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_ycbcr_that_no_jpeg_holds_gives_its_luminance(compression: str | None) -> None:
+    colour = np.stack([RAMP8, RAMP8[:, ::-1], RAMP8.T], -1)
+    film = tiff(colour, photometric="ycbcr", subsampling=(1, 1), compression=compression)
+    np.testing.assert_array_equal(decode(film).pixels, RAMP8)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_alpha_beside_grey_is_dropped(planar: str) -> None:
     both = np.stack([RAMP16, RAMP16[::-1]], -1)

@@ -32,6 +32,8 @@ from app.decode.jpeg_header import jpeg_size
 JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
 JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
+AS_STORED = {JPEGLossless, JPEGLosslessSV1} | JPEG_LS | JPEG_2000
+"""Whose codecs leave YBR_FULL as it is; a baseline JPEG becomes RGB, and so do YBR_ICT and YBR_RCT (PS3.5, 8.2)."""
 
 PACKAGE = "imagecodecs"
 
@@ -69,7 +71,7 @@ def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -
 
 
 def decompress(frame: bytes, syntax: UID) -> NDArray[np.integer]:
-    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB.
+    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for AS_STORED.
 
     Raises:
         Exception: it is broken; of any type.

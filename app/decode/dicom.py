@@ -61,8 +61,12 @@ def decode(data: bytes) -> Radiograph:
         raw = _pixels(dataset, syntax)
         if raw.shape[:2] != (dataset.Rows, dataset.Columns):
             raise errors.DamagedFilm("The picture does not have the size that its header states.")
-        grey = raw.ndim == 2
-        pixels: Pixels = display_values(raw, dataset, native=not _compressed(syntax)) if grey else luminance(raw)
+        if raw.ndim == 2:
+            pixels: Pixels = display_values(raw, dataset, native=not _compressed(syntax))
+        elif dataset.PhotometricInterpretation == "YBR_FULL" and syntax in codecs.AS_STORED:
+            pixels = np.ascontiguousarray(raw[..., 0])  # luminance is the first sample
+        else:
+            pixels = luminance(raw)
         return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
     except (errors.FilmError, MemoryError, ImportError):
         raise  # the last two say nothing of the film
@@ -172,7 +176,7 @@ def _frame(dataset: Dataset) -> bytes:
 
 
 def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
-    """The pixels as they are allocated: (height, width), or RGB as (height, width, 3)."""
+    """The pixels as they are allocated: (height, width), or (height, width, 3) as `codecs.decompress` gives colour."""
     if dataset.get("PixelRepresentation") is None:
         dataset.PixelRepresentation = 0
     if syntax == RLELossless:

@@ -113,7 +113,9 @@ def _grey(page: TiffPage) -> Pixels:
     if "S" in page.axes:
         pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
     if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
-        return luminance(pixels)
+        # Only a JPEG's YCbCr has become RGB; else luminance is the first sample.
+        stored = page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG
+        return np.ascontiguousarray(pixels[..., 0]) if stored else luminance(pixels)
     if pixels.ndim == 3:
         pixels = pixels[..., 0]  # grey with alpha
     if page.photometric == PHOTOMETRIC.PALETTE:
