@@ -104,6 +104,14 @@ def test_lungs_that_touch_are_parted_at_the_thinnest_place() -> None:
     assert dice(found == LEFT, disc(100, 135, 36)) > 0.97
 
 
+def test_a_bridge_between_lungs_is_halved() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[10:50, 5:29] = mask[10:50, 31:55] = mask[28:32, 29:31] = True
+    found = sides(mask, regions(soft(mask), 0.5), 1, swapped=False) * mask
+    assert (found[30, :30] == np.where(mask[30, :30], RIGHT, 0)).all()
+    assert (found[30, 30:] == np.where(mask[30, 30:], LEFT, 0)).all()
+
+
 @pytest.mark.parametrize(("x", "label"), [(50, RIGHT), (150, LEFT)])
 def test_a_lung_alone_is_not_cut_in_two(x: int, label: int) -> None:
     alone = disc(100, x, 35)
