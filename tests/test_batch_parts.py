@@ -133,6 +133,19 @@ def test_a_file_that_grows_is_waited_for(tmp_path: Path) -> None:
     assert watch.rest(2) == 2
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
+def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> None:
+    film = tmp_path / "film.png"
+    film.write_bytes(b"1")
+    os.utime(film, (0, time.time() - 60))
+    film.chmod(0)
+    watch = Watch(Source(tmp_path))
+    looks = [watch.look(lambda _: None) for _ in range(2)]
+    film.chmod(0o600)
+    looks += [watch.look(lambda _: None) for _ in range(2)]
+    assert looks == [["film.png"], [], ["film.png"], []]
+
+
 class Told:
     """A source of three films, of which one is gone by the time it is looked at; a folder cannot be read."""
 

@@ -36,6 +36,11 @@ def test_grey_stays_the_grey_it_was(value: int) -> None:
     assert luminance(np.full((1, 1, 3), 257 * value, np.uint16)) == 257 * value
 
 
+def test_every_row_of_a_tall_picture_is_made_grey() -> None:
+    tall = np.arange(600, dtype=np.uint16).repeat(6).reshape(600, 2, 3)
+    np.testing.assert_array_equal(luminance(tall), tall[..., 0])
+
+
 @pytest.mark.parametrize("orientation", range(10))
 def test_a_picture_is_put_upright_as_viewers_do(orientation: int) -> None:
     stored = np.arange(6, dtype=np.uint8).reshape(2, 3)

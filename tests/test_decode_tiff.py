@@ -63,6 +63,16 @@ def test_colour_becomes_luminance_however_its_samples_lie(planar: str, alpha: bo
     np.testing.assert_array_equal(pixels, grey)
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("extra", [1, 2])
+def test_what_lies_beside_the_greys_is_dropped(planar: str, extra: int) -> None:
+    stored = CHANNELS[..., : 1 + extra]
+    if planar == "separate":
+        stored = np.moveaxis(stored, -1, 0)
+    data = tiff(stored, photometric="minisblack", planarconfig=planar, extrasamples=["unspecified"] * extra)
+    np.testing.assert_array_equal(decode(data).pixels, CHANNELS[..., 0])
+
+
 @pytest.mark.parametrize("compression", [None, "deflate"])
 def test_ycbcr_that_no_jpeg_holds_gives_its_luminance(compression: str | None) -> None:
     colour = np.stack([RAMP8, RAMP8[:, ::-1], RAMP8.T], -1)

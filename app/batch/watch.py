@@ -6,6 +6,7 @@ writes to a network share, and none tells that a file will not grow any more.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -39,10 +40,12 @@ class Watch:
         growing: dict[str, Mark] = {}
         films = []
         for film in self._source.films(closed):
-            mark = Mark.of(self._source.folder / film)
+            path = self._source.folder / film
+            mark = Mark.of(path)
             if mark == NO_FILE:
                 continue
-            digest = hash((film, mark))
+            # A film that was closed to this user comes anew once it is open: that leaves its time as it was.
+            digest = hash((film, mark, os.access(path, os.R_OK)))
             if digest in self._seen:
                 seen.add(digest)
             elif self._growing.get(film) == mark or now - mark.mtime_ns / 1e9 > SETTLED:

@@ -12,19 +12,26 @@ from app.decode.radiograph import Pixels
 TRANSPOSED = range(5, 9)
 """Orientations whose stored rows are the picture's columns."""
 
+ROWS = 256
+"""Rows made grey at once: 32-bit sums of all rows of a large film would take six times its own room."""
+
 
 def luminance(colour: NDArray[np.integer]) -> Pixels:
     """Grey of an RGB picture by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
 
     Args:
-        colour: (height, width, 3 or more), uint8 or uint16; what follows the third sample is dropped.
+        colour: (height, width, 3 or more) or a palette's (colours, 3), uint8 or uint16; what follows the third sample
+            is dropped.
 
     Returns:
-        (height, width) of the same depth, in the machine's byte order; a picture that was grey keeps its greys.
+        (height, width) or (colours,) of the same depth, in the machine's byte order; what was grey keeps its grey.
     """
-    red, green, blue = (colour[..., channel].astype(np.uint32) for channel in range(3))
-    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
-    return grey.astype(np.uint8) if colour.dtype.itemsize == 1 else grey.astype(np.uint16)
+    grey = np.empty(colour.shape[:-1], np.uint8 if colour.dtype.itemsize == 1 else np.uint16)
+    for top in range(0, len(colour), ROWS):
+        strip = colour[top : top + ROWS]
+        red, green, blue = (strip[..., channel].astype(np.uint32) for channel in range(3))
+        grey[top : top + ROWS] = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    return grey
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
