@@ -1,9 +1,8 @@
-"""A run's counts, tables, reports and words, and how it is ended: in this process, with workers that are none."""
+"""What a run says, what it leaves undone, and how it is ended: in this process, with workers that are none."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import signal
@@ -16,199 +15,15 @@ from typing import Any
 
 import pytest
 
-from app.batch import report as report_module
 from app.batch import session as session_module
 from app.batch import stop as stop_module
 from app.batch.manifest import Entry, Manifest
-from app.batch.report import summary, write_report, write_table
 from app.batch.run import Run
 from app.batch.session import Session, Settings
 from app.batch.stop import Stop
-from app.batch.table import COLUMNS, row
-from app.batch.tally import Tally
 from app.batch.work import Job, Order, work
 from app.folder import Source
 from app.options import Options
-
-
-def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
-    """A film that was segmented."""
-    return Entry(path, 1, 2, "recipe", {".mask.png": 3}, omitted or {}, {"verdict": verdict, "reasons": reasons})
-
-
-def bad(path: str, code: str = "damaged-film") -> Entry:
-    """A film that was refused."""
-    return Entry(path, 1, 2, "recipe", {}, {}, problem={"code": code, "detail": "It is broken."})
-
-
-ENTRIES = [
-    good("a.png"),
-    good("b.png", "review", "one-lung cut-off", {"dicom-seg": "needs-dicom", "npz": "x"}),
-    bad("c.png"),
-    good("d.png", "reject", "not-frontal"),
-    bad("e.png", "too-small"),
-    bad("f.png"),
-]
-
-
-class TestTally:
-    @pytest.fixture
-    def tally(self) -> Tally:
-        """Of all entries; the first and the last were there before."""
-        tally = Tally(("mask", "dicom-seg"))
-        for number, entry in enumerate(ENTRIES):
-            tally.count(entry, before=number in (0, 5))
-        return tally
-
-    def test_every_film_counts_once(self, tally: Tally) -> None:
-        assert (tally.films, tally.segmented, tally.before, tally.failed, tally.worked) == (6, 2, 1, 3, 4)
-        assert tally.doubtful == 2
-        assert tally.verdicts == {"accept": 1, "review": 1, "reject": 1}
-        assert tally.reasons == {"one-lung": 1, "cut-off": 1, "not-frontal": 1}
-        assert tally.failures == {"damaged-film": 2, "too-small": 1}
-        assert tally.omitted == {"dicom-seg": 1}  # what was not asked for was not left out
-
-    def test_lines_say_what_there_is(self, tally: Tally) -> None:
-        assert tally.lines() == [
-            "verdicts: 1 accept, 1 review, 1 reject",
-            "reasons: 1 one-lung, 1 cut-off, 1 not-frontal",
-            "failures: 2 damaged-film, 1 too-small",
-            "formats that could not be made: 1 dicom-seg",
-        ]
-        nothing = Tally(("mask",))
-        assert nothing.lines() == ["verdicts: 0 accept, 0 review, 0 reject"]
-        assert (nothing.films, nothing.worked, nothing.doubtful) == (0, 0, 0)
-
-
-class TestReports:
-    def test_a_row_has_the_measures_of_its_document(self) -> None:
-        box, centre = [1, 2, 3, 4], [5.123, 6.08]
-        document = {
-            "verdict": {
-                "decision": "review",
-                "reasons": [{"code": "one-lung"}, {"code": "cut-off"}],
-                "frontal": 0.9,
-                "confidence": 0.8,
-            },
-            "film": {"width": 640, "height": 480},
-            "lungs": {
-                "both": {"pixels": 30, "mm2": 12.345, "box": box, "centroid": centre},
-                "right": {"pixels": 30, "mm2": 12.345, "box": box, "centroid": centre},
-                "left": {"pixels": 0, "mm2": None, "box": None, "centroid": None},
-                "right_to_left": None,
-                "share": 0.1,
-            },
-            "milliseconds": {"decode": 1.26, "network": 2.31},
-        }
-        part = {
-            "px": 30,
-            "mm2": 12.3,
-            "box_x": 1,
-            "box_y": 2,
-            "box_width": 3,
-            "box_height": 4,
-            "centroid_x": 5.1,
-            "centroid_y": 6.1,
-        }
-        expected = {"width": 640, "height": 480, "verdict": "review", "reasons": "one-lung cut-off"}
-        expected |= {"frontal": 0.9, "confidence": 0.8, "right_to_left": None, "share": 0.1, "milliseconds": 3.6}
-        expected |= {f"{side}_{name}": value for side in ("both", "right") for name, value in part.items()}
-        expected |= {f"left_{name}": 0 if name == "px" else None for name in part}
-        assert row(document) == expected
-        assert set(COLUMNS) == {"path", *expected}
-
-    def test_the_table_has_a_line_for_each_film(self, tmp_path: Path) -> None:
-        path = tmp_path / "m.csv"
-        odd = os.fsdecode(b"\xff,\n.png")
-        write_table(path, iter([good("ä.png", "review", "one-lung"), bad("b.png"), bad(odd)]))
-        lines = path.read_bytes().split(b"\r\n")
-        assert lines[0].decode() == ",".join(COLUMNS)
-        blanks = b"," * (len(COLUMNS) - 5)
-        assert lines[1:] == [
-            "ä.png,,,review,one-lung".encode() + blanks,
-            b"b.png,,,failed,damaged-film" + blanks,
-            b'"\xff,\n.png",,,failed,damaged-film' + blanks,
-            b"",
-        ]
-        assert [each.name for each in tmp_path.iterdir()] == ["m.csv"]
-
-    @pytest.mark.parametrize("entries", [[], ENTRIES[:1], ENTRIES[:3], ENTRIES])
-    def test_the_report_lists_films_to_look_at(self, tmp_path: Path, entries: list[Entry]) -> None:
-        path = tmp_path / "run.json"
-        write_report(path, {"counts": {"films": 6}, "in": "ä"}, iter(entries))
-        said = json.loads(path.read_text())
-        members = {
-            "b.png": {"path": "b.png", "outcome": "review", "reasons": ["one-lung", "cut-off"]},
-            "c.png": {"path": "c.png", "outcome": "failed", "code": "damaged-film", "detail": "It is broken."},
-            "d.png": {"path": "d.png", "outcome": "reject", "reasons": ["not-frontal"]},
-            "e.png": {"path": "e.png", "outcome": "failed", "code": "too-small", "detail": "It is broken."},
-            "f.png": {"path": "f.png", "outcome": "failed", "code": "damaged-film", "detail": "It is broken."},
-        }
-        expected = [members[entry.path] for entry in entries if entry.path in members]
-        assert said == {"counts": {"films": 6}, "in": "ä", "films": expected}
-        # A line a film: such a report is searched with grep.
-        lines = [line for line in path.read_text().splitlines() if line.startswith('    {"path"')]
-        assert len(lines) == len(expected)
-        assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
-
-    def test_a_report_that_cannot_be_finished_leaves_the_last_one(self, tmp_path: Path) -> None:
-        def broken() -> Iterator[Entry]:
-            yield ENTRIES[1]
-            raise OSError(errno.EIO, "Input/output error")
-
-        for path, write in (
-            (tmp_path / "r.json", lambda path: write_report(path, {"a": 1}, broken())),
-            (tmp_path / "m.csv", lambda path: write_table(path, broken())),
-        ):
-            path.write_text("the last one")
-            with pytest.raises(OSError, match="Input/output"):
-                write(path)
-            assert path.read_text() == "the last one"
-        assert {each.name for each in tmp_path.iterdir()} == {"r.json", "m.csv"}
-
-    def test_a_link_to_a_report_stays_one(self, tmp_path: Path) -> None:
-        (tmp_path / "elsewhere").mkdir()
-        for name in ("r.json", "m.csv"):
-            (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
-        write_report(tmp_path / "r.json", {"a": 1}, iter([]))
-        write_table(tmp_path / "m.csv", iter([]))
-        assert {each.name for each in (tmp_path / "elsewhere").iterdir()} == {"r.json", "m.csv"}
-        assert (tmp_path / "r.json").is_symlink()
-        assert (tmp_path / "m.csv").is_symlink()
-
-    def test_the_summary_says_what_was_done_with_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        tally = Tally(("mask", "dicom-seg"))
-        for entry in ENTRIES:
-            tally.count(entry, before=entry.path == "a.png")
-        order = Order(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
-        model: Any = SimpleNamespace(card=SimpleNamespace(name="lung", precision="int8"), sha256="1")
-        view: Any = SimpleNamespace(sha256="2")
-        monkeypatch.setattr(report_module, "__version__", "1.2.3")
-        said = summary(tally, order, model, view)
-        versions = said.pop("versions")
-        assert said == {
-            "counts": {
-                "films": 6,
-                "segmented": 2,
-                "done_before": 1,
-                "failed": 3,
-                "accept": 1,
-                "review": 1,
-                "reject": 1,
-            },
-            "reasons": {"one-lung": 1, "cut-off": 1, "not-frontal": 1},
-            "failures": {"damaged-film": 2, "too-small": 1},
-            "omitted_formats": {"dicom-seg": 1},
-            "in": "films",
-            "out": "masks",
-            "formats": ["mask"],
-            "options": {"threshold": 0.4, "clean": False, "upright": True},
-            "model": {"name": "lung", "precision": "int8", "sha256": "1"},
-            "view_model": {"sha256": "2"},
-        }
-        assert set(versions) == {"program", "python", "onnxruntime"}
-        assert versions["program"] == "1.2.3"
-        assert all(isinstance(each, str) and each[0].isdigit() for each in versions.values())
 
 
 class Alone:
@@ -489,8 +304,9 @@ class TestSession:
         self, place: Place, manifest: Manifest, capsys: pytest.CaptureFixture[str]
     ) -> None:
         session = place.session(manifest)
-        session._announce(good("a.png", "review", "one-lung cut-off"), False)
-        session._announce(good("b.png", "reject", "no-lung"), True)
+        for name, verdict, reasons in (("a.png", "review", "one-lung cut-off"), ("b.png", "reject", "no-lung")):
+            row = {"verdict": verdict, "reasons": reasons}
+            session._announce(Entry(name, 1, 2, "recipe", {}, {}, row), before=name == "b.png")
         assert capsys.readouterr().err == "review: a.png: one-lung cut-off\n"
         assert (session.tally.segmented, session.tally.before) == (1, 1)
 
