@@ -116,6 +116,7 @@ def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) ->
     options = {"no_jp2": True} if file_format == "JPEG2000" else {}
     inside = encode(Image.new("L", (6000, 6000)), file_format, **options)
     film = compressed(RAMP8, inside, syntax)
+    decode(compressed(RAMP8, encode(Image.fromarray(RAMP8), file_format, **options), syntax))  # brings its codec in
     tracemalloc.start()
     with pytest.raises(errors.DamagedFilm) as caught:
         decode(film)
