@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app import __version__, limits, network
+from app import __version__, limits, network, processor
 from app.encode.formats import FORMATS
 from app.sample import PICTURES, TRANSFER_SYNTAXES
 from app.view import load_view
 
 
 def about() -> dict[str, Any]:
-    """Version, models with their cards, formats read and written, limits and threads.
+    """Version, models with their cards, formats read and written, limits, processor and threads.
 
     Raises:
         ModelError: a model cannot be loaded.
@@ -20,7 +20,7 @@ def about() -> dict[str, Any]:
     model, view = network.load(), load_view()
     return {
         "version": __version__,
-        "model": asdict(model.card) | {"sha256": model.sha256},
+        "model": asdict(model.card) | {"sha256": model.sha256, "precision_reason": model.precision_reason},
         "view_model": view.card | {"sha256": view.sha256},
         "reads": {
             "pictures": list(PICTURES),
@@ -33,6 +33,7 @@ def about() -> dict[str, Any]:
             "longest_side": limits.MAX_SIDE,
             "shortest_side": limits.MIN_SIDE,
         },
+        "processor": processor.describe(),
         "threads": network.threads(),
     }
 
@@ -49,9 +50,11 @@ def lines(facts: dict[str, Any]) -> list[str]:
     return [
         f"version: {facts['version']}",
         f"model: {model['name']}, {model['precision']}, sha256 {model['sha256']}",
+        f"precision: {model['precision']}, because {model['precision_reason'].text}",
         f"trained on: {', '.join(told) or 'the card does not say'}",
         *([f"Dice of its validation films: {scores}"] if scores else []),
         f"view model: {view['name']}, sha256 {view['sha256']}",
+        f"processor: {facts['processor']}",
         f"threads for a film: {facts['threads']}",
         f"reads: {', '.join(facts['reads']['pictures'])}, and DICOM:",
         *(f"  {name}" for name in names),

@@ -108,9 +108,8 @@ def _timing(stages: dict[str, float]) -> str:
 def get_model() -> ModelCard:
     """The cards that travel in the models' files: what they were trained on, their scores, their input."""
     model, view = network.load(), load_view()
-    return ModelCard(
-        segmentation=asdict(model.card) | {"sha256": model.sha256}, view=view.card | {"sha256": view.sha256}
-    )
+    served = {"sha256": model.sha256, "precision_reason": model.precision_reason}
+    return ModelCard(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
 
 
 @app.get("/health", summary="Is the process up?")
@@ -124,9 +123,8 @@ def get_ready() -> Ready:
     """Answers once the models are loaded."""
     model = network.load()
     load_view()
-    return Ready(
-        status="ready", model=ModelOut(name=model.card.name, precision=model.card.precision, sha256=model.sha256)
-    )
+    identity = network.ModelIdentity.of(model.card, model.precision_reason, model.sha256)
+    return Ready(status="ready", model=ModelOut(**asdict(identity)))
 
 
 @app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)

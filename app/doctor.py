@@ -14,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from app import errors, limits, network
+from app import errors, limits, network, processor
 from app.encode.formats import FORMATS
+from app.precision import PrecisionReason
 from app.selfcheck import drawing
 
 State = Literal["ok", "warning", "failed"]
@@ -45,9 +46,6 @@ WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
 
 WORKER_BYTES = 1300 * 2**20
 """What one process was seen to take for the largest film that is read and its overlay; half of it for its mask."""
-
-VNNI = {"avx512_vnni", "avx_vnni", "asimddp"}
-"""Instructions that multiply 8-bit numbers without saturating, by the kernel's names: x86's two, and ARM's."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +122,17 @@ def _model() -> Iterator[Check]:
         remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that app/weights is whole (git lfs, a full copy)."
         yield Check("model", "failed", str(error), remedy)
         return
+    reason = model.precision_reason
     yield Check("model", "ok", f"{model.card.name}, {model.card.precision}, {model.sha256[:16]}")
-    wanted = os.environ.get("LUNG_PRECISION", "int8")
-    if model.card.precision == wanted:
-        answer = "gives the answer that its file promises" if model.card.self_check else "promises no answer"
-        yield Check(f"{wanted} self-check", "ok", answer)
+    text = f"{model.card.precision}, because {reason.text}"
+    if reason is PrecisionReason.SELF_CHECK_FAILED and processor.dot_products():
+        remedy = "Report it with the output of `info`. FP32 gives the same masks, about 3 times as slowly."
+        yield Check("precision", "warning", text, remedy)
+    elif reason is PrecisionReason.NO_INT8_FILE and processor.dot_products():
+        remedy = "Write the INT8 file with `python -m model_export export`: about 3 times as fast on this processor."
+        yield Check("precision", "warning", text, remedy)
     else:
-        text = "the INT8 model is missing, or computes differently on this processor; the FP32 model serves instead"
-        yield Check("int8 self-check", "warning", text, "Nothing, if half the speed will do.")
+        yield Check("precision", "ok", text)
 
 
 def _view_model() -> Iterator[Check]:
@@ -176,14 +177,7 @@ def _memory() -> Iterator[Check]:
 
 
 def _processor() -> Iterator[Check]:
-    flags = _flags()
-    if flags is None:
-        yield Check("processor", "warning", "its instructions cannot be told on this system")
-    elif found := sorted(VNNI & flags):
-        yield Check("processor", "ok", f"INT8 instructions: {', '.join(found)}")
-    else:
-        remedy = "Nothing, if the INT8 self-check is ok; a processor with VNNI is faster."
-        yield Check("processor", "warning", "no INT8 instructions (VNNI)", remedy)
+    yield Check("processor", "ok", processor.describe())
 
 
 def _threads() -> Iterator[Check]:
@@ -210,15 +204,6 @@ def available_memory() -> int | None:
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free
-
-
-def _flags() -> set[str] | None:
-    """The processor's features, by the kernel's names."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((set(line.split(":")[1].split()) for line in lines if line.startswith(("flags", "Features"))), None)
 
 
 def _mib(count: int) -> str:

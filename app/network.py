@@ -14,8 +14,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app import seal, selfcheck
+from app import precision, processor, seal, selfcheck
 from app.errors import BlankFilm, ModelError
+from app.precision import PrecisionReason
 from app.preprocess import InputSpec, preprocess
 
 log = logging.getLogger(__name__)
@@ -108,21 +109,57 @@ def read_input(facts: dict[str, Any]) -> InputSpec:
     return spec
 
 
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What every result says of the model that made it.
+
+    Attributes:
+        name: the card's.
+        precision: "fp32" or "int8".
+        precision_reason: code of the reason why it served in this precision (`precision.PrecisionReason`).
+        sha256: digest of its file; it differs between the two precisions.
+    """
+
+    name: str
+    precision: str
+    precision_reason: str
+    sha256: str
+
+    @classmethod
+    def of(cls, card: Card, precision_reason: PrecisionReason, sha256: str) -> ModelIdentity:
+        """Return the identity of a loaded model."""
+        return cls(card.name, card.precision, str(precision_reason), sha256)
+
+
 class Network:
     """A loaded model; one object serves every film, from several threads at once.
 
     Attributes:
         card: the model's own facts.
         sha256: digest of the ONNX file.
+        precision_reason: why it serves in the precision of its card.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        precision_reason: PrecisionReason = PrecisionReason.NAMED,
+        float_sums: bool = False,
+    ) -> None:
         """Load ``path`` and run on ``threads`` CPU threads.
+
+        Args:
+            path: the ONNX file.
+            threads: for one run.
+            precision_reason: why this file was chosen.
+            float_sums: as for `open_session`.
 
         Raises:
             ModelError: the file is missing, damaged, not ONNX, or lacks the facts that serving needs.
         """
-        self._session, self.sha256 = open_session(path, threads)
+        self.precision_reason = precision_reason
+        self._session, self.sha256 = open_session(path, threads, float_sums)
         try:
             self.card = Card.from_json(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
         except NO_CARD:
@@ -149,8 +186,15 @@ class Network:
         return selfcheck.agrees(self(inputs), self.card.self_check)
 
 
-def open_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
-    """A session of an ONNX file on ``threads`` CPU threads, and the file's digest.
+def open_session(path: Path, threads: int, float_sums: bool = False) -> tuple[onnxruntime.InferenceSession, str]:
+    """Return a session of an ONNX file on ``threads`` CPU threads, and the file's digest.
+
+    Args:
+        path: the ONNX file.
+        threads: for one run.
+        float_sums: keep an INT8 model's QuantizeLinear and DequantizeLinear as they are (optimisation level BASIC)
+            instead of fusing them with the convolutions between them. Sums are then floats, so every processor gives
+            the same answer, slowly.
 
     Raises:
         ModelError: the file is missing, damaged or not ONNX.
@@ -163,6 +207,8 @@ def open_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if float_sums:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
@@ -188,43 +234,70 @@ def int8_path(weights: Path) -> Path:
 
 @functools.cache
 def load() -> Network:
-    """The model that this process serves, loaded once.
+    """Return the model that this process serves, loaded once.
 
     ``LUNG_MODEL`` names it: the path of a file, the bare name of one in the weights folder, as lung_unet, or
-    s3://bucket/key, and then ``LUNG_MODEL_SHA256`` its digest. Its INT8 form is taken where one lies beside it and this
-    CPU computes it rightly, unless ``LUNG_PRECISION`` is fp32.
+    s3://bucket/key, and then ``LUNG_MODEL_SHA256`` its digest. ``LUNG_PRECISION`` is int8, fp32, or auto (`choose`).
 
     Raises:
         ModelError.
     """
-    precision = os.environ.get("LUNG_PRECISION", "int8")
-    if precision not in ("int8", "fp32"):
-        raise ModelError("LUNG_PRECISION must be int8 or fp32.")
+    wanted = precision.setting()
     named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
     if named.startswith("s3:"):
         from app.aws.model import fetch
 
-        return choose(fetch(named, os.environ.get("LUNG_MODEL_SHA256", "")), precision, threads())
+        return choose(fetch(named, os.environ.get("LUNG_MODEL_SHA256", "")), wanted, threads())
     weights = WEIGHTS.with_name(f"{named}.onnx") if named.isidentifier() else Path(named)
-    return choose(weights, precision, threads())
+    return choose(weights, wanted, threads())
 
 
-def choose(weights: Path, precision: str, threads: int) -> Network:
-    """The INT8 form of ``weights`` if it is asked for, there, and passes its self-check; else ``weights`` itself.
+def choose(weights: Path, wanted: str, threads: int) -> Network:
+    """Load ``weights`` or the INT8 file beside it.
+
+    Args:
+        weights: an FP32 file, or an INT8 file that is to serve by itself.
+        wanted: "auto" takes INT8 where this processor has 8-bit dot products and the file passes its self-check, else
+            FP32; "int8" and "fp32" take nothing else.
+        threads: for one run.
 
     Raises:
-        ModelError: also if ``weights`` itself is an INT8 model that fails its check: there is nothing to fall back to.
+        ModelError: a file cannot be loaded, the wanted precision is not there, or this processor cannot serve it.
     """
-    quantised = int8_path(weights)
-    if precision == "int8" and quantised.is_file():
-        model = Network(quantised, threads)
-        if model.checks_out():
-            return model
-        log.warning("the INT8 model gives another answer on this CPU than where it was made; serving the FP32 model")
-    model = Network(weights, threads)
-    if not model.checks_out():
-        raise ModelError("The model gives another answer on this CPU than where it was made; serve its FP32 form.")
+    quantised, products = int8_path(weights), processor.dot_products()
+    reason = PrecisionReason.SETTING
+    if wanted != "fp32" and quantised.is_file():
+        reason = PrecisionReason.NO_DOT_PRODUCTS
+        if products != ():
+            passed = PrecisionReason.DOT_PRODUCTS if products else PrecisionReason.SELF_CHECK_PASSED
+            model = Network(quantised, threads, PrecisionReason.SETTING if wanted == "int8" else passed)
+            if model.checks_out():
+                return model
+            reason = PrecisionReason.SELF_CHECK_FAILED
+            if products and wanted == "auto":
+                log.warning("the INT8 model failed its self-check on this processor; serving the FP32 model")
+        if wanted == "int8":
+            raise ModelError(f"LUNG_PRECISION is int8, but {reason.text}. Unset it to serve the FP32 model.")
+    elif wanted == "auto":
+        reason = PrecisionReason.NO_INT8_FILE
+    model = Network(weights, threads, reason)
+    if model.card.precision == "int8":
+        _check_int8_alone(model, products)
+    if wanted not in ("auto", model.card.precision):
+        raise ModelError(
+            f"LUNG_PRECISION is {wanted}, but LUNG_MODEL names a model whose only file is {model.card.precision}. "
+            "Unset LUNG_PRECISION, or name another model."
+        )
     return model
+
+
+def _check_int8_alone(model: Network, products: tuple[str, ...] | None) -> None:
+    """Raise ModelError unless this processor can serve an INT8 model that was named itself."""
+    model.precision_reason = PrecisionReason.NAMED
+    if products == ():
+        raise ModelError(f"LUNG_MODEL names an INT8 model, but {precision.NO_DOT_PRODUCTS}. Name its FP32 file.")
+    if not model.checks_out():
+        raise ModelError("The INT8 model that LUNG_MODEL names failed its self-check here. Name its FP32 file.")
 
 
 def threads() -> int:

@@ -16,9 +16,10 @@ from app.decode import Radiograph, decode
 from app.mask import clean, regions, sides
 from app.options import Options
 from app.pose import UPRIGHT, Pose
+from app.precision import PrecisionReason
 from app.preprocess import Geometry, preprocess
 from app.quality import confidence, judge
-from app.result import Model, Result
+from app.result import Result
 from app.view import View, load_view
 
 ENOUGH = 2
@@ -37,6 +38,7 @@ class Segmenter(Protocol):
 
     card: network.Card
     sha256: str
+    precision_reason: PrecisionReason
 
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
@@ -79,7 +81,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
     return Result(
         radiograph=radiograph,
         geometry=geometry,
-        model=Model(model.card.name, model.card.precision, model.sha256),
+        model=network.ModelIdentity.of(model.card, model.precision_reason, model.sha256),
         threshold=threshold,
         pose=pose,
         verdict=verdict,

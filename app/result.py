@@ -12,24 +12,10 @@ from PIL import Image
 from app.decode import Radiograph
 from app.enlarge import enlarge, enlarge_bits
 from app.mask import Region
+from app.network import ModelIdentity
 from app.pose import Pose
 from app.preprocess import Geometry
 from app.quality import Verdict
-
-
-@dataclass(frozen=True)
-class Model:
-    """The model that found it.
-
-    Attributes:
-        name: the card's.
-        precision: "fp32" or "int8".
-        sha256: digest of its file.
-    """
-
-    name: str
-    precision: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ class Result:
 
     radiograph: Radiograph
     geometry: Geometry
-    model: Model
+    model: ModelIdentity
     threshold: float
     pose: Pose
     verdict: Verdict

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.encode.formats import FORMATS
+from app.precision import PrecisionReason
 from app.problems import Problem
 
 DecisionName = Literal["accept", "review", "reject"]
@@ -72,7 +73,8 @@ class ModelOut(BaseModel):
     """The model that made the mask."""
 
     name: str
-    precision: str = Field(examples=["int8"])
+    precision: Literal["int8", "fp32"]
+    precision_reason: PrecisionReason = Field(description="Why the model serves in this precision.")
     sha256: str
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.network import MASK_CONVENTION, Card
+from app.precision import PrecisionReason
 from app.preprocess import InputSpec
 from model_export.config import Config
 from model_export.unet import UNet, build
@@ -82,6 +83,7 @@ class TorchModel:
         state = read(path)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.card = card(state, path.stem)
+        self.precision_reason = PrecisionReason.NAMED
         self.network = load_network(state)
 
     @torch.inference_mode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from statistics import mean
 
 from model_export.layout import SPLITS
 from model_export.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data, read_model
@@ -184,6 +185,11 @@ def _export(options: argparse.Namespace) -> None:
             f"{quantised}: {megabytes:.2f} MB; INT8 loses {cost.mean:+.5f} Dice on average and {cost.worst:+.5f} at "
             f"worst on {len(rows)} films"
         )
+        if cost.agreements:
+            print(
+                f"this processor's INT8 kernels and float sums agree at Dice {mean(cost.agreements):.5f} on average "
+                f"and {min(cost.agreements):.5f} at worst"
+            )
 
 
 def _label(options: argparse.Namespace) -> None:

@@ -35,12 +35,22 @@ def add_films(command: argparse.ArgumentParser) -> None:
 
 
 def read_model(path: Path) -> Segmenter:
-    """A model of either kind, on one thread: its scores are those of the smallest machine that serves it."""
+    """Return a checkpoint or an exported model, on one thread.
+
+    An INT8 model is computed in floats where this processor's own 8-bit sums would saturate: its scores are then those
+    of the processors that serve it.
+    """
+    from app import processor
     from app.errors import ModelError
     from app.network import Network
     from model_export.checkpoint import TorchModel
 
+    if path.suffix == ".pt":
+        return TorchModel(path)
     try:
-        return TorchModel(path) if path.suffix == ".pt" else Network(path, threads=1)
+        model = Network(path, threads=1)
+        if model.card.precision == "int8" and not processor.dot_products():
+            return Network(path, threads=1, float_sums=True)
+        return model
     except ModelError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -1,7 +1,10 @@
 """FP32 to INT8, if it costs next to nothing in Dice.
 
 Static quantisation in QDQ form, weights signed and per channel, activations unsigned: the one form that is fast on
-VNNI processors (2 to 3 times; with signed activations 1.1 to 1.3).
+processors with 8-bit dot products (2 to 3 times; with signed activations 1.1 to 1.3).
+
+The file is made and checked with float sums (`network.open_session`), so every processor writes the same network and
+the same expected answer. A processor with 8-bit dot products also compares its own kernels with that.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
-from app import selfcheck
+from app import processor, selfcheck
 from app.folder import write_whole
 from app.network import Card, Network
 from app.pipeline import segment
@@ -35,6 +38,10 @@ MEAN_LOSS = 0.002
 WORST_LOSS = 0.02
 """What quantisation may cost in Dice: on average, and on the film that it costs most."""
 
+MIN_MEAN_AGREEMENT = 0.999
+MIN_AGREEMENT = 0.99
+"""Dice between the masks of float sums and of this processor's 8-bit kernels: on average, and at worst."""
+
 
 class GateError(ValueError):
     """The INT8 model is worse than allowed; it was not written."""
@@ -42,10 +49,15 @@ class GateError(ValueError):
 
 @dataclass(frozen=True)
 class Cost:
-    """Dice lost to quantisation: the mean over the gate's films, and the most that one of them lost."""
+    """Dice lost to quantisation: the mean over the gate's films, and the most that one of them lost.
+
+    ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one a film; empty where
+    the processor has no 8-bit dot products.
+    """
 
     mean: float
     worst: float
+    agreements: tuple[float, ...]
 
 
 def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], gate: list[Row]) -> Cost:
@@ -59,7 +71,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
         gate: films on which both models are compared with the targets.
 
     Raises:
-        GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS.
+        GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS, or this processor's kernels give other masks.
         ValueError: a list is empty.
     """
     if not calibration or not gate:
@@ -68,13 +80,22 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "int8.onnx"
         write_int8(exact, weights, candidate, index, calibration)
-        quantised = Network(candidate, threads=1)
-        cost = _compare(exact, quantised, index, gate)
+        portable = Network(candidate, threads=1, float_sums=True)
+        kernels = Network(candidate, threads=1) if processor.dot_products() else None
+        cost = _compare(exact, portable, kernels, index, gate)
         # Written so that a NaN passes neither.
         if not (cost.mean <= MEAN_LOSS and cost.worst <= WORST_LOSS):
             raise GateError(
                 f"INT8 loses {cost.mean:.4f} Dice on average and {cost.worst:.4f} at worst on {len(gate)} films; at "
                 f"most {MEAN_LOSS} and {WORST_LOSS} are allowed, and {output} was not written"
+            )
+        if cost.agreements and not (
+            np.mean(cost.agreements) >= MIN_MEAN_AGREEMENT and min(cost.agreements) >= MIN_AGREEMENT
+        ):
+            raise GateError(
+                f"this processor's INT8 kernels agree with float sums at Dice {np.mean(cost.agreements):.4f} on "
+                f"average and {min(cost.agreements):.4f} at worst on {len(gate)} films; at least "
+                f"{MIN_MEAN_AGREEMENT} and {MIN_AGREEMENT} are needed, and {output} was not written"
             )
         write_whole(output, candidate.read_bytes())
     return cost
@@ -106,9 +127,10 @@ def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, cal
         root.setLevel(level)
     card = replace(exact.card, precision="int8", quantised_from=exact.sha256)
     _save_card(candidate, card)
-    # Its own answer, not FP32's: what INT8 costs is told by films, and what another processor makes of it by this.
+    # INT8's own answer, not FP32's: images measure what INT8 costs, this tells whether a processor computes it right.
     drawing, _ = preprocess(selfcheck.drawing(), card.input)
-    _save_card(candidate, replace(card, self_check=selfcheck.answer(Network(candidate, threads=1)(drawing))))
+    expected = selfcheck.answer(Network(candidate, threads=1, float_sums=True)(drawing))
+    _save_card(candidate, replace(card, self_check=expected))
 
 
 def _save_card(path: Path, card: Card) -> None:
@@ -145,11 +167,13 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return next(self.inputs, None)
 
 
-def _compare(exact: Network, quantised: Network, index: Index, gate: list[Row]) -> Cost:
-    losses = []
+def _compare(exact: Network, portable: Network, kernels: Network | None, index: Index, gate: list[Row]) -> Cost:
+    losses, agreements = [], []
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
         film = (index.input / row.film).read_bytes()
         target = read_target(index, row)
-        before, after = (metrics.dice(segment(film, model=model).mask, target) for model in (exact, quantised))
-        losses.append(before - after)
-    return Cost(float(np.mean(losses)), float(np.max(losses)))
+        before, after = (segment(film, model=model).mask for model in (exact, portable))
+        losses.append(metrics.dice(before, target) - metrics.dice(after, target))
+        if kernels is not None:
+            agreements.append(metrics.dice(after, segment(film, model=kernels).mask))
+    return Cost(float(np.mean(losses)), float(np.max(losses)), tuple(agreements))

@@ -13,15 +13,19 @@ from films import SHARED, packaged, png
 from numpy.typing import NDArray
 from processes import smaller
 
+from app import processor
 from app.decode import decode
 
 TRAINING = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if TRAINING else ["training"]
 
 
-def pytest_report_header() -> str | None:
-    """Says why the tests of training are not there."""
-    return None if TRAINING else "tests/training left out: PyTorch is not installed (model_export/requirements.txt)"
+def pytest_report_header() -> list[str]:
+    """Name the processor's instructions, and say why the tests of training are missing."""
+    lines = [f"processor: {processor.describe()}"]
+    if not TRAINING:
+        lines.append("tests/training left out: PyTorch is not installed (model_export/requirements.txt)")
+    return lines
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,14 @@ def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "version": __version__}
     ready = client.get("/ready").json()
     assert ready["status"] == "ready"
-    assert ready["model"] == {"name": "lung-unet", "precision": "int8", "sha256": network.load().sha256}
+    served = network.load()
+    assert ready["model"] == {
+        "name": "lung-unet",
+        "precision": served.card.precision,
+        "precision_reason": served.precision_reason,
+        "sha256": served.sha256,
+    }
+    assert client.get("/v1/model").json()["segmentation"]["precision_reason"] == served.precision_reason
 
 
 def test_a_missing_model_is_said_and_health_still_answers(

@@ -88,6 +88,7 @@ class TestReports:
                 "right_to_left": None,
                 "share": 0.1,
             },
+            "model": {"precision": "fp32", "precision_reason": "no-dot-products"},
             "milliseconds": {"decode": 1.26, "network": 2.31},
         }
         part = {
@@ -102,6 +103,7 @@ class TestReports:
         }
         expected = {"width": 640, "height": 480, "verdict": "review", "reasons": "one-lung cut-off"}
         expected |= {"frontal": 0.9, "confidence": 0.8, "right_to_left": None, "share": 0.1, "milliseconds": 3.6}
+        expected |= {"precision": "fp32", "precision_reason": "no-dot-products"}
         expected |= {f"{side}_{name}": value for side in ("both", "right") for name, value in part.items()}
         expected |= {f"left_{name}": 0 if name == "px" else None for name in part}
         assert row(document) == expected
@@ -171,7 +173,8 @@ class TestReports:
         for entry in ENTRIES:
             tally.count(entry, before=entry.path == "a.png")
         order = Order(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
-        model: Any = SimpleNamespace(card=SimpleNamespace(name="lung", precision="int8"), sha256="1")
+        card = SimpleNamespace(name="lung", precision="int8")
+        model: Any = SimpleNamespace(card=card, precision_reason="dot-products", sha256="1")
         view: Any = SimpleNamespace(sha256="2")
         monkeypatch.setattr(report_module, "__version__", "1.2.3")
         said = summary(tally, order, model, view)
@@ -193,7 +196,7 @@ class TestReports:
             "out": "masks",
             "formats": ["mask"],
             "options": {"threshold": 0.4, "clean": False, "upright": True},
-            "model": {"name": "lung", "precision": "int8", "sha256": "1"},
+            "model": {"name": "lung", "precision": "int8", "precision_reason": "dot-products", "sha256": "1"},
             "view_model": {"sha256": "2"},
         }
         assert set(versions) == {"program", "python", "onnxruntime"}

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from films import RAMP8, png
 
-from app import doctor, errors, network
+from app import doctor, errors, network, processor
 from app.doctor import REINSTALL, Check, available_memory, examine
 from app.encode.formats import FORMATS
+from app.precision import PrecisionReason
 
 Files = dict[str, str | None]
 
@@ -100,31 +101,33 @@ def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("precision", "wanted", "promises", "state", "says"),
+    ("precision", "reason", "products", "state"),
     [
-        ("int8", None, [1.0], "ok", "gives the answer"),
-        ("int8", None, None, "ok", "promises no answer"),
-        ("fp32", "fp32", None, "ok", "promises no answer"),
-        ("fp32", None, None, "warning", "the FP32 model serves instead"),
+        ("int8", PrecisionReason.DOT_PRODUCTS, ("avx_vnni",), "ok"),
+        ("fp32", PrecisionReason.NO_DOT_PRODUCTS, (), "ok"),
+        ("fp32", PrecisionReason.SETTING, ("avx_vnni",), "ok"),
+        ("fp32", PrecisionReason.SELF_CHECK_FAILED, None, "ok"),
+        ("fp32", PrecisionReason.SELF_CHECK_FAILED, ("avx_vnni",), "warning"),
+        ("fp32", PrecisionReason.NO_INT8_FILE, ("avx_vnni",), "warning"),
+        ("fp32", PrecisionReason.NO_INT8_FILE, (), "ok"),
     ],
 )
-def test_a_processor_that_computes_int8_otherwise_is_a_warning(
+def test_precision_is_a_warning_only_where_int8_should_serve(
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
-    wanted: str | None,
-    promises: list[float] | None,
+    reason: PrecisionReason,
+    products: tuple[str, ...] | None,
     state: str,
-    says: str,
 ) -> None:
-    card = SimpleNamespace(name="lungs", precision=precision, self_check=promises)
-    monkeypatch.setattr(network, "load", lambda: SimpleNamespace(card=card, sha256="0" * 64))
-    monkeypatch.delenv("LUNG_PRECISION", raising=False)
-    if wanted:
-        monkeypatch.setenv("LUNG_PRECISION", wanted)
-    model, check = doctor._model()
-    assert model == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")
+    card = SimpleNamespace(name="lungs", precision=precision)
+    model = SimpleNamespace(card=card, sha256="0" * 64, precision_reason=reason)
+    monkeypatch.setattr(network, "load", lambda: model)
+    monkeypatch.setattr(processor, "dot_products", lambda: products)
+    first, check = doctor._model()
+    assert first == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")
     assert check.state == state
-    assert says in check.text
+    assert check.text == f"{precision}, because {reason.text}"
+    assert bool(check.remedy) == (state == "warning")
 
 
 def test_a_format_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,25 +178,6 @@ def test_too_little_memory_is_a_warning(
     assert found.state == state
     assert says in found.text
     assert bool(found.remedy) == (state == "warning")
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "state", "says"),
-    [
-        (None, "warning", "cannot be told"),
-        ("model name: x\n", "warning", "cannot be told"),
-        ("flags\t: sse avx512_vnni avx_vnni\n", "ok", "avx512_vnni, avx_vnni"),
-        ("Features\t: asimddp\n", "ok", "asimddp"),
-        ("flags\t: sse\n", "warning", "no INT8 instructions"),
-    ],
-)
-def test_a_processor_without_int8_instructions_is_a_warning(
-    files: Files, cpuinfo: str | None, state: str, says: str
-) -> None:
-    files["/proc/cpuinfo"] = cpuinfo
-    (found,) = doctor._processor()
-    assert found.state == state
-    assert says in found.text
 
 
 @pytest.mark.parametrize(("threads", "state"), [("2", "ok"), ("3", "warning"), ("many", "failed"), ("0", "failed")])

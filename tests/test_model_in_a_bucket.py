@@ -12,9 +12,9 @@ from processes import one_line, run
 
 from app.aws import model
 from app.errors import ModelError
-from app.network import WEIGHTS, int8_path
+from app.network import WEIGHTS
 
-CONTENT = int8_path(WEIGHTS).read_bytes()
+CONTENT = WEIGHTS.read_bytes()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -9,21 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import dice, encode, packaged, png
-from models import card_of, with_card
 from numpy.typing import NDArray
 from PIL import Image
 
-from app import errors, network
+from app import errors, network, processor
 from app.decode import decode
 from app.errors import ModelError
 from app.options import Options
 from app.pipeline import segment
-
-
-def with_another_answer(model: bytes) -> bytes:
-    """An INT8 file that promises lung where it gives none."""
-    card = card_of(model)
-    return with_card(model, card | {"self_check": [1 - mean for mean in card["self_check"]]})
 
 
 @pytest.fixture(scope="module")
@@ -98,45 +91,10 @@ class TestModel:
         assert set(card.metrics["validation_dice"]) == {"montgomery", "shenzhen"}
         assert network.WEIGHTS.stat().st_size < 15_000_000
 
-    def test_the_two_shipped_files_are_one_network(self) -> None:
-        exact, quantised = (network.choose(network.WEIGHTS, precision, 1) for precision in ("fp32", "int8"))
-        assert (exact.card.precision, quantised.card.precision) == ("fp32", "int8")
-        assert quantised.card.quantised_from == exact.sha256
-        assert quantised.card.training == exact.card.training
-
-    def test_int8_and_fp32_agree_on_a_film(self, rg1: bytes) -> None:
-        models = [network.choose(network.WEIGHTS, precision, 1) for precision in ("fp32", "int8")]
-        masks = [segment(rg1, model=model).mask for model in models]
-        assert dice(*masks) > 0.998
-
-    def test_int8_that_computes_otherwise_here_gives_way_to_fp32(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """What a CPU whose INT8 sums saturate would do: the file promises another answer than it gives."""
-        weights = tmp_path / "lung_unet.onnx"
-        weights.write_bytes(network.WEIGHTS.read_bytes())
-        quantised = network.int8_path(weights)
-        quantised.write_bytes(with_another_answer(network.int8_path(network.WEIGHTS).read_bytes()))
-        assert network.choose(weights, "int8", 1).card.precision == "fp32"
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "INT8" in caplog.text
-        with pytest.raises(ModelError, match="another answer"):
-            network.choose(quantised, "int8", 1)  # served by itself: nothing to fall back to
-
-    def test_without_an_int8_file_the_network_itself_serves(self, tmp_path: Path) -> None:
-        weights = tmp_path / "model.onnx"
-        weights.write_bytes(network.WEIGHTS.read_bytes())
-        assert network.choose(weights, "int8", 1).card.precision == "fp32"
-
-    def test_a_wrong_precision_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("LUNG_PRECISION", "int4")
-        with pytest.raises(ModelError, match="LUNG_PRECISION"):
-            network.load.__wrapped__()
-
     def test_a_setting_names_the_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = tmp_path / "mine.onnx"
         elsewhere.write_bytes(network.WEIGHTS.read_bytes())
-        shipped = network.int8_path(network.WEIGHTS)
+        shipped = network.int8_path(network.WEIGHTS) if processor.dot_products() else network.WEIGHTS
         for named, expected in (("lung_unet", shipped), (str(shipped), shipped), (str(elsewhere), elsewhere)):
             monkeypatch.setenv("LUNG_MODEL", named)
             assert network.load.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ from app.batch.table import COLUMNS
 from app.batch.tally import Tally
 from app.batch.work import Order
 from app.folder import staged
-from app.network import Network
+from app.network import ModelIdentity, Network
 from app.quality import Decision
 from app.view import ViewNetwork
 
@@ -45,7 +45,7 @@ def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> di
         "out": str(order.target),
         "formats": list(order.formats),
         "options": asdict(order.options),
-        "model": {"name": model.card.name, "precision": model.card.precision, "sha256": model.sha256},
+        "model": asdict(ModelIdentity.of(model.card, model.precision_reason, model.sha256)),
         "view_model": {"sha256": view.sha256},
         "versions": {
             "program": __version__,

@@ -23,6 +23,8 @@ COLUMNS = (
     ),
     "right_to_left",
     "share",
+    "precision",
+    "precision_reason",
     "milliseconds",
 )
 """``px`` and ``mm2`` are areas; boxes and centroids are in the film's pixels. What is not known is empty."""
@@ -56,6 +58,8 @@ def row(document: dict[str, Any]) -> Row:
     return columns | {
         "right_to_left": lungs["right_to_left"],
         "share": lungs["share"],
+        "precision": document["model"]["precision"],
+        "precision_reason": document["model"]["precision_reason"],
         "milliseconds": round(sum(document["milliseconds"].values()), 1),
     }
 

@@ -97,18 +97,22 @@ def _access(service: Service, deployed: bool) -> Iterator[Check]:
 def _model(service: Service) -> Iterator[Check]:
     try:
         card = json.loads(service.ask("GET", "/v1/model").content)["segmentation"]
-        digest, own = str(card["sha256"]), network.load().sha256
+        digest, model = str(card["sha256"]), network.load()
     except (ValueError, KeyError, TypeError):
         yield Check("model", "failed", "GET /v1/model tells no digest", "Check the address and the version.")
         return
     except ModelError as error:
         yield Check("model", "warning", f"it cannot be compared: {error}", "Run: python -m app doctor")
         return
-    if digest == own:
-        yield Check("model", "ok", f"it serves this installation's, {digest[:16]}")
+    own = model.card.quantised_from or model.sha256
+    if digest == model.sha256:
+        yield Check("model", "ok", f"the same as this installation's, {digest[:16]}")
+    elif (card.get("quantised_from") or digest) == own:
+        text = f"the same as this installation's, in {card.get('precision')} where this processor serves"
+        yield Check("model", "ok", f"{text} {model.card.precision}: edges of masks may differ by a pixel")
     else:
-        text = f"it serves {digest[:16]!r}, and this installation has {own[:16]!r}: masks will differ"
-        yield Check("model", "warning", text, "Deploy again, or set LUNG_MODEL and LUNG_PRECISION alike.")
+        text = f"it serves {digest[:16]!r}, and this installation has {model.sha256[:16]!r}: masks will differ"
+        yield Check("model", "warning", text, "Deploy again, or set LUNG_MODEL alike.")
 
 
 def _binary(service: Service) -> Iterator[Check]:

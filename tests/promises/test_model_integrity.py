@@ -20,11 +20,13 @@ from ledger import WHOLE, Ledger, cases
 from models import card_of, with_card
 from processes import one_line, run
 
-from app import network, seal, view
+from app import network, processor, seal, view
 from app.errors import ModelError
 
 SHIPPED = sorted(network.WEIGHTS.parent.glob("*.onnx"))
 INT8, VIEW = network.int8_path(network.WEIGHTS), network.WEIGHTS.with_name("view.onnx")
+SERVED = INT8 if processor.dot_products() else network.WEIGHTS
+"""The file that this processor serves."""
 ROOT = network.WEIGHTS.parents[2]
 
 DAMAGED = "The model's file is damaged, or was not written by `python -m model_export`."
@@ -35,8 +37,10 @@ def refusal(path: Path) -> str | None:
     try:
         if path.name == VIEW.name:
             view.ViewNetwork(path, 1)
-        else:
-            network.choose(path, "int8", 1)
+        elif processor.dot_products() or not path.name.endswith(".int8.onnx"):
+            network.choose(path, "auto", 1)
+        elif not network.Network(path, 1, float_sums=True).checks_out():
+            raise ModelError("It fails its self-check.")
     except ModelError as error:
         return str(error)
     return None
@@ -203,12 +207,12 @@ def empty(path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    "a changed bit": (flip, (INT8.name,)),
+    "a changed bit": (flip, (SERVED.name,)),
     "a changed bit of the view network": (flip, (VIEW.name,)),
     "no file": (Path.unlink, (INT8.name, network.WEIGHTS.name)),
     "no view network": (Path.unlink, (VIEW.name,)),
-    "cut short": (cut, (INT8.name,)),
-    "empty": (empty, (INT8.name,)),
+    "cut short": (cut, (SERVED.name,)),
+    "empty": (empty, (SERVED.name,)),
     "a changed bit of the FP32 file, alone": (flip, (network.WEIGHTS.name,)),
 }
 
@@ -244,9 +248,9 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
 
 
 def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
-    buckets.drop("lung.onnx", INT8.read_bytes())
+    buckets.drop("lung.onnx", SERVED.read_bytes())
     names = {"LUNG_MODEL": f"s3://{buckets.films}/lung.onnx", "TMPDIR": str(tmp_path)}
-    digests = ("0" * 64, seal.check(network.WEIGHTS.read_bytes()), "", seal.check(INT8.read_bytes())[:-1])
+    digests = ("0" * 64, seal.check(VIEW.read_bytes()), "", seal.check(SERVED.read_bytes())[:-1])
     lines = []
     for digest in digests[: cases(1, len(digests))]:
         done = run("info", LUNG_MODEL_SHA256=digest, **names)

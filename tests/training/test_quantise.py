@@ -9,7 +9,7 @@ import onnx
 import pytest
 from drawings import TINY
 
-from app import network
+from app import network, processor
 from app.network import Network, int8_path
 from model_export import quantise as module
 from model_export.__main__ import main
@@ -31,12 +31,13 @@ def exported(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_int8_file_is_the_same_network_quantised(exported: Path) -> None:
-    exact, quantised = Network(exported, 1), Network(int8_path(exported), 1)
+    exact, quantised = Network(exported, 1), Network(int8_path(exported), 1, float_sums=True)
     assert quantised.card.precision == "int8"
     assert quantised.card.quantised_from == exact.sha256
     assert quantised.card.input == exact.card.input
     assert quantised.checks_out()
-    assert network.choose(exported, "int8", 1).sha256 == quantised.sha256
+    served = network.choose(exported, "auto", 1)
+    assert served.sha256 == (quantised if processor.dot_products() else exact).sha256
     assert int8_path(exported).stat().st_size < exported.stat().st_size
 
 
@@ -79,6 +80,27 @@ def test_a_spoilt_int8_model_is_not_written(
     with pytest.raises(GateError):
         quantise(exported, tmp_path / "int8.onnx", index, index.select("train"), index.select("validation"))
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_kernels_that_disagree_with_float_sums_are_refused(
+    exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor with dot products whose kernels give another mask: the file may be right, but nobody has shown it."""
+    monkeypatch.setattr(processor, "dot_products", lambda: ("avx512_vnni",))
+    monkeypatch.setattr(module, "MIN_MEAN_AGREEMENT", 1.1)
+    with pytest.raises(GateError, match="agree with float sums"):
+        quantise(exported, tmp_path / "int8.onnx", index, index.select("train"), index.select("validation"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_dot_products_the_gate_uses_float_sums_alone(
+    exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "dot_products", lambda: ())
+    output = tmp_path / "int8.onnx"
+    cost = quantise(exported, output, index, index.select("train"), index.select("validation"))
+    assert cost.agreements == ()
+    assert output.read_bytes() == int8_path(exported).read_bytes()
 
 
 def test_a_refused_int8_model_leaves_no_older_one_behind(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.network import WEIGHTS, Network, int8_path
+from app.network import WEIGHTS, int8_path
 from model_export.__main__ import main
 from model_export.index import Index
+from model_export.options import read_model
 from model_export.verdict import CHANGES, verdict
 
 
@@ -22,7 +23,7 @@ def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsy
     Image.fromarray(noise).save(others / "noise.png")
     (others / "notes.txt").write_text("not a picture")
     rows = index.select("test")[:2]
-    judged = verdict(index, rows, [others], Network(int8_path(WEIGHTS), 1), tmp_path / "out")
+    judged = verdict(index, rows, [others], read_model(int8_path(WEIGHTS)), tmp_path / "out")
     assert len(judged) == len(rows) * len(CHANGES) + 1
     with (tmp_path / "out" / "verdicts.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

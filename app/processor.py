@@ -1,0 +1,86 @@
+"""Which instructions this processor has, of those that decide how a network runs.
+
+Names are those of Linux's /proc/cpuinfo. That file is not read: under emulation it shows the host's processor, while
+onnxruntime asks the CPUID instruction. The C library has asked it too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import sys
+
+X86 = {
+    "avx2": (1, 1, 5),
+    "avx512f": (1, 1, 16),
+    "avx512_vnni": (1, 2, 11),
+    "avx_vnni": (6, 0, 4),
+    "avx512_bf16": (6, 0, 5),
+    "amx_bf16": (1, 3, 22),
+}
+"""Where glibc keeps each: leaf (1 is CPUID 7.0, 6 is CPUID 7.1), register (EAX, EBX, ECX, EDX) and bit.
+
+<sys/platform/x86.h>, https://sourceware.org/glibc/manual/latest/html_node/X86.html
+"""
+
+ARM = {"asimd": 1, "asimddp": 20, "sve": 22}
+"""Bits of AT_HWCAP, https://docs.kernel.org/arch/arm64/elf_hwcaps.html"""
+
+AT_HWCAP = 16
+"""What getauxval(3) is asked for."""
+
+DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimddp")
+"""Instructions that sum products of 8-bit numbers in 32 bits. AVX2 without them sums pairs in 16 bits, and saturates:
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"""
+
+
+class _Feature(ctypes.Structure):
+    """glibc's ``struct cpuid_feature``: what the processor has, and what the operating system lets programs use."""
+
+    _fields_ = (("present", ctypes.c_uint * 4), ("active", ctypes.c_uint * 4))
+
+
+@functools.cache
+def instructions() -> frozenset[str] | None:
+    """Return the names in X86 or ARM that this processor has, or None where the system does not tell."""
+    machine = platform.machine().lower()
+    if sys.platform == "darwin" and machine == "arm64":
+        return frozenset({"asimd", "asimddp"})  # Apple silicon, from the M1 on
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        return _arm(library) if machine == "aarch64" else _x86(library)
+    except (AttributeError, OSError):  # another C library, or glibc before 2.33
+        return None
+
+
+def _x86(library: ctypes.CDLL) -> frozenset[str]:
+    leaf = library.__x86_get_cpuid_feature_leaf
+    leaf.restype, leaf.argtypes = ctypes.POINTER(_Feature), (ctypes.c_uint,)
+    return frozenset(
+        name for name, (index, register, bit) in X86.items() if leaf(index).contents.active[register] >> bit & 1
+    )
+
+
+def _arm(library: ctypes.CDLL) -> frozenset[str]:
+    getauxval = library.getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, (ctypes.c_ulong,)
+    capabilities = getauxval(AT_HWCAP)
+    return frozenset(name for name, bit in ARM.items() if capabilities >> bit & 1)
+
+
+def dot_products() -> tuple[str, ...] | None:
+    """Return this processor's 8-bit dot product instructions, none if it has none, None where it is not known."""
+    found = instructions()
+    return None if found is None else tuple(name for name in DOT_PRODUCTS if name in found)
+
+
+def describe() -> str:
+    """Return the architecture and its instructions in one line, as "x86_64 with avx2, avx512f, avx512_vnni"."""
+    found = instructions()
+    if found is None:
+        return f"{platform.machine()}, instructions unknown"
+    order = [name for name in (*X86, *ARM) if name in found]
+    return f"{platform.machine()} with {', '.join(order)}" if order else platform.machine()

@@ -1,0 +1,213 @@
+"""Which form of a model serves on which processor, why, and what is an error."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from films import dice
+from models import card_of, with_card
+from processes import one_line, run
+
+from app import network, precision, processor
+from app.aws import work
+from app.batch.work import Order
+from app.encode.formats import FORMATS
+from app.errors import ModelError
+from app.negotiate import etag
+from app.network import Network, int8_path
+from app.options import Options
+from app.pipeline import segment
+from app.precision import PrecisionReason
+
+VNNI, NONE, UNKNOWN = ("avx512_vnni",), (), None
+"""What `processor.dot_products` says of three processors."""
+
+
+def open_int8() -> Network:
+    """The shipped INT8 model, with float sums where this processor's own would saturate."""
+    return Network(int8_path(network.WEIGHTS), 1, float_sums=not processor.dot_products())
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A copy of the shipped FP32 file, its INT8 file beside it."""
+    for path in (network.WEIGHTS, int8_path(network.WEIGHTS)):
+        shutil.copy(path, tmp_path)
+    return tmp_path / network.WEIGHTS.name
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool = True) -> None:
+    """Let this be a processor with these dot products, whose INT8 kernels pass their self-check or do not."""
+    monkeypatch.setattr(processor, "dot_products", lambda: products)
+    monkeypatch.setattr(Network, "checks_out", lambda self: passes or self.card.precision == "fp32")
+
+
+@pytest.mark.parametrize(
+    ("products", "passes", "wanted", "served", "reason"),
+    [
+        (VNNI, True, "auto", "int8", "dot-products"),
+        (VNNI, False, "auto", "fp32", "self-check-failed"),
+        (VNNI, True, "int8", "int8", "setting"),
+        (VNNI, True, "fp32", "fp32", "setting"),
+        (NONE, True, "auto", "fp32", "no-dot-products"),
+        (NONE, True, "fp32", "fp32", "setting"),
+        (UNKNOWN, True, "auto", "int8", "self-check-passed"),
+        (UNKNOWN, False, "auto", "fp32", "self-check-failed"),
+    ],
+)
+def test_processor_and_setting_decide_the_precision(
+    monkeypatch: pytest.MonkeyPatch,
+    products: tuple[str, ...] | None,
+    passes: bool,
+    wanted: str,
+    served: str,
+    reason: str,
+) -> None:
+    pretend(monkeypatch, products, passes)
+    model = network.choose(network.WEIGHTS, wanted, 1)
+    assert (model.card.precision, model.precision_reason) == (served, reason)
+
+
+@pytest.mark.parametrize(
+    ("products", "passes", "cause"),
+    [(NONE, True, "no 8-bit dot products"), (VNNI, False, "failed its self-check"), (UNKNOWN, False, "self-check")],
+)
+def test_int8_on_a_processor_that_cannot_serve_it_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool, cause: str
+) -> None:
+    pretend(monkeypatch, products, passes)
+    with pytest.raises(ModelError, match=cause) as raised:
+        network.choose(network.WEIGHTS, "int8", 1)
+    assert "Unset it" in str(raised.value)
+    with pytest.raises(ModelError, match=cause):
+        network.choose(int8_path(network.WEIGHTS), "auto", 1)
+
+
+def test_int8_file_that_does_not_serve_is_not_opened(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the processor rules it out nor where the setting does: it may be damaged, or missing."""
+    int8_path(weights).write_bytes(b"damaged")
+    pretend(monkeypatch, NONE)
+    assert network.choose(weights, "auto", 1).card.precision == "fp32"
+    pretend(monkeypatch, VNNI)
+    assert network.choose(weights, "fp32", 1).card.precision == "fp32"
+    with pytest.raises(ModelError, match="damaged"):
+        network.choose(weights, "auto", 1)
+
+
+def test_model_without_an_int8_file_serves_in_fp32(weights: Path) -> None:
+    int8_path(weights).unlink()
+    model = network.choose(weights, "auto", 1)
+    assert (model.card.precision, model.precision_reason) == ("fp32", PrecisionReason.NO_INT8_FILE)
+    with pytest.raises(ModelError, match="only file is fp32"):
+        network.choose(weights, "int8", 1)
+
+
+def test_named_int8_file_serves_alone_and_never_as_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.unlink()
+    pretend(monkeypatch, VNNI)
+    model = network.choose(int8_path(weights), "auto", 1)
+    assert (model.card.precision, model.precision_reason) == ("int8", PrecisionReason.NAMED)
+    with pytest.raises(ModelError, match="only file is int8"):
+        network.choose(int8_path(weights), "fp32", 1)
+
+
+def test_failed_self_check_is_a_warning_only_with_dot_products(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The real check on a real file, which promises lung where it gives none."""
+    quantised = int8_path(weights)
+    card = card_of(quantised.read_bytes())
+    card["self_check"] = [1 - mean for mean in card["self_check"]]
+    quantised.write_bytes(with_card(quantised.read_bytes(), card))
+    for products, warnings in ((UNKNOWN, []), (VNNI, ["WARNING"])):
+        monkeypatch.setattr(processor, "dot_products", lambda found=products: found)
+        assert network.choose(weights, "auto", 1).precision_reason is PrecisionReason.SELF_CHECK_FAILED
+        assert [record.levelname for record in caplog.records] == warnings
+
+
+def test_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNG_PRECISION", "int4")
+    with pytest.raises(ModelError, match="LUNG_PRECISION must be auto, int8 or fp32"):
+        precision.setting()
+
+
+def test_shipped_files_are_one_network_in_two_precisions() -> None:
+    for name in ("lung_unet", "lung_unet_open"):
+        weights = network.WEIGHTS.with_name(f"{name}.onnx")
+        exact = Network(weights, 1)
+        quantised = Network(int8_path(weights), 1, float_sums=not processor.dot_products())
+        assert (exact.card.precision, quantised.card.precision) == ("fp32", "int8")
+        assert quantised.card.quantised_from == exact.sha256
+        assert quantised.card.training == exact.card.training
+        assert quantised.checks_out()
+
+
+def test_int8_and_fp32_masks_agree(rg1: bytes) -> None:
+    assert dice(segment(rg1, model=open_int8()).mask, segment(rg1, model=Network(network.WEIGHTS, 1)).mask) > 0.998
+
+
+def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
+    """On a processor with dot products; elsewhere the kernels saturate, which the self-check must notice."""
+    portable = Network(int8_path(network.WEIGHTS), 1, float_sums=True)
+    kernels = Network(int8_path(network.WEIGHTS), 1)
+    assert portable.checks_out()
+    if processor.dot_products():
+        assert kernels.checks_out()
+        assert dice(segment(rg1, model=portable).mask, segment(rg1, model=kernels).mask) > 0.999
+    elif processor.dot_products() == ():
+        assert not kernels.checks_out()
+
+
+def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ETag, a stamp in S3 and a folder's manifest of one precision are never taken for the other's."""
+    exact, quantised = Network(network.WEIGHTS, 1), open_int8()
+    tags, recipes = set(), set()
+    for model in (exact, quantised):
+        tags.add(etag(b"film", FORMATS["mask"], Options(), model.sha256, "view"))
+        monkeypatch.setattr(network, "load", lambda served=model: served)
+        recipes.add(work._recipe(work.Order(("mask",))))
+    assert len(tags) == len(recipes) == 2
+    orders = [Order(tmp_path, tmp_path, ("mask",), Options(), (model.sha256, "view")) for model in (exact, quantised)]
+    assert orders[0] != orders[1]
+
+
+def test_command_line_names_precision_and_reason(tmp_path: Path, small: bytes) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(small)
+    expected = ["fp32", "setting"]
+    facts = json.loads(run("info", "--json", LUNG_PRECISION="fp32").stdout)
+    assert [facts["model"][name] for name in ("precision", "precision_reason")] == expected
+    assert facts["processor"] == processor.describe()
+    assert b"precision: fp32, because LUNG_PRECISION asks for it" in run("info", LUNG_PRECISION="fp32").stdout
+    document = json.loads(run("segment", "-", "--format", "json", "-o", "-", data=small, LUNG_PRECISION="fp32").stdout)
+    assert [document["model"][name] for name in ("precision", "precision_reason")] == expected
+    run("batch", images, tmp_path / "masks", "--csv", tmp_path / "table.csv", LUNG_PRECISION="fp32")
+    names, values = (line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines())
+    row = dict(zip(names, values, strict=True))
+    assert [row[name] for name in ("precision", "precision_reason")] == expected
+
+
+def test_int8_where_it_cannot_serve_is_one_line(small: bytes) -> None:
+    done = run("segment", "-", data=small, LUNG_PRECISION="int8")
+    if processor.dot_products() == ():
+        assert done.returncode == 1
+        assert "no 8-bit dot products" in one_line(done)
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
+def test_instructions_are_some_of_those_that_the_kernel_lists() -> None:
+    """Some, because an emulator shows the host's /proc/cpuinfo."""
+    found = processor.instructions()
+    listed = re.findall(r"^(?:flags|Features)\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
+    assert found is not None
+    assert found <= set(listed)
+    assert found or platform.machine() not in ("x86_64", "aarch64")
