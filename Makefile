@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation lock sbom lint types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation lock sbom lint types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -22,6 +22,10 @@ test: $(VENV)/.all ## Run the whole default test suite
 
 test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
 	$(BIN)/python -m pytest --ignore tests/training
+
+processors: $(VENV)/.workstation ## Smoke tests on emulated processors: x86 with AVX2 alone, and arm64 as on Lambda
+	$(BIN)/python tests/processors/avx2.py
+	$(BIN)/python tests/processors/arm64.py
 
 fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
 	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/test_openapi.py

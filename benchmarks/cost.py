@@ -59,7 +59,7 @@ def seconds_billed(film: dict[str, Any], memory: int, threads: dict[str, float] 
 
 def dollars(seconds: float, memory: int) -> float:
     """Of so much of a function's time."""
-    return seconds * memory / 1024 * price.LAMBDA_GB_SECOND
+    return seconds * memory / 1024 * price.LAMBDA_GB_SECOND["x86_64"]
 
 
 def _by_memory(result: dict[str, Any]) -> str:
@@ -127,10 +127,12 @@ def _assumptions(result: dict[str, Any]) -> list[str]:
         second = f"shortens the network alone: {found['1']:.1f} ms on one thread, {found['2']:.1f} on two"
     name = FILM if FILM in result["films"] else next(iter(result["films"]))
     listed = (
-        f"Prices: {price.PRICES}; ${price.LAMBDA_GB_SECOND:.10f} a GB-second, ${1e6 * price.LAMBDA_REQUEST:.2f} a "
-        f"million requests, S3 ${1000 * price.S3_PUT:g} a thousand PUT or LIST and ${1000 * price.S3_GET:g} a thousand "
-        f"GET, ${1000 * price.STEP_TRANSITION:g} a thousand transitions, ${KEPT:g} a GB and month.",
-        f"A core of Lambda is as fast as the one that was measured ({result['machine']['processor']}), and a function "
+        f"Prices: {price.PRICES}; ${price.LAMBDA_GB_SECOND['x86_64']:.10f} a GB-second on x86_64, "
+        f"${1e6 * price.LAMBDA_REQUEST:.2f} a million requests, S3 ${1000 * price.S3_PUT:g} a thousand PUT or LIST and "
+        f"${1000 * price.S3_GET:g} a thousand GET, ${1000 * price.STEP_TRANSITION:g} a thousand transitions, ${KEPT:g} "
+        "a GB and month.",
+        f"A core of Lambda is as fast as the one that was measured ({result['machine']['processor']}, "
+        f"{result['machine']['instructions']}), and a function "
         f"of {price.CORE_MB:,} MB has one whole core; below that, time grows as {price.CORE_MB:,} MB / memory, so that "
         f"a film's processor time costs the same whatever the memory. Above it a second core {second}.",
         "The first table is processor time alone, of a warm function: the handler's, or the pipeline's for a film that "

@@ -77,7 +77,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(films)), films)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel(f"milliseconds on one core ({result['machine']['processor']})")
+    axes.set_xlabel(f"milliseconds on one core ({result['machine']['processor']}, {result['machine']['instructions']})")
     axes.legend([plt.Rectangle((0, 0), 1, 1, color=colours[stage]) for stage in STAGES], STAGES, fontsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -16,6 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from app import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 
 RESULTS = ROOT / "runs" / "bench"
@@ -35,10 +37,11 @@ def pin() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """Processor, versions, and how busy the machine was in the last minute: nothing that names it."""
+    """Processor, instructions, versions, and how busy the machine was in the last minute: nothing that names it."""
     found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     return {
         "processor": found[1].strip() if found else platform.machine(),
+        "instructions": processor.describe(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),

@@ -86,7 +86,7 @@ def cold(result: Result) -> str:
     slowest = table(
         ["slowest modules", "ms"], [[name, f"{own:.1f}"] for name, own in imports["slowest modules"].items()]
     )
-    note = "`serverless` itself is the two networks' sessions and the self-check of the INT8 one."
+    note = "`serverless` itself is the two networks' sessions and, where INT8 serves, its self-check."
     return "\n\n".join((_machine(result), start, memory, by_package, slowest, note))
 
 
@@ -152,4 +152,4 @@ def _machine(result: Result) -> str:
     it = result["machine"]
     versions = ", ".join(f"{name} {it[name]}" for name in ("numpy", "pillow", "imagecodecs", "onnxruntime", "fastapi"))
     busy = f"{it['cores']} cores, load {it['load']} when it was measured"
-    return f"{it['processor']}, {busy}; Python {it['python']}, {versions}."
+    return f"{it['processor']}, {it['instructions']}, {busy}; Python {it['python']}, {versions}."

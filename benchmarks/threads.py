@@ -37,7 +37,8 @@ def main() -> None:
     from app import network
 
     count = int(sys.argv[1])
-    model = network.Network(network.int8_path(network.WEIGHTS), count)
+    os.environ["LUNG_THREADS"] = str(count)
+    model = network.load()
     spec = model.card.input
     square = np.random.default_rng(1).standard_normal((1, spec.channels, spec.size, spec.size), np.float32)
     times = rounds_of({"network": lambda: model(square)}, ROUNDS, f"network, {count} threads")

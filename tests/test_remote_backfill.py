@@ -105,7 +105,8 @@ class TestDryRun:
         assert found[:2] == ["films: 12", "bytes: 12,000 (0.0 MB a film)"]
         for begin in (
             "minutes: ",
-            "  a film: 450 ms = 300 ms",
+            "  a film: 610 ms = 460 ms",
+            "  460 ms: measured",
             "dollars: ",
             "  Lambda, time: ",
             "  Lambda, requests: ",
@@ -121,11 +122,11 @@ class TestDryRun:
 
     def test_the_sums(self) -> None:
         found = estimate(Films(1_000_000, 10**13, 1000), Settings(1769, 100, 10))
-        assert found.milliseconds == 300 + 150 + 15 * 10
-        assert found.minutes == pytest.approx(1_000_000 * 0.6 / 100 / 60)
+        assert found.milliseconds == 460 + 150 + 15 * 10
+        assert found.minutes == pytest.approx(1_000_000 * 0.76 / 100 / 60)
         assert found.dollars == pytest.approx(
             {
-                "Lambda, time": 600_000 * 1769 / 1024 * 0.0000166667,
+                "Lambda, time": 760_000 * 1769 / 1024 * 0.0000166667,
                 "Lambda, requests": 0.02,
                 "S3, PUT": 10.0,
                 "S3, GET": 1.2,
@@ -137,7 +138,7 @@ class TestDryRun:
     def test_memory_below_one_processor_makes_it_slower_and_above_no_faster(self) -> None:
         films = Films(1000, 10**9, 1)
         times = [estimate(films, Settings(memory)).milliseconds for memory in (885, 1769, 3538)]
-        assert times[0] == pytest.approx(times[1] + 300, abs=1)
+        assert times[0] == pytest.approx(times[1] + 460, abs=1)
         assert times[1] == times[2]
         express = estimate(films, Settings(express=True)).dollars["Step Functions"]
         assert express < estimate(films, Settings()).dollars["Step Functions"]
@@ -159,6 +160,7 @@ class TestDryRun:
             Handler="serverless.handler",
             Code={"ZipFile": code.getvalue()},
             MemorySize=885,
+            Architectures=["arm64"],
         )
         stack("lungs-backfill", InputBucketName=films.films, BatchFunctionName="batch", BackfillStateMachineArn=arn)
         arguments = ["remote", "backfill", f"s3://{films.films}/in/", "--stack", "lungs-backfill", "--dry-run"]
@@ -166,10 +168,20 @@ class TestDryRun:
         said = capsys.readouterr().out
         assert "7 functions at a time (the stack's)" in said
         assert "with 885 MB" in said
-        assert main([*arguments, "--memory", "3538", "--concurrency", "100"]) == 0
+        assert "a GB-second on arm64" in said
+        assert "not measured on arm64" in said
+        assert main([*arguments, "--memory", "3538", "--concurrency", "100", "--architecture", "x86_64"]) == 0
         said = capsys.readouterr().out
         assert "100 functions at a time (assumed)" in said
         assert "with 3538 MB" in said
+        assert "a GB-second on x86_64" in said
+
+    def test_arm64_costs_a_fifth_less_for_the_same_time(self) -> None:
+        films = Films(1000, 10**9, 1)
+        x86, arm = (
+            estimate(films, Settings(architecture=name)).dollars["Lambda, time"] for name in ("x86_64", "arm64")
+        )
+        assert arm / x86 == pytest.approx(0.8, abs=0.001)
 
 
 class TestExecution:

@@ -56,6 +56,11 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="of functions at a time, to reckon with (default: the stack's, else 20)",
     )
+    parser.add_argument(
+        "--architecture",
+        choices=("x86_64", "arm64"),
+        help="of the batch function, to reckon with (default: the stack's, else x86_64)",
+    )
     parser.add_argument("--detach", action="store_true", help="do not follow what was started")
     parser.set_defaults(run=run)
 
@@ -65,8 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     bucket, prefix = _place(arguments.place)
     if not (arguments.dry_run or arguments.stack or arguments.state_machine):
         raise CommandError("name the --stack or the --state-machine that is to do it, or --dry-run")
-    if not arguments.dry_run and (arguments.memory or arguments.concurrency):
-        raise CommandError("--memory and --concurrency are the stack's own; they go with --dry-run alone")
+    if not arguments.dry_run and (arguments.memory or arguments.concurrency or arguments.architecture):
+        raise CommandError(
+            "--memory, --concurrency and --architecture are the stack's own; they go with --dry-run alone"
+        )
     workstation("boto3")
     workstation("tqdm")
     from app.remote import backfill, cost
@@ -77,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"the stack's films lie in s3://{stack.output('InputBucketName')}, not in s3://{bucket}")
     if arguments.dry_run:
         films = backfill.listed(bucket, prefix, arguments.region)
-        settings = backfill.settings(stack, arguments.memory, arguments.concurrency)
+        settings = backfill.settings(stack, arguments.memory, arguments.concurrency, arguments.architecture)
         print("\n".join(cost.lines(cost.estimate(films, settings))), flush=True)
         return DONE
     execution = backfill.start(machine, bucket, prefix)

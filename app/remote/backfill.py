@@ -11,7 +11,14 @@ from typing import Any
 
 from app.remote import errors
 from app.remote.aws import Stack, asking, client
-from app.remote.cost import CORE_MB, DEFAULT_BATCH, DEFAULT_CONCURRENCY, Films, Settings
+from app.remote.cost import (
+    CORE_MB,
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_BATCH,
+    DEFAULT_CONCURRENCY,
+    Films,
+    Settings,
+)
 from app.remote.errors import RemoteError
 from app.remote.film import bar
 from app.terminal import printable
@@ -77,7 +84,12 @@ def listed(bucket: str, prefix: str, region: str | None = None, page: int = 1000
     return Films(count, size, lists)
 
 
-def settings(stack: Stack | None, memory: int | None = None, concurrency: int | None = None) -> Settings:
+def settings(
+    stack: Stack | None,
+    memory: int | None = None,
+    concurrency: int | None = None,
+    architecture: str | None = None,
+) -> Settings:
     """How a stack does its films, as far as it may be looked at; what is given goes before it.
 
     Args:
@@ -89,7 +101,10 @@ def settings(stack: Stack | None, memory: int | None = None, concurrency: int | 
             with asking("The stack's function and state machine cannot be looked at"):
                 function = stack.output("BatchFunctionName")
                 found = stack.client("lambda").get_function_configuration(FunctionName=function)
-            found = _map(_definition(stack.output("BackfillStateMachineArn"))) | {"MemorySize": found["MemorySize"]}
+            found = _map(_definition(stack.output("BackfillStateMachineArn"))) | {
+                "MemorySize": found["MemorySize"],
+                "Architectures": found.get("Architectures", [DEFAULT_ARCHITECTURE]),
+            }
         except errors.AwsRefused:
             pass  # an estimate needs no permission
     express = found.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS"
@@ -98,6 +113,7 @@ def settings(stack: Stack | None, memory: int | None = None, concurrency: int | 
         concurrency or found.get("MaxConcurrency", DEFAULT_CONCURRENCY),
         found.get("ItemBatcher", {}).get("MaxItemsPerBatch", DEFAULT_BATCH),
         express,
+        architecture or found.get("Architectures", [DEFAULT_ARCHITECTURE])[0],
         known=concurrency is None and "MaxConcurrency" in found,
     )
 

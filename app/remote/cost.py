@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 PRICES = "AWS's public prices of us-east-1 and eu-west-1, November 2026, before free tiers and discounts"
 
-LAMBDA_GB_SECOND = 0.0000166667
-"""Dollars, x86, first tier. https://aws.amazon.com/lambda/pricing/"""
+LAMBDA_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+"""Dollars by architecture, first tier. https://aws.amazon.com/lambda/pricing/"""
 
 LAMBDA_REQUEST = 0.20e-6
 """Dollars. https://aws.amazon.com/lambda/pricing/"""
@@ -27,9 +27,18 @@ STEP_EXPRESS, STEP_EXPRESS_GB_SECOND = 1.00e-6, 0.00001667
 CORE_MB = 1769
 """Memory with which a function has one whole processor (AWS Lambda's developer guide, "Configure memory")."""
 
-FILM_MS = 300
-"""Processor time of a film on one core. Measured on one x86 core of a server: 95 ms for 2 megapixels plain, 300 for 20
-megapixels as PNG, 760 for 3.6 megapixels as lossless JPEG 2000."""
+FILM_MS = 460
+"""Processor time of an image on one core, in milliseconds: 300 for 20 megapixels as PNG on an x86 core with 8-bit dot
+products, and 160 more for the FP32 network with AVX2 alone, which is all that an x86_64 function is promised."""
+
+FILM_MS_SOURCE = {
+    "x86_64": "measured for 20 megapixels as PNG with AVX2 alone; a function with AVX-512 VNNI takes 300 ms",
+    "arm64": "not measured on arm64: assumed as on x86_64 with AVX2 alone",
+}
+"""What `FILM_MS` is worth on each architecture."""
+
+DEFAULT_ARCHITECTURE = "x86_64"
+"""As template.yaml has it."""
 
 STORAGE_MS, STORAGE_MS_MB = 150, 15
 """Assumed for a film's requests to S3, and for each megabyte of it: not measured."""
@@ -68,6 +77,7 @@ class Settings:
         concurrency: functions at a time.
         batch: films for one invocation.
         express: whether the state machine's batches are Express workflows.
+        architecture: of the batch function, "x86_64" or "arm64".
         known: whether the stack says so; it is assumed otherwise.
     """
 
@@ -75,6 +85,7 @@ class Settings:
     concurrency: int = DEFAULT_CONCURRENCY
     batch: int = DEFAULT_BATCH
     express: bool = False
+    architecture: str = DEFAULT_ARCHITECTURE
     known: bool = False
 
 
@@ -107,7 +118,7 @@ def estimate(films: Films, settings: Settings) -> Estimate:
     else:
         steps = batches * TRANSITIONS * STEP_TRANSITION
     dollars = {
-        "Lambda, time": seconds * settings.memory / 1024 * LAMBDA_GB_SECOND,
+        "Lambda, time": seconds * settings.memory / 1024 * LAMBDA_GB_SECOND[settings.architecture],
         "Lambda, requests": batches * LAMBDA_REQUEST,
         "S3, PUT": films.count * PUTS * S3_PUT,
         "S3, GET": films.count * GETS * S3_GET,
@@ -126,7 +137,7 @@ def lines(found: Estimate) -> list[str]:
     core = min(1.0, settings.memory / CORE_MB)
     why = {
         "Lambda, time": f"{films.count:,} x {found.milliseconds:,.0f} ms x {settings.memory / 1024:.2f} GB "
-        f"x ${LAMBDA_GB_SECOND:.10f} a GB-second",
+        f"x ${LAMBDA_GB_SECOND[settings.architecture]:.10f} a GB-second on {settings.architecture}",
         "Lambda, requests": f"{batches:,} of {settings.batch} films x ${1e6 * LAMBDA_REQUEST:.2f} a million",
         "S3, PUT": f"{PUTS} a film (mask, JSON) x ${1000 * S3_PUT:g} a thousand",
         "S3, GET": f"{GETS} a film (is it done, the film) x ${1000 * S3_GET:g} a thousand",
@@ -141,6 +152,7 @@ def lines(found: Estimate) -> list[str]:
         f"minutes: {found.minutes:,.1f}, {settings.concurrency} functions at a time ({source})",
         f"  a film: {found.milliseconds:,.0f} ms = {FILM_MS} ms of one processor / {core:.2f} of one with "
         f"{settings.memory} MB, + {STORAGE_MS} ms and {STORAGE_MS_MB} ms a MB for S3 (assumed)",
+        f"  {FILM_MS} ms: {FILM_MS_SOURCE[settings.architecture]}",
         f"dollars: {sum(found.dollars.values()):,.2f}",
         *(f"  {name}: {value:,.4f} = {why[name]}" for name, value in found.dollars.items()),
         f"  prices: {PRICES}",

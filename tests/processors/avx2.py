@@ -1,0 +1,132 @@
+"""A smoke test of the command line on an x86 processor with AVX2 alone, emulated: `make processors`.
+
+AVX2 is all that an x86_64 function of AWS Lambda is promised. The emulator is a program that runs another one, named by
+the environment variable AVX2 or beside the checkout. 8-bit sums saturate under it as on such a processor.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+EMULATOR = Path(os.environ.get("AVX2", ROOT.parent / "shared" / "lab" / "avx2"))
+
+MIN_DICE = 0.9999
+"""Between a mask made under emulation and one made here, both in FP32."""
+
+
+class Failed(Exception):
+    """A check failed; the text says which."""
+
+
+def main() -> int:
+    """Run every check; 0 if all passed or there is no emulator."""
+    if not EMULATOR.is_file():
+        print(f"skipped: no emulator of AVX2 ({EMULATOR.name}); name one in the variable AVX2")
+        return 0
+    started = time.monotonic()
+    try:
+        for check in (check_instructions, check_segment, check_doctor, check_int8_setting, check_float_sums):
+            print(f"ok      {check()}", flush=True)
+    except Failed as error:
+        print(f"FAILED  {error}")
+        return 1
+    print(f"AVX2 alone: all checks passed in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def run_app(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the command line under the emulator."""
+    line = [str(EMULATOR), sys.executable, "-m", "app", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, env=os.environ | environment, check=False, timeout=600)
+
+
+def expect(holds: bool, failure: str) -> None:
+    """Raise Failed unless ``holds``."""
+    if not holds:
+        raise Failed(failure)
+
+
+def check_instructions() -> str:
+    """`info` names the emulated processor, and FP32 with its reason."""
+    facts = json.loads(run_app("info", "--json").stdout)
+    found = [facts["processor"], facts["model"]["precision"], facts["model"]["precision_reason"]]
+    expect(found == ["x86_64 with avx2", "fp32", "no-dot-products"], f"info says {found}")
+    return f"info: {', '.join(found)}"
+
+
+def check_segment() -> str:
+    """`segment` prints the image's own lines and nothing else, and gives the mask that FP32 gives here."""
+    from films import dice, packaged
+
+    image = packaged("RG1_UNCR.dcm")
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "mask.png"
+        done = run_app("segment", image, "-o", output)
+        starts = ["film: ", "verdict: ", "mask: "]
+        lines = done.stderr.decode().splitlines()
+        good = [line.startswith(start) for line, start in zip(lines, starts, strict=False)]
+        expect(done.returncode == 0, f"segment ends with {done.returncode}: {lines}")
+        expect(len(lines) == len(starts) and all(good) and not done.stdout, f"segment prints {lines}")
+        mask = read_mask(output.read_bytes())
+    here = subprocess.run(
+        [sys.executable, "-m", "app", "segment", image, "-o", "-"],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"LUNG_PRECISION": "fp32"},
+        check=True,
+    )
+    agreement = dice(mask, read_mask(here.stdout))
+    expect(agreement >= MIN_DICE, f"the mask agrees with this processor's at Dice {agreement:.5f}")
+    return f"segment: {len(lines)} lines, mask agrees with this processor's FP32 mask at Dice {agreement:.5f}"
+
+
+def check_doctor() -> str:
+    """`doctor` finds nothing to warn of."""
+    checks = json.loads(run_app("doctor", "--json").stdout)["checks"]
+    bad = [check for check in checks if check["state"] != "ok"]
+    expect(not bad, f"doctor finds {bad}")
+    return f"doctor: {len(checks)} checks, no warning"
+
+
+def check_int8_setting() -> str:
+    """LUNG_PRECISION=int8 is one line on stderr, with cause and remedy."""
+    done = run_app("info", LUNG_PRECISION="int8")
+    lines = done.stderr.decode().splitlines()
+    expect(done.returncode == 1 and len(lines) == 1 and "no 8-bit dot products" in lines[0], f"int8 prints {lines}")
+    return f"LUNG_PRECISION=int8: {lines[0]}"
+
+
+def check_float_sums() -> str:
+    """The kernels saturate here, and the self-check notices; float sums give the answer that the file promises."""
+    program = (
+        "from app.network import *;"
+        "models = [Network(int8_path(WEIGHTS), 1, float_sums=each) for each in (False, True)];"
+        "print(*(model.checks_out() for model in models))"
+    )
+    line = [str(EMULATOR), sys.executable, "-c", program]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, check=True, text=True, timeout=600)
+    expect(done.stdout.split() == ["False", "True"], f"self-checks of kernels and of float sums: {done.stdout}")
+    return "INT8: the self-check fails with 8-bit sums and passes with float sums"
+
+
+def read_mask(png: bytes) -> np.ndarray:
+    """Return a mask PNG as a bool array."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("1"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
