@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "RELIABILITY.md"
 LOGS = ROOT / "runs" / "prove"
 
-NUMBERS = range(1, 13)
+NUMBERS = range(1, 14)
 """Promises that docs/RELIABILITY.md makes."""
 
 CANARIES = ("canaries_http", "canaries_storage", "canaries_terminal")
@@ -74,7 +74,7 @@ STAGES = (
     (Lane("soak", (tests("soak"),)), Lane("coverage", (make("coverage"),))),
     # Alone: its clients and the server take both cores.
     (Lane("load", (tests("load"),)),),
-    (Lane("mutation", (make("mutation"),)),),
+    (Lane("mutation", (make("mutation"),)), Lane("processors", (make("processors"),))),
 )
 """What runs side by side, stage after stage."""
 
@@ -83,7 +83,7 @@ def main() -> None:
     """Run the stages, print the table, and exit with 1 unless every promise was kept."""
     parser = argparse.ArgumentParser(description="Try every promise of docs/RELIABILITY.md whole.")
     parser.add_argument(
-        "--only", nargs="+", metavar="LANE", help="only these: fuzz, rules, soak, coverage, load, mutation"
+        "--only", nargs="+", metavar="LANE", help="only these: fuzz, rules, soak, coverage, load, mutation, processors"
     )
     parser.add_argument("--docs", action="store_true", help="write the table into docs/RELIABILITY.md")
     arguments = parser.parse_args()
