@@ -16,7 +16,7 @@ import torch
 
 from app import network, processor
 from app.preprocess import InputSpec
-from model_export.config import AUTHOR, Config
+from model_export.config import AUTHOR, read_config
 from model_export.export import to_onnx
 from model_export.timing import ROUNDS, gigaflops, millions, race
 from model_export.unet import build
@@ -26,7 +26,7 @@ def main() -> None:
     """Race and print."""
     torch.set_num_threads(1)
     served = network.choose(network.WEIGHTS, "auto", 1)
-    ours = Config(**served.card.training["config"])
+    ours = read_config(served.card.training["config"])
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original.onnx"
         spec = InputSpec(size=served.card.input.size, channels=AUTHOR.in_channels)

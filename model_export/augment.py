@@ -1,9 +1,12 @@
-"""What makes a training film look like one from elsewhere: exposure, noise and opacities first, then geometry.
+"""What makes a training image look like one from elsewhere: sickness and exposure first, then geometry.
 
-The parts are MONAI's; every draw comes from one seed, so a film's augmentation in an epoch is always the same one.
+Sickness is `sickness`'s, the other parts are MONAI's; every draw comes from one seed, so an image's augmentation in an
+epoch is always the same one.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import monai.transforms as mt
 import numpy as np
@@ -12,32 +15,39 @@ from monai.data.meta_obj import set_track_meta
 from numpy.typing import NDArray
 
 from app.preprocess import Geometry, InputSpec, place, standardise
+from model_export.sickness import make_sick
+from model_export.truth import know
 
 set_track_meta(False)  # plain tensors: nothing here needs a film's position in a patient
 
-KEYS = ["image", "mask"]
+KEYS = ["image", "truth"]
 
 INVERTED = 0.15
 """Share of films shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
 
-OPAQUE = 0.4
-"""Share of films given opacities: the public sets have few, and a mass or a consolidation must not become a hole."""
+TURNED = 0.15
+"""Share of images turned by up to 25 degrees instead of 15, and scaled more: portable images, and small children's."""
 
-EFFUSION = 0.2
-"""Share of films of which one lung is filled from its base: where the lung ends must then be told by the rest."""
+UNKNOWN = 0.01
+"""A pixel of which so much is unknown, after it was warped, is unknown."""
+
+CROPPED = 0.15
+"""Share of images of which a border is cut off, so that the lungs may reach it."""
 
 
 class Augment:
-    """Turns a prepared film and its mask into the network's input and target, changed at random if ``enabled``.
+    """Turns a prepared image and its mask into the network's input and target, changed at random if ``enabled``.
 
     Args:
         spec: the network's input.
-        enabled: False gives the film as serving will see it.
+        enabled: False gives the image as serving will see it.
+        outputs: how many targets there are: 1 is lung, 2 lung and field.
     """
 
-    def __init__(self, spec: InputSpec, enabled: bool) -> None:
+    def __init__(self, spec: InputSpec, enabled: bool, outputs: int = 1) -> None:
         self.spec = spec
         self.enabled = enabled
+        self.outputs = outputs
         self.exposure = mt.Compose(
             [
                 mt.RandAdjustContrast(prob=0.5, gamma=(0.5, 2.0)),
@@ -59,116 +69,95 @@ class Augment:
                 ),
             ]
         )
-        self.geometry = mt.Compose(
-            [
-                mt.RandAffined(
-                    KEYS,
-                    prob=0.9,
-                    rotate_range=0.26,  # radians: 15 degrees either way
-                    shear_range=(0.1, 0.1),
-                    translate_range=(0.08 * spec.size, 0.08 * spec.size),
-                    scale_range=((-0.25, 0.3), (-0.25, 0.3)),
-                    mode="bilinear",  # the mask too: a pixel that an edge crosses is partly lung
-                    padding_mode="zeros",
-                ),
-                mt.RandFlipd(KEYS, prob=0.3, spatial_axis=1),
-            ]
-        )
+        self.usual = _affine(spec, degrees=15, least=0.75, most=1.3)
+        self.wide = _affine(spec, degrees=25, least=0.6, most=1.5)
 
     def __call__(
-        self, image: NDArray[np.uint8], mask: NDArray[np.bool_], geometry: Geometry, seed: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One example.
+        self, image: NDArray[np.uint8], mask: NDArray[np.bool_], geometry: Geometry, seed: int, kind: str = "lung"
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return one example.
 
         Args:
             image, mask: the prepared square, (size, size).
-            geometry: where the film lies in it.
+            geometry: where the image lies in it.
             seed: decides every draw.
+            kind: what the mask holds, "lung" or "field".
 
         Returns:
-            input (channels, size, size) float32, standardised; target (1, size, size) float32, the share of each pixel
-            that is lung.
+            input (channels, size, size) float32, standardised; target (outputs, size, size) float32, the share of each
+            pixel that is lung, or field; known (outputs, size, size) float32, 1 where the target is known, else 0.
         """
+        target, unknown = know(mask, kind)
         box = image[geometry.box].astype(np.float32) / np.float32(255)
+        wide = False
         if self.enabled:
             random = self.reseed(seed)
-            if random.random() < OPAQUE:
-                box = _add_opacities(box, mask[geometry.box], random)
-            if random.random() < EFFUSION:
-                box = _add_effusion(box, mask[geometry.box], random)
+            box = make_sick(box, mask[geometry.box], random)
             box = np.asarray(self.exposure(torch.from_numpy(box)[None]))[0]
             if random.random() < INVERTED:
                 box = -box
+            if random.random() < CROPPED:
+                box, target, unknown, geometry = _crop(box, target, unknown, geometry, random)
+            wide = bool(random.random() < TURNED)
         square = place(standardise(box, self.spec), geometry)
-        pair = {
-            "image": torch.from_numpy(square)[None],
-            "mask": torch.from_numpy(mask.astype(np.float32))[None],
-        }
+        truth = np.concatenate([target[: self.outputs], unknown[: self.outputs]])
+        pair = {"image": torch.from_numpy(square)[None], "truth": torch.from_numpy(truth)}
         if self.enabled:
-            pair = self.geometry(pair)
-        return pair["image"].expand(self.spec.channels, -1, -1).contiguous(), pair["mask"]
+            pair = (self.wide if wide else self.usual)(pair)
+        target_square, unknown_square = pair["truth"].split(self.outputs)
+        # Beyond the image's border there is neither lung nor field, and that is known.
+        known = (unknown_square < UNKNOWN).float()
+        return pair["image"].expand(self.spec.channels, -1, -1).contiguous(), target_square, known
 
     def reseed(self, seed: int) -> np.random.Generator:
         """Let every further draw follow from ``seed``; the generator is for what is not MONAI's."""
         # Seeds of their own: transforms that share one draw alike, and every mirrored film would be a dark one.
         exposure, geometry, own = np.random.SeedSequence(seed).generate_state(3)
         self.exposure.set_random_state(int(exposure))
-        self.geometry.set_random_state(int(geometry))
+        for affine in (self.usual, self.wide):
+            affine.set_random_state(int(geometry))
         return np.random.default_rng(own)
 
 
-def _add_opacities(
-    film: NDArray[np.float32], mask: NDArray[np.bool_], random: np.random.Generator
-) -> NDArray[np.float32]:
-    """Lay one to four bright, soft-edged ellipses over lungs: masses and consolidations. They stay lung.
-
-    Args:
-        film: (height, width) in [0, 1].
-        mask: (height, width), where the centres may lie.
-    """
-    film = film.copy()
-    rows, columns = np.mgrid[: film.shape[0], : film.shape[1]].astype(np.float32)
-    inside = np.argwhere(mask)
-    for _ in range(random.integers(1, 5)):
-        row, column = inside[random.integers(len(inside))]
-        long, short = random.uniform(0.03, 0.2, 2) * max(film.shape)
-        angle = random.uniform(0, np.pi)
-        along = (columns - column) * np.cos(angle) + (rows - row) * np.sin(angle)
-        across = (rows - row) * np.cos(angle) - (columns - column) * np.sin(angle)
-        distance = np.hypot(along / long, across / short)
-        edge = random.uniform(0.03, 0.3)
-        cover = random.uniform(0.4, 1.0) / (1 + np.exp(np.clip((distance - 1) / edge, -30, 30)))
-        level = np.quantile(film[::8, ::8], random.uniform(0.6, 0.98))
-        film += cover * np.maximum(level - film, 0)  # an opacity absorbs: it never darkens
-    return film
+def _affine(spec: InputSpec, degrees: float, least: float, most: float) -> mt.Compose:
+    """Rotation, shear, shift, scale and a mirror, drawn at random."""
+    return mt.Compose(
+        [
+            mt.RandAffined(
+                KEYS,
+                prob=0.9,
+                rotate_range=float(np.deg2rad(degrees)),
+                shear_range=(0.1, 0.1),
+                translate_range=(0.08 * spec.size, 0.08 * spec.size),
+                # MONAI scales the grid: 1 + scale_range is how many pixels of the image become one.
+                scale_range=((1 / most - 1, 1 / least - 1),) * 2,
+                mode="bilinear",  # the mask too: a pixel that an edge crosses is partly lung
+                padding_mode="zeros",
+            ),
+            mt.RandFlipd(KEYS, prob=0.3, spatial_axis=1),
+        ]
+    )
 
 
-def _add_effusion(
-    film: NDArray[np.float32], mask: NDArray[np.bool_], random: np.random.Generator
-) -> NDArray[np.float32]:
-    """Fill one lung from its base up to a tenth to a half of its height, the level rising towards the chest wall.
-
-    The white runs on below and beside the lung as a real effusion's does, so that no edge tells where the lung ends.
-
-    Args:
-        film: (height, width) in [0, 1].
-        mask: (height, width), both lungs; the lung is the one on a side of the middle of the two.
-    """
-    columns = np.flatnonzero(mask.any(0))
-    middle = (columns[0] + columns[-1]) // 2
-    left = bool(random.integers(2))
-    lung = mask[:, :middle] if left else mask[:, middle:]
-    if not lung.any():
-        return film
-    rows, across = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
-    first, last = (across[0], across[-1]) if left else (middle + across[0], middle + across[-1])
-    height, width = rows[-1] - rows[0] + 1, last - first + 1
-    rightwards = np.clip((np.arange(film.shape[1]) - first) / width, 0, 1)
-    rise = (1 - rightwards if left else rightwards) ** random.uniform(1.5, 4) * random.uniform(0, 0.3)
-    level = rows[-1] - height * (random.uniform(0.1, 0.5) + rise)
-    edge = height * random.uniform(0.01, 0.06)
-    depth = np.clip((np.arange(film.shape[0])[:, np.newaxis] - level) / edge, -30, 30)
-    beside = np.minimum(np.arange(film.shape[1]) - first, last - np.arange(film.shape[1])) / (0.04 * width)
-    cover = random.uniform(0.6, 1.0) / ((1 + np.exp(-depth)) * (1 + np.exp(-np.clip(beside, -30, 30) - 2)))
-    white = np.quantile(film[::8, ::8], random.uniform(0.7, 0.95))
-    return (film + cover * np.maximum(white - film, 0)).astype(np.float32)
+def _crop(
+    box: NDArray[np.float32],
+    target: NDArray[np.float32],
+    unknown: NDArray[np.float32],
+    geometry: Geometry,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], Geometry]:
+    """Cut a strip off one border of the image: up to a quarter of its height, or a sixth of its width."""
+    height, width = box.shape
+    side = int(random.integers(4))
+    depth = int(random.uniform(0, 0.25 * height if side < 2 else 0.16 * width))
+    top, bottom, left, right = (depth if side == each else 0 for each in range(4))
+    keep = np.zeros_like(target)
+    cut = replace(
+        geometry,
+        top=geometry.top + top,
+        left=geometry.left + left,
+        box_height=height - top - bottom,
+        box_width=width - left - right,
+    )
+    keep[:, *cut.box] = 1
+    return box[top : height - bottom, left : width - right], target * keep, unknown * keep, cut

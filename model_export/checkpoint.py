@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.network import MASK_CONVENTION, Card
 from app.precision import PrecisionReason
 from app.preprocess import InputSpec
-from model_export.config import Config
+from model_export.config import read_config
 from model_export.unet import UNet, build
 
 
@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def load_network(state: dict[str, Any]) -> UNet:
     """The network of a checkpoint, with the weights that were validated, in evaluation mode."""
-    network = build(Config(**state["config"]))
+    network = build(read_config(state["config"]))
     network.load_state_dict(state["weights"])
     return network.eval()
 

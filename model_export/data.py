@@ -15,8 +15,11 @@ from app.preprocess import InputSpec
 from model_export.augment import Augment
 from model_export.index import Index, Row
 
+Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Input, target and where the target is known."""
 
-class Films(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+
+class Films(Dataset[Example]):
     """Films of a prepared folder, held in memory as 8 bits (0.5 MB a film at 512 pixels).
 
     An item's index is ``draw * len(films) + film``, as `SeededOrder` gives it, counting draws from the run's start.
@@ -24,10 +27,12 @@ class Films(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     after a resume.
 
     Shape:
-        - item: input (channels, size, size) float32, target (1, size, size) float32
+        - item: input (channels, size, size), target (outputs, size, size), known (outputs, size, size), all float32
     """
 
-    def __init__(self, index: Index, rows: list[Row], spec: InputSpec, augment: bool, seed: int = 0) -> None:
+    def __init__(
+        self, index: Index, rows: list[Row], spec: InputSpec, augment: bool, seed: int = 0, outputs: int = 1
+    ) -> None:
         if index.size != spec.size:
             raise ValueError(
                 f"the films were prepared at {index.size} pixels, the network takes {spec.size}; prepare them again "
@@ -35,44 +40,48 @@ class Films(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             )
         self.rows = rows
         self.seed = seed
-        self.augment = Augment(spec, augment)
+        self.augment = Augment(spec, augment, outputs)
         self.images = [_read(index, "images", row) for row in rows]
         self.masks = [_read(index, "masks", row) for row in rows]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> Example:
         film = index % len(self)
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
         geometry = self.rows[film].geometry(self.augment.spec.size)
-        return self.augment(self.images[film], self.masks[film], geometry, seed)
+        return self.augment(self.images[film], self.masks[film], geometry, seed, self.rows[film].kind)
 
 
 class SeededOrder(Sampler[int]):
-    """A new order each epoch from (seed, epoch); process ``rank`` of ``world`` takes every world-th film of it.
+    """A new order each epoch from (seed, epoch); process ``rank`` of ``world`` takes every world-th image of it.
 
-    An epoch draws as many films as there are. Each comes as often as its share of ``weights`` says, rounded up or down
-    by a draw (systematic sampling), so equal weights give each film exactly once.
+    Each image comes as often as its share of ``weights`` says, rounded up or down by a draw (systematic sampling), so
+    equal weights, and as many draws as images, give each image exactly once.
     """
 
-    def __init__(self, weights: NDArray[np.float64], seed: int, rank: int = 0, world: int = 1) -> None:
-        self.shares = weights / weights.mean()
+    def __init__(
+        self, weights: NDArray[np.float64], seed: int, rank: int = 0, world: int = 1, draws: int | None = None
+    ) -> None:
+        """Args: draws: images in an epoch; None is as many as there are."""
+        self.draws = len(weights) if draws is None else draws
+        self.shares = weights / weights.sum() * self.draws
         self.seed = seed
         self.rank = rank
         self.world = world
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.shares) // self.world
+        return self.draws // self.world
 
     def __iter__(self) -> Iterator[int]:
         count = len(self.shares)
         random = np.random.default_rng([self.seed, self.epoch])
         films = random.permutation(count)
-        marks = np.arange(count) + random.random()
+        marks = np.arange(self.draws) + random.random()
         drawn = films[np.searchsorted(np.cumsum(self.shares[films]), marks).clip(max=count - 1)]
-        first = self.epoch * count
+        first = self.epoch * self.draws
         draws = [(first + place) * count + int(film) for place, film in enumerate(random.permutation(drawn))]
         yield from draws[: len(self) * self.world][self.rank :: self.world]
 
@@ -81,6 +90,21 @@ def weights(rows: list[Row], balance: float) -> NDArray[np.float64]:
     """How often each film is to be drawn: 0 all alike, 1 all sources alike, between them the share of sources moves."""
     sizes = Counter(row.source for row in rows)
     return np.array([sizes[row.source] ** -balance for row in rows])
+
+
+def shared_weights(rows: list[Row], shares: dict[str, float]) -> NDArray[np.float64]:
+    """Return how often each image is to be drawn so that each set has its share of an epoch.
+
+    Raises:
+        ValueError: a share is not positive, or the sets of ``rows`` are others than those of ``shares``.
+    """
+    sizes = Counter(row.source for row in rows)
+    if sizes.keys() != shares.keys() or not all(share > 0 for share in shares.values()):
+        raise ValueError(
+            f"shares are of {', '.join(sorted(shares))}; each set to train on needs one above 0: "
+            f"{', '.join(sorted(sizes))}"
+        )
+    return np.array([shares[row.source] / sizes[row.source] for row in rows])
 
 
 def _read(index: Index, folder: str, row: Row) -> np.ndarray:

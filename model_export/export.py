@@ -127,14 +127,14 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 class _Served(nn.Module):
-    """The network with its last step: logits to probability."""
+    """The network with its last step: the lung's logits to its probability."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, radiograph: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(radiograph))
+        return torch.sigmoid(self.network(radiograph))[:, :1]
 
 
 def fold_batch_norm(network: Foldable) -> Foldable:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from app import processor
 from model_export import batchnorm
 from model_export.config import Config
-from model_export.data import Films
-from model_export.losses import BceDice
+from model_export.data import Example, Films
+from model_export.losses import KnownBceDice
+from model_export.truth import score_field
 from model_export.unet import build
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -51,7 +53,9 @@ class Fit:
             else:
                 batchnorm.share(self.model)
             self.model = nn.parallel.DistributedDataParallel(self.model)
-        self.loss = BceDice(config.bce_weight, config.dice_weight)
+        self.loss = KnownBceDice(config.bce_weight, config.dice_weight, config.field_weight, config.inside_weight).to(
+            place.device
+        )
         self.optimiser = _optimiser(config, self.network)
         self.schedule = _schedule(config, self.optimiser, steps)
         self.precision = _precision(config.precision, place.device)
@@ -76,7 +80,7 @@ class Fit:
             device = f"a CPU (threads: {torch.get_num_threads()})"
         return {"device": device, "precision": next(name for name in PRECISIONS if PRECISIONS[name] == self.precision)}
 
-    def epoch(self, bar: tqdm[tuple[Tensor, Tensor]], best: float) -> float:
+    def epoch(self, bar: tqdm[Example], best: float) -> float:
         """Fit to every batch of ``bar`` once; the mean loss over the batches of all processes."""
         self.model.train()
         total = torch.zeros((), device=self.place.device)
@@ -84,16 +88,16 @@ class Fit:
             loss = self._step(*batch)
             total += loss
             if bar.n % 10 == 0:
-                bar.set_postfix(loss=f"{loss.item():.4f}", best_dice=f"{max(best, 0):.4f}")
+                bar.set_postfix(loss=f"{loss.item():.4f}", best=f"{max(best, 0):.4f}")
         if self.place.world > 1:
             dist.all_reduce(total)
         return total.item() / len(bar) / self.place.world
 
-    def _step(self, radiograph: Tensor, target: Tensor) -> Tensor:
+    def _step(self, radiograph: Tensor, target: Tensor, known: Tensor) -> Tensor:
         radiograph = radiograph.to(self.place.device, non_blocking=True, memory_format=torch.channels_last)
-        target = target.to(self.place.device, non_blocking=True)
+        target, known = (truth.to(self.place.device, non_blocking=True) for truth in (target, known))
         with torch.autocast(self.place.device.type, self.precision) if self.precision else nullcontext():
-            loss = self.loss(self.model(radiograph), target)
+            loss = self.loss(self.model(radiograph), target, known)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
@@ -124,16 +128,58 @@ class Fit:
         }
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What a network reaches on each set, on its own grid at the 0.5 threshold.
+
+    Attributes:
+        dice: of sets with lung masks, each image's Dice.
+        lateral: of sets with field masks, the share of each image's lateral third that was found (`truth`).
+        outside: of the same, the share of each lung mask that lies outside the field.
+    """
+
+    dice: dict[str, list[float]]
+    lateral: dict[str, list[float]]
+    outside: dict[str, list[float]]
+
+    @property
+    def mean_dice(self) -> float:
+        """The mean of the sets' mean Dice; 0 without a set of lung masks."""
+        return float(np.mean([np.mean(values) for values in self.dice.values()])) if self.dice else 0.0
+
+    @property
+    def tail(self) -> float:
+        """The mean of the sets' 5th percentiles of Dice or lateral third, less the mean share outside of fields."""
+        tails = [np.percentile(values, 5) for values in (*self.dice.values(), *self.lateral.values())]
+        outside = [np.mean(values) for values in self.outside.values()]
+        return float(np.mean(tails) - (np.mean(outside) if outside else 0))
+
+    def columns(self) -> dict[str, float]:
+        """The figures for log.csv by name; the mean Dice of all sets first."""
+        columns = {"validation_dice": self.mean_dice, "validation_tail": self.tail}
+        columns |= {f"validation_dice_{source}": float(np.mean(values)) for source, values in self.dice.items()}
+        columns |= {f"p5_dice_{source}": float(np.percentile(values, 5)) for source, values in self.dice.items()}
+        columns |= {f"worst_dice_{source}": min(values) for source, values in self.dice.items()}
+        columns |= {f"lateral_{source}": float(np.mean(values)) for source, values in self.lateral.items()}
+        columns |= {f"p5_lateral_{source}": float(np.percentile(values, 5)) for source, values in self.lateral.items()}
+        return columns | {f"outside_{source}": float(np.mean(values)) for source, values in self.outside.items()}
+
+
 @torch.no_grad()
-def validate(network: nn.Module, films: Films, device: torch.device) -> dict[str, float]:
-    """Mean Dice over ``films``, on the network's grid at the 0.5 threshold, for each source among them."""
+def validate(network: nn.Module, films: Films, device: torch.device) -> Validation:
+    """Return what a network reaches on ``films``, each set by itself."""
     network.eval()
-    scores: dict[str, list[float]] = {}
+    found = Validation({}, {}, {})
     for position, row in enumerate(films.rows):
-        radiograph, target = films[position]
-        logits = network(radiograph[None].to(device))
-        scores.setdefault(row.source, []).append(_dice(logits > 0, target.to(device) > 0))
-    return {source: float(np.mean(values)) for source, values in sorted(scores.items())}
+        radiograph, target, _ = films[position]
+        lung = (network(radiograph[None].to(device))[0, 0] > 0).cpu()
+        if row.kind == "field":
+            outside, lateral = score_field(lung.numpy(), films.masks[position])
+            found.outside.setdefault(row.source, []).append(outside)
+            found.lateral.setdefault(row.source, []).append(lateral)
+        else:
+            found.dice.setdefault(row.source, []).append(_dice(lung, target[0] > 0))
+    return Validation(*(dict(sorted(part.items())) for part in (found.dice, found.lateral, found.outside)))
 
 
 def _dice(mask: Tensor, target: Tensor) -> float:
@@ -162,7 +208,9 @@ def _schedule(config: Config, optimiser: torch.optim.Optimizer, steps: int) -> t
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else None
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if (processor.instructions() or set()) & {"avx512_bf16", "amx_bf16"} else None
     if name not in PRECISIONS:
         raise ValueError(f"precision is {name!r}; it can be auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]

@@ -23,11 +23,17 @@ QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of index.csv. ``film`` and ``masks`` (joined by ";") are paths below the input folder."""
+    """One line of index.csv.
+
+    ``film`` and ``masks`` (joined by ";") are paths from the input folder; ``kind`` is one of `hospital.KINDS`.
+    """
 
     id: str
     source: str
-    finding: int
+    patient: str
+    kind: str
+    finding: str
+    licence: str
     split: str
     quality: str
     height: int
@@ -44,6 +50,8 @@ class Row:
     def from_strings(cls, line: dict[str, str]) -> Row:
         """A row as csv.DictReader reads it."""
         values: dict[str, Any] = dict(line)
+        if set(values) != {attribute.name for attribute in fields(cls)}:
+            raise ValueError("index.csv was written by another version of `prepare`; prepare the images again")
         for attribute in fields(cls):
             if attribute.type == "int":
                 values[attribute.name] = int(line[attribute.name])
@@ -71,11 +79,20 @@ class Index:
     labelled: dict[str, Any] = field(default_factory=dict)
 
     def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
-        """The rows of a split, without those whose mask quality is in ``leave_out``; of ``sources`` alone if any."""
+        """Return the rows of a split that have a mask.
+
+        Args:
+            split: its name.
+            leave_out: mask qualities that are left out.
+            sources: the only sets to take; all if there are none.
+        """
         return [
             row
             for row in self.rows
-            if row.split == split and row.quality not in leave_out and (not sources or row.source in sources)
+            if row.split == split
+            and row.kind != "none"
+            and row.quality not in leave_out
+            and (not sources or row.source in sources)
         ]
 
 
@@ -84,6 +101,7 @@ def read_index(folder: Path) -> Index:
 
     Raises:
         FileNotFoundError: ``folder`` was not made by `prepare`.
+        ValueError: another version made it.
     """
     if not (folder / "index.csv").is_file():
         raise FileNotFoundError(f"{folder} holds no index.csv; make it with: python -m model_export prepare")

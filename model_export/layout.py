@@ -27,13 +27,29 @@ SOURCES = {"MCUCXR": "montgomery", "CHNCXR": "shenzhen"}
 
 @dataclass(frozen=True)
 class Pair:
-    """A film and the files of its mask: Montgomery has two (left and right lung), Shenzhen one."""
+    """An image and the files of its mask: Montgomery has two (left and right lung), Shenzhen one.
+
+    Attributes:
+        id: its name, unique in all sets.
+        source: its set.
+        finding: as the set says it: "0" normal and "1" tuberculosis in the public sets.
+        film: its file.
+        masks: the files whose union is its mask; none if its kind is "none".
+        patient: whose image it is.
+        kind: what its mask holds: "lung", "field" or "none" (`hospital`).
+        licence: of the image, where the set says it.
+        split: where the set says it itself.
+    """
 
     id: str
     source: str
-    finding: int
+    finding: str
     film: Path
     masks: tuple[Path, ...]
+    patient: str
+    kind: str = "lung"
+    licence: str = ""
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
             skipped.append(Skipped(stem, "no " + " and no ".join(missing).replace("CXR_png", "film")))
         else:
             masks = tuple(found[stem, role] for role in roles)
-            pairs.append(Pair(stem, source, int(match["finding"]), found[stem, "CXR_png"], masks))
+            pairs.append(Pair(stem, source, match["finding"], found[stem, "CXR_png"], masks, patient=stem))
     return pairs, skipped
 
 

@@ -1,30 +1,56 @@
-"""BCE plus Dice, weighted."""
+"""BCE plus Dice over what is known of each output, and lung inside the field."""
 
 from __future__ import annotations
 
-from monai.losses import DiceLoss
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-class BceDice(nn.Module):
-    """``bce_weight * BCE + dice_weight * (1 - soft Dice)``, from logits.
+class KnownBceDice(nn.Module):
+    """``bce_weight * BCE + dice_weight * (1 - soft Dice)`` of each output where its target is known, from logits.
 
-    BCE is the mean over all pixels; the soft Dice of each film is 2 sum(p t) / (sum(p) + sum(t)) and is averaged over
-    the batch (Milletari et al. 2016, arXiv:1606.04797, without their squares).
+    BCE is the mean over an image's known pixels; soft Dice is 2 sum(p t) / (sum(p) + sum(t)) over them (Milletari et
+    al. 2016, arXiv:1606.04797, without their squares). Both are averaged over the batch. The outputs are summed: lung
+    with weight 1, field with ``field_weight``, and ``inside_weight`` times the mean of lung's probability beyond the
+    field's, because lung lies inside the field.
 
     Shape:
-        - logits, target: (N, 1, H, W); target in [0, 1], between them where an edge crosses a pixel
+        - logits, target, known: (N, outputs, H, W); target in [0, 1], between them where an edge crosses a pixel; known
+          0 or 1
         - output: scalar
     """
 
-    def __init__(self, bce_weight: float = 1.0, dice_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        bce_weight: float = 1.0,
+        dice_weight: float = 1.0,
+        field_weight: float = 0.5,
+        inside_weight: float = 0.5,
+    ) -> None:
         super().__init__()
         self.bce_weight = bce_weight
         self.dice_weight = dice_weight
-        self.bce = nn.BCEWithLogitsLoss()
-        self.dice = DiceLoss(sigmoid=True)
+        self.inside_weight = inside_weight
+        self.register_buffer("output_weights", torch.tensor([1.0, field_weight]), persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
         # In float32 whatever autocast chose: a sum over 262,144 pixels overflows half precision.
         logits = logits.float()
-        return self.bce_weight * self.bce(logits, target) + self.dice_weight * self.dice(logits, target)
+        probability = logits.sigmoid()
+        pixels = known.sum((2, 3)).clamp(min=1)
+        bce = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known).sum(
+            (2, 3)
+        ) / pixels
+        overlap = 2 * (probability * target * known).sum((2, 3)) + SMOOTH
+        dice = overlap / (((probability + target) * known).sum((2, 3)) + SMOOTH)
+        each = (self.bce_weight * bce + self.dice_weight * (1 - dice)).mean(0)
+        weights = self.get_buffer("output_weights")[: logits.shape[1]]
+        loss = (weights * each).sum()
+        if logits.shape[1] > 1 and self.inside_weight:
+            loss = loss + self.inside_weight * functional.relu(probability[:, 0] - probability[:, 1]).mean()
+        return loss
+
+
+SMOOTH = 1e-5
+"""Keeps the Dice of an image without a lung defined, and next to nothing else."""

@@ -20,7 +20,15 @@ def add_commands(commands: Commands) -> None:
         "of any size; /kaggle/input works as it is) and write them as squares with their masks and an index.",
         formatter_class=DEFAULTS,
     )
-    command.add_argument("--input", type=Path, required=True, help="folder with the public sets")
+    command.add_argument("--input", type=Path, help="folder with the public sets")
+    command.add_argument(
+        "--more",
+        nargs="+",
+        default=[],
+        metavar="FOLDER[:KIND]",
+        help="further hospitals: folders with images/, masks/ and index.csv (id, patient, split; finding, licence, "
+        "kind); KIND is what the masks hold where index.csv does not say it: lung, field (lungs and heart), or none",
+    )
     command.add_argument("--output", type=Path, default=PREPARED, help="folder to write")
     command.add_argument("--size", type=int, default=512, help="side of the squares, in pixels")
     command.add_argument(
@@ -139,7 +147,16 @@ def _prepare(options: argparse.Namespace) -> None:
         options.test_share,
         options.quality,
         options.workers,
+        [_hospital(name) for name in options.more],
     )
+
+
+def _hospital(name: str) -> tuple[Path, str | None]:
+    """A folder and the kind behind its colon, if there is one."""
+    from model_export.hospital import KINDS
+
+    folder, _, kind = name.rpartition(":")
+    return (Path(folder), kind) if folder and kind in KINDS else (Path(name), None)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -148,7 +165,7 @@ def _train(options: argparse.Namespace) -> None:
     from model_export.train import train
 
     settings = {field.name: getattr(options, field.name) for field in fields(Config)}
-    settings |= {name: tuple(settings[name]) for name in ("leave_out", "sources")}
+    settings |= {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
     train(read_index(options.data), options.output, Config(**settings), options.resume)
 
 

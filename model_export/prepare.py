@@ -2,7 +2,7 @@
 
 Written to the output folder:
     images/<id>.png   8-bit grey, size x size, the film shrunk with its aspect kept and centred, 0 around it
-    masks/<id>.png    1 bit, the same square, white = lung
+    masks/<id>.png    1 bit, the same square, white = inside; only where there is a mask
     index.csv         one row a film: where it lies in the square, its split, its source files, a digest
     skipped.csv       what was left out, and why
     prepare.json      the input folder, the size and how the films were split
@@ -11,7 +11,9 @@ Written to the output folder:
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from app.decode import decode
 from app.decode.radiograph import Pixels
 from app.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export import layout
+from model_export.hospital import read_hospital
 from model_export.index import Index, Row, read_index, write_index
 
 SKIPPED_SHOWN = 20
@@ -31,7 +34,7 @@ SKIPPED_SHOWN = 20
 
 
 def prepare(
-    input_folder: Path,
+    input_folder: Path | None,
     output: Path,
     size: int,
     splits_folder: Path | None,
@@ -39,22 +42,42 @@ def prepare(
     test_share: float,
     quality_file: Path | None,
     workers: int,
+    hospitals: Sequence[tuple[Path, str | None]] = (),
 ) -> Index:
-    """Prepare every pair below ``input_folder``; print a summary and what was skipped.
+    """Prepare the public sets and further hospitals; print a summary and what was skipped.
+
+    Args:
+        input_folder: where the public sets lie; None for none of them.
+        output: the folder to write.
+        size: side of the squares, in pixels.
+        splits_folder: the public sets' split lists; None draws a split.
+        seed: of the drawn split.
+        test_share: of the drawn split.
+        quality_file: verdicts on the public sets' masks.
+        workers: threads.
+        hospitals: further folders, each with the kind of its masks where its index does not say it.
 
     Raises:
-        FileNotFoundError: there is no film, or no split list, where one was named.
-        ValueError: a film stands in two lists, the quality file is not one, or ``test_share`` is not below 1.
+        FileNotFoundError: there is no image, index or split list where one was named.
+        ValueError: an image stands in two lists, the quality file or an index is not one, no set is named, or
+            ``test_share`` is not below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size}; it must be at least 1")
     if not 0 <= test_share < 1:
         raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
-    pairs, skipped = layout.find_pairs(input_folder)
+    if input_folder is None and not hospitals:
+        raise ValueError("name the public sets' folder with --input, further hospitals with --more, or both")
+    pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
     quality = layout.read_quality(quality_file) if quality_file else {}
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
+    root = input_folder or hospitals[0][0].parent
     known = {pair.id for pair in pairs} | {skip.id for skip in skipped}
     skipped += [layout.Skipped(film, "in a split list, but not found") for film in sorted(splits.keys() - known)]
+    for hospital, kind in hospitals:
+        more, without = read_hospital(hospital, kind)
+        pairs, skipped = pairs + more, skipped + without
+        splits |= {pair.id: pair.split for pair in more if pair.split is not None}
     for folder in ("images", "masks"):
         (output / folder).mkdir(parents=True, exist_ok=True)
 
@@ -62,7 +85,7 @@ def prepare(
         if pair.id not in splits:
             return layout.Skipped(pair.id, "in no split list")
         try:
-            return prepare_pair(pair, input_folder, output, size, splits[pair.id], quality.get(pair.id, "ok"))
+            return prepare_pair(pair, root, output, size, splits[pair.id], quality.get(pair.id, "ok"))
         except errors.FilmError as error:
             return layout.Skipped(pair.id, f"{error.code}: {error.detail}")
         except OSError as error:
@@ -73,7 +96,7 @@ def prepare(
     rows = [result for result in results if isinstance(result, Row)]
     skipped += [result for result in results if isinstance(result, layout.Skipped)]
     drawn = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
-    write_index(output, rows, skipped, input_folder, size, drawn)
+    write_index(output, rows, skipped, root, size, drawn)
 
     counts = Counter((row.source, row.split) for row in rows)
     for (source, split), count in sorted(counts.items()):
@@ -94,20 +117,25 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
         OSError.
     """
     film = decode(pair.film.read_bytes()).pixels
-    mask = layout.read_mask(pair.masks)
-    if film.shape != mask.shape:
+    mask = layout.read_mask(pair.masks) if pair.masks else None
+    if mask is not None and film.shape != mask.shape:
         raise errors.DamagedFilm("Film and mask differ in size.")
-    if not mask.any():
+    if mask is not None and not mask.any():
         raise errors.DamagedFilm("The mask is empty.")
     height, width = film.shape
     geometry = letterbox(height, width, size)
     image = _square(_eight_bits(shrink(film, geometry), InputSpec(size)), geometry)
-    target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
     Image.fromarray(image).save(output / "images" / f"{pair.id}.png")
-    Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
+    target = np.zeros(0, bool)
+    if mask is not None:
+        target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
+        Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
     return Row(
         id=pair.id,
         source=pair.source,
+        patient=pair.patient,
+        kind=pair.kind,
+        licence=pair.licence,
         finding=pair.finding,
         split=split,
         quality=quality,
@@ -117,10 +145,15 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
         left=geometry.left,
         box_height=geometry.box_height,
         box_width=geometry.box_width,
-        film=pair.film.relative_to(root).as_posix(),
-        masks=";".join(path.relative_to(root).as_posix() for path in pair.masks),
+        film=_from(root, pair.film),
+        masks=";".join(_from(root, path) for path in pair.masks),
         sha256=hashlib.sha256(image.tobytes() + target.tobytes()).hexdigest(),
     )
+
+
+def _from(root: Path, path: Path) -> str:
+    """A path from the input folder, which a further hospital's need not lie below."""
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:

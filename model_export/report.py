@@ -16,7 +16,7 @@ from app.network import Card, Network
 from app.pipeline import Segmenter
 from model_export import checkpoint, figures
 from model_export.compare import compare
-from model_export.config import Config
+from model_export.config import Config, read_config
 from model_export.curve import curve
 from model_export.evaluate import means_table
 from model_export.index import Index, Row, digest
@@ -59,7 +59,7 @@ def report(
     made = checkpoint.TorchModel(run / "best.pt").card
     if Card.from_json(made.to_json()).training != network.card.training:
         raise ValueError(f"{run} did not make this model; name the run that did with --run")
-    config = Config(**network.card.training["config"])
+    config = read_config(network.card.training["config"])
     if digest(index.select("train", tuple(config.leave_out), tuple(config.sources))) != made.training["data_sha256"]:
         raise ValueError(f"the model was trained on other films than {index.folder} has for training; name its --data")
     drawn = curve(run)
@@ -116,7 +116,7 @@ def _counts(index: Index) -> list[list[str]]:
     counted = Counter((row.source, row.split, row.finding, row.quality) for row in index.rows)
     lines = [["set", "split", "finding", "mask", "films"]]
     for (source, split, finding, quality), count in sorted(counted.items()):
-        lines.append([source, split, ("normal", "tuberculosis")[finding], quality, str(count)])
+        lines.append([source, split, {"0": "normal", "1": "tuberculosis"}.get(finding, finding), quality, str(count)])
     return lines
 
 

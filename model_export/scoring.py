@@ -79,8 +79,8 @@ def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
 
 def by_finding(scored: list[Scored]) -> dict[str, list[Scored]]:
     """The films of each set and finding."""
-    names = {0: "normal", 1: "tuberculosis"}
-    return _split(scored, lambda film: f"{film.row.source}, {names[film.row.finding]}")
+    names = {"0": "normal", "1": "tuberculosis", "": "no finding stated"}
+    return _split(scored, lambda film: f"{film.row.source}, {names.get(film.row.finding, film.row.finding)}")
 
 
 def mean(films: list[Scored], metric: str) -> float:

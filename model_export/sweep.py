@@ -207,8 +207,9 @@ def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
     def one(row: Row) -> Row:
-        masks = tuple(index.input / name for name in row.masks.split(";"))
-        pair = Pair(row.id, row.source, row.finding, index.input / row.film, masks)
+        masks = tuple(index.input / name for name in row.masks.split(";") if name)
+        image = index.input / row.film
+        pair = Pair(row.id, row.source, row.finding, image, masks, row.patient, row.kind, row.licence)
         try:
             return prepare_pair(pair, index.input, folder, size, row.split, row.quality)
         except FilmError as error:

@@ -7,12 +7,13 @@ Two GPUs of one machine, or several machines (see torchrun --help):
 Go on after a stop, with the same settings, to the same weights:
     python -m model_export train --resume --data data/prepared --output runs/lung_unet
 
-The author's 31.0 M network:
-    python -m model_export train --in-channels 3 --base 64 --max-channels 1024 --stem 1 --upsample transpose \\
+The original 31.0 M network:
+    python -m model_export train --in-channels 3 --outputs lung --base 64 --max-channels 1024 --stem 1 \\
+        --decoder concat --upsample transpose --choose-by dice \\
         --optimiser adam --learning-rate 1e-4 --schedule constant --ema 0 --batch 16 --epochs 30 --output runs/author
 
 Written to the run folder: config.json, log.csv (one line an epoch), last.pt (all that a resume needs) and best.pt (the
-highest validation Dice).
+epoch with the best 5th percentile on the validation images, or the best Dice: --choose-by).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import csv
 import json
 import os
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,10 @@ from tqdm import tqdm
 
 from app.preprocess import InputSpec
 from model_export import checkpoint
-from model_export.config import Config
-from model_export.data import Films, SeededOrder, weights
+from model_export.config import Config, read_config
+from model_export.data import Films, SeededOrder, shared_weights, weights
 from model_export.fit import Fit, Place, validate
-from model_export.index import QUALITIES, Index, digest
+from model_export.index import QUALITIES, Index, Row, digest
 
 
 def train(index: Index, run: Path, config: Config, resume: bool) -> None:
@@ -57,8 +59,7 @@ def train(index: Index, run: Path, config: Config, resume: bool) -> None:
 
 def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) -> None:
     _check_names(config, index)
-    rows = index.select("train", config.leave_out, config.sources)
-    validation_rows = index.select("validation", config.leave_out, config.sources)
+    rows, validation_rows = split_rows(index, config)
     _check(config, place, len(rows), len(validation_rows))
     facts: dict[str, Any] = {
         "config": asdict(config),
@@ -72,9 +73,11 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
     saved = _open_run(run, facts, resume)
 
     spec = InputSpec(**facts["spec"])
-    films = Films(index, rows, spec, config.augment, config.seed)
-    validation = Films(index, validation_rows, spec, augment=False)
-    order = SeededOrder(weights(rows, config.balance), config.seed, place.rank, place.world)
+    films = Films(index, rows, spec, config.augment, config.seed, len(config.outputs))
+    validation = Films(index, spread(validation_rows, config.validation_images), spec, augment=False)
+    shares = read_shares(config.shares)
+    drawn = shared_weights(rows, shares) if shares else weights(rows, config.balance)
+    order = SeededOrder(drawn, config.seed, place.rank, place.world, config.epoch_images or None)
     loader = DataLoader(
         films,
         batch_size=config.batch // place.world,
@@ -102,23 +105,25 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate")
         if place.rank != 0:
             continue
-        scores = validate(fit.kept, validation, place.device)
-        dice = float(np.mean(list(scores.values())))
+        found = validate(fit.kept, validation, place.device)
         history.append(
-            {"epoch": str(epoch + 1), "loss": f"{loss:.5f}", "validation_dice": f"{dice:.5f}"}
-            | {f"validation_dice_{source}": f"{value:.5f}" for source, value in scores.items()}
+            {"epoch": str(epoch + 1), "loss": f"{loss:.5f}"}
+            | {name: f"{value:.5f}" for name, value in found.columns().items()}
             | {"learning_rate": f"{fit.learning_rate:.2e}", "seconds": f"{time.monotonic() - started:.1f}"}
         )
+        scores = {source: float(np.mean(values)) for source, values in found.dice.items()}
         now = facts | {"weights": fit.kept.state_dict(), "validation_dice": scores, "epoch": epoch + 1}
-        now |= fit.machine
-        if dice > best:
-            best = dice
+        now |= {"validation": found.columns()} | fit.machine
+        score = found.tail if config.choose_by == "tail" else found.mean_dice
+        if score > best:
+            best = score
             checkpoint.save(now, run / "best.pt")
         checkpoint.save(now | {"fit": fit.state_dict(), "history": history, "best": best}, run / "last.pt")
         _write_log(run / "log.csv", history)
         tqdm.write("  ".join(f"{name} {value}" for name, value in history[-1].items()))
     if place.rank == 0:
-        print(f"best validation Dice {best:.4f}; weights in {run / 'best.pt'}")
+        measure = "5th percentile" if config.choose_by == "tail" else "Dice"
+        print(f"best validation {measure} {best:.4f}; weights in {run / 'best.pt'}")
 
 
 def _join() -> Place:
@@ -133,10 +138,76 @@ def _join() -> Place:
     return Place(device, rank, world)
 
 
+def split_rows(index: Index, config: Config) -> tuple[list[Row], list[Row]]:
+    """Return the rows to train on and those to validate on.
+
+    With ``config.folds`` the patients of ``config.fold_source``, of its training and its validation rows, are dealt to
+    folds: ``config.fold`` is validated on, and the others are trained on. No patient is in two folds.
+
+    Raises:
+        ValueError: there is no such fold.
+    """
+    rows = index.select("train", config.leave_out, config.sources)
+    validation = index.select("validation", config.leave_out, config.sources)
+    if not config.folds:
+        return rows, validation
+    if not 0 <= config.fold < config.folds:
+        raise ValueError(f"fold is {config.fold}; with --folds {config.folds} it can be 0 to {config.folds - 1}")
+    both = [row for row in rows + validation if row.source == config.fold_source]
+    if not both:
+        raise ValueError(f"fold_source is {config.fold_source}; there is no image of it to train on")
+    fold_of = deal_patients(both, config.folds)
+    rest = [[row for row in part if row.source != config.fold_source] for part in (rows, validation)]
+    left_out = [row for row in both if fold_of[row.patient] == config.fold]
+    return rest[0] + [row for row in both if fold_of[row.patient] != config.fold], rest[1] + left_out
+
+
+def deal_patients(rows: list[Row], folds: int) -> dict[str, int]:
+    """Return each patient's fold, from 0; folds have as many images as each other, and the deal is always the same."""
+    counts = Counter(row.patient for row in rows)
+    patients = sorted(counts)
+    np.random.default_rng(folds).shuffle(patients)
+    filled = [0] * folds
+    fold_of = {}
+    # Those with many images first: the last ones even the folds out.
+    for patient in sorted(patients, key=lambda each: -counts[each]):
+        fold_of[patient] = filled.index(min(filled))
+        filled[fold_of[patient]] += counts[patient]
+    return fold_of
+
+
+def spread(rows: list[Row], most: int) -> list[Row]:
+    """Return at most so many rows of each set, evenly spread; all if ``most`` is 0."""
+    kept = []
+    for source in sorted({row.source for row in rows}):
+        own = [row for row in rows if row.source == source]
+        count = min(len(own), most or len(own))
+        kept += [own[position * len(own) // count] for position in range(count)]
+    return kept
+
+
+def read_shares(shares: tuple[str, ...]) -> dict[str, float]:
+    """Return ``("montgomery=0.2", ...)`` as a dictionary.
+
+    Raises:
+        ValueError: one is not NAME=NUMBER.
+    """
+    found = {}
+    for text in shares:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise ValueError(f"a share is {text!r}; write it as montgomery=0.2") from None
+    return found
+
+
 def _check_names(config: Config, index: Index) -> None:
     known = {row.source for row in index.rows}
     if not set(config.sources) <= known:
         raise ValueError(f"sources are {', '.join(config.sources)}; there are {', '.join(sorted(known))}")
+    if config.outputs not in (("lung",), ("lung", "field")):
+        raise ValueError(f"outputs are {', '.join(config.outputs)}; they can be lung, or lung field")
     if not set(config.leave_out) <= set(QUALITIES):
         raise ValueError(f"leave_out is {', '.join(config.leave_out)}; a mask can be {', '.join(QUALITIES)}")
 
@@ -161,7 +232,7 @@ def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
     if resume:
         saved = checkpoint.read(last)
         # A setting that came after the run began had its default's effect then.
-        saved["config"] = asdict(Config(**saved["config"]))
+        saved["config"] = asdict(read_config(saved["config"]))
         for name in ("config", "spec", "data_sha256", "validation_sha256"):
             if saved[name] != facts[name]:
                 raise ValueError(f"{run} was started with another {name}; a resume needs the same: {saved[name]}")

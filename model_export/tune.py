@@ -107,6 +107,7 @@ def settings(size: int, epochs: int, base: int, max_channels: int, precision: st
         epochs=epochs,
         ema=0.0,
         balance=0.0,
+        choose_by="dice",
         precision=precision,
         workers=workers,
     )
@@ -165,7 +166,7 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
     shown = next((place for place, row in enumerate(rows) if row.source == EXAMPLE_SOURCE), 0)
     holes, everything = [], []
     for place in tqdm(range(len(rows)), desc="look at the masks", unit="film", leave=False):
-        radiograph, wanted = validation[place]
+        radiograph, wanted, _ = validation[place]
         mask = (network(radiograph[None].to(device))[0, 0] > 0).cpu().numpy()
         target = wanted[0].numpy() > 0
         holes.append(_hole_share(mask))

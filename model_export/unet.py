@@ -28,13 +28,17 @@ class UNet(nn.Module):
             stem's size. "shuffle" draws the stem^2 logits of each block from the decoder's features and the folded
             input, then unfolds them (Shi et al. 2016, arXiv:1609.05158); "refine" unfolds features and convolves them
             beside the input at full size.
+        decoder: how it takes up a level of the encoder: "concat" convolves the channels of both, twice; "add" brings
+            the coarser grid to the level's channels by a 1x1 convolution, enlarges it, adds the level, and convolves
+            once. "add" has a sixth of the multiply-adds.
+        outputs: how many logits each pixel has.
         convolution: "normal", or "separable": a 3x3 filter for each channel, then a 1x1 convolution that mixes them
             (Howard et al. 2017, arXiv:1704.04861), each with its own batch norm and ReLU. The network's first
             convolution and its head stay normal: they have few channels, and one filter a channel would see little.
 
     Shape:
         - input: (N, in_channels, H, W), H and W divisible by ``stem * 2**depth``
-        - output: (N, 1, H, W), logits
+        - output: (N, outputs, H, W), logits
     """
 
     def __init__(
@@ -47,16 +51,21 @@ class UNet(nn.Module):
         upsample: str = "bilinear",
         head: str = "shuffle",
         convolution: str = "normal",
+        decoder: str = "concat",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        if stem not in (1, 2, 4):
-            raise ValueError(f"stem is {stem}; it can be 1, 2 or 4")
-        if upsample not in ("bilinear", "transpose"):
-            raise ValueError(f"upsample is {upsample!r}; it can be 'bilinear' or 'transpose'")
-        if head not in ("shuffle", "refine"):
-            raise ValueError(f"head is {head!r}; it can be 'shuffle' or 'refine'")
-        if convolution not in ("normal", "separable"):
-            raise ValueError(f"convolution is {convolution!r}; it can be 'normal' or 'separable'")
+        choices = {
+            "stem": (stem, (1, 2, 4)),
+            "upsample": (upsample, ("bilinear", "transpose")),
+            "head": (head, ("shuffle", "refine")),
+            "convolution": (convolution, ("normal", "separable")),
+            "decoder": (decoder, ("concat", "add")),
+        }
+        for name, (value, known) in choices.items():
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it can be {', '.join(map(repr, known))}")
+        self.adds = decoder == "add"
         self.divisor = stem * 2**depth
         widths = [min(base * 2**level, max_channels) for level in range(depth + 1)]
 
@@ -75,16 +84,20 @@ class UNet(nn.Module):
                 self.up.append(nn.ConvTranspose2d(channels, width, 2, stride=2))
                 channels = width
             else:
-                self.up.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-            self.decoder.append(nn.Sequential(*inner(channels + width, width), *inner(width, width)))
+                enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+                self.up.append(nn.Sequential(nn.Conv2d(channels, width, 1), enlarge) if self.adds else enlarge)
+            if self.adds:
+                self.decoder.append(nn.Sequential(*inner(width, width)))
+            else:
+                self.decoder.append(nn.Sequential(*inner(channels + width, width), *inner(width, width)))
             channels = width
         self.head: nn.Module
         if stem == 1:
-            self.head = _Plain(base)
+            self.head = _Plain(base, outputs)
         elif head == "shuffle":
-            self.head = _Shuffle(base, folded, stem)
+            self.head = _Shuffle(base, folded, stem, outputs)
         else:
-            self.head = _Refine(base, in_channels, stem)
+            self.head = _Refine(base, in_channels, stem, outputs)
 
     def forward(self, radiograph: Tensor) -> Tensor:
         height, width = radiograph.shape[-2:]
@@ -100,7 +113,8 @@ class UNet(nn.Module):
             skips.append(features)
         skips.pop()
         for up, block in zip(self.up, self.decoder, strict=True):
-            features = block(torch.cat([skips.pop(), up(features)], 1))
+            skip, features = skips.pop(), up(features)
+            features = block(skip + features if self.adds else torch.cat([skip, features], 1))
         logits: Tensor = self.head(features, folded, radiograph)
         return logits
 
@@ -116,15 +130,17 @@ def build(config: Config) -> UNet:
         upsample=config.upsample,
         head=config.head,
         convolution=config.convolution,
+        decoder=config.decoder,
+        outputs=len(config.outputs),
     )
 
 
 class _Plain(nn.Module):
     """Logits where the first level has full size already."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.out = nn.Conv2d(channels, 1, 1)
+        self.out = nn.Conv2d(channels, outputs, 1)
 
     def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
         logits: Tensor = self.out(features)
@@ -134,10 +150,10 @@ class _Plain(nn.Module):
 class _Shuffle(nn.Module):
     """The logits of each block of a coarse stem, from the decoder's features and the folded radiograph."""
 
-    def __init__(self, channels: int, folded: int, stem: int) -> None:
+    def __init__(self, channels: int, folded: int, stem: int, outputs: int) -> None:
         super().__init__()
         self.mix = nn.Sequential(*_convolution(channels + folded, channels))
-        self.out = nn.Conv2d(channels, stem**2, 1)
+        self.out = nn.Conv2d(channels, outputs * stem**2, 1)
         self.shuffle = nn.PixelShuffle(stem)
 
     def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
@@ -148,12 +164,12 @@ class _Shuffle(nn.Module):
 class _Refine(nn.Module):
     """Logits at full size from a coarse stem's features and the radiograph itself."""
 
-    def __init__(self, channels: int, in_channels: int, stem: int, refine: int = 4) -> None:
+    def __init__(self, channels: int, in_channels: int, stem: int, outputs: int, refine: int = 4) -> None:
         super().__init__()
         self.expand = nn.Conv2d(channels, refine * stem**2, 1)
         self.shuffle = nn.PixelShuffle(stem)
         self.mix = nn.Conv2d(refine + in_channels, 2 * refine, 3, padding=1)
-        self.out = nn.Conv2d(2 * refine, 1, 3, padding=1)
+        self.out = nn.Conv2d(2 * refine, outputs, 3, padding=1)
 
     def forward(self, features: Tensor, folded: Tensor, radiograph: Tensor) -> Tensor:
         fine = torch.cat([self.shuffle(self.expand(features)), radiograph], 1)

@@ -1,0 +1,82 @@
+"""A further hospital as a folder: images/, masks/ and index.csv, so that anybody can add their own.
+
+    index.csv    id, patient, split; and where they are known view, finding, licence, kind
+    images/      <id>.png, .jpg, .dcm ...: any format that the service reads
+    masks/       <id>.png, of the image's own size, white = inside; none where the kind is "none"
+
+``kind`` says what a mask holds: "lung" (both lungs), "field" (both lungs and the heart's shadow between) or "none".
+``split`` is train, validation or test; all images of a patient have the same one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from model_export.layout import SPLITS, Pair, Skipped
+
+KINDS = ("lung", "field", "none")
+
+COLUMNS = {"id", "patient", "split"}
+
+
+def read_hospital(folder: Path, kind: str | None) -> tuple[list[Pair], list[Skipped]]:
+    """Return the images of a further hospital in the order of its index, and those that lack a file.
+
+    Args:
+        folder: its folder; its name becomes the set's.
+        kind: what its masks hold, where index.csv has no column of that name.
+
+    Raises:
+        FileNotFoundError: there is no index.csv.
+        ValueError: index.csv lacks a column, or has an unknown kind or split, an id twice, or a patient in two splits.
+    """
+    path = folder / "index.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no index.csv with the columns {', '.join(sorted(COLUMNS))}")
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        lines, missing = list(table), COLUMNS - set(table.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}")
+    files = {part: _by_stem(folder / part) for part in ("images", "masks")}
+    pairs, skipped, splits = [], [], dict[str, str]()
+    for line in lines:
+        name, patient, split = line["id"], line["patient"], line["split"]
+        held = line.get("kind") or kind
+        if held not in KINDS:
+            raise ValueError(
+                f"{path}: the kind of {name} is {held!r}; it can be {', '.join(KINDS)}, as in {folder}:lung"
+            )
+        if split not in SPLITS:
+            raise ValueError(f"{path}: the split of {name} is {split!r}; it can be {', '.join(SPLITS)}")
+        if splits.setdefault(patient, split) != split:
+            raise ValueError(f"{path}: patient {patient} is in {splits[patient]} and in {split}")
+        image, mask = files["images"].get(name), files["masks"].get(name)
+        if image is None or (mask is None and held != "none"):
+            skipped.append(Skipped(f"{folder.name}-{name}", "no image" if image is None else "no mask"))
+            continue
+        pairs.append(
+            Pair(
+                id=f"{folder.name}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}",
+                source=folder.name,
+                finding=line.get("finding", ""),
+                film=image,
+                masks=() if held == "none" or mask is None else (mask,),
+                patient=patient,
+                kind=held,
+                licence=line.get("licence", ""),
+                split=split,
+            )
+        )
+    ids = [pair.id for pair in pairs]
+    twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None
+    if twice is not None:
+        raise ValueError(f"{path} has the id {twice} twice")
+    return pairs, skipped
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Files of a folder by their names without suffix; none if there is no such folder."""
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.is_file()} if folder.is_dir() else {}

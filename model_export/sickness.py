@@ -1,0 +1,221 @@
+"""What sick lungs, portable images and things on a chest look like, drawn over training images. The mask stays.
+
+Each function takes an image (height, width) float32 in [0, 1], bone bright, the lungs or the field (height, width)
+bool, and a generator, and returns a changed copy. What is white on an image absorbs: opacities never darken, gas never
+brightens. Shares are of images; the public sets have few of each, and the failures seen on sick lungs are these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Pixels = NDArray[np.float32]
+Values = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+Change = Callable[[Pixels, Mask, np.random.Generator], Pixels]
+
+
+def add_white_lung(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Whiten half a lung to a whole one along a soft half-plane; sometimes both.
+
+    ARDS, atelectasis and large effusions leave no edge between lung and what lies beside it.
+    """
+    for left in _sides(random, both=0.25):
+        box = _lung_box(mask, left)
+        if box is None:
+            continue
+        top, bottom, first, last = box
+        rows, columns = _grid(image)
+        angle = random.uniform(-0.6, 0.6)
+        towards = np.cos(angle) * (rows - top) / max(1, bottom - top) + np.sin(angle) * (
+            (columns - first) / max(1, last - first) - 0.5
+        )
+        if random.random() < 0.15:
+            towards = 1 - towards  # from the apex
+        start, edge = random.uniform(-0.2, 0.5), random.uniform(0.03, 0.25)
+        beside = np.minimum(columns - first, last - columns) / (0.1 * (last - first + 1))
+        cover = random.uniform(0.5, 1.0) * _step((towards - start) / edge) * _step(2 * beside + 1)
+        image = _whiten(image, cover, random.uniform(0.65, 0.95))
+    return image
+
+
+def add_effusion(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Fill one lung from its base up to a tenth to a half of its height, the level rising towards the chest wall.
+
+    The white runs on below and beside the lung as a real effusion's does, so that no edge tells where the lung ends.
+    """
+    left = bool(random.integers(2))
+    box = _lung_box(mask, left)
+    if box is None:
+        return image
+    top, bottom, first, last = box
+    height, width = bottom - top + 1, last - first + 1
+    rows, columns = _grid(image)
+    rightwards = np.clip((columns - first) / width, 0, 1)
+    rise = (1 - rightwards if left else rightwards) ** random.uniform(1.5, 4) * random.uniform(0, 0.3)
+    level = bottom - height * (random.uniform(0.1, 0.5) + rise)
+    beside = np.minimum(columns - first, last - columns) / (0.04 * width)
+    cover = random.uniform(0.6, 1.0) * _step((rows - level) / (height * random.uniform(0.01, 0.06))) * _step(beside + 2)
+    return _whiten(image, cover, random.uniform(0.7, 0.95))
+
+
+def add_opacities(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Lay one to four bright, soft-edged ellipses over lungs: masses and consolidations. They stay lung."""
+    rows, columns = _grid(image)
+    inside = np.argwhere(mask)
+    for _ in range(random.integers(1, 5)):
+        row, column = inside[random.integers(len(inside))]
+        long, short = random.uniform(0.03, 0.2, 2) * max(image.shape)
+        angle = random.uniform(0, np.pi)
+        along = (columns - column) * np.cos(angle) + (rows - row) * np.sin(angle)
+        across = (rows - row) * np.cos(angle) - (columns - column) * np.sin(angle)
+        distance = np.hypot(along / long, across / short)
+        cover = random.uniform(0.4, 1.0) * _step((1 - distance) / random.uniform(0.03, 0.3))
+        image = _whiten(image, cover, random.uniform(0.6, 0.98))
+    return image
+
+
+def add_pneumothorax(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Darken a crescent along one lung's outer and upper wall: gas without a lung's texture, inside the mask."""
+    left = bool(random.integers(2))
+    box = _lung_box(mask, left)
+    if box is None:
+        return image
+    top, bottom, first, last = box
+    rows, columns = _grid(image)
+    centre = (last - (last - first) * random.uniform(0.35, 0.5), first + (last - first) * random.uniform(0.35, 0.5))
+    radii = random.uniform(0.55, 0.8) * (last - first), random.uniform(0.5, 0.7) * (bottom - top)
+    column = centre[0] if left else centre[1]
+    distance = np.hypot((columns - column) / radii[0], (rows - top - 0.6 * (bottom - top)) / radii[1])
+    cover = random.uniform(0.4, 0.9) * _step((distance - 1) / 0.05) * mask
+    dark = float(np.quantile(image[::8, ::8], random.uniform(0.02, 0.2)))
+    return (image - cover * np.maximum(image - dark, 0)).astype(np.float32)
+
+
+def add_soft_tissue(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Brighten a wide, faint shape with one clear edge that crosses a lung: a breast's or a scapula's shadow."""
+    box = _lung_box(mask, bool(random.integers(2)))
+    if box is None:
+        return image
+    top, bottom, first, last = box
+    rows, columns = _grid(image)
+    row = top + (bottom - top) * random.uniform(0.1, 1.1)
+    column = first + (last - first) * random.uniform(-0.3, 1.3)
+    distance = np.hypot(
+        (columns - column) / (random.uniform(0.4, 0.9) * (last - first + 1)),
+        (rows - row) / (random.uniform(0.2, 0.5) * (bottom - top + 1)),
+    )
+    cover = random.uniform(0.15, 0.5) * _step((1 - distance) / random.uniform(0.02, 0.15))
+    return _whiten(image, cover, random.uniform(0.6, 0.9))
+
+
+def add_devices(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Draw lines, tubes, electrodes and sometimes a pacemaker: thin and bright, over lungs and beside them."""
+    height, width = image.shape
+    size = max(image.shape)
+    layer = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(layer)
+    inside = np.argwhere(mask)
+
+    def somewhere() -> tuple[float, float]:
+        row, column = inside[random.integers(len(inside))]
+        return float(column), float(row)
+
+    for _ in range(random.integers(1, 5)):
+        start, end = somewhere(), (random.uniform(0, width), random.uniform(0, height))
+        bend = random.uniform(-0.25, 0.25, 2) * size
+        steps = np.linspace(0, 1, 16)[:, None]
+        middle = (np.array(start) + end) / 2 + bend
+        curve = (1 - steps) ** 2 * start + 2 * steps * (1 - steps) * middle + steps**2 * np.array(end)
+        shade = int(random.uniform(90, 230))
+        draw.line([tuple(point) for point in curve], shade, int(random.integers(1, max(2, size // 100))))
+        if random.random() < 0.5:
+            radius = random.uniform(0.008, 0.02) * size
+            draw.ellipse([start[0] - radius, start[1] - radius, start[0] + radius, start[1] + radius], shade)
+    if random.random() < 0.2:
+        column, row = somewhere()
+        half = random.uniform(0.03, 0.06) * size
+        box = [column - half, row - half, column + half, row + half * random.uniform(0.7, 1.2)]
+        draw.rounded_rectangle(box, half / 2, int(random.uniform(180, 255)))
+    cover = np.asarray(layer, np.float32) / 255
+    return _whiten(image, cover, random.uniform(0.9, 1.0))
+
+
+def add_collimation(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Blacken or whiten strips at one to three borders, up to where the lungs begin."""
+    image = image.copy()
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = image.shape
+    room = {"top": rows[0], "bottom": height - 1 - rows[-1], "left": columns[0], "right": width - 1 - columns[-1]}
+    shade = image.max() if random.random() < 0.2 else image.min()
+    for side in random.permutation(list(room))[: random.integers(1, 4)]:
+        depth = int(random.uniform(0.2, 1.0) * room[side])
+        if depth:
+            strip = {
+                "top": image[:depth],
+                "bottom": image[height - depth :],
+                "left": image[:, :depth],
+                "right": image[:, width - depth :],
+            }[side]
+            strip[:] = shade
+    return image
+
+
+CHANGES: tuple[tuple[float, Change], ...] = (
+    (0.25, add_white_lung),
+    (0.35, add_opacities),
+    (0.15, add_effusion),
+    (0.06, add_pneumothorax),
+    (0.20, add_soft_tissue),
+    (0.15, add_devices),
+    (0.10, add_collimation),
+)
+"""Each change and its share of images, in the order in which they are drawn."""
+
+
+def make_sick(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+    """Draw each of CHANGES over its share of images."""
+    if mask.any():
+        for share, change in CHANGES:
+            if random.random() < share:
+                image = change(image, mask, random)
+    return image
+
+
+def _sides(random: np.random.Generator, both: float) -> list[bool]:
+    side = bool(random.integers(2))
+    return [True, False] if random.random() < both else [side]
+
+
+def _lung_box(mask: Mask, left: bool) -> tuple[int, int, int, int] | None:
+    """First and last row, first and last column of a mask on one side of its middle; None if there is nothing."""
+    columns = np.flatnonzero(mask.any(0))
+    middle = (columns[0] + columns[-1]) // 2
+    side = mask[:, :middle] if left else mask[:, middle:]
+    if not side.any():
+        return None
+    rows, across = np.flatnonzero(side.any(1)), np.flatnonzero(side.any(0))
+    offset = 0 if left else middle
+    return int(rows[0]), int(rows[-1]), int(offset + across[0]), int(offset + across[-1])
+
+
+def _grid(image: Pixels) -> tuple[Pixels, Pixels]:
+    """Row and column numbers that broadcast over an image."""
+    height, width = image.shape
+    return np.arange(height, dtype=np.float32)[:, np.newaxis], np.arange(width, dtype=np.float32)
+
+
+def _step(value: Values) -> Pixels:
+    """0 to 1, softly, where ``value`` crosses 0."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(value, -30, 30))), np.float32)
+
+
+def _whiten(image: Pixels, cover: Values, quantile: float) -> Pixels:
+    """Bring an image to one of its own bright greys as far as ``cover`` (0 to 1) says; it never darkens."""
+    white = float(np.quantile(image[::8, ::8], quantile))
+    return (image + cover * np.maximum(white - image, 0)).astype(np.float32)

@@ -1,0 +1,68 @@
+"""What is known of an image's lungs and field: a lung mask and a field mask say different things.
+
+A field is both lungs and the heart's shadow between them, from chest wall to spine (V7's masks). Outside of it is no
+lung, and the outer third of each of its sides is lung, however white; what lies between is not known. A lung mask
+says of the field that it holds the lungs, and nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+
+BORDER = 5 / 512
+"""So near to a field's border, as a part of the square's side, lung is unknown: two people draw it no nearer."""
+
+
+def know(mask: Mask, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return targets and what is unknown of them, for lung and field.
+
+    Args:
+        mask: the prepared square, (size, size).
+        kind: what it holds, "lung" or "field".
+
+    Returns:
+        target and unknown, (2, size, size) float32 each, 0 or 1; first lung, then field.
+    """
+    if kind == "lung":
+        return np.stack([mask, mask]).astype(np.float32), np.stack([np.zeros_like(mask), ~mask]).astype(np.float32)
+    inner, outer = _without_border(mask)
+    # A row with one lung alone does not say which third of it is the outer one.
+    both = np.array([np.count_nonzero(np.diff(row.astype(np.int8), prepend=0) > 0) > 1 for row in mask])
+    lateral = lateral_third(mask) & inner & both[:, np.newaxis]
+    target = np.stack([lateral, mask]).astype(np.float32)
+    return target, np.stack([outer & ~lateral, np.zeros_like(mask)]).astype(np.float32)
+
+
+def lateral_third(field: Mask) -> Mask:
+    """Return the outer third of the first and the last run of each row of a field: lung, whatever the heart does."""
+    lateral = np.zeros_like(field)
+    for row in np.flatnonzero(field.any(1)):
+        columns = np.flatnonzero(field[row])
+        runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+        lateral[row, runs[0][: max(1, len(runs[0]) // 3)]] = True
+        if len(runs) > 1:
+            lateral[row, runs[-1][-max(1, len(runs[-1]) // 3) :]] = True
+    return lateral
+
+
+def score_field(mask: Mask, field: Mask) -> tuple[float, float]:
+    """Return the share of a lung mask outside a field, and the share of the field's lateral third in the mask.
+
+    BORDER is left out on either side.
+    """
+    inner, outer = _without_border(field)
+    lateral = lateral_third(field) & inner
+    return (
+        float((mask & ~outer).sum() / max(1, mask.sum())),
+        float((mask & lateral).sum() / max(1, lateral.sum())),
+    )
+
+
+def _without_border(field: Mask) -> tuple[Mask, Mask]:
+    """A field shrunk by BORDER, and grown by it."""
+    steps = max(1, round(BORDER * field.shape[0]))
+    return ndimage.binary_erosion(field, iterations=steps), ndimage.binary_dilation(field, iterations=steps)
