@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model_export.config import Config
+from model_export.config import AUTHOR, Config, read_config
+from model_export.timing import gigaflops, millions
 from model_export.unet import UNet, build
 
 
-def test_the_authors_network_is_one_of_the_configurations() -> None:
-    config = Config(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")
-    network = build(config)
+def test_the_original_network_is_one_of_the_configurations() -> None:
+    network = build(AUTHOR)
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert round(weights / 1e6, 1) == 31.0
     widths = [block[0].out_channels for block in network.encoder]
@@ -28,8 +28,12 @@ def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int, he
 
 
 @pytest.mark.parametrize("convolution", ["normal", "separable"])
-def test_every_weight_takes_part(convolution: str) -> None:
-    network = UNet(base=4, depth=3, max_channels=8, convolution=convolution)
+@pytest.mark.parametrize("decoder", ["concat", "add"])
+@pytest.mark.parametrize("upsample", ["bilinear", "transpose"])
+def test_every_weight_takes_part(convolution: str, decoder: str, upsample: str) -> None:
+    network = UNet(
+        base=4, depth=3, max_channels=8, upsample=upsample, convolution=convolution, decoder=decoder, outputs=2
+    )
     network(torch.randn(2, 1, 64, 64)).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -37,12 +41,28 @@ def test_every_weight_takes_part(convolution: str) -> None:
         assert parameter.ndim == 1 or parameter.grad.abs().sum() > 0, name
 
 
+def test_default_network_has_a_sixth_of_the_multiply_adds_and_two_outputs() -> None:
+    before = read_config({"base": 32, "max_channels": 192})
+    assert gigaflops(Config(), 512) < gigaflops(before, 512) / 5
+    assert millions(Config()) < 1.2
+    assert build(Config()).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_settings_from_before_a_setting_came_keep_their_network() -> None:
+    """A checkpoint of an earlier version: its decoder concatenated, and lung was all that it predicted."""
+    config = read_config({"base": 8, "depth": 2, "max_channels": 16, "sources": ["montgomery"]})
+    assert (config.decoder, config.outputs, config.sources) == ("concat", ("lung",), ("montgomery",))
+    assert build(config).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+
+
 def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:
     with pytest.raises(ValueError, match="divisible by 64, so pad to 128 x 64"):
         UNet(stem=4, depth=4)(torch.zeros(1, 1, 100, 64))
 
 
-@pytest.mark.parametrize("wrong", [{"stem": 3}, {"upsample": "cubic"}, {"head": "none"}, {"convolution": "wide"}])
+@pytest.mark.parametrize(
+    "wrong", [{"stem": 3}, {"upsample": "cubic"}, {"head": "none"}, {"convolution": "wide"}, {"decoder": "sum"}]
+)
 def test_wrong_settings_are_named(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNet(**wrong)
