@@ -59,8 +59,8 @@ lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings,
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) requirements.txt --output-file requirements.lock
 
-sbom: $(VENV)/.service $(LOCKED)/.all ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
-	PYTHONPATH=. $(BIN)/python tests/promises/bill.py $(LOCKED)/bin/python
+sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
+	PYTHONPATH=. $(BIN)/python tests/promises/bill.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
 lint: $(VENV)/.all ## Check style
 	$(BIN)/ruff check .
@@ -110,6 +110,14 @@ $(LOCKED)/.all: requirements.lock | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv --clear --without-pip $(LOCKED)
 	$(BIN)/python -m pip --python $(LOCKED)/bin/python install --quiet --disable-pip-version-check \
 		--only-binary=:all: --require-hashes -r requirements.lock
+	@touch $@
+
+# The wheels that an image for arm64 installs instead, by the same digests; --platform names what such a machine takes.
+ARM64 := $(foreach glibc,34 28 27 26 17,--platform manylinux_2_$(glibc)_aarch64) --platform manylinux2014_aarch64
+$(LOCKED)/.arm64: requirements.lock | $(VENV)/bin/python
+	rm -rf $(LOCKED)/arm64
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+		$(ARM64) --implementation cp --python-version 3.12 --dest $(LOCKED)/arm64 -r requirements.lock
 	@touch $@
 
 # The tools of AWS, beside the service: two environments, because checkov pins a boto3 of its own. So does aws-sam-cli, but

@@ -1,7 +1,9 @@
 """The bill of materials: what the service installs and ships, and under which licences.
 
-`make sbom` installs requirements.lock into an environment of its own and calls this with that environment's Python; it
-writes docs/sbom.json (CycloneDX 1.6) and docs/LICENCES.md from it.
+`make sbom` installs requirements.lock into an environment of its own, downloads the wheels that arm64 takes instead,
+and calls this with that environment's Python and the wheels' folder; it writes docs/sbom.json (CycloneDX 1.6) and
+docs/LICENCES.md from them. Packages and versions are the same on both architectures, which the lock file demands; the
+shared libraries inside their wheels differ.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +97,27 @@ LIBRARIES = {
 }
 """Shared libraries that wheels bring along, which no package's metadata names."""
 
+ARCHITECTURE = "lung-segmentation:architecture"
+"""Property of a component that only one architecture's image holds."""
+
 HEAD = """\
 # Licences
 
-What the image is made of, beside its base image. `make sbom` writes this page and [sbom.json](sbom.json) (CycloneDX
-1.6) from an installation of `requirements.lock`; `tests/promises/test_supply_chain.py` holds both to the lock file and
+What the image is made of, beside its base image, on x86_64 and on arm64: the packages are the same, their shared
+libraries differ a little. `make sbom` writes this page and [sbom.json](sbom.json) (CycloneDX 1.6) from what
+`requirements.lock` names; `tests/promises/test_supply_chain.py` holds both to the lock file and
 to a list of licences that may be there. The service's own code is Apache-2.0; its weights: see *Data and licences* in
 the [README](../README.md).
 """
 
 
-def bill(python: Path) -> dict[str, Any]:
-    """The bill of materials, as a CycloneDX document, of an environment that holds what the lock file names."""
+def bill(python: Path, arm64: Path) -> dict[str, Any]:
+    """Return the bill of materials as a CycloneDX document.
+
+    Args:
+        python: of an x86_64 environment that holds what the lock file names.
+        arm64: folder of the wheels that the lock file names for arm64.
+    """
     found = json.loads(
         subprocess.run(
             [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--sv", "1.6", python],
@@ -129,21 +141,44 @@ def bill(python: Path) -> dict[str, Any]:
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": whole},
-        "components": packages + libraries(python) + models(),
+        "components": packages + libraries(libraries_installed(python), libraries_in_wheels(arm64)) + models(),
         "dependencies": [{"ref": "lung-segmentation", "dependsOn": _asked_for(packages)}, *depends],
     }
 
 
-def libraries(python: Path) -> list[Component]:
-    """Shared libraries that wheels have brought: NAME.libs/libpng16-1d1ba958.so.16.58.0 is png16 16.58.0 of NAME."""
-    found = []
-    for file in sorted(python.parents[1].glob("lib/python*/site-packages/*.libs/*.so*")):
-        match = re.fullmatch(r"lib(.+?)((?:-[0-9a-f]{8})+)\.so(?:\.(.+))?", file.name)
-        assert match is not None, file.name
-        component = {"type": "library", "bom-ref": f"{file.parent.name}/{match[1]}", "group": file.parent.name}
-        component |= {"name": match[1], **({"version": match[3]} if match[3] else {})}
-        found.append(component | {"licenses": [{"expression": LIBRARIES[match[1]]}]})
-    return found
+def libraries_installed(python: Path) -> set[tuple[str, str]]:
+    """Return the shared libraries of an environment's wheels, as ("numpy.libs", "libgfortran-8f1e9814.so.5.0.0")."""
+    files = python.parents[1].glob("lib/python*/site-packages/*.libs/*.so*")
+    return {(file.parent.name, file.name) for file in files}
+
+
+def libraries_in_wheels(folder: Path) -> set[tuple[str, str]]:
+    """Return the same of the wheels in a folder."""
+    names = (name for wheel in folder.glob("*.whl") for name in zipfile.ZipFile(wheel).namelist())
+    return {(match[1], match[2]) for name in names if (match := re.fullmatch(r"([^/]+\.libs)/([^/]+\.so[^/]*)", name))}
+
+
+def libraries(x86: set[tuple[str, str]], arm64: set[tuple[str, str]]) -> list[Component]:
+    """Return what wheels bring along: NAME.libs/libpng16-1d1ba958.so.16.58.0 is png16 16.58.0 of NAME.
+
+    A library that one architecture alone has, or has in another version, says which.
+    """
+    architectures: dict[tuple[str, str, str], set[str]] = {}
+    for architecture, found in (("x86_64", x86), ("arm64", arm64)):
+        for group, file in found:
+            match = re.fullmatch(r"lib(.+?)((?:-[0-9a-f]{8})+)\.so(?:\.(.+))?", file)
+            assert match is not None, file
+            architectures.setdefault((group, match[1], match[3] or ""), set()).add(architecture)
+    components = []
+    for (group, name, version), where in sorted(architectures.items()):
+        (alone,) = where if len(where) == 1 else ("",)
+        component = {"type": "library", "bom-ref": "/".join(filter(None, (group, name, alone)))}
+        component |= {"group": group, "name": name, **({"version": version} if version else {})}
+        component["licenses"] = [{"expression": LIBRARIES[name]}]
+        if alone:
+            component["properties"] = [{"name": ARCHITECTURE, "value": alone}]
+        components.append(component)
+    return components
 
 
 def models() -> list[Component]:
@@ -177,13 +212,19 @@ def page(document: dict[str, Any]) -> str:
         if each["type"] == "machine-learning-model":
             networks.append(f"| {each['name']} | `{each['hashes'][0]['content']}` |")
         elif "group" in each:
-            shared.append(f"| {each['group']} | {each['name']} | {each.get('version', '')} | {licence(each)} |")
+            (where,) = each.get("properties", [{"value": "both"}])
+            version = each.get("version", "")
+            shared.append(f"| {each['group']} | {each['name']} | {version} | {where['value']} | {licence(each)} |")
         else:
             by = ["the service" if name == "lung-segmentation" else name for name in needed.get(each["bom-ref"], [])]
             packages.append(f"| {each['name']} | {each['version']} | {licence(each)} | {', '.join(by)} |")
     parts = [
         ("Packages", "| package | version | licence | needed by |\n|---|---|---|---|", packages),
-        ("Shared libraries in their wheels", "| in | library | version | licence |\n|---|---|---|---|", shared),
+        (
+            "Shared libraries in their wheels",
+            "| in | library | version | architecture | licence |\n|---|---|---|---|---|",
+            shared,
+        ),
         ("Networks", "| file | SHA-256 |\n|---|---|", networks),
     ]
     return HEAD + "".join(
@@ -224,7 +265,7 @@ def _asked_for(packages: list[Component]) -> list[str]:
 
 
 if __name__ == "__main__":
-    written = bill(Path(sys.argv[1]))
+    written = bill(Path(sys.argv[1]), Path(sys.argv[2]))
     SBOM.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
     LICENCES.write_text(page(written))
     print(f"{SBOM.relative_to(ROOT)}: {len(written['components'])} components; {LICENCES.relative_to(ROOT)}")
