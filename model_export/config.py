@@ -89,7 +89,13 @@ class Config:
     workers: int = _setting(1, "processes that load and change films, for each training process")
 
 
-BEFORE: dict[str, Any] = {"outputs": ("lung",), "decoder": "concat", "field_weight": 0.0, "inside_weight": 0.0, "choose_by": "dice"}
+BEFORE: dict[str, Any] = {
+    "outputs": ("lung",),
+    "decoder": "concat",
+    "field_weight": 0.0,
+    "inside_weight": 0.0,
+    "choose_by": "dice",
+}
 """What settings that came later had been before they were settings, where their default is another one now."""
 
 
