@@ -95,6 +95,13 @@ class Index:
             and (not sources or row.source in sources)
         ]
 
+    def select_scored(self, split: str, leave_out: tuple[str, ...] = ()) -> list[Row]:
+        """Return the rows of a split on which a lung mask can be scored: those that came with one.
+
+        A field holds the heart too: plain Dice against it is about 0.85 for a perfect lung mask.
+        """
+        return [row for row in self.select(split, leave_out) if row.kind == "lung" and row.masks]
+
 
 def read_index(folder: Path) -> Index:
     """Read a prepared folder's index.

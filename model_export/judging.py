@@ -90,7 +90,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from model_export.index import read_index
 
     index = read_index(options.data)
-    evaluate(index, index.select(options.split), read_model(options.model), options.output)
+    evaluate(index, index.select_scored(options.split), read_model(options.model), options.output)
 
 
 def _robustness(options: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def _robustness(options: argparse.Namespace) -> None:
     from model_export.robustness import robustness
 
     index = read_index(options.data)
-    robustness(index, index.select(options.split), read_model(options.model), options.output)
+    robustness(index, index.select_scored(options.split), read_model(options.model), options.output)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -107,7 +107,7 @@ def _compare(options: argparse.Namespace) -> None:
 
     index = read_index(options.data)
     models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
-    compare(index, index.select(options.split), models, options.output)
+    compare(index, index.select_scored(options.split), models, options.output)
 
 
 def _verdict(options: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def _verdict(options: argparse.Namespace) -> None:
     from model_export.verdict import verdict
 
     index = read_index(options.data)
-    verdict(index, index.select(options.split), options.others, read_model(options.model), options.output)
+    verdict(index, index.select_scored(options.split), options.others, read_model(options.model), options.output)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -128,5 +128,5 @@ def _report(options: argparse.Namespace) -> None:
     if not isinstance(network, Network):
         raise ValueError(f"{options.model} is a checkpoint; a report is on an exported model")
     others = {trained_on(path, model): model for path in options.others for model in [read_model(path)]}
-    rows = index.select(options.split)
+    rows = index.select_scored(options.split)
     report(index, rows, network, options.trained, others, options.output, options.cards)

@@ -183,7 +183,7 @@ def _export(options: argparse.Namespace) -> None:
     from model_export.quantise import quantise
 
     index = read_index(options.data)
-    rows = index.select(options.split)
+    rows = index.select_scored(options.split)
     difference = export(options.checkpoint, options.output, index, rows)
     megabytes = options.output.stat().st_size / 1e6
     print(

@@ -133,7 +133,7 @@ def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
         "dice": for each precision the mean Dice of each source; "refused": why there is no INT8 form, or None.
     """
     run = sweep.fit(index, variant, output)
-    rows = index.select("validation", variant.config.leave_out)
+    rows = index.select_scored("validation", variant.config.leave_out)
     calibration = index.select("train", variant.config.leave_out)
     exact = run / "network.onnx"
     export(run / "best.pt", exact, index, rows[:: max(1, len(rows) // PARITY_FILMS)][:PARITY_FILMS])

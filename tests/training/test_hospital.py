@@ -109,6 +109,15 @@ def test_missing_index_column_or_kind_is_named(hospital: Path, tmp_path: Path) -
         read_hospital(tmp_path, "lung")
 
 
+def test_field_masks_are_not_scored_as_lung_masks(hospital: Path, tmp_path: Path) -> None:
+    lines = lines_of(hospital)
+    write_index(hospital, [line | {"kind": ("lung", "field", "none")[place % 3]} for place, line in enumerate(lines)])
+    assert main(["prepare", "--output", str(tmp_path / "out"), "--size", str(SIZE), "--more", str(hospital)]) == 0
+    index = read_index(tmp_path / "out")
+    assert {row.kind for row in index.select("train")} == {"lung", "field"}
+    assert {row.kind for row in index.select_scored("train")} == {"lung"}
+
+
 def test_nothing_to_prepare_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "--output", str(tmp_path / "out")]) == 2
     assert "--input" in capsys.readouterr().err
