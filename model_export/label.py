@@ -26,17 +26,23 @@ from model_export.layout import Skipped
 def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
-    The verdicts on the replaced masks go with them. A film in which the model finds no lung is left out, as
-    skipped.csv says.
+    The verdicts on the replaced masks go with them, and images that had no mask get one. A film in which the model
+    finds no lung is left out, as skipped.csv says.
 
     Raises:
-        ValueError: the model owes something to those masks, works at another size, or ``index`` has no film of those
-            sets.
+        ValueError: the model owes something to those masks, works at another size, ``index`` has no film of those
+            sets, or one of them has field masks.
         FileExistsError: ``output`` is there already.
     """
     known, owed = {row.source for row in index.rows}, masks_of(model.card.training)
     if not sources or not set(sources) <= known:
         raise ValueError(f"the sets to label are {', '.join(sources) or 'not named'}; there are {', '.join(known)}")
+    fields = {row.source for row in index.rows if row.kind == "field"} & set(sources)
+    if fields:
+        raise ValueError(
+            f"{', '.join(sorted(fields))} has field masks, which a lung mask would replace; label sets with lung masks "
+            "or none"
+        )
     if owed & set(sources):
         raise ValueError(f"the model owes its weights to masks of {', '.join(sorted(owed))}; it would only repeat them")
     if model.card.input.size != index.size:
@@ -75,4 +81,5 @@ def _label_one(index: Index, row: Row, model: Segmenter, output: Path) -> Row | 
     if not mask.any():
         return None
     Image.fromarray(mask).save(output / "masks" / f"{row.id}.png")
-    return replace(row, quality=QUALITIES[-1], sha256=hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())
+    digest = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
+    return replace(row, kind="lung", quality=QUALITIES[-1], sha256=digest)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.index import Index, read_index
+from model_export.index import Index, read_index, write_index
 from model_export.label import label
 from model_export.metrics import dice
 from model_export.train import train
@@ -86,6 +88,26 @@ def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: P
     command = ["label", "--data", str(labelled.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--sources", "montgomery", "--output", str(tmp_path / "out")]) == 2
     assert "owes its weights to masks of montgomery" in capsys.readouterr().err
+
+
+def test_images_without_a_mask_are_labelled_and_trained_on_but_not_scored(
+    index: Index, montgomery: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "prepared"
+    shutil.copytree(index.folder, folder)
+    rows = [replace(row, kind="none", masks="") if row.source == "shenzhen" else row for row in index.rows]
+    write_index(folder, rows, [], index.input, index.size, index.split)
+    bare = read_index(folder)
+    assert not bare.select("train", sources=("shenzhen",))
+    made = label(bare, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
+    assert made.select("train", sources=("shenzhen",)) != []
+    assert {row.source for row in made.select_scored("validation")} == {"montgomery"}
+
+
+def test_field_masks_are_not_replaced(index: Index, montgomery: Path, tmp_path: Path) -> None:
+    fields = replace(index, rows=[replace(row, kind="field") for row in index.rows])
+    with pytest.raises(ValueError, match="shenzhen has field masks"):
+        label(fields, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
 
 
 class Blind:
