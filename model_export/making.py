@@ -156,7 +156,8 @@ def _hospital(name: str) -> tuple[Path, str | None]:
     from model_export.hospital import KINDS
 
     folder, _, kind = name.rpartition(":")
-    return (Path(folder), kind) if folder and kind in KINDS else (Path(name), None)
+    # Resolved, because a set is called as its folder is, and "." has no name.
+    return (Path(folder).resolve(), kind) if folder and kind in KINDS else (Path(name).resolve(), None)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -59,8 +59,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: there is no image, index or split list where one was named.
-        ValueError: an image stands in two lists, the quality file or an index is not one, no set is named, or
-            ``test_share`` is not below 1.
+        ValueError: an image stands in two lists, the quality file or an index is not one, no set is named, two have
+            the same name, or ``test_share`` is not below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size}; it must be at least 1")
@@ -69,6 +69,9 @@ def prepare(
     if input_folder is None and not hospitals:
         raise ValueError("name the public sets' folder with --input, further hospitals with --more, or both")
     pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
+    names = Counter([*layout.SOURCES.values(), *(folder.name for folder, _ in hospitals)])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"two sets are called {', '.join(twice)}; rename a folder, because ids start with its name")
     quality = layout.read_quality(quality_file) if quality_file else {}
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
     root = input_folder or hospitals[0][0].parent

@@ -109,6 +109,18 @@ def test_missing_index_column_or_kind_is_named(hospital: Path, tmp_path: Path) -
         read_hospital(tmp_path, "lung")
 
 
+def test_two_sets_of_one_name_are_an_error(
+    hospital: Path, public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--output", str(tmp_path / "out")]
+    assert main(["prepare", *output, "--more", f"{hospital}:lung", f"{hospital}/:none"]) == 2
+    assert "two sets are called mine" in capsys.readouterr().err
+    hospital.rename(hospital.with_name("shenzhen"))
+    assert main(["prepare", *output, "--input", str(public), "--more", f"{tmp_path / 'shenzhen'}:lung"]) == 2
+    assert "two sets are called shenzhen" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_field_masks_are_not_scored_as_lung_masks(hospital: Path, tmp_path: Path) -> None:
     lines = lines_of(hospital)
     write_index(hospital, [line | {"kind": ("lung", "field", "none")[place % 3]} for place, line in enumerate(lines)])
