@@ -28,9 +28,10 @@ from app.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export import layout
 from model_export.hospital import read_hospital
 from model_export.index import Index, Row, read_index, write_index
+from model_export.lookalikes import find_lookalikes
 
 SKIPPED_SHOWN = 20
-"""Lines about skipped films on the screen; skipped.csv has all of them."""
+"""Lines about skipped films on the screen, of which skipped.csv has all, and about lookalikes."""
 
 
 def prepare(
@@ -68,10 +69,10 @@ def prepare(
         raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
     if input_folder is None and not hospitals:
         raise ValueError("name the public sets' folder with --input, further hospitals with --more, or both")
-    pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
     names = Counter([*layout.SOURCES.values(), *(folder.name for folder, _ in hospitals)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"two sets are called {', '.join(twice)}; rename a folder, because ids start with its name")
+    pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
     quality = layout.read_quality(quality_file) if quality_file else {}
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
     root = input_folder or hospitals[0][0].parent
@@ -105,11 +106,17 @@ def prepare(
     for (source, split), count in sorted(counts.items()):
         print(f"{source:12} {split:12} {count:5} films")
     print(f"prepared {len(rows)} films in {output}, skipped {len(skipped)}")
+    prepared = read_index(output)
+    lookalikes = find_lookalikes(prepared)
+    for one_row, other in lookalikes[:SKIPPED_SHOWN]:
+        print(f"  may be one image: {one_row.id} ({one_row.split}) and {other.id} ({other.split})")
+    if len(lookalikes) > SKIPPED_SHOWN:
+        print(f"  ... and {len(lookalikes) - SKIPPED_SHOWN} more pairs")
     for skip in skipped[:SKIPPED_SHOWN]:
         print(f"  skipped {skip.id}: {skip.reason}")
     if len(skipped) > SKIPPED_SHOWN:
         print(f"  ... and {len(skipped) - SKIPPED_SHOWN} more: {output / 'skipped.csv'}")
-    return read_index(output)
+    return prepared
 
 
 def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:

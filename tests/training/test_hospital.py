@@ -121,6 +121,21 @@ def test_two_sets_of_one_name_are_an_error(
     assert not (tmp_path / "out").exists()
 
 
+def test_copy_of_an_image_in_another_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a negative, larger, and under another name."""
+    random = np.random.default_rng(1)
+    images = [random.integers(0, 256, (8, 8), np.uint8).repeat(12, 0).repeat(12, 1) for _ in range(3)]
+    for folder, pictures in {"one": images[:2], "two": [255 - images[1].repeat(2, 0).repeat(2, 1), images[2]]}.items():
+        for number, picture in enumerate(pictures):
+            write(tmp_path / folder / "images" / f"{number}.png", picture)
+        lines = [{"id": str(number), "patient": str(number), "split": "train"} for number in range(2)]
+        write_index(tmp_path / folder, lines)
+    flags = ["--output", str(tmp_path / "out"), "--size", str(SIZE)]
+    assert main(["prepare", *flags, "--more", f"{tmp_path / 'one'}:none", f"{tmp_path / 'two'}:none"]) == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if "may be one image" in line]
+    assert found == ["  may be one image: one-1 (train) and two-0 (train)"]
+
+
 def test_field_masks_are_not_scored_as_lung_masks(hospital: Path, tmp_path: Path) -> None:
     lines = lines_of(hospital)
     write_index(hospital, [line | {"kind": ("lung", "field", "none")[place % 3]} for place, line in enumerate(lines)])
