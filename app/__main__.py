@@ -1,8 +1,19 @@
 """`python -m app`."""
 
+import sys
+
 try:
     from app.cli import main
 except ImportError as error:
     raise SystemExit(f"error: {error.name} cannot be imported; run: pip install -r app/requirements.txt") from None
+except KeyboardInterrupt:
+    # The imports take the first quarter of a second.
+    print("error: interrupted", file=sys.stderr)
+    raise SystemExit(130) from None
 
-raise SystemExit(main())
+try:
+    code = main()
+except KeyboardInterrupt:
+    print("error: interrupted", file=sys.stderr)
+    code = 130
+raise SystemExit(code)

@@ -5,16 +5,35 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app import errors, limits
+from app.naming import is_output
 
-PARTIAL = ".partial-"
-"""What the name of a file begins with while it is being written. Hidden, so it is no film either."""
+PARTIAL, PARTIAL_NAME = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
+"""What the name of a file begins with while it is being written, and all of it. Hidden, so it is no film either."""
+
+
+class Left(StrEnum):
+    """Why something below a folder of films is left out."""
+
+    CLOSED = "closed"
+    """A folder that cannot be read."""
+    LINKED = "linked"
+    """A link to a folder, which could lead round in a circle."""
+    OUTPUT = "output"
+    """An output of a film beside it."""
+
+
+LeftOut = Callable[[Left, str], None]
+"""Is told what is left out, and where: relative to the folder, with slashes."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +75,32 @@ class Source:
         inside = place.relative_to(own).parts
         return len(inside) < len(self.pattern) and matches(inside, self.pattern[: len(inside)])
 
-    def films(self, closed: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+    def films(self, left_out: LeftOut = lambda _, __: None) -> Iterator[str]:
         """Every file that is looked for, one folder after the other, each folder's in order; hidden ones are left out.
 
-        A link to a file counts as a file, wherever it leads; a link to a folder is not followed.
+        A link to a file counts as a file, wherever it leads.
 
         Args:
-            closed: is told of each folder that cannot be read.
+            left_out: is told of everything else that is left out.
 
         Yields:
             Paths relative to the folder, with slashes.
         """
-        walk = os.walk(self.folder, onerror=lambda error: closed(self._relative(error.filename)))
+        walk = os.walk(self.folder, onerror=lambda error: left_out(Left.CLOSED, self._relative(error.filename)))
         for place, folders, files in walk:
             inside = self._relative(place)
             parts = () if inside == "." else tuple(inside.split("/"))
             folders[:] = sorted(name for name in folders if not name.startswith(".") and self._leads_on(parts))
+            for name in folders:
+                if Path(place, name).is_symlink():
+                    left_out(Left.LINKED, "/".join((*parts, name)))
+            names = set(files)
             for name in sorted(files):
-                path = Path(place, name)
                 if name.startswith(".") or not self._matches((*parts, name)):
                     continue
-                if path.is_symlink() or path.is_file():
+                if is_output(name, names):
+                    left_out(Left.OUTPUT, "/".join((*parts, name)))
+                elif Path(place, name).is_symlink() or Path(place, name).is_file():
                     yield "/".join((*parts, name))
 
     def _relative(self, place: str) -> str:
@@ -103,15 +127,23 @@ def matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     return fnmatchcase(parts[0], pattern[0]) and matches(parts[1:], pattern[1:])
 
 
-def read_film(path: Path) -> bytes:
-    """The bytes of a film's file.
+def read_film(path: Path, pipes: bool = False) -> bytes:
+    """Read a film's file.
+
+    Args:
+        path: the file.
+        pipes: whether it may be a pipe or a device, which can keep its reader waiting for ever.
 
     Raises:
         TooLarge: before more than the limit was read.
         EmptyBody, Unreadable.
     """
+    # Without O_NONBLOCK, to open a named pipe waits for somebody who writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | (0 if pipes else getattr(os, "O_NONBLOCK", 0))
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 -- a descriptor
+            if not pipes and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise errors.Unreadable("The file is a pipe or a device.")
             data = file.read(limits.MAX_BYTES + 1)
     except OSError as error:
         raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
@@ -119,18 +151,39 @@ def read_film(path: Path) -> bytes:
     return data
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all; a link is followed, a pipe or device written to as it is.
+def write_whole(path: Path, data: bytes, follow: bool = True) -> None:
+    """Write ``data`` to ``path`` whole or not at all; a pipe or device is written to as it is.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        follow: whether a link in its place is followed; otherwise the link itself is replaced.
 
     Raises:
         OSError.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    with staged(path) as partial:
+    with replaced(path, follow) as partial:
         partial.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replaced(path: Path, follow: bool = True) -> Iterator[Path]:
+    """A file to write, which replaces ``path`` at the end; a pipe or device is given as it is.
+
+    Args:
+        path: the file.
+        follow: as for `write_whole`.
+
+    Raises:
+        OSError.
+    """
+    # Before links are followed: /dev/stdout leads to a pipe, which has no name to resolve to.
+    if follow and path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve() if follow else path.parent.resolve() / path.name
+    with staged(path) as partial:
+        yield partial
         partial.replace(path)
 
 
@@ -152,12 +205,21 @@ def staged(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def remove_partials(folder: Path) -> int:
-    """Remove what a killed run has left half-written below ``folder``; how many files that were."""
+def remove_partials(folder: Path, foreign: str) -> int:
+    """Remove what a killed run has left half-written below ``folder``.
+
+    Args:
+        folder: of outputs.
+        foreign: name of a file that marks the folder of another run, which is left alone.
+
+    Returns:
+        How many files were removed.
+    """
     count = 0
-    for place, _, files in os.walk(folder):
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(place, name, foreign).exists()]
         for name in files:
-            if name.startswith(PARTIAL):
+            if PARTIAL_NAME.fullmatch(name):
                 with contextlib.suppress(OSError):
                     Path(place, name).unlink()
                     count += 1

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 
 from app.encode.formats import FORMATS
 
 ERROR_SUFFIX = ".error.json"
 """Of the problem document that takes the outputs' place if a film was refused."""
 
-_SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
+SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
+"""Of everything that is written of a film."""
+
+MAX_NAME = 255
+"""Bytes of a file's name, on every file system in use."""
 
 _RESERVED = tuple(
-    whole.removesuffix(tail) for whole in _SUFFIXES for tail in _SUFFIXES if whole != tail and whole.endswith(tail)
+    whole.removesuffix(tail) for whole in SUFFIXES for tail in SUFFIXES if whole != tail and whole.endswith(tail)
 )
 """Ends of a film's name which would lead its outputs into another's: the JSON of `a.rle` and the run lengths of `a`."""
 
-_LONGEST = max(map(len, _SUFFIXES))
+_LONGEST = max(map(len, SUFFIXES))
 
 
 def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
@@ -38,3 +43,14 @@ def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
     if most_bytes is not None:
         film = name[: most_bytes - _LONGEST - len(digest)].decode("utf-8", "ignore")
     return f"{film}{digest}{suffix}"
+
+
+def output_path(film: str, suffix: str) -> str:
+    """Return `output_name` of a path with slashes, its last part no longer than a file's name may be."""
+    folder, slash, name = film.rpartition("/")
+    return f"{folder}{slash}{output_name(name, suffix, MAX_NAME)}"
+
+
+def is_output(name: str, beside: Container[str]) -> bool:
+    """Return whether a file's name is that of an output of a file beside it."""
+    return any(name.endswith(suffix) and name.removesuffix(suffix) in beside for suffix in SUFFIXES)

@@ -12,4 +12,4 @@ def say(line: str) -> None:
 
 def printable(name: str) -> str:
     """A file's name as part of one line: names may hold line breaks, and what a terminal takes for commands."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

@@ -14,6 +14,9 @@ import pytest
 from films import encode
 from PIL import Image
 
+SLOW_FILES = str(Path(__file__).parent / "slow_files")
+"""In PYTHONPATH it makes processes wait for a named pipe as for a file that is slow to come."""
+
 
 def smaller(film: bytes, width: int = 307) -> bytes:
     """A film, 8 bits, as a PNG of another size."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from processes import alive, command, has_reader, one_line, reader_of, run, send, smaller, wait_for, workers_of
+from films import encode
+from PIL import Image, ImageOps
+from processes import (
+    SLOW_FILES,
+    alive,
+    command,
+    has_reader,
+    one_line,
+    reader_of,
+    run,
+    send,
+    smaller,
+    wait_for,
+    workers_of,
+)
 
 from app.batch.manifest import NAME
 from app.cli import main
@@ -138,15 +155,90 @@ class TestOneRun:
         done = run("batch", source, target, "--workers", "2", "--csv", measures)
         said = done.stderr.decode()
         assert done.returncode == 1
-        assert "5 films: 1 segmented, 0 done before, 4 failed" in said
+        assert "5 films: 2 segmented, 0 done before, 3 failed" in said
         assert (target / "2.png.mask.png").exists()
-        for line in ("1.png: unwritable", "ward/3.png: unwritable", "n.png: unwritable", "gone.png: unreadable"):
+        assert len([path for path in target.glob("nnn*.mask.png") if len(path.name) <= 255]) == 1
+        for line in ("1.png: unwritable", "ward/3.png: unwritable", "gone.png: unreadable"):
             assert line in said
         assert len(table(measures)) == 5
         (target / "1.png.mask.png").rmdir()
         (source / "gone.png").unlink()
         again = run("batch", source, target)
-        assert "4 films: 1 segmented, 1 done before, 2 failed" in again.stderr.decode()
+        assert "4 films: 1 segmented, 2 done before, 1 failed" in again.stderr.decode()
+
+    def test_replaced_and_swapped_films_of_one_size_and_time_are_done_again(
+        self, source: Path, target: Path, small: bytes
+    ) -> None:
+        """Another patient's mask stayed where only bytes and time of a file were looked at."""
+        other = smaller_mirrored(small)
+        size = max(len(small), len(other))
+        for name, data in (("a.png", small), ("b.png", other)):
+            (source.parent / name).write_bytes(data.ljust(size, b"\0"))
+            os.utime(source.parent / name, (1_500_000_000, 1_500_000_000))
+        for name in ("a.png", "b.png"):
+            shutil.copy2(source.parent / name, source / name)
+        assert "2 segmented" in run("batch", source, target).stderr.decode()
+        first = {name: (target / f"{name}.mask.png").read_bytes() for name in ("a.png", "b.png")}
+        (source / "a.png").rename(source / "c")
+        (source / "b.png").rename(source / "a.png")
+        (source / "c").rename(source / "b.png")
+        assert "2 segmented" in run("batch", source, target).stderr.decode()
+        assert (target / "a.png.mask.png").read_bytes() == first["b.png"]
+        assert (target / "b.png.mask.png").read_bytes() == first["a.png"]
+        shutil.copy2(source.parent / "b.png", source / "b.png")  # over the other one, as cp -p does
+        assert "1 segmented, 1 done before" in run("batch", source, target).stderr.decode()
+        assert (target / "b.png.mask.png").read_bytes() == first["b.png"]
+
+    def test_copied_folder_is_not_segmented_again(self, source: Path, target: Path, small: bytes) -> None:
+        (source / "a.png").write_bytes(small)
+        run("batch", source, target)
+        moved = source.parent / "moved"
+        shutil.copytree(source, moved)
+        for _ in range(2):
+            assert "0 segmented, 1 done before" in run("batch", moved, target).stderr.decode()
+
+    def test_own_outputs_and_pipes_are_no_films(self, source: Path, target: Path, small: bytes) -> None:
+        (source / "a.png").write_bytes(small)
+        assert run("segment", source / "a.png", "--overlay", source / "a.png.overlay.png").returncode == 0
+        os.mkfifo(source.parent / "pipe")
+        (source / "m.jpg").symlink_to("../pipe")
+        (source / "other").symlink_to(source.parent, target_is_directory=True)
+        report = source.parent / "r.json"
+        done = run("batch", source, target, "--report", report)
+        said = done.stderr.decode()
+        assert done.returncode == 1
+        assert "2 films: 1 segmented, 0 done before, 1 failed" in said
+        assert "failed: m.jpg: unreadable: The file is a pipe or a device." in said
+        assert "skipped: other: a link to a folder is not followed" in said
+        assert "skipped: 2 outputs of this program beside their images" in said
+        told = json.loads(report.read_text())
+        assert (told["skipped_outputs"], told["linked_folders"]) == (2, ["other"])
+
+    def test_full_disk_leaves_no_film_out_of_the_reports(
+        self, source: Path, target: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither outputs nor the manifest's line can be written: a limit of 0 bytes for each file but devices."""
+        for number in range(3):
+            (source / f"{number}.png").write_bytes(small)
+        target.mkdir()
+        line = shlex.join(command("batch", source, target, "--csv", "/dev/stdout"))
+        limited = f"ulimit -f 0; trap '' XFSZ; exec {line}"
+        done = subprocess.run(["bash", "-c", limited], capture_output=True, check=False, timeout=120)
+        assert done.returncode == 1
+        assert b"3 films: 0 segmented, 0 done before, 3 failed" in done.stderr
+        rows = [line.split(",")[0] for line in done.stdout.decode().splitlines()]
+        assert rows == ["path", "0.png", "1.png", "2.png"]
+
+    def test_film_that_takes_too_long_fails_alone(
+        self, source: Path, target: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
+        (source / "a.png").write_bytes(small)
+        os.mkfifo(source / "slow.png")
+        done = run("batch", source, target, "--timeout", "3")
+        assert done.returncode == 1
+        assert "2 films: 1 segmented, 0 done before, 1 failed" in done.stderr.decode()
+        assert "failed: slow.png: internal-error" in done.stderr.decode()
 
     def test_strict_tells_of_doubtful_masks(self, source: Path, target: Path, rg1_png: bytes) -> None:
         (source / "tiny.png").write_bytes(smaller(rg1_png, 100))
@@ -209,9 +301,9 @@ class TestResume:
         wait_for(lambda: not any(map(alive, workers)))
         with (target / NAME).open("ab") as manifest:
             manifest.write(b'{"path":"19.png","size":12')
-        (target / ".partial-abcd1234").write_bytes(b"half a mask")
+        (target / ".lung-partial-abcd1234").write_bytes(b"half a mask")
         before = outputs(target)
-        del before[".partial-abcd1234"]
+        del before[".lung-partial-abcd1234"]
         assert 4 < len(before) < 20
         done = run("batch", source, target, "--workers", 2)
         assert done.returncode == 0
@@ -230,12 +322,19 @@ class TestResume:
         assert (target / "film.png.mask.png").read_bytes().startswith(b"\x89PNG")
 
 
+def smaller_mirrored(film: bytes) -> bytes:
+    """Another patient: the film, mirrored."""
+    with Image.open(io.BytesIO(film)) as image:
+        return encode(ImageOps.mirror(image), "PNG")
+
+
 @PROC
 class TestKilled:
     """A film that is a named pipe keeps its worker waiting for as long as a test needs."""
 
     @pytest.fixture
-    def pipe(self, source: Path, small: bytes) -> Path:
+    def pipe(self, source: Path, small: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
         for name in ("a.png", "z.png"):
             (source / name).write_bytes(small)
         os.mkfifo(source.parent / "pipe")

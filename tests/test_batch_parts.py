@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app import errors
 from app.batch import manifest as manifest_module
 from app.batch import watch as watch_module
-from app.batch.manifest import NAME, Entry, InUse, Manifest, append
+from app.batch.manifest import NAME, Entry, InUse, Manifest, Mark, append
 from app.batch.watch import Watch
-from app.folder import Source, matches, remove_partials, write_whole
+from app.folder import (
+    PARTIAL,
+    Left,
+    LeftOut,
+    Source,
+    matches,
+    read_film,
+    remove_partials,
+    replaced,
+    write_whole,
+)
 from app.terminal import printable
+
+ROW = {"verdict": "accept", "reasons": ""}
 
 
 def entry(path: str, size: int = 1) -> Entry:
-    return Entry(path, size, 2, "recipe", {".mask.png": 3}, {})
+    return Entry(path, Mark(size, 2, 3, 4), True, "digest", "recipe", {".mask.png": 3}, {}, ROW)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +81,9 @@ def test_outputs_may_lie_where_a_pattern_does_not_look(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
 def test_closed_folders_are_told(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
-    told: list[str] = []
-    assert not list(Source(tmp_path).films(told.append))
-    assert told == ["closed"]
+    told: list[tuple[Left, str]] = []
+    assert not list(Source(tmp_path).films(lambda *what: told.append(what)))
+    assert told == [(Left.CLOSED, "closed")]
 
 
 class TestManifest:
@@ -119,16 +135,18 @@ class TestManifest:
         Manifest(tmp_path).close()
 
 
-def test_a_file_that_grows_is_waited_for(tmp_path: Path) -> None:
+def test_a_file_that_grows_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "SETTLED", 0.5)
     (tmp_path / "old.png").write_bytes(b"1")
-    os.utime(tmp_path / "old.png", (0, time.time() - 60))
+    time.sleep(0.6)
     (tmp_path / "new.png").write_bytes(b"1")
+    os.utime(tmp_path / "new.png", (0, 60))  # as a copier that keeps times may do before the file is whole
     watch = Watch(Source(tmp_path))
-    looks = [watch.look(lambda _: None)]
+    looks = [watch.look(lambda *_: None)]
     (tmp_path / "new.png").write_bytes(b"12")
-    looks += [watch.look(lambda _: None) for _ in range(3)]
+    looks += [watch.look(lambda *_: None) for _ in range(3)]
     (tmp_path / "old.png").write_bytes(b"2")
-    looks += [watch.look(lambda _: None) for _ in range(2)]
+    looks += [watch.look(lambda *_: None) for _ in range(2)]
     assert looks == [["old.png"], [], ["new.png"], [], [], ["old.png"]]
     assert watch.rest(2) == 2
 
@@ -140,9 +158,9 @@ def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> No
     os.utime(film, (0, time.time() - 60))
     film.chmod(0)
     watch = Watch(Source(tmp_path))
-    looks = [watch.look(lambda _: None) for _ in range(2)]
+    looks = [watch.look(lambda *_: None) for _ in range(2)]
     film.chmod(0o600)
-    looks += [watch.look(lambda _: None) for _ in range(2)]
+    looks += [watch.look(lambda *_: None) for _ in range(2)]
     assert looks == [["film.png"], [], ["film.png"], []]
 
 
@@ -153,19 +171,19 @@ class Told:
         self.folder = folder
         for name in ("a.png", "c.png"):
             (folder / name).write_bytes(b"1")
-            os.utime(folder / name, (0, time.time() - 60))
 
-    def films(self, closed: Callable[[str], None]) -> Iterator[str]:
-        closed("ward")
+    def films(self, left_out: LeftOut) -> Iterator[str]:
+        left_out(Left.CLOSED, "ward")
         yield from ("a.png", "b.png", "c.png")
 
 
 def test_a_look_passes_over_what_is_gone_and_tells_of_closed_folders(tmp_path: Path) -> None:
     source: Any = Told(tmp_path)
-    watch, told = Watch(source), list[str]()
+    watch, told = Watch(source), list[tuple[Left, str]]()
     assert watch.rest(0) == 0
-    assert watch.look(told.append) == ["a.png", "c.png"]
-    assert told == ["ward"]
+    assert watch.look(lambda *_: None) == []
+    assert watch.look(lambda *what: told.append(what)) == ["a.png", "c.png"]
+    assert told == [(Left.CLOSED, "ward")]
 
 
 def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(
@@ -174,15 +192,90 @@ def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(
     source: Any = Told(tmp_path)
     watch, clock = Watch(source), iter([100.0, 103.0])
     monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
-    watch.look(lambda _: None)
+    watch.look(lambda *_: None)
     assert watch.rest(2) == pytest.approx(60)
     assert watch.rest(100) == 100
 
 
 def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:
-    (tmp_path / "ward").mkdir()
-    (tmp_path / "ward" / ".partial-x1").touch()
-    (tmp_path / "ward" / "partial-x1").touch()
+    """Neither a person's own hidden file, nor what another run is writing in a folder of its own below."""
+    for folder in ("ward", "other run"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{PARTIAL}abcd_123").touch()
+    (tmp_path / "other run" / NAME).touch()
+    kept = {f"{PARTIAL}notes.txt", f"{PARTIAL}ABCD1234", "partial-x1"}
+    for name in kept:
+        (tmp_path / name).touch()
     write_whole(tmp_path / "whole", b"1")
-    assert remove_partials(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["partial-x1", "ward", "whole"]
+    assert remove_partials(tmp_path, NAME) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "other run", "ward", "whole"}
+    assert not list((tmp_path / "ward").iterdir())
+
+
+def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "ward").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "z.png").touch()
+    (folder / "linked").symlink_to(tmp_path / "other")
+    for name in ("a.png", "a.png.mask.png", "a.png.json", "b.mask.png", "ward/c.png.overlay.png", "ward/c.png"):
+        (folder / name).touch()
+    told: list[tuple[Left, str]] = []
+    assert list(Source(folder).films(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
+    assert set(told) == {
+        (Left.LINKED, "linked"),
+        (Left.OUTPUT, "a.png.mask.png"),
+        (Left.OUTPUT, "a.png.json"),
+        (Left.OUTPUT, "ward/c.png.overlay.png"),
+    }
+
+
+def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:
+    """A link to one in a folder held its reader up for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "film.jpg").symlink_to("pipe")
+    with pytest.raises(errors.Unreadable, match="pipe or a device"):
+        read_film(tmp_path / "film.jpg")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"film",))
+    writer.start()
+    assert read_film(tmp_path / "pipe", pipes=True) == b"film"
+    writer.join()
+
+
+def test_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    with replaced(Path(os.devnull)) as path:
+        assert path == Path(os.devnull)
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("kept")
+    write_whole(tmp_path / "link", b"new", follow=False)
+    assert (tmp_path / "kept").read_bytes() == b"kept"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_bytes() == b"new"
+
+
+def damaged_lines(entry: Entry) -> Iterator[dict[str, Any]]:
+    """A manifest's line with each member of another type, and with outputs that no format has."""
+    good = asdict(entry)
+    for name in good:
+        if name in ("row", "problem"):
+            continue
+        yield {key: value for key, value in good.items() if key != name}
+        yield good | {name: 7 if name != "settled" else "yes"}
+    yield good | {"outputs": {"/../../thesis.txt": 13}}
+    yield good | {"outputs": {".mask.png": "13"}}
+    yield good | {"mark": good["mark"] | {"size": None}}
+    yield good | {"omitted": {"heart": "x"}}
+    yield good | {"row": {"reasons": ""}}
+    yield good | {"row": None}
+    yield good | {"problem": {"code": "x"}, "row": None}
+
+
+def test_damaged_line_of_a_manifest_is_none(tmp_path: Path) -> None:
+    good = entry("a.png", 1)
+    (tmp_path / NAME).write_text("".join(json.dumps(line) + "\n" for line in damaged_lines(good)))
+    manifest = Manifest(tmp_path)
+    assert manifest.find("a.png") is None
+    append(tmp_path, good)
+    manifest.refresh()
+    assert manifest.find("a.png") == good
+    manifest.close()

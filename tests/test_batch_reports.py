@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -13,22 +14,25 @@ from typing import Any
 import pytest
 
 from app.batch import report as report_module
-from app.batch.manifest import Entry
+from app.batch.manifest import Entry, Mark
 from app.batch.report import summary, write_report, write_table
 from app.batch.table import COLUMNS, row
 from app.batch.tally import Tally
 from app.batch.work import Order
 from app.options import Options
 
+MARK = Mark(1, 2, 3, 4)
+
 
 def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
     """A film that was segmented."""
-    return Entry(path, 1, 2, "recipe", {".mask.png": 3}, omitted or {}, {"verdict": verdict, "reasons": reasons})
+    row = {"verdict": verdict, "reasons": reasons}
+    return Entry(path, MARK, True, "digest", "recipe", {".mask.png": 3}, omitted or {}, row)
 
 
 def bad(path: str, code: str = "damaged-film") -> Entry:
     """A film that was refused."""
-    return Entry(path, 1, 2, "recipe", {}, {}, problem={"code": code, "detail": "It is broken."})
+    return Entry(path, MARK, True, "digest", "recipe", {}, {}, problem={"code": code, "detail": "It is broken."})
 
 
 ENTRIES = [
@@ -167,6 +171,13 @@ class TestReports:
         assert {each.name for each in (tmp_path / "elsewhere").iterdir()} == {"r.json", "m.csv"}
         assert (tmp_path / "r.json").is_symlink()
         assert (tmp_path / "m.csv").is_symlink()
+
+    def test_paths_that_begin_as_formulas_are_text_to_spreadsheets(self, tmp_path: Path) -> None:
+        names = ["=HYPERLINK(1)", "+1.png", "-2.png", "@SUM(1).png", "\tx.png", "a=1.png"]
+        write_table(tmp_path / "m.csv", iter([good(name) for name in names]))
+        with (tmp_path / "m.csv").open(newline="") as file:
+            paths = [line["path"] for line in csv.DictReader(file)]
+        assert paths == [f"'{name}" for name in names[:-1]] + names[-1:]
 
     def test_the_summary_says_what_was_done_with_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tally = Tally(("mask", "dicom-seg"))

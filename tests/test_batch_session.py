@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +17,12 @@ import pytest
 
 from app.batch import session as session_module
 from app.batch import stop as stop_module
-from app.batch.manifest import Entry, Manifest
+from app.batch.manifest import Entry, Manifest, Mark
 from app.batch.run import Run
 from app.batch.session import Session, Settings
 from app.batch.stop import Stop
 from app.batch.work import Job, Order, work
-from app.folder import Source
+from app.folder import Left, LeftOut, Source
 from app.options import Options
 
 
@@ -31,8 +31,9 @@ class Alone:
 
     closed = False
 
-    def __init__(self, order: Order, count: int, lock: int) -> None:
+    def __init__(self, order: Order, count: int, lock: int, timeout: float) -> None:
         os.fstat(lock)
+        assert timeout == 60
         assert count >= 1
         self._order = order
 
@@ -62,7 +63,7 @@ class Place:
 
     def session(self, manifest: Manifest, again: bool = False, formats: tuple[str, ...] = ("mask",)) -> Session:
         order = Order(self.source, self.target, formats, Options(), ("a", "b"))
-        return Session(Source(self.source), order, manifest, self.stop, Settings(3, again, self.report, self.table))
+        return Session(Source(self.source), order, manifest, self.stop, Settings(3, again, 60, self.report, self.table))
 
     def said(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.report.read_text())
@@ -160,7 +161,7 @@ class TestSession:
         place.session(manifest).once(2)
         place.put("c.png", small)
         order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        workers: Any = Alone(order, 1, manifest.fileno())
+        workers: Any = Alone(order, 1, manifest.fileno(), 60)
         names = ["a.png", "b.png", "c.png", "never.png"]
         here = Run(order, manifest, workers, Stop(), again=False)
         assert [entry.path for entry in here.entries(names)] == ["a.png", "b.png"]
@@ -171,7 +172,7 @@ class TestSession:
         for name in ("a.png", "b.png", "c.png"):
             place.put(name, small)
         order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        workers: Any = Alone(order, 1, manifest.fileno())
+        workers: Any = Alone(order, 1, manifest.fileno(), 60)
         run = Run(order, manifest, workers, place.stop, again=False)
         seen: list[tuple[str, bool]] = []
 
@@ -202,7 +203,7 @@ class TestSession:
     def test_no_report_is_written_unasked(self, place: Place, manifest: Manifest, small: bytes) -> None:
         place.put("a.png", small)
         order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        session = Session(Source(place.source), order, manifest, place.stop, Settings(1, False, None, None))
+        session = Session(Source(place.source), order, manifest, place.stop, Settings(1, False, 60, None, None))
         session.once(1)
         assert session.complete
         assert not place.report.exists()
@@ -214,10 +215,10 @@ class TestSession:
         place.put("a.png", small)
         session = place.session(manifest)
         for folder in ("ward\n1", "ward\n1", "b"):
-            session.closed(folder)
+            session.left_out(Left.CLOSED, folder)
         assert capsys.readouterr().err.splitlines() == [
-            "failed: ward\\n1: this folder cannot be read; its films are not counted",
-            "failed: b: this folder cannot be read; its films are not counted",
+            "failed: ward\\n1: this folder cannot be read; its images are not counted",
+            "failed: b: this folder cannot be read; its images are not counted",
         ]
         session.once(1)
         assert place.said()["closed_folders"] == ["b", "ward\n1"]
@@ -234,9 +235,11 @@ class TestSession:
         written: list[list[tuple[str, str]]] = []
         rests: list[float] = []
         arrivals = [
+            lambda: None,
             lambda: place.put("b.png", b"no film"),
             lambda: None,
             lambda: place.put("c.png", small),
+            lambda: None,
             lambda: setattr(place.stop, "asked", True),
         ]
 
@@ -255,9 +258,9 @@ class TestSession:
         assert lines[2].startswith("failed: b.png: unsupported-format: ")
         assert lines[3] == "accept: c.png"
         assert lines[4].startswith("3 films: 2 segmented, 0 done before, 1 failed, in ")
-        assert rests == [7, 7, 7, 7]
+        assert rests == [7] * 6
         # Written at once, then a minute later at the earliest, and at the end.
-        assert written == [[("a.png", "accept")]] * 4
+        assert written == [[]] * 6
         assert [name for name, _ in place.rows()] == ["a.png", "b.png", "c.png"]
         assert Alone.closed
 
@@ -268,9 +271,9 @@ class TestSession:
 
         def again(seconds: float) -> None:
             times.append(place.table.stat().st_mtime_ns)
-            if len(times) == 3:
+            if len(times) == 5:
                 place.stop.asked = True
-            if len(times) == 1:
+            if len(times) == 2:
                 place.put("d.png", small)
 
         monkeypatch.setattr(place.stop, "sleep", again)
@@ -280,13 +283,13 @@ class TestSession:
         assert (later.tally.before, later.tally.segmented) == (2, 1)
         assert "accept: a.png" not in (said := capsys.readouterr().err)
         assert "accept: d.png" in said
-        assert times[0] < times[1] == times[2]
+        assert times[0] < times[1] == times[2] < times[3] == times[4]
 
     def test_a_drop_folder_without_films_has_its_reports_too(
         self, place: Place, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def films(source: Source, closed: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-            closed("ward")
+        def films(source: Source, left_out: LeftOut = lambda *_: None) -> Iterator[str]:
+            left_out(Left.CLOSED, "ward")
             return iter(())
 
         def sleep(seconds: float) -> None:
@@ -306,7 +309,9 @@ class TestSession:
         session = place.session(manifest)
         for name, verdict, reasons in (("a.png", "review", "one-lung cut-off"), ("b.png", "reject", "no-lung")):
             row = {"verdict": verdict, "reasons": reasons}
-            session._announce(Entry(name, 1, 2, "recipe", {}, {}, row), before=name == "b.png")
+            session._announce(
+                Entry(name, Mark(1, 2, 3, 4), True, "digest", "recipe", {}, {}, row), before=name == "b.png"
+            )
         assert capsys.readouterr().err == "review: a.png: one-lung cut-off\n"
         assert (session.tally.segmented, session.tally.before) == (1, 1)
 

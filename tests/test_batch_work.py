@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,15 @@ import pytest
 from app import __version__, errors
 from app.batch import work as work_module
 from app.batch.manifest import NAME, NO_FILE, Entry, Manifest, Mark
-from app.batch.work import MANIFEST_VERSION, Job, Order, done, fail, job, work
+from app.batch.work import MANIFEST_VERSION, Job, Order, Seen, done, fail, job, work
+from app.folder import PARTIAL
 from app.options import Options
 
 MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
 
 Ordered = Callable[..., Order]
+
+SEEN = Seen(Mark(5, 6, 7, 8), True)
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def put(order: Order, path: str, data: bytes) -> Mark:
     film = order.source / path
     film.parent.mkdir(exist_ok=True)
     film.write_bytes(data)
-    return Mark(len(data), film.stat().st_mtime_ns)
+    return Mark.of(film)
 
 
 def lying(order: Order) -> set[str]:
@@ -59,8 +64,8 @@ def entry_of(
 ) -> Entry:
     """What an earlier run knows of a.png."""
     problem = None if code is None else {"code": code, "detail": "as it was"}
-    row = {"verdict": "accept"} if code is None else None
-    return Entry("a.png", mark.size, mark.mtime_ns, order.recipe, outputs, omitted or {}, row, problem)
+    row = {"verdict": "accept", "reasons": ""} if code is None else None
+    return Entry("a.png", mark, True, "digest", order.recipe, outputs, omitted or {}, row, problem)
 
 
 class TestWork:
@@ -70,7 +75,8 @@ class TestWork:
         found = work(job("ward/a.png", None, order, False), order)
         assert lying(order) == {"ward/a.png.mask.png", "ward/a.png.json"}
         sizes = {suffix: (order.target / f"ward/a.png{suffix}").stat().st_size for suffix in (MASK, JSON)}
-        assert found == Entry("ward/a.png", mark.size, mark.mtime_ns, order.recipe, sizes, {}, found.row, None)
+        digest = hashlib.sha256(small).hexdigest()
+        assert found == Entry("ward/a.png", mark, False, digest, order.recipe, sizes, {}, found.row, None)
         said = json.loads((order.target / "ward/a.png.json").read_text())
         assert found.row is not None
         assert found.row["verdict"] == said["verdict"]["decision"] == "accept"
@@ -99,7 +105,8 @@ class TestWork:
         assert problem["code"] == "unsupported-format"
         assert content.count(b"\n") > 5  # to be read by a person
         shown = {"code": problem["code"], "detail": problem["detail"]}
-        assert found == Entry("a.png", mark.size, mark.mtime_ns, order.recipe, {ERROR: len(content)}, {}, None, shown)
+        assert found.problem == shown
+        assert (found.mark, found.outputs, found.row) == (mark, {ERROR: len(content)}, None)
         assert known(order, "a.png") == found
 
     def test_what_goes_wrong_unforeseen_is_told_without_its_text(
@@ -199,18 +206,18 @@ class TestWork:
     ) -> None:
         order = ordered("mask")
         (order.target / "a.png.mask.png").write_bytes(b"kept")
-        found = fail(Job("a.png", (), {MASK: 4}, stale=frozenset({ERROR})), order, error, Mark(5, 6))
+        found = fail(Job("a.png", (), {MASK: 4}, stale=frozenset({ERROR})), order, error, SEEN)
         assert lying(order) == {f"a.png{suffix}" for suffix in left}
         assert set(found.outputs) == left
-        assert (found.mark, found.problem) == (Mark(5, 6), {"code": error.code, "detail": "x"})
+        assert (found.mark, found.problem) == (SEEN.mark, {"code": error.code, "detail": "x"})
 
     def test_what_was_found_impossible_is_remembered_with_a_failure(self, ordered: Ordered) -> None:
         order = ordered("mask")
         omitted = {"dicom-seg": "needs-dicom"}
-        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), NO_FILE, omitted).omitted == omitted
+        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), Seen(NO_FILE, False), omitted).omitted == omitted
         (order.target / "a.png.error.json").unlink()
         (order.target / "a.png.error.json").mkdir()
-        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), NO_FILE, omitted).omitted == omitted
+        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), Seen(NO_FILE, False), omitted).omitted == omitted
 
     def test_at_no_moment_is_there_an_output_that_the_manifest_does_not_know(
         self, ordered: Ordered, small: bytes, monkeypatch: pytest.MonkeyPatch
@@ -231,7 +238,7 @@ class TestWork:
         (before,) = seen
         # Both outputs are whole by then, under names that are nobody's; what was there before is gone.
         assert len(before) == 2
-        assert all(name.startswith(".partial-") for name in before)
+        assert all(name.startswith(PARTIAL) for name in before)
         assert lying(order) == set()
 
 
@@ -248,8 +255,24 @@ class TestDone:
         assert done(entry_of(order, mark, {MASK: 3}), order)
         assert not done(entry_of(order, mark, {MASK: 4}), order)
         assert not done(entry_of(order, mark, {}), order)
-        assert not done(entry_of(order, Mark(mark.size, mark.mtime_ns + 1), {MASK: 3}), order)
-        assert not done(entry_of(order, Mark(mark.size + 1, mark.mtime_ns), {MASK: 3}), order)
+        for name in ("size", "mtime_ns", "ctime_ns", "inode"):
+            other = replace(mark, **{name: getattr(mark, name) + 1})
+            assert not done(entry_of(order, other, {MASK: 3}), order)
+
+    def test_a_film_of_other_marks_and_the_same_bytes_is(self, order: Order) -> None:
+        """Copied to another disk, or touched: its bytes are read, and it is not segmented again."""
+        mark = put(order, "a.png", b"film")
+        digest = hashlib.sha256(b"film").hexdigest()
+        entry = replace(entry_of(order, mark, {MASK: 3}), sha256=digest)
+        for name in ("mtime_ns", "ctime_ns", "inode"):
+            assert done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), order)
+        assert not done(replace(entry, mark=replace(mark, size=5)), order)
+
+    def test_a_film_that_was_read_right_after_a_change_is_read_again(self, order: Order) -> None:
+        mark = put(order, "a.png", b"film")
+        entry = replace(entry_of(order, mark, {MASK: 3}), settled=False)
+        assert not done(entry, order)
+        assert done(replace(entry, sha256=hashlib.sha256(b"film").hexdigest()), order)
 
     def test_all_formats_must_be_there_but_those_that_cannot_be_made(self, order: Order) -> None:
         mark = put(order, "a.png", b"film")
@@ -333,7 +356,7 @@ class TestJob:
         (order.target / "a.png.npz").write_bytes(b"1234")
         outputs = {MASK: 3, ".npz": 4}
         everything = Job("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
-        changed = entry_of(order, Mark(mark.size, 1), outputs, {"rle": "x"})
+        changed = entry_of(order, replace(mark, mtime_ns=1), outputs, {"rle": "x"})
         assert job("a.png", changed, order, False) == everything
         other = Order(order.source, order.target, order.formats, order.options, ("other",))
         assert job("a.png", entry_of(order, mark, outputs, {"rle": "x"}), other, False) == everything
@@ -341,5 +364,5 @@ class TestJob:
     def test_a_film_that_is_out_of_reach_has_not_changed(self, ordered: Ordered) -> None:
         order = ordered("mask", "json")
         (order.target / "a.png.mask.png").write_bytes(b"123")
-        entry = entry_of(order, Mark(4, 5), {MASK: 3})
+        entry = entry_of(order, Mark(4, 5, 6, 7), {MASK: 3})
         assert job("a.png", entry, order, False) == Job("a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}))

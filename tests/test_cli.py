@@ -130,7 +130,9 @@ class TestSegment:
         for arguments, code, text in (
             ((missing,), 2, "unreadable"),
             ((film, "-o", film), 2, "overwrite"),
-            ((film, "-o", tmp_path / "no" / "mask.png"), 1, "No such file"),
+            ((film, "-o", tmp_path / "no" / "mask.png"), 2, "unwritable: The folder of the output does not exist"),
+            ((film, "-o", tmp_path), 2, "unwritable: The output is a folder"),
+            ((film, "-o", "/dev/full"), 2, "unwritable: The output cannot be written (No space left on device)"),
             ((film, "--format", "dicom-seg"), 2, "needs-dicom"),
             ((film, "-o", tmp_path / "m.png", "--overlay", tmp_path / "m.png"), 2, "overwrite"),
             ((film, "-o", tmp_path / "m.png", "--overlay", "-"), 2, "standard output"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import sys
@@ -20,7 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from app.naming import output_name
+from app import errors
+from app.encode.formats import FORMATS
+from app.folder import read_film
+from app.naming import SUFFIXES, output_path
 
 NAME = ".films.jsonl"
 
@@ -30,24 +34,44 @@ PATIENCE = 10
 Row = dict[str, Any]
 
 
+SETTLED_NS = 2 * 10**9
+"""A file that changed no longer ago than this when it was read may change again within the same tick of its clock."""
+
+
 @dataclass(frozen=True)
 class Mark:
-    """What tells whether a file has changed: its bytes and its time; NO_FILE's if it cannot be told."""
+    """What the file system knows of a file; NO_FILE's if it cannot be read.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: time of the last change of its bytes, which any program can set (``cp -p``, ``unzip``).
+        ctime_ns: time of the last change of anything, its name included, which no program can set.
+        inode: number of the file; two files of one name have two.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
+    inode: int
 
     @classmethod
     def of(cls, path: Path) -> Mark:
-        """The mark of a file."""
+        """Return the mark of a file."""
         try:
             stat = path.stat()
         except OSError:
             return NO_FILE
-        return cls(stat.st_size, stat.st_mtime_ns)
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+    def is_settled(self) -> bool:
+        """Return whether a change from now on would give another mark.
+
+        Not on file systems with whole seconds (FAT, exFAT, some network shares), nor right after a change.
+        """
+        return self.ctime_ns % 10**9 != 0 and time.time_ns() - self.ctime_ns > SETTLED_NS
 
 
-NO_FILE = Mark(-1, -1)
+NO_FILE = Mark(-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,9 @@ class Entry:
 
     Attributes:
         path: relative to the folder of films, with slashes.
-        size, mtime_ns: of the film when it was read (`Mark`).
+        mark: the film's, from before it was read.
+        settled: whether the mark alone tells that the film has changed since (`Mark.is_settled`).
+        sha256: digest of the film's bytes; empty if they could not be read.
         recipe: digest of all that decides what the outputs hold.
         outputs: bytes of each output, by its suffix.
         omitted: formats that cannot be made of this film, and the code of the refusal.
@@ -65,26 +91,40 @@ class Entry:
     """
 
     path: str
-    size: int
-    mtime_ns: int
+    mark: Mark
+    settled: bool
+    sha256: str
     recipe: str
     outputs: dict[str, int]
     omitted: dict[str, str]
     row: Row | None = None
     problem: dict[str, str] | None = None
 
-    @property
-    def mark(self) -> Mark:
-        """The film's own."""
-        return Mark(self.size, self.mtime_ns)
+    def is_of(self, film: Path) -> bool:
+        """Return whether a file is the film that this entry speaks of, byte for byte.
+
+        The marks prove it as a rule. Where they do not, after a copy or a move say, the bytes are read.
+        """
+        mark = Mark.of(film)
+        if mark.size != self.mark.size or mark == NO_FILE:
+            return False
+        return (self.settled and mark == self.mark) or digest_of(film) == self.sha256
 
     def there(self, target: Path) -> set[str]:
         """The suffixes of those outputs that lie in ``target`` as they were written."""
         return {
             suffix
             for suffix, size in self.outputs.items()
-            if Mark.of(target / output_name(self.path, suffix)).size == size
+            if Mark.of(target / output_path(self.path, suffix)).size == size
         }
+
+
+def digest_of(film: Path) -> str:
+    """Return the SHA-256 of a film's bytes; "unreadable" if they cannot be read, which is no file's digest."""
+    try:
+        return hashlib.sha256(read_film(film)).hexdigest()
+    except errors.FilmError:
+        return "unreadable"
 
 
 class InUse(Exception):
@@ -174,11 +214,25 @@ def append(target: Path, entry: Entry) -> None:
 
 
 def _parsed(line: bytes) -> Entry | None:
-    """An entry; None for a line that was cut short or written by another version."""
-    with contextlib.suppress(ValueError, TypeError):
-        entry = Entry(**json.loads(line))
-        if isinstance(entry.path, str) and isinstance(entry.outputs, dict) and isinstance(entry.omitted, dict):
-            return entry
+    """Return an entry; None for a line that was cut short, damaged, or written by another version.
+
+    Whoever can write into the folder of outputs can write such a line. So it names outputs by known suffixes alone,
+    and a member of another type makes it none.
+    """
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        facts = json.loads(line)
+        entry = Entry(**(facts | {"mark": Mark(**facts["mark"])}))
+        good = (
+            all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
+            all(type(each) is int for each in asdict(entry.mark).values()),
+            type(entry.settled) is bool,
+            all(suffix in SUFFIXES and type(size) is int for suffix, size in entry.outputs.items()),
+            all(name in FORMATS and isinstance(code, str) for name, code in entry.omitted.items()),
+            entry.row is None or all(isinstance(entry.row[name], str) for name in ("verdict", "reasons")),
+            entry.problem is None or all(isinstance(entry.problem[name], str) for name in ("code", "detail")),
+            (entry.row is None) != (entry.problem is None),
+        )
+        return entry if all(good) else None
     return None
 
 

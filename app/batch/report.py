@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import onnxruntime
 
@@ -20,7 +20,7 @@ from app.batch.manifest import Entry
 from app.batch.table import COLUMNS
 from app.batch.tally import Tally
 from app.batch.work import Order
-from app.folder import staged
+from app.folder import replaced
 from app.network import ModelIdentity, Network
 from app.quality import Decision
 from app.view import ViewNetwork
@@ -61,16 +61,14 @@ def write_report(path: Path, head: dict[str, Any], entries: Iterator[Entry]) -> 
     Raises:
         OSError.
     """
-    with staged(path.resolve()) as partial:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "films": [')
-            separator = "\n    "
-            for entry in entries:
-                if entry.row is None or entry.row["verdict"] != Decision.ACCEPT:
-                    file.write(separator + json.dumps(_member(entry)))
-                    separator = ",\n    "
-            file.write("\n  ]\n}\n")
-        partial.replace(path.resolve())
+    with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "films": [')
+        separator = "\n    "
+        for entry in entries:
+            if entry.row is None or entry.row["verdict"] != Decision.ACCEPT:
+                file.write(separator + json.dumps(_member(entry)))
+                separator = ",\n    "
+        file.write("\n  ]\n}\n")
 
 
 def write_table(path: Path, entries: Iterator[Entry]) -> None:
@@ -79,15 +77,25 @@ def write_table(path: Path, entries: Iterator[Entry]) -> None:
     Raises:
         OSError.
     """
-    with staged(path.resolve()) as partial:
-        # Names of files need not be text.
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS, restval="")
-            table.writeheader()
-            for entry in entries:
-                row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
-                table.writerow({"path": entry.path} | row)
-        partial.replace(path.resolve())
+    with replaced(path) as partial, _open_table(partial) as file:
+        table = csv.DictWriter(file, COLUMNS, restval="")
+        table.writeheader()
+        for entry in entries:
+            row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
+            table.writerow({"path": unformulated(entry.path)} | row)
+
+
+def _open_table(path: Path) -> IO[str]:
+    # Names of files need not be text.
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def unformulated(text: str) -> str:
+    """Return a text as spreadsheets show it and do not compute it: behind an apostrophe if it begins as a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _member(entry: Entry) -> dict[str, Any]:

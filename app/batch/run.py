@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
-from app.batch.manifest import Entry, Manifest
+from app.batch.manifest import Entry, Manifest, append
 from app.batch.stop import Stop
-from app.batch.work import Job, Order, done, job
+from app.batch.work import Job, Order, Seen, done, job
 from app.batch.workers import Workers
+from app.errors import Unwritable
 
-Seen = Callable[[Entry, bool], None]
+Told = Callable[[Entry, bool], None]
 
 
 class Run:
@@ -23,9 +26,11 @@ class Run:
         """Args: ``again`` is whether films are done although an earlier run has done them."""
         self._order, self._manifest, self._workers = order, manifest, workers
         self._again = again
+        self._unwritten: dict[str, Entry] = {}
+        """Films whose outputs could not be written: on a full disk the manifest has no line on them."""
         self.stop = stop
 
-    def films(self, films: Iterable[str], seen: Seen) -> None:
+    def films(self, films: Iterable[str], seen: Told) -> None:
         """Do them, or find that they are done.
 
         Args:
@@ -37,22 +42,33 @@ class Run:
         """
         self._manifest.refresh()
         for entry in self._workers.run(self._jobs(films, seen)):
+            self._unwritten.pop(entry.path, None)
+            if entry.problem and entry.problem["code"] == Unwritable.code:
+                self._unwritten[entry.path] = entry
             seen(entry, False)
 
     def entries(self, films: Iterable[str]) -> Iterator[Entry]:
         """What is known of those films that have been done, or have failed, as this run would do them."""
         self._manifest.refresh()
         for film in films:
-            entry = self._manifest.find(film)
+            entry = self._unwritten.get(film) or self._manifest.find(film)
             if entry is not None and entry.recipe == self._order.recipe:
                 yield entry
 
-    def _jobs(self, films: Iterable[str], seen: Seen) -> Iterator[Job]:
+    def _jobs(self, films: Iterable[str], seen: Told) -> Iterator[Job]:
         for film in films:
             if self.stop.asked:
                 return
             entry = self._manifest.find(film)
             if entry is not None and not self._again and done(entry, self._order):
+                self._keep_mark(entry)
                 seen(entry, True)
             else:
                 yield job(film, entry, self._order, self._again)
+
+    def _keep_mark(self, entry: Entry) -> None:
+        """Write down the new mark of a film that was copied or moved, so that its bytes are not read each time."""
+        seen = Seen.of(self._order.source / entry.path)
+        if seen.settled and seen.mark != entry.mark:
+            with contextlib.suppress(OSError):
+                append(self._order.target, replace(entry, mark=seen.mark, settled=True))

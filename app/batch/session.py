@@ -21,12 +21,19 @@ from app.batch.tally import Tally
 from app.batch.watch import Watch
 from app.batch.work import Order
 from app.batch.workers import Workers
-from app.folder import Source
+from app.folder import Left, Source
 from app.terminal import printable, say
 from app.view import load_view
 
 REPORT_EVERY = 60
 """Seconds: the reports on a drop folder are written anew no more often, for they cover every film."""
+
+
+LEFT_OUT = {
+    Left.CLOSED: ("failed", "this folder cannot be read; its images are not counted"),
+    Left.LINKED: ("skipped", "a link to a folder is not followed; name that folder to segment its images"),
+}
+"""What is said of something that is left out."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,13 @@ class Settings:
     Attributes:
         workers: processes.
         again: whether to do films that are done.
+        timeout: seconds for one film.
         report, table: files to write, or None.
     """
 
     workers: int
     again: bool
+    timeout: float
     report: Path | None
     table: Path | None
 
@@ -57,10 +66,10 @@ class Session:
         self.tally = Tally(order.formats)
         self.complete = True
         self._source, self._order, self._stop, self._settings = source, order, stop, settings
-        self._workers = Workers(order, settings.workers, manifest.fileno())
+        self._workers = Workers(order, settings.workers, manifest.fileno(), settings.timeout)
         self._run = Run(order, manifest, self._workers, stop, settings.again)
         self._began, self._started = datetime.now(UTC), time.monotonic()
-        self._closed: set[str] = set()
+        self._left_out: dict[Left, set[str]] = {kind: set() for kind in Left}
 
     def once(self, count: int) -> None:
         """Do the folder as it is; ``count`` films are expected."""
@@ -89,7 +98,7 @@ class Session:
         say(f"watching {printable(str(self._source.folder))}; Ctrl-C ends it")
         with closing(self._workers):
             while not self._stop.asked:
-                films = watch.look(self.closed)
+                films = watch.look(self.left_out)
                 self._run.films(films, self._announce)
                 news = news or bool(films)
                 if news and (written is None or time.monotonic() - written > REPORT_EVERY):
@@ -98,11 +107,12 @@ class Session:
                 self._stop.sleep(watch.rest(every))
         self._end()
 
-    def closed(self, folder: str) -> None:
-        """Say, once, that a folder cannot be read."""
-        if folder not in self._closed:
-            self._closed.add(folder)
-            say(f"failed: {printable(folder)}: this folder cannot be read; its films are not counted")
+    def left_out(self, kind: Left, path: str) -> None:
+        """Say, once, what is left out; outputs are only counted."""
+        if path not in self._left_out[kind]:
+            self._left_out[kind].add(path)
+            if kind is not Left.OUTPUT:
+                say(f"{LEFT_OUT[kind][0]}: {printable(path)}: {LEFT_OUT[kind][1]}")
 
     def _announce(self, entry: Entry, before: bool) -> None:
         self.tally.count(entry, before)
@@ -121,6 +131,8 @@ class Session:
         )
         for line in tally.lines():
             say(line)
+        if outputs := len(self._left_out[Left.OUTPUT]):
+            say(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program beside their images")
 
     def _write(self) -> None:
         """Write the reports that were asked for; a drop folder outlives a full disk."""
@@ -142,7 +154,9 @@ class Session:
             "films_per_second": round(self.tally.worked / seconds, 2),
             "stopped": self._stop.asked,
             "workers": self._settings.workers,
-            "closed_folders": sorted(self._closed),
+            "closed_folders": sorted(self._left_out[Left.CLOSED]),
+            "linked_folders": sorted(self._left_out[Left.LINKED]),
+            "skipped_outputs": len(self._left_out[Left.OUTPUT]),
             **summary(self.tally, self._order, network.load(), load_view()),
         }
 

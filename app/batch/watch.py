@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 
 from app.batch.manifest import NO_FILE, Mark
-from app.folder import Source
+from app.folder import LeftOut, Source
 
 SETTLED = 10
 """Seconds after which a file that has not changed is taken for whole without a second look."""
@@ -29,17 +28,17 @@ class Watch:
         self._growing: dict[str, Mark] = {}
         self._took = 0.0
 
-    def look(self, closed: Callable[[str], None]) -> list[str]:
+    def look(self, left_out: LeftOut) -> list[str]:
         """The films that have come or changed, and have stopped growing: their size and time are those of last time.
 
         Args:
-            closed: is told of each folder that cannot be read.
+            left_out: is told what is left out (`Source.films`).
         """
         started, now = time.monotonic(), time.time()
         seen: set[int] = set()
         growing: dict[str, Mark] = {}
         films = []
-        for film in self._source.films(closed):
+        for film in self._source.films(left_out):
             path = self._source.folder / film
             mark = Mark.of(path)
             if mark == NO_FILE:
@@ -48,7 +47,7 @@ class Watch:
             digest = hash((film, mark, os.access(path, os.R_OK)))
             if digest in self._seen:
                 seen.add(digest)
-            elif self._growing.get(film) == mark or now - mark.mtime_ns / 1e9 > SETTLED:
+            elif self._growing.get(film) == mark or now - max(mark.mtime_ns, mark.ctime_ns) / 1e9 > SETTLED:
                 seen.add(digest)
                 films.append(film)
             else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from app import __version__, errors, naming
@@ -20,7 +21,7 @@ from app.naming import ERROR_SUFFIX
 from app.options import Options
 from app.pipeline import segment
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 """Counts the meanings of an entry's members; a film with an entry of another one is done again."""
 
 TRIED_AGAIN = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalError.code}
@@ -71,9 +72,42 @@ class Job:
     stale: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a film's file when it is read.
+
+    Attributes:
+        mark: from before it was read.
+        settled: whether the mark tells of each later change.
+        sha256: digest of its bytes; empty before they were read.
+    """
+
+    mark: Mark
+    settled: bool
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, film: Path) -> Seen:
+        """Look at a file that is about to be read."""
+        mark = Mark.of(film)
+        return cls(mark, mark.is_settled())
+
+    def entry(
+        self,
+        path: str,
+        recipe: str,
+        outputs: dict[str, int],
+        omitted: dict[str, str],
+        row: Row | None = None,
+        problem: dict[str, str] | None = None,
+    ) -> Entry:
+        """Return the film's line in the manifest."""
+        return Entry(path, self.mark, self.settled, self.sha256, recipe, outputs, omitted, row, problem)
+
+
 def done(entry: Entry, order: Order) -> bool:
     """Whether an earlier run left nothing to do: the film is unchanged, and all that can be made of it is there."""
-    if entry.recipe != order.recipe or Mark.of(order.source / entry.path) != entry.mark:
+    if entry.recipe != order.recipe or not entry.is_of(order.source / entry.path):
         return False
     there = entry.there(order.target)
     if entry.problem and entry.problem["code"] in TRIED_AGAIN:
@@ -90,7 +124,8 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
         return Job(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
     kept: set[str] = set()
     # A film that is not there, on a share that is not mounted, has not changed.
-    same = entry.recipe == order.recipe and Mark.of(order.source / path) in (entry.mark, NO_FILE)
+    film = order.source / path
+    same = entry.recipe == order.recipe and (Mark.of(film) == NO_FILE or entry.is_of(film))
     if same:
         kept = entry.there(order.target) - {ERROR_SUFFIX} - (asked if again else set())
     return Job(
@@ -104,28 +139,29 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
 
 def work(job: Job, order: Order) -> Entry:
     """Do one film; where that is not possible a problem document takes the outputs' place. Never raises."""
-    mark = Mark.of(order.source / job.path)
+    seen = Seen.of(order.source / job.path)
     try:
         data = read_film(order.source / job.path)
+        seen = replace(seen, sha256=hashlib.sha256(data).hexdigest())
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, job.formats)
         found = row(document(result))
     except errors.FilmError as error:
-        return fail(job, order, error, mark)
+        return fail(job, order, error, seen)
     except Exception as error:  # its text may quote the film
-        return fail(job, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), mark)
+        return fail(job, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), seen)
     omitted = {**job.omitted, **{name: error.code for name, error in refusals.items()}}
     if not made and not job.kept:
-        return fail(job, order, next(iter(refusals.values())), mark, omitted)
+        return fail(job, order, next(iter(refusals.values())), seen, omitted)
     contents = {FORMATS[name].suffix: content for name, content in made.items()}
     try:
-        return _write(job, order, mark, contents, omitted, row=found)
+        return _write(job, order, seen, contents, omitted, row=found)
     except OSError as error:
-        return fail(job, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), mark)
+        return fail(job, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), seen)
 
 
 def fail(
-    job: Job, order: Order, error: errors.FilmError, mark: Mark, omitted: Mapping[str, str] | None = None
+    job: Job, order: Order, error: errors.FilmError, seen: Seen, omitted: Mapping[str, str] | None = None
 ) -> Entry:
     """Leave a problem document in the outputs' place; where not even that can be written, it is only returned.
 
@@ -135,10 +171,8 @@ def fail(
     problem = {"code": error.code, "detail": error.detail}
     lost = job if error.code in TRIED_AGAIN else Job(job.path, job.formats, stale=job.stale | set(job.kept))
     with contextlib.suppress(OSError):
-        return _write(lost, order, mark, content, omitted or {}, problem=problem)
-    entry = Entry(
-        job.path, mark.size, mark.mtime_ns, order.recipe, dict(lost.kept), dict(omitted or {}), problem=problem
-    )
+        return _write(lost, order, seen, content, omitted or {}, problem=problem)
+    entry = seen.entry(job.path, order.recipe, dict(lost.kept), dict(omitted or {}), problem=problem)
     with contextlib.suppress(OSError):
         _remove(lost, order)
     with contextlib.suppress(OSError):
@@ -149,7 +183,7 @@ def fail(
 def _write(
     job: Job,
     order: Order,
-    mark: Mark,
+    seen: Seen,
     contents: dict[str, bytes],
     omitted: Mapping[str, str],
     row: Row | None = None,
@@ -161,12 +195,12 @@ def _write(
         OSError.
     """
     outputs = {**job.kept, **{suffix: len(content) for suffix, content in contents.items()}}
-    entry = Entry(job.path, mark.size, mark.mtime_ns, order.recipe, outputs, dict(omitted), row, problem)
+    entry = seen.entry(job.path, order.recipe, outputs, dict(omitted), row, problem)
     (order.target / job.path).parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         ready = []
         for suffix, content in contents.items():
-            output = (order.target / naming.output_name(job.path, suffix)).resolve()
+            output = output_file(order, job.path, suffix)
             partial = stack.enter_context(staged(output))
             partial.write_bytes(content)
             ready.append((partial, output))
@@ -184,6 +218,19 @@ def _remove(job: Job, order: Order) -> None:
         OSError.
     """
     for suffix in job.stale:
-        output = order.target / naming.output_name(job.path, suffix)
-        if output.is_file():
+        output = output_file(order, job.path, suffix)
+        if output.is_symlink() or output.is_file():
             output.unlink()
+
+
+def output_file(order: Order, path: str, suffix: str) -> Path:
+    """Return where an output goes. A link in its place is replaced itself; what it leads to stays as it is.
+
+    Raises:
+        PermissionError: a folder on the way is a link that leads out of the folder of outputs.
+    """
+    output = order.target / naming.output_path(path, suffix)
+    folder = output.parent.resolve()
+    if not folder.is_relative_to(order.target.resolve()):
+        raise PermissionError(errno.EPERM, "a link leads out of the folder of outputs")
+    return folder / output.name

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from multiprocessing import reduction, resource_tracker
@@ -17,14 +18,17 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from app import errors, network
-from app.batch.manifest import Entry, Mark
-from app.batch.work import Job, Order, fail, work
+from app.batch.manifest import Entry
+from app.batch.work import Job, Order, Seen, fail, work
 from app.view import load_view
 
 TAKEN = "taken"
 """A worker's answer to a job that it begins."""
 
 COULD_NOT_START = "A worker process could not start: memory is short, or a model was replaced. Try fewer --workers."
+
+DEFAULT_TIMEOUT = 600
+"""Seconds for one film: the largest takes 36 of one processor in all formats, and machines may be slow or busy."""
 
 PATIENCE = 5
 """Seconds that an idle worker has to end in."""
@@ -36,8 +40,16 @@ _spawn = multiprocessing.get_context("spawn")
 class Workers:
     """Up to ``count`` processes, started as they are needed; they share the cores."""
 
-    def __init__(self, order: Order, count: int, lock: int) -> None:
-        """Args: ``lock`` is a locked file, which the processes keep open as long as they are."""
+    def __init__(self, order: Order, count: int, lock: int, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            order: what to make.
+            count: of processes.
+            lock: a locked file, which the processes keep open as long as they are.
+            timeout: seconds after which the process over a film is killed.
+        """
+        self._timeout = timeout
         self._order = order
         self._count = count
         self._lock = lock
@@ -63,8 +75,8 @@ class Workers:
         # alone.
         for job, entry in self._round(iter(doubtful), 1):
             if entry is None:
-                killed = errors.InternalError("The process segmenting this film was killed.")
-                yield fail(job, self._order, killed, Mark.of(self._order.source / job.path))
+                killed = errors.InternalError("The process segmenting this film was killed, or took too long.")
+                yield fail(job, self._order, killed, Seen.of(self._order.source / job.path))
             else:
                 yield entry
 
@@ -85,7 +97,12 @@ class Workers:
                 self._busy[worker] = job
             if not self._busy:
                 return
-            heard = wait([worker.connection for worker in self._busy])
+            first = min(worker.began for worker in self._busy) + self._timeout
+            heard = wait([worker.connection for worker in self._busy], max(0.0, first - time.monotonic()))
+            for worker in [worker for worker in self._busy if worker.is_late(self._timeout)]:
+                if worker.connection not in heard:
+                    worker.kill()
+                    yield self._busy.pop(worker), None
             for worker in [worker for worker in self._busy if worker.connection in heard]:
                 try:
                     answer = worker.connection.recv()
@@ -113,12 +130,14 @@ class _Worker:
     """One process, and the connection to it, which it ends by when its other side is closed or gone.
 
     Attributes:
+        began: when the last one was, by time.monotonic().
         given: jobs handed to it.
         taken: those of them that it has begun.
     """
 
     def __init__(self, order: Order, threads: int, lock: int) -> None:
         self.given = self.taken = 0
+        self.began = time.monotonic()
         self.connection, theirs = _spawn.Pipe()
         self._process = _spawn.Process(target=_serve, args=(theirs, order, threads, _Inherited(lock)))
         with _signals_held():
@@ -128,8 +147,13 @@ class _Worker:
     def give(self, job: Job) -> None:
         """Hand over a job; a process that has died meanwhile is noticed when its answer is read."""
         self.given += 1
+        self.began = time.monotonic()
         with contextlib.suppress(OSError):
             self.connection.send(job)
+
+    def is_late(self, timeout: float) -> bool:
+        """Return whether it has been over its job for longer than ``timeout`` seconds."""
+        return time.monotonic() - self.began >= timeout
 
     def end(self) -> None:
         """Let it end by itself."""

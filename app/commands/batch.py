@@ -9,6 +9,7 @@ from app import network
 from app.batch.manifest import NAME, InUse, Manifest
 from app.batch.stop import Stop
 from app.batch.work import Order
+from app.batch.workers import DEFAULT_TIMEOUT
 from app.commands.common import (
     DONE,
     DOUBTFUL,
@@ -24,7 +25,7 @@ from app.commands.common import (
     workstation,
 )
 from app.encode.formats import FORMATS
-from app.folder import Source, remove_partials
+from app.folder import Left, Source, remove_partials
 from app.terminal import say
 from app.view import load_view
 
@@ -75,6 +76,13 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="processes; they share the cores (default: %(default)s)",
     )
+    parser.add_argument(
+        "--timeout",
+        type=at_least_one,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help="for one image; a process that takes longer is killed, and the image fails (default: %(default)s)",
+    )
     add_choices(parser)
     parser.add_argument("--again", action="store_true", help="do films that are done, too")
     parser.add_argument("--report", type=Path, metavar="run.json", help="also write counts, and films to look at")
@@ -101,9 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
     from app.batch.session import Session, Settings
 
     source = _source(arguments)
-    closed: list[str] = []
-    count = sum(1 for _ in source.films(closed.append))
-    if not count and not closed and not arguments.watch:
+    left_out: list[tuple[Left, str]] = []
+    count = sum(1 for _ in source.films(lambda *what: left_out.append(what)))
+    closed = any(kind is Left.CLOSED for kind, _ in left_out)
+    if not count and not left_out and not arguments.watch:
         raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
     model, view = network.load(), load_view()
     options = chosen(arguments)
@@ -116,13 +125,13 @@ def run(arguments: argparse.Namespace) -> int:
     except InUse:
         raise CommandError("another run is writing into OUT_DIR; wait for its end") from None
     try:
-        if left := remove_partials(arguments.target):
+        if left := remove_partials(arguments.target, NAME):
             say(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
-        settings = Settings(arguments.workers, arguments.again, arguments.report, arguments.csv)
+        settings = Settings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
         with Stop() as stop:
             session = Session(source, order, manifest, stop, settings)
-            for folder in closed:
-                session.closed(folder)
+            for kind, path in left_out:
+                session.left_out(kind, path)
             if arguments.watch:
                 session.watch(arguments.every)
             else:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from app.encode.formats import FORMATS
 from app.options import Options
+from app.terminal import printable
 
 DONE, FAILED, REFUSED, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -43,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        self.exit(REFUSED, f"error: {message}; see {self.prog} --help\n")
+        self.exit(REFUSED, f"error: {printable(message)}; see {self.prog} --help\n")
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from app import limits
+from app import errors, limits
 from app.commands.common import CommandError
 from app.encode.formats import FORMATS, Format
 from app.folder import write_whole
-from app.naming import output_name
+from app.naming import output_path
 from app.quality import Decision
 from app.terminal import say
 
@@ -31,14 +32,15 @@ def output_of(arguments: argparse.Namespace) -> str:
     """Where the output goes, "-" for standard output."""
     if arguments.output:
         return str(arguments.output)
-    return "-" if arguments.film == "-" else output_name(arguments.film, FORMATS[arguments.format].suffix)
+    return "-" if arguments.film == "-" else output_path(arguments.film, FORMATS[arguments.format].suffix)
 
 
 def check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
-    """Refuse outputs that would overwrite the film or each other, or print what is no text on a terminal.
+    """Refuse outputs that would overwrite the film or each other, print what is no text, or cannot be written.
 
     Raises:
         CommandError.
+        Unwritable: an output's folder is missing, or closed to this user.
     """
     if output == "-" and (sys.stdout is None or (sys.stdout.isatty() and not form.media_type.endswith("json"))):
         raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
@@ -47,6 +49,13 @@ def check_outputs(film: str | None, output: str, overlay: str | None, form: Form
     places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
     if len(set(places)) < len(places):
         raise CommandError("the output would overwrite the film or another output; name another file")
+    for path in (Path(name) for name in (output, overlay) if name not in (None, "-") and name):
+        if path.is_dir():
+            raise errors.Unwritable("The output is a folder.")
+        if not path.resolve().parent.is_dir():
+            raise errors.Unwritable("The folder of the output does not exist.")
+        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+            raise errors.Unwritable("The folder of the output is read-only, or closed to you.")
 
 
 def read_standard_input() -> bytes:
@@ -60,14 +69,23 @@ def read_standard_input() -> bytes:
     return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
 
 
-def write(output: str, content: bytes) -> None:
+def write(output: str, content: bytes, named: bool = True) -> None:
     """Write to a file, or to standard output for "-".
 
+    Args:
+        output: its path.
+        content: its bytes.
+        named: whether the caller named it; a link in the place of a name that was made up is replaced, not followed.
+
     Raises:
-        OSError.
+        Unwritable: a file cannot be written; the reason is named.
+        OSError: of standard output.
     """
     if output != "-":
-        write_whole(Path(output), content)
+        try:
+            write_whole(Path(output), content, follow=named)
+        except OSError as error:
+            raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
         return
     sys.stdout.buffer.write(content)
     if sys.stdout.isatty():

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connect(arguments, stack_of(arguments)) as service:
         answer = segment(service, film, form, chosen(arguments), arguments.wait, say)
     seconds = time.perf_counter() - started
-    write(output, answer.content)
+    write(output, answer.content, named=bool(arguments.output))
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
     say(f"film: {film.size:,} bytes, sent {way} ({seconds:.2f} s)")

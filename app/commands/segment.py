@@ -18,11 +18,11 @@ from app.commands.common import (
 )
 from app.commands.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
 from app.encode.formats import FORMATS
-from app.folder import read_film, write_whole
+from app.folder import read_film
 from app.pipeline import segment
 from app.quality import Decision
 from app.result import Result
-from app.terminal import say
+from app.terminal import printable, say
 
 EXAMPLES = """\
 examples:
@@ -59,22 +59,22 @@ def run(arguments: argparse.Namespace) -> int:
     piped, output = arguments.film == "-", output_of(arguments)
     check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
     network.load()
-    data = read_standard_input() if piped else read_film(Path(arguments.film))
+    data = read_standard_input() if piped else read_film(Path(arguments.film), pipes=True)
 
     started = time.perf_counter()
     result = segment(data, chosen(arguments))
     content = form.encode(result, data)
     overlay = FORMATS["overlay"].encode(result, data) if arguments.overlay else None
     seconds = time.perf_counter() - started
-    write(output, content)
+    write(output, content, named=bool(arguments.output))
     if overlay is not None:
-        write_whole(Path(arguments.overlay), overlay)
+        write(arguments.overlay, overlay)
 
     _tell(result, seconds)
     if output != "-":
-        say(f"{form.name}: {output}")
+        say(f"{form.name}: {printable(output)}")
     if arguments.overlay:
-        say(f"overlay: {arguments.overlay}")
+        say(f"overlay: {printable(arguments.overlay)}")
     return DOUBTFUL if arguments.strict and result.verdict.decision != Decision.ACCEPT else DONE
 
 
