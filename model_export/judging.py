@@ -31,6 +31,18 @@ def add_commands(commands: Commands) -> None:
     command.set_defaults(run=_robustness)
 
     command = commands.add_parser(
+        "tail",
+        help="score the worst images, and the failures that nobody is told of",
+        description="The 5th percentile and the worst image of each set, failures that the verdict accepts, lung "
+        "outside of fields. With the last.pt of each fold, an image is scored by the model that never saw it.",
+        formatter_class=DEFAULTS,
+    )
+    add_films(command)
+    command.add_argument("--models", type=Path, nargs="+", required=True, help="one model, or a last.pt of each fold")
+    command.add_argument("--output", type=Path, default=Path("runs/tail"), help="folder for tables and pictures")
+    command.set_defaults(run=_tail, split="validation")
+
+    command = commands.add_parser(
         "compare",
         help="score several models on the same films",
         description="One line for each model, one column for each set: what training on one hospital's films is worth "
@@ -99,6 +111,14 @@ def _robustness(options: argparse.Namespace) -> None:
 
     index = read_index(options.data)
     robustness(index, index.select_scored(options.split), read_model(options.model), options.output)
+
+
+def _tail(options: argparse.Namespace) -> None:
+    from model_export.index import read_index
+    from model_export.tail import tail
+
+    tail(read_index(options.data), options.models, options.output, options.split)
+    print(f"tables and pictures: {options.output}")
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -1,0 +1,183 @@
+"""`tail`: what a mean hides. Each set's 5th percentile and worst image, and the failures that the verdict accepts.
+
+Sets with lung masks are scored by Dice, sets with field masks by how much lung lies outside the field and how much of
+its lateral third is found (`truth.score_field`). Checkpoints that were trained on folds score the images of their own
+left-out fold. Give their last.pt, not best.pt: that epoch was chosen on these very images.
+
+Written to the output folder: tail.csv (one row an image), sets.csv (one row a set), worst.png (the worst images).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from app.encode.overlay import overlay
+from app.pipeline import Segmenter
+from app.quality import Decision
+from app.result import Result
+from model_export import checkpoint, metrics
+from model_export.config import read_config
+from model_export.index import Index, Row, read_target
+from model_export.options import read_model
+from model_export.scoring import read_result
+from model_export.train import deal_patients
+from model_export.truth import score_field
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+MIN_GOOD = 0.90
+"""A mask below this Dice, or with less of the lateral third, is a failure."""
+
+SHOWN = 12
+"""Worst images in the picture."""
+
+SIDE = 512
+"""Pixels of the longer side at which fields are scored."""
+
+
+@dataclass(frozen=True)
+class Tailed:
+    """One image and its score.
+
+    Attributes:
+        row: the image.
+        score: Dice, or the share of the field's lateral third that was found.
+        outside: share of the lung mask outside the field; None for a lung mask.
+        decision: the verdict's.
+        confidence: the verdict's.
+    """
+
+    row: Row
+    score: float
+    outside: float | None
+    decision: str
+    confidence: float
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the mask is a failure that the verdict accepts."""
+        return self.score < MIN_GOOD and self.decision == Decision.ACCEPT
+
+
+def tail(index: Index, models: list[Path], output: Path, split: str) -> list[Tailed]:
+    """Score models on every set of a split, print the table, and write tables and pictures to ``output``.
+
+    Args:
+        index: the prepared folder.
+        models: one model, or one checkpoint a fold; images of no fold are scored by the first.
+        output: the folder to write.
+        split: of the images that are no fold's.
+
+    Raises:
+        FileNotFoundError, ValueError: a model, an image or a mask is missing or damaged.
+    """
+    jobs = list(_jobs(index, models, split))
+    scored = [_score(index, row, model) for row, model in tqdm(jobs, desc="tail", unit="image", leave=False)]
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / "tail.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "source", "kind", "finding", "score", "outside", "decision", "confidence"])
+        for each in scored:
+            outside = "" if each.outside is None else f"{each.outside:.5f}"
+            facts = (each.row.id, each.row.source, each.row.kind, each.row.finding, f"{each.score:.5f}", outside)
+            writer.writerow([*facts, each.decision, f"{each.confidence:.4f}"])
+    table = sets_table(scored)
+    with (output / "sets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    for line in table:
+        print(f"{line[0]:28}" + "".join(f"{cell:>12}" for cell in line[1:]))
+    models_of = {row.id: model for row, model in jobs}
+    _draw(index, sorted(scored, key=lambda each: each.score)[:SHOWN], models_of, output / "worst.png")
+    return scored
+
+
+def sets_table(scored: list[Tailed]) -> list[list[str]]:
+    """Return a header, and one line for each set, with its images by finding below it."""
+    lines = [["set", "images", "mean", "5th", "worst", "below 0.90", "silent", "outside", "accepted", "rejected"]]
+    for source in sorted({each.row.source for each in scored}):
+        own = [each for each in scored if each.row.source == source]
+        findings = sorted({each.row.finding for each in own})
+        groups = {source: own}
+        if len(findings) > 1:
+            groups |= {f"  {name or 'none stated'}": [e for e in own if e.row.finding == name] for name in findings}
+        lines += [_line(name, group) for name, group in groups.items()]
+    return lines
+
+
+def _line(name: str, group: list[Tailed]) -> list[str]:
+    scores = [each.score for each in group]
+    outside = [each.outside for each in group if each.outside is not None]
+    decided = {decision: np.mean([each.decision == decision for each in group]) for decision in Decision}
+    return [
+        name,
+        str(len(group)),
+        f"{np.mean(scores):.4f}",
+        f"{np.percentile(scores, 5):.4f}",
+        f"{min(scores):.4f}",
+        str(sum(score < MIN_GOOD for score in scores)),
+        str(sum(each.is_silent for each in group)),
+        f"{np.mean(outside):.4f}" if outside else "",
+        f"{decided[Decision.ACCEPT]:.3f}",
+        f"{decided[Decision.REJECT]:.3f}",
+    ]
+
+
+def _jobs(index: Index, models: list[Path], split: str) -> Iterator[tuple[Row, Segmenter]]:
+    """Each image with the model that scores it."""
+    folded: set[str] = set()
+    for path in models:
+        config = read_config(checkpoint.read(path)["config"]) if path.suffix == ".pt" else None
+        if config is None or not config.folds:
+            continue
+        model, folded = read_model(path), folded | {config.fold_source}
+        both = [
+            row
+            for part in ("train", "validation")
+            for row in index.select(part, config.leave_out)
+            if row.source == config.fold_source
+        ]
+        fold_of = deal_patients(both, config.folds)
+        yield from ((row, model) for row in both if fold_of[row.patient] == config.fold)
+    first = read_model(models[0])
+    yield from ((row, first) for row in index.select(split) if row.source not in folded)
+
+
+def _score(index: Index, row: Row, model: Segmenter) -> Tailed:
+    result, target = read_result(index, row, model), read_target(index, row)
+    verdict = result.verdict
+    if row.kind == "field":
+        outside, score = score_field(*(_shrunk(mask) for mask in (result.mask, target)))
+        return Tailed(row, score, outside, str(verdict.decision), verdict.confidence)
+    return Tailed(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.confidence)
+
+
+def _shrunk(mask: metrics.Mask) -> metrics.Mask:
+    """A mask at SIDE pixels on its longer side."""
+    scale = SIDE / max(mask.shape)
+    if scale == 1:
+        return mask
+    size = (round(mask.shape[1] * scale), round(mask.shape[0] * scale))
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
+
+
+def _draw(index: Index, worst: list[Tailed], models: dict[str, Segmenter], path: Path) -> None:
+    figure, axes = pyplot.subplots(3, 4, figsize=(16, 12.5), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, each in zip(axes.flat, worst, strict=False):
+        result: Result = read_result(index, each.row, models[each.row.id])
+        axis.imshow(overlay(result.radiograph.pixels, result.mask))
+        axis.contour(read_target(index, each.row), [0.5], colors="red", linewidths=0.8)
+        axis.set_title(f"{each.row.source} {each.row.finding}: {each.score:.3f}, {each.decision}", fontsize=10)
+    figure.suptitle("tint and yellow: the mask; red: the reader's mask, or V7's field", fontsize=11)
+    figure.savefig(path, dpi=70)
+    pyplot.close(figure)
