@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.onnx"
 """The exact network; its INT8 form lies beside it (`int8_path`)."""
+
+OUTPUTS = ("lung", "field")
+"""What a network predicts: lung, and in newer ones the field: both lungs and the heart's shadow between them."""
 
 MASK_CONVENTION = "above threshold is lung; left and right lung in one mask"
 
@@ -50,6 +53,7 @@ class Card:
         precision: "fp32" or "int8".
         quantised_from: digest of the FP32 file that an INT8 model was made from.
         self_check: an INT8 model's expected answer (selfcheck.answer).
+        outputs: what each channel of its output is, "lung" first; files from before there were others lack it.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Card:
     precision: str = "fp32"
     quantised_from: str | None = None
     self_check: list[float] | None = None
+    outputs: tuple[str, ...] = OUTPUTS[:1]
 
     def to_json(self) -> str:
         """The card as one line of JSON."""
@@ -75,9 +80,11 @@ class Card:
         """
         facts = json.loads(text)
         card = cls(**(facts | {"input": read_input(facts["input"])}))
+        outputs = tuple(card.outputs)
         answer = card.self_check
         good = (
-            set(facts) == {field.name for field in fields(cls)},
+            set(facts) | {"outputs"} == {field.name for field in fields(cls)},
+            outputs in (OUTPUTS[:1], OUTPUTS),
             isinstance(card.name, str) and card.name,
             0 < card.threshold < 1,
             card.mask_convention == MASK_CONVENTION,
@@ -88,7 +95,7 @@ class Card:
         )
         if not all(good):
             raise ValueError("a fact is missing or wrong")
-        return card
+        return replace(card, outputs=outputs)
 
 
 def read_input(facts: dict[str, Any]) -> InputSpec:
@@ -168,12 +175,16 @@ class Network:
             ) from None
         spec = self.card.input
         self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
-        sole(self._session.get_outputs(), [1, 1, spec.size, spec.size])
+        sole(self._session.get_outputs(), [1, len(self.card.outputs), spec.size, spec.size])
 
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of lung, (size, size) float32 in [0, 1], for an input of (1, channels, size, size) float32."""
+        """Return the probability of each of the card's outputs, (outputs, size, size) float32 in [0, 1].
+
+        Args:
+            radiograph: (1, channels, size, size) float32, standardised.
+        """
         (probability,) = self._session.run(None, {self._input: radiograph})
-        return np.asarray(probability)[0, 0]
+        return np.asarray(probability)[0]
 
     def checks_out(self) -> bool:
         """Whether this CPU gives the answer that the file promises; an FP32 file need not promise one."""
@@ -183,7 +194,7 @@ class Network:
             inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
         except BlankFilm:  # no two greys lie between percentiles so near to each other
             return False
-        return selfcheck.agrees(self(inputs), self.card.self_check)
+        return selfcheck.agrees(self(inputs)[0], self.card.self_check)
 
 
 def open_session(path: Path, threads: int, float_sums: bool = False) -> tuple[onnxruntime.InferenceSession, str]:

@@ -68,7 +68,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
     with _timed(stages, "view"):
         view = view_of(square[:, :1])
     with _timed(stages, "network"):
-        pose, probability = _find(square, geometry, view, options.upright, model)
+        pose, (probability, *others) = _find(square, geometry, view, options.upright, model)
         pose = replace(pose, mirrored=_mirrored(radiograph, view))
     with _timed(stages, "mask"):
         outlines = regions(probability, threshold)
@@ -86,6 +86,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         pose=pose,
         verdict=verdict,
         raw=probability,
+        field=others[0] if others else None,
         cleaned=cleaned,
         sides=sided,
         regions=tuple(outlines),
@@ -96,15 +97,16 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
 def _find(
     square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: Segmenter
 ) -> tuple[Pose, NDArray[np.float32]]:
-    """The film's pose, and the probability of lung in its box, (box_height, box_width), as the film lies.
+    """The film's pose, and each of the model's outputs in its box, (outputs, box_height, box_width), as the film lies.
 
     A film that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
     an upright film for turned would cost the whole mask.
     """
     pose = Pose(int(view.turns.argmax()), view.inverted > INVERTED) if upright else UPRIGHT
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
-    found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[geometry.box])) for each in poses]
-    return max(found, key=lambda pair: confidence(pair[1])) if len(found) > 1 else found[0]
+    rows, columns = geometry.box
+    found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[:, rows, columns])) for each in poses]
+    return max(found, key=lambda pair: confidence(pair[1][0])) if len(found) > 1 else found[0]
 
 
 def _mirrored(radiograph: Radiograph, view: View) -> bool:

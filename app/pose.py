@@ -31,9 +31,9 @@ class Pose:
         upright = np.rot90(square, -self.turns, (2, 3))
         return np.ascontiguousarray(-upright if self.inverted else upright)
 
-    def redo(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network found, (size, size), as the film lies."""
-        return np.ascontiguousarray(np.rot90(grid, self.turns))
+    def redo(self, grids: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network found, (outputs, size, size), as the film lies."""
+        return np.rot90(grids, self.turns, (1, 2))
 
     @property
     def axis(self) -> int:

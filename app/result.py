@@ -30,7 +30,8 @@ class Result:
         pose: how the film was taken to lie.
         verdict: whether to rely on the mask.
         raw: (box_height, box_width) float32 in [0, 1], what the network gave, as the film lies.
-        cleaned: the same without specks and holes, if cleaning was asked for.
+        field: the same of the field; None if the model does not predict it.
+        cleaned: the lung's without specks and holes, if cleaning was asked for.
         sides: (box_height, box_width) uint8, mask.RIGHT or mask.LEFT: which lung each pixel would belong to.
         regions: the connected parts of the mask, in pixels of that grid, largest first.
         milliseconds: time of each stage, in order.
@@ -43,6 +44,7 @@ class Result:
     pose: Pose
     verdict: Verdict
     raw: NDArray[np.float32]
+    field: NDArray[np.float32] | None
     cleaned: NDArray[np.float32]
     sides: NDArray[np.uint8]
     regions: tuple[Region, ...]

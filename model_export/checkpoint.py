@@ -64,6 +64,7 @@ def card(state: dict[str, Any], name: str) -> Card:
             "config": state["config"],
         },
         metrics={"validation_dice": state["validation_dice"]},
+        outputs=read_config(state["config"]).outputs,
     )
 
 
@@ -88,5 +89,5 @@ class TorchModel:
 
     @torch.inference_mode()
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability (size, size) float32 for an input (1, channels, size, size) float32."""
-        return np.asarray(torch.sigmoid(self.network(torch.from_numpy(radiograph)))[0, 0])
+        """Return probabilities (outputs, size, size) float32 for an input (1, channels, size, size) float32."""
+        return np.asarray(torch.sigmoid(self.network(torch.from_numpy(radiograph)))[0])

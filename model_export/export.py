@@ -40,7 +40,7 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
     """Write the ONNX file of a checkpoint to ``output``, or nothing.
 
     The graph takes ``radiograph`` (1, channels, size, size) float32, standardised, and gives ``probability``
-    (1, 1, size, size) float32. The model's card is its metadata.
+    (1, outputs, size, size) float32. The model's card is its metadata.
 
     Args:
         state_file: best.pt of a run.
@@ -127,14 +127,14 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 class _Served(nn.Module):
-    """The network with its last step: the lung's logits to its probability."""
+    """The network with its last step: logits to probabilities."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, radiograph: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(radiograph))[:, :1]
+        return torch.sigmoid(self.network(radiograph))
 
 
 def fold_batch_norm(network: Foldable) -> Foldable:

@@ -75,7 +75,7 @@ def _label_one(index: Index, row: Row, model: Segmenter, output: Path) -> Row | 
     film = place(standardise(image[geometry.box], model.card.input), geometry)
     inputs = np.repeat(film[np.newaxis, np.newaxis], model.card.input.channels, axis=1)
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
-    probability = (model(inputs) + model(mirrored)[:, ::-1]) / 2
+    probability = (model(inputs)[0] + model(mirrored)[0, :, ::-1]) / 2
     mask = np.zeros(image.shape, bool)
     mask[geometry.box] = probability[geometry.box] > model.card.threshold
     if not mask.any():

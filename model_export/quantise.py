@@ -129,7 +129,7 @@ def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, cal
     _save_card(candidate, card)
     # INT8's own answer, not FP32's: images measure what INT8 costs, this tells whether a processor computes it right.
     drawing, _ = preprocess(selfcheck.drawing(), card.input)
-    expected = selfcheck.answer(Network(candidate, threads=1, float_sums=True)(drawing))
+    expected = selfcheck.answer(Network(candidate, threads=1, float_sums=True)(drawing)[0])
     _save_card(candidate, replace(card, self_check=expected))
 
 

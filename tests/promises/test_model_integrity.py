@@ -117,6 +117,7 @@ ODD: dict[str, list[Any]] = {
     # An INT8 file that promises no answer could give any.
     "self_check": [None, "", 7, [], [0.0] * 255, [0.0] * 256, [1.0] * 257, [float("nan")] * 256, ["0"] * 256],
     "input": [None, "", [], {}, 512],
+    "outputs": [None, 7, "lung", [], ["field"], ["lung", "heart"], ["lung", "field"]],
 }
 """Values that each fact of the segmentation network's card cannot have."""
 
@@ -132,7 +133,9 @@ ODD_INPUT: dict[str, list[Any]] = {
 def odd_cards(good: dict[str, Any]) -> Iterator[object]:
     """Cards that differ from a good one in a single fact: wrong, missing or unknown."""
     for name, values in ODD.items():
-        if name in good:
+        if name == "outputs":  # older files lack it, and have one
+            yield from (good | {name: value} for value in values)
+        elif name in good:
             yield {key: value for key, value in good.items() if key != name}
             yield from (good | {name: value} for value in values)
     for name, values in ODD_INPUT.items():

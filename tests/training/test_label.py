@@ -121,7 +121,7 @@ class Blind:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        return np.full(radiograph.shape[2:], 0.2 + 0.7 * (self.left // 2 % 2), np.float32)
+        return np.full((1, *radiograph.shape[2:]), 0.2 + 0.7 * (self.left // 2 % 2), np.float32)
 
 
 def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery: Path, tmp_path: Path) -> None:
