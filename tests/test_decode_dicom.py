@@ -228,14 +228,14 @@ def test_a_film_of_one_grey_is_dark() -> None:
     assert (decode(dicom(np.full_like(RAMP16, 7))).pixels == 0).all()
 
 
-NEITHER = r"^The picture is neither grey \(MONOCHROME1 or MONOCHROME2\) nor RGB or YBR\.$"
+NEITHER = r"^The picture is none of MONOCHROME1, MONOCHROME2, palette, RGB and YBR\.$"
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"NumberOfFrames": 2, "PixelData": bytes(2 * RAMP16.nbytes)}, r"^The object holds several frames\.$"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, NEITHER),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"^The object lacks its palette\.$"),
         ({"PhotometricInterpretation": "RGB"}, NEITHER),  # of one sample
         ({"SamplesPerPixel": 3, "PixelData": bytes(3 * RAMP16.nbytes)}, NEITHER),
         (

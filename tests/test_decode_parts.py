@@ -395,7 +395,7 @@ class TestFragments:
     def test_the_table_of_frames_may_not_be_one_of_thousands(self) -> None:
         said = "The compressed picture is in too many pieces."
         assert self.refused(item(bytes(4 * limits.MAX_ELEMENTS + 4)) + item(self.PICTURE)) == said
-        assert self.refused(item(bytes(4 * limits.MAX_ELEMENTS)) + item(self.PICTURE)) != said
+        assert decode(self.film(item(bytes(4 * limits.MAX_ELEMENTS)) + item(self.PICTURE))).pixels.shape == (400, 512)
 
     def test_a_picture_far_longer_than_without_compression_is_refused(self) -> None:
         said = "The compressed picture is far longer than the same one without compression."

@@ -24,6 +24,9 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DICOM = b"DICM"
 """PS3.10 section 7.1: these four bytes follow a preamble of 128."""
 
+BARE_DICOM = (DICOM, b"\x02\0", b"\x08\0")
+"""What a file begins with that lacks its preamble: these bytes, or an element of group 2 or 8."""
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
 
@@ -59,10 +62,12 @@ def _decode(data: bytes, least: int | None) -> Radiograph:
         return raster.decode(data, "PNG")
     if data.startswith(JPEG):
         return raster.decode(data, "JPEG", least)
-    if data[128:132] == DICOM:
+    if data[128:132] == DICOM or data.startswith(BARE_DICOM):
         from app.decode import dicom  # pydicom is slow to import, and most films are PNG or JPEG
 
-        return dicom.decode(data)
+        whole = dicom.with_preamble(data)
+        if whole is not None:
+            return dicom.decode(whole)
     if data.startswith(TIFF):
         from app.decode import tiff
 

@@ -6,8 +6,9 @@ are not.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,9 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from app.decode import jpeg2000_header
-from app.decode.jpeg_header import jpeg_size
+from app import errors
+from app.decode import jpeg, jpeg2000_header, lossless_jpeg
+from app.decode.jpeg_header import has_colour_marker, is_eight_bits, jpeg_size
 
 JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
@@ -36,6 +38,13 @@ AS_STORED = {JPEGLossless, JPEGLosslessSV1} | JPEG_LS | JPEG_2000
 """Whose codecs leave YBR_FULL as it is; a baseline JPEG becomes RGB, and so do YBR_ICT and YBR_RCT (PS3.5, 8.2)."""
 
 PACKAGE = "imagecodecs"
+
+PADDING = 3
+"""Bytes behind a PackBits segment: up to an even number, or a multiple of four."""
+
+MAX_ZEROS = 256
+HEADER_BYTES = 2**16
+"""Zero bytes in a row that a JPEG 2000 stream may hold, and how far from its start nothing is looked for."""
 
 
 def reads(syntax: UID) -> bool:
@@ -66,21 +75,83 @@ def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -
     dtype = np.dtype(f"<u{bits // 8}")
     count = height * width * samples
     # Told how much there may be, it stops there: two bytes can stand for 128.
-    planes = np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype, out=count * dtype.itemsize), dtype, count)
+    try:
+        unpacked = imagecodecs.dicomrle_decode(frame, dtype, out=count * dtype.itemsize)
+    except imagecodecs.DicomrleError:
+        unpacked = _padded_rle(frame, count // samples, samples * dtype.itemsize)
+    planes = np.frombuffer(unpacked, dtype, count)
     return planes.reshape(height, width) if samples == 1 else np.moveaxis(planes.reshape(samples, height, width), 0, -1)
 
 
-def decompress(frame: bytes, syntax: UID) -> NDArray[np.integer]:
-    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for AS_STORED.
+def _padded_rle(frame: bytes, pixels: int, count: int) -> bytes:
+    """The same of a frame whose segments are padded by bytes that are no zeros, which the codec takes for damage.
 
     Raises:
+        ValueError: a segment is broken.
+        struct.error: there is no header.
+    """
+    stated, *offsets = struct.unpack_from("<16I", frame)
+    if stated != count:
+        raise ValueError("another number of segments")
+    ends = [*offsets[1:count], len(frame)]
+    segments = [unpack_padded(frame[start:end], pixels) for start, end in zip(offsets[:count], ends, strict=True)]
+    planes = np.frombuffer(b"".join(segments), np.uint8).reshape(count, pixels)
+    # The most significant byte of a sample comes first (PS3.5 section G.2).
+    width = count if count in (1, 2) else count // 3
+    return b"".join(planes[first : first + width][::-1].T.tobytes() for first in range(0, count, width))
+
+
+def unpack_padded(segment: bytes, count: int) -> bytes:
+    """Unpack a PackBits segment of ``count`` bytes, behind which up to PADDING bytes stand.
+
+    Raises:
+        ValueError: it holds another number of bytes.
+    """
+    import imagecodecs
+
+    for padding in range(PADDING + 1):
+        with contextlib.suppress(imagecodecs.PackbitsError):
+            found = imagecodecs.packbits_decode(segment[: len(segment) - padding], out=count)
+            if len(found) == count:
+                return bytes(found)
+    raise ValueError("a segment of another length")
+
+
+def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArray[np.integer]:
+    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for AS_STORED.
+
+    Args:
+        frame: the compressed picture.
+        syntax: its transfer syntax.
+        stored_as_rgb: whether the data set calls it RGB. A baseline JPEG that does not say what its colours are is then
+            not taken for YCbCr.
+
+    Raises:
+        DamagedFilm: its data is damaged, or ends too early.
         Exception: it is broken; of any type.
     """
     import imagecodecs
 
-    codec: Callable[[bytes], NDArray[np.integer]] = imagecodecs.jpeg8_decode
     if syntax in JPEG_LS:
-        codec = imagecodecs.jpegls_decode
-    elif syntax in JPEG_2000:
-        codec = imagecodecs.jpeg2k_decode
-    return codec(frame)
+        return imagecodecs.jpegls_decode(frame)  # CharLS finds damage itself
+    if syntax in JPEG_2000:
+        check_zeros(frame)
+        return imagecodecs.jpeg2k_decode(frame)
+    if is_eight_bits(frame):
+        jpeg.check(frame, *jpeg_size(frame))
+    if stored_as_rgb and not has_colour_marker(frame):
+        return imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")
+    pixels: NDArray[np.integer] = imagecodecs.jpeg8_decode(frame)
+    if syntax in AS_STORED:
+        lossless_jpeg.check(frame, pixels)
+    return pixels
+
+
+def check_zeros(stream: bytes) -> None:
+    """Raise DamagedFilm if a JPEG 2000 stream holds a run of zeros that its coder never writes.
+
+    A decoder takes them for parts of the picture without detail, and says nothing. Behind its header a stream is packed
+    bits of an arithmetic coder.
+    """
+    if bytes(MAX_ZEROS) in stream[HEADER_BYTES:]:
+        raise errors.DamagedFilm("The JPEG 2000 data holds a long run of zeros.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zlib
 
@@ -10,10 +11,16 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_fragments, parse_basic_offsets
 from pydicom.filereader import data_element_generator, read_dataset
-from pydicom.pixels import convert_color_space, pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
+from pydicom.pixels import apply_color_lut, convert_color_space, pixel_array
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from app import errors, limits
 from app.decode import codecs
@@ -31,6 +38,15 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 META = 132
 """Where the file meta information starts: behind the preamble and "DICM" (PS3.10 section 7.1)."""
 
+EXPLICIT = re.compile(rb"[A-Z]{2}")
+"""A value representation behind a tag (PS3.5 section 7.1.2); implicit data sets have a length there."""
+
+BARE = (b"\x02\0\0\0", b"\x02\0\1\0", b"\x02\0\2\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+"""Tags with which a file begins that lacks its preamble, or its file meta information as well."""
+
+NEEDED = ("Rows", "Columns", "BitsAllocated")
+"""Elements without which there is no picture; for others there is one sound default."""
+
 ITEM = b"\xfe\xff\x00\xe0"
 """The tag before each piece of a compressed picture, the first of which is a table of where frames begin."""
 
@@ -40,6 +56,8 @@ SLACK = 2**20
 RATIO = 250
 """Bytes that one of a deflated data set stands for at most; films come to 4, and drawings to some dozen."""
 
+MAGIC = b"DICM"
+PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 SMALLEST_MM, LARGEST_MM = 0.01, 10.0
 """Spacings beyond these are no detector's nor a shrunken copy's."""
@@ -61,8 +79,10 @@ def decode(data: bytes) -> Radiograph:
         raw = _pixels(dataset, syntax)
         if raw.shape[:2] != (dataset.Rows, dataset.Columns):
             raise errors.DamagedFilm("The picture does not have the size that its header states.")
-        if raw.ndim == 2:
-            pixels: Pixels = display_values(raw, dataset, native=not _compressed(syntax))
+        if dataset.PhotometricInterpretation == PALETTE:
+            pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
+        elif raw.ndim == 2:
+            pixels = display_values(raw, dataset, native=not _compressed(syntax))
         elif dataset.PhotometricInterpretation == "YBR_FULL" and syntax in codecs.AS_STORED:
             pixels = np.ascontiguousarray(raw[..., 0])  # luminance is the first sample
         else:
@@ -119,7 +139,9 @@ def _meta(meta: Bounded) -> tuple[UID, int]:
         if syntax == DeflatedExplicitVRLittleEndian and end is not None and meta.tell() >= end:
             return syntax, end
     if syntax is None:
-        raise errors.UnsupportedDicom("The file names no transfer syntax.")
+        meta.seek(META)
+        syntax = ExplicitVRLittleEndian if EXPLICIT.match(meta.read(6), 4) else ImplicitVRLittleEndian
+        return syntax, META
     if not syntax.is_transfer_syntax:
         raise errors.UnsupportedDicom("The transfer syntax is not one of the standard's.")
     return syntax, meta.tell()
@@ -130,16 +152,41 @@ def _compressed(syntax: UID) -> bool:
     return syntax.is_encapsulated and syntax != RLELossless
 
 
-def _check(dataset: Dataset, syntax: UID, count: int) -> None:
-    """Refuse on the header what must not, or cannot, be decoded."""
+def with_preamble(data: bytes) -> bytes | None:
+    """Return a DICOM file as PS3.10 has it, with an empty preamble where it lacks one; None if it is none at all."""
+    if data[128:132] == MAGIC:
+        return data
+    if data.startswith(MAGIC):
+        return bytes(128) + data
+    return bytes(128) + MAGIC + data if data.startswith(BARE) else None
+
+
+def _complete(dataset: Dataset) -> None:
+    """Put in what is missing and has one sound default; refuse what has none, by its name."""
     if "PixelData" not in dataset:
         raise errors.UnsupportedDicom("The object holds no picture.")
+    for name in NEEDED:
+        if dataset.get(name) is None:
+            raise errors.UnsupportedDicom(f"The object lacks {name}.")
+    defaults = {"SamplesPerPixel": 1, "BitsStored": dataset.BitsAllocated, "PixelRepresentation": 0}
+    for name, value in defaults.items():
+        if dataset.get(name) is None:
+            setattr(dataset, name, value)
+    if not dataset.get("PhotometricInterpretation"):
+        dataset.PhotometricInterpretation = "MONOCHROME2" if dataset.SamplesPerPixel == 1 else "RGB"
+
+
+def _check(dataset: Dataset, syntax: UID, count: int) -> None:
+    """Refuse on the header what must not, or cannot, be decoded."""
+    _complete(dataset)
     limits.check_size(int(dataset.Rows), int(dataset.Columns), count)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise errors.UnsupportedDicom("The object holds several frames.")
-    grey = dataset.PhotometricInterpretation in GREYS and dataset.SamplesPerPixel == 1
+    grey = dataset.PhotometricInterpretation in (*GREYS, PALETTE) and dataset.SamplesPerPixel == 1
     if not grey and (dataset.PhotometricInterpretation not in COLOURS or dataset.SamplesPerPixel != 3):
-        raise errors.UnsupportedDicom("The picture is neither grey (MONOCHROME1 or MONOCHROME2) nor RGB or YBR.")
+        raise errors.UnsupportedDicom("The picture is none of MONOCHROME1, MONOCHROME2, palette, RGB and YBR.")
+    if dataset.PhotometricInterpretation == PALETTE and "RedPaletteColorLookupTableData" not in dataset:
+        raise errors.UnsupportedDicom("The object lacks its palette.")
     if dataset.BitsAllocated not in (8, 16):
         raise errors.UnsupportedDicom("The picture has neither 8 nor 16 bits allocated to a pixel.")
     if not syntax.is_encapsulated:
@@ -172,13 +219,14 @@ def _check_fragments(dataset: Dataset) -> None:
 
 
 def _frame(dataset: Dataset) -> bytes:
-    return get_frame(dataset.PixelData, 0, number_of_frames=1)
+    """All fragments: of a single frame the table of offsets has nothing to say, and files write it wrongly."""
+    buffer = io.BytesIO(dataset.PixelData)
+    parse_basic_offsets(buffer)
+    return b"".join(generate_fragments(buffer))
 
 
 def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
     """The pixels as they are allocated: (height, width), or (height, width, 3) as `codecs.decompress` gives colour."""
-    if dataset.get("PixelRepresentation") is None:
-        dataset.PixelRepresentation = 0
     if syntax == RLELossless:
         size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
         unpacked = codecs.unpack_rle(_frame(dataset), *size, dataset.BitsAllocated)
@@ -190,7 +238,13 @@ def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
         return pixel_array(dataset, correct_unused_bits=False)
     sign = "i" if dataset.PixelRepresentation else "u"
     # The stream may say otherwise of the sign; the header is right (PS3.5 section 8.2.4), and the bits are the same.
-    return codecs.decompress(_frame(dataset), syntax).astype(f"{sign}{dataset.BitsAllocated // 8}")
+    stored_as_rgb = dataset.PhotometricInterpretation == "RGB"
+    pixels = codecs.decompress(_frame(dataset), syntax, stored_as_rgb)
+    # A stream of more bits than the header states: the stream is right.
+    dataset.BitsStored = (
+        max(dataset.BitsStored, int(pixels.max(initial=0)).bit_length()) if sign == "u" else (dataset.BitsStored)
+    )
+    return pixels.astype(f"{sign}{dataset.BitsAllocated // 8}")
 
 
 def _spacing(dataset: Dataset) -> Spacing | None:

@@ -7,6 +7,8 @@ film is left out rather than obeyed.
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -17,6 +19,12 @@ from app import errors
 FLAT_SHARE = 0.9
 """A window that gives so much of the film one grey was made for another picture."""
 
+
+NO_TABLE = (
+    *(ValueError, TypeError, IndexError, AttributeError, KeyError),
+    *(NotImplementedError, OverflowError, struct.error),
+)
+"""What pydicom raises of a lookup table or window that is none."""
 
 SAMPLE = 7
 """Every seventh pixel is asked; it comes from all columns, unless they are a multiple of seven."""
@@ -67,6 +75,8 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     """
     allocated, bits = raw.dtype.itemsize * 8, int(dataset.BitsStored)
     high_bit = int(dataset.get("HighBit") or bits - 1) if native else bits - 1
+    if bits == allocated:
+        high_bit = bits - 1  # there is no other place for so many
     if not bits - 1 <= high_bit < allocated:
         raise errors.DamagedFilm("The header's BitsStored, HighBit and BitsAllocated contradict each other.")
     return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
@@ -99,7 +109,7 @@ def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.gener
         with np.errstate(all="ignore"):
             rescaled = np.asarray(apply_modality_lut(values, dataset))
             return rescaled if np.isfinite(rescaled).all() and np.ptp(rescaled) > 0 else values
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError, NotImplementedError, OverflowError):
+    except NO_TABLE:
         return values
 
 
@@ -114,7 +124,7 @@ def _window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: D
     try:
         with np.errstate(all="ignore"):
             windowed = np.asarray(apply_voi_lut(values, dataset), np.float64)
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError, NotImplementedError, OverflowError):
+    except NO_TABLE:
         return plain  # a window that is no window (width 0, no centre) says nothing about the pixels
     _, grey = np.unique(windowed, return_inverse=True)
     flat = np.bincount(grey, weights=counts).max() / counts.sum()

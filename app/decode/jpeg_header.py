@@ -6,10 +6,13 @@ import re
 import struct
 from collections.abc import Iterator
 
-from app import limits
+from app import errors, limits
 
 SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Start of frame: SOF0 to SOF15 but the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
+
+LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
+"""Frames of lossless processes (T.81 table B.1), and of JPEG-LS."""
 
 END = b"\xff\xd9"
 
@@ -84,6 +87,37 @@ def check_scans(stream: bytes) -> None:
     """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the film."""
     if stream.count(SCAN) > MOST_SCANS:
         raise ValueError("too many scans")
+
+
+def check_kind(stream: bytes) -> None:
+    """Refuse a JPEG file that is whole, but of a kind that is read inside DICOM alone.
+
+    Raises:
+        UnsupportedFormat: it is lossless, JPEG-LS, or has more than 8 bits a sample.
+    """
+    for marker, start, _end in segments(stream):
+        if marker in LOSSLESS:
+            raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is read inside DICOM alone.")
+        if marker in SIZE_MARKERS:
+            if stream[start + 4 : start + 5] != b"\x08":
+                raise errors.UnsupportedFormat("The JPEG has more than 8 bits a sample: read inside DICOM alone.")
+            return
+
+
+def is_eight_bits(stream: bytes) -> bool:
+    """Return whether a JPEG is lossy and has 8 bits a sample."""
+    for marker, start, _end in segments(stream):
+        if marker in SIZE_MARKERS:
+            return marker not in LOSSLESS and stream[start + 4 : start + 5] == b"\x08"
+    return False
+
+
+def has_colour_marker(stream: bytes) -> bool:
+    """Return whether a JPEG says itself what its colours are: by a JFIF or an Adobe segment."""
+    return any(
+        marker in (0xE0, 0xEE) and stream.startswith((b"JFIF\0", b"Adobe"), start + 4)
+        for marker, start, _end in segments(stream)
+    )
 
 
 def jpeg_size(stream: bytes) -> tuple[int, int]:

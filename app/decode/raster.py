@@ -12,9 +12,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app import errors, limits
-from app.decode import png
+from app.decode import jpeg, jpeg_header, png
 from app.decode.grey import luminance, upright
-from app.decode.jpeg_header import check_scans
 from app.decode.lean import lean
 from app.decode.png_chunks import inflated, raw_size
 from app.decode.radiograph import Pixels, Radiograph
@@ -44,6 +43,8 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
         DamagedFilm, TooSmall, TooLarge.
     """
     try:
+        if file_format == "JPEG":
+            jpeg_header.check_kind(data)
         data = lean(data, file_format)
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_size(image.height, image.width, len(data))
@@ -58,7 +59,7 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
             elif file_format == "JPEG":
                 # A sequential film of one component has one scan, and libjpeg refuses a second one.
                 if image.mode != "L" or "progressive" in image.info:
-                    check_scans(data)
+                    jpeg_header.check_scans(data)
             elif getattr(image, "is_animated", False):
                 raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
             orientation = image.getexif().get(ORIENTATION, 1)
@@ -66,7 +67,8 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
                 return Radiograph(upright(np.asarray(_picture(image, data, None)), orientation))
             height, width = image.height, image.width
             picture = _picture(image, data, least)
-            scale = round(max(height, width) / max(image.size))
+            size = picture.size if isinstance(picture, Image.Image) else picture.shape
+            scale = round(max(height, width) / max(size))
             if scale == 1:
                 return Radiograph(picture)
             return Radiograph(
@@ -88,10 +90,21 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
     if isinstance(image, JpegImageFile):
-        share = 1 if least is None else min(1, least / max(image.size))
-        image.draft("L", (math.ceil(share * image.width), math.ceil(share * image.height)))
+        part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, least))
+        if image.mode in ("L", "RGB"):
+            return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
+        jpeg.check(data, image.height, image.width)
+        image.draft("L", (image.width // part, image.height // part))
     image.load()
     return image if image.mode == "L" else image.convert("L")
+
+
+def _suffices(image: Image.Image, part: int, least: int | None) -> bool:
+    """Whether one part-th of a picture still has ``least`` pixels along the longer side; None is all of them."""
+    if least is None:
+        return False
+    share = min(1, least / max(image.size))
+    return min(image.width // math.ceil(share * image.width), image.height // math.ceil(share * image.height)) >= part
 
 
 def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 
 from app import errors, limits
-from app.decode import tiff_tags
+from app.decode import codecs, jpeg, tiff_tags
 from app.decode.grey import luminance, upright
-from app.decode.jpeg_header import jpeg_size
+from app.decode.jpeg_header import is_eight_bits, jpeg_size
 from app.decode.radiograph import Pixels, Radiograph
 
 # tifffile reports odd tags by quoting them.
@@ -40,7 +40,7 @@ SLACK = 2**14
 PAGES = 16
 """How far a film is looked for among thumbnails."""
 
-TILE = 1024
+TILE = 4096
 """Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
 
 ORIENTATION = 274
@@ -65,8 +65,7 @@ def decode(data: bytes) -> Radiograph:
             if page is None:
                 raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
             _check(page, data)
-            orientation = page.tags.valueof(ORIENTATION, default=1)
-            return Radiograph(upright(_grey(page), int(orientation)))
+            return Radiograph(upright(_grey(page, data), _orientation(page)))
     except (errors.FilmError, MemoryError, ImportError):
         raise  # the last two say nothing of the film
     # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
@@ -90,7 +89,10 @@ def _check(page: TiffPage, data: bytes) -> None:
         raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
     # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    if not parts or any(not offset or not count or offset + count > len(data) for offset, count in parts):
+    # And one that stopped before the last strip leaves it out of the list.
+    if len(parts) < math.prod(page.chunked) or any(
+        not offset or not count or offset + count > len(data) for offset, count in parts
+    ):
         raise errors.DamagedFilm("A part of the TIFF is missing.")
     if sum(count for _offset, count in parts) > min(len(data), 2 * _plain(page) + SLACK * len(parts)):
         raise errors.DamagedFilm("The TIFF's parts are far longer than its picture, or lie over one another.")
@@ -100,6 +102,11 @@ def _check(page: TiffPage, data: bytes) -> None:
             rows, columns = jpeg_size(data[offset : offset + count])
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
+            # Tables that all parts share are left out of each (TIFF Technical Note 2).
+            part = data[offset : offset + count]
+            whole = page.jpegtables[:-2] + part[2:] if page.jpegtables else part
+            if is_eight_bits(whole):
+                jpeg.check(whole, rows, columns)
 
 
 def _plain(page: TiffPage) -> int:
@@ -107,9 +114,44 @@ def _plain(page: TiffPage) -> int:
     return math.prod(page.chunks) * math.prod(page.chunked) * (page.bitspersample + 7) // 8
 
 
-def _grey(page: TiffPage) -> Pixels:
+def _orientation(page: TiffPage) -> int:
+    """The orientation, which some programs write as bytes, or several times; 1 if it is no number."""
+    value = page.tags.valueof(ORIENTATION, default=1)
+    first = value[0] if isinstance(value, bytes | tuple) and value else value
+    return first if isinstance(first, int) else 1
+
+
+def _unpadded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+    """A page of PackBits strips that are padded, which the codec takes for damage.
+
+    Raises:
+        ValueError: a strip is broken.
+    """
+    rows = [min(page.rowsperstrip, page.imagelength - top) for top in range(0, page.imagelength, page.rowsperstrip)]
+    width = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+    strips = zip(page.dataoffsets, page.databytecounts, rows, strict=True)
+    plain = b"".join(
+        codecs.unpack_padded(data[offset : offset + count], high * width) for offset, count, high in strips
+    )
+    kind = page.dtype.kind if page.dtype is not None else "u"
+    dtype = np.dtype(f"{page.parent.byteorder}{kind}{page.bitspersample // 8}")
+    return np.frombuffer(plain, dtype).reshape(page.shape)
+
+
+def _pixels(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+    padded = page.compression == COMPRESSION.PACKBITS and not page.is_tiled and page.bitspersample in (8, 16)
+    try:
+        pixels: NDArray[np.integer] = page.asarray(maxworkers=1)
+        return pixels
+    except Exception:  # tifffile passes on whatever the codec raises
+        if padded and page.planarconfig == PLANARCONFIG.CONTIG:
+            return _unpadded(page, data)
+        raise
+
+
+def _grey(page: TiffPage, data: bytes) -> Pixels:
     """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
-    pixels = page.asarray(maxworkers=1)
+    pixels = _pixels(page, data)
     if "S" in page.axes:
         pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
     if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
@@ -119,7 +161,7 @@ def _grey(page: TiffPage) -> Pixels:
     if pixels.ndim == 3:
         pixels = pixels[..., 0]  # grey with alpha
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels]
+        return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels.astype(np.intp)]
     return _spread(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
 
 

@@ -118,7 +118,7 @@ def jpeg_scans() -> bytes:
     return filled(film[:start], film[start : start + 12], film[start:])
 
 
-@bomb("jpeg: 45 scans of 39 megapixels in 20 KB", BLANK)
+@bomb("jpeg: 45 scans of 39 megapixels in 20 KB", DAMAGED)
 def jpeg_long_scans() -> bytes:
     film = with_sides(encode(Image.new("L", (16, 16)), "JPEG", progressive=True), 2_496, 15_872)
     start = film.rindex(b"\xff\xda")
