@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -245,16 +247,18 @@ def test_an_rle_frame_is_unpacked_no_further_than_its_picture() -> None:
 def grown_by(film: bytes) -> int:
     """Bytes that a process takes more at its peak when it refuses a film."""
     program = """
-import resource, sys
+import sys
+from memory import of_process
 from app import errors
 from app.decode import decode, dicom
 film = sys.stdin.buffer.read()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = of_process("VmHWM")
 try:
     decode(film)
     print("read")
 except errors.DamagedFilm:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(of_process("VmHWM") - before)
 """
-    done = subprocess.run([sys.executable, "-c", program], input=film, capture_output=True, check=True)
-    return 1024 * int(done.stdout)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path.cwd()), str(Path(__file__).parent)))}
+    done = subprocess.run([sys.executable, "-c", program], input=film, capture_output=True, check=True, env=environment)
+    return int(done.stdout)

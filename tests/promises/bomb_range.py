@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from bombs import bombs
 from fuzz_worker import load, outcome
+from memory import of_process
 
 MOST = 4 * 2**30
 """Bytes of memory beyond what the process has at which a bomb is stopped, and the test fails."""
@@ -23,25 +23,18 @@ LONGEST = 10
 """Seconds of the processor, likewise."""
 
 
-def memory(what: str) -> int:
-    """Bytes: "VmRSS" that the process has, "VmHWM" that it had at most."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return 1024 * int(found[1])
-
-
 def tried(film: bytes) -> dict[str, object]:
     """What a film comes to."""
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory("VmData") + MOST, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (of_process("VmData") + MOST, resource.RLIM_INFINITY))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc_pid_clear_refs(5))
-    before, started = memory("VmRSS"), time.process_time()
+    before, started = of_process("VmRSS"), time.process_time()
     try:
         found = outcome(film)
     except Exception as error:
         found = type(error).__name__
     seconds = time.process_time() - started
-    return {"outcome": found, "seconds": seconds, "memory": memory("VmHWM") - before}
+    return {"outcome": found, "seconds": seconds, "memory": of_process("VmHWM") - before}
 
 
 def main() -> None:

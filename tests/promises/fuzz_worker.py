@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 import psutil
+from memory import of_process
 from mutate import mutate
 from seeds import seeds
 
@@ -66,11 +67,6 @@ def outcome(film: bytes) -> str:
     return "mask"
 
 
-def peak() -> int:
-    """Bytes of memory that this process had at its peak."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def load() -> None:
     """Load the models and every decoder, so that no case pays for it."""
     outcome(next(iter(seeds().values())))
@@ -107,12 +103,12 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
         slowest = max(slowest, time.perf_counter() - started)
         if said.read():
             wrong = "words on standard error"
-        if peak() > most:
-            most, wrong = peak(), f"{peak() >> 20} MiB of memory"
+        if (peak := of_process("VmHWM")) > most:
+            most, wrong = peak, f"{peak >> 20} MiB of memory"
         if wrong is not None:
             (folder / f"{number}.film").write_bytes(film)
             print(json.dumps({"case": number, "wrong": wrong}), flush=True)
-    print(json.dumps({"found": found, "slowest": slowest, "peak": peak()}))
+    print(json.dumps({"found": found, "slowest": slowest, "peak": of_process("VmHWM")}))
 
 
 if __name__ == "__main__":
