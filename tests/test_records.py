@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sqs_event
+from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sns_message, sqs_event
 from films import RAMP16, dicom, read_mask
 
 from app.aws import run, work
@@ -399,12 +399,13 @@ def test_an_event_of_which_something_is_missing_is_unsupported(event: dict[str, 
 
 def test_messages_that_are_none_are_handed_back(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
-    bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}")
+    wrapped = [sns_message("text"), sns_message({}) | {"Message": 7}, sns_message({}) | {"Message": "[" * 100_000}]
+    bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}", *wrapped)
     event = sqs_event(*bodies)
     event["Records"][3]["body"] = 7
     del event["Records"][4]["body"]
     failures = handle(event, Context())["batchItemFailures"]
-    assert [each["itemIdentifier"] for each in failures] == ["1", "2", "3", "4", "5"]
+    assert [each["itemIdentifier"] for each in failures] == [str(number) for number in range(1, 9)]
     assert "a.json" in buckets.written()
 
 

@@ -164,6 +164,37 @@ def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
     assert serverless.handler(whole, Context())["statusCode"] == 200
 
 
+@pytest.mark.parametrize("base", ["/lungs", "/a/b"])
+@pytest.mark.parametrize(("resource", "proxy"), [("/health", None), ("/{proxy+}", "health"), ("/{proxy+}", "ready")])
+def test_rest_api_base_path_of_a_custom_domain_is_no_part_of_the_route(
+    resource: str, proxy: str | None, base: str
+) -> None:
+    path = f"{base}/{proxy or 'health'}"
+    parameters = {"proxy": proxy} if proxy else None
+    changes = {"resource": resource, "path": path, "httpMethod": "GET", "pathParameters": parameters}
+    assert serverless.handler(event("api_gateway_v1", b"", **changes), Context())["statusCode"] == 200
+
+
+def test_root_of_a_base_path_is_the_page() -> None:
+    changes = {"resource": "/", "path": "/lungs", "httpMethod": "GET", "pathParameters": None}
+    answer = serverless.handler(event("api_gateway_v1", b"", **changes), Context())
+    assert answer["statusCode"] == 200
+    assert content_type(answer).startswith("text/html")
+
+
+def test_http_api_base_path_of_a_custom_domain_is_no_part_of_the_route(rg1_png: bytes) -> None:
+    changes = {"routeKey": "ANY /{proxy+}", "rawPath": "/lungs/v1/segment", "pathParameters": {"proxy": "v1/segment"}}
+    whole = event("api_gateway_v2", rg1_png, **changes)
+    whole["requestContext"]["http"]["path"] = "/lungs/v1/segment"
+    assert serverless.handler(whole, Context())["statusCode"] == 200
+
+
+@pytest.mark.parametrize("changes", [{"pathParameters": 7}, {"resource": 7}, {"pathParameters": {"proxy": None}}])
+def test_odd_route_leaves_the_path_as_it_is(changes: dict[str, Any]) -> None:
+    whole = event("api_gateway_v1", b"", path="/health", httpMethod="GET", **changes)
+    assert serverless.handler(whole, Context())["statusCode"] == 200
+
+
 def test_a_gateway_without_binary_mode_is_told_so(rg1_png: bytes) -> None:
     mangled = rg1_png.decode("utf-8", "replace")
     answer = serverless.handler(event("api_gateway_v1", b"", body=mangled, isBase64Encoded=False), Context())

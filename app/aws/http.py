@@ -36,7 +36,7 @@ def infer(event: dict[str, Any], context: Any) -> bool:
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """The response in the event's own format; a PNG is base64, with ``isBase64Encoded`` true."""
-    event = _without_stage(event | {"headers": event.get("headers") or {}})
+    event = _without_base_path(_without_stage(event | {"headers": event.get("headers") or {}}))
     if not _is_whole(event, context):
         return _refused(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
@@ -86,6 +86,28 @@ def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
     if isinstance(path, str) and path.startswith(f"/{place.get('stage')}/"):
         return event | {"requestContext": place | {"http": http | {"path": path.removeprefix(f"/{place['stage']}")}}}
     return event
+
+
+def _without_base_path(event: dict[str, Any]) -> dict[str, Any]:
+    """Remove what a custom domain's API mapping puts before the path: the routes begin where the API's resource does.
+
+    A REST API names the resource, "/health" or "/{proxy+}"; an HTTP API the route, "ANY /{proxy+}". What a ``$default``
+    route matched cannot be told from a base path, and stays.
+    """
+    parameters, resource = event.get("pathParameters"), event.get("resource") or event.get("routeKey")
+    if not isinstance(resource, str) or not isinstance(event["requestContext"], dict):
+        return event
+    route = resource.rpartition(" ")[2]
+    proxy = parameters.get("proxy") if isinstance(parameters, dict) else None
+    route = route.replace("{proxy+}", proxy) if isinstance(proxy, str) else route
+    http = event["requestContext"].get("http")
+    path = http.get("path") if isinstance(http, dict) else event.get("path")
+    below = isinstance(path, str) and route.startswith("/") and (route == "/" or path.endswith(route))
+    if not below or path == route:
+        return event
+    if isinstance(http, dict):
+        return event | {"requestContext": event["requestContext"] | {"http": http | {"path": route}}}
+    return event | {"path": route}
 
 
 def _body(event: dict[str, Any]) -> bytes:
