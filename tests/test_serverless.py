@@ -237,6 +237,39 @@ def test_import_brings_nothing_that_a_png_does_not_need(door: str, unwanted: set
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("asked", "side"),
+    [
+        ({"queryStringParameters": {"format": "all"}}, 1900),
+        ({"queryStringParameters": {"format": "npz"}}, 2300),
+        ({"queryStringParameters": {"format": "probability"}}, 4100),
+        ({"headers": {"accept": "application/zip"}}, 1900),
+    ],
+)
+def test_answer_that_is_too_large_by_the_image_s_size_is_refused_before_the_work(
+    asked: dict[str, Any], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("the image was worked on")
+
+    monkeypatch.setattr("app.pipeline.preprocess", work)
+    film = encode(Image.effect_noise((side, side), 20), "JPEG")
+    answer = serverless.handler(event("api_gateway_v2", film, **_query(asked)), Context())
+    assert answer["statusCode"] == 422
+    assert json.loads(answer["body"])["code"] == "answer-too-large"
+
+
+def _query(asked: dict[str, Any]) -> dict[str, Any]:
+    """An HTTP API has its query twice, and the one that is read is the text."""
+    query = asked.get("queryStringParameters", {})
+    return asked | {"rawQueryString": "&".join(f"{name}={value}" for name, value in query.items())}
+
+
+def test_answer_that_may_fit_is_tried(rg1_png: bytes) -> None:
+    changes = _query({"queryStringParameters": {"format": "probability"}})
+    assert serverless.handler(event("api_gateway_v2", rg1_png, **changes), Context())["statusCode"] == 200
+
+
 def test_an_answer_that_lambda_could_not_carry_is_refused(rg1_pixels: NDArray[np.uint16]) -> None:
     noisy = np.random.default_rng(1).integers(0, 2**12, rg1_pixels.shape, np.uint16) // 64 + (rg1_pixels >> 4)
     film = encode(Image.fromarray((noisy >> 4).astype(np.uint8)), "JPEG", quality=90)

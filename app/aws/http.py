@@ -11,11 +11,13 @@ from typing import Any
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import ASGI
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
-from app import errors, problems
+from app import errors, negotiate, problems
 from app.api import app
 from app.encode.formats import FORMATS
-from app.limits import check_answer
+from app.limits import answering, check_answer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,18 @@ def _adapter(asgi: ASGI) -> Mangum:
     return Mangum(asgi, lifespan="off", text_mime_types=TEXT)
 
 
-_http = _adapter(app)
+async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app; an image whose answer Lambda could not carry is refused by its header, not after all has been done."""
+    asked = HTTPConnection(scope)
+    try:
+        name = negotiate.choose(asked.query_params.get("format"), asked.headers.get("accept", "")).name
+    except errors.FilmError:
+        name = ""  # the route refuses it
+    with answering(name):
+        await app(scope, receive, send)
+
+
+_http = _adapter(_estimated)
 
 
 def _is_whole(event: dict[str, Any], context: Any) -> bool:

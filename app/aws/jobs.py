@@ -22,9 +22,6 @@ from app.options import Options
 UPLOAD_TYPE = "application/octet-stream"
 """The one media type that an upload may declare: whatever it holds, no browser will ever show it as a page."""
 
-UPLOAD_TAG = ("lung-job", "upload")
-"""By which template.yaml's lifecycle rule tells a job's film from one that somebody put under jobs/."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -60,9 +57,7 @@ def create(formats: tuple[str, ...], options: Options, store: Store, settings: S
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=settings.url_seconds)
     order = Order((), options).with_forms(formats)
     write_order(job, order, expires, store, settings)
-    form = store.upload_form(
-        settings.films, job_film(job), UPLOAD_TYPE, UPLOAD_TAG, limits.MAX_BYTES, settings.url_seconds
-    )
+    form = store.upload_form(settings.films, job_film(job), UPLOAD_TYPE, limits.MAX_BYTES, settings.url_seconds)
     upload = {"method": "POST", "max_bytes": limits.MAX_BYTES} | form
     return Job(job, "waiting", expires, upload)
 

@@ -181,23 +181,18 @@ class Store:
             found = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix)
         return {each["Key"] for each in found.get("Contents", [])}
 
-    def upload_form(
-        self, bucket: str, key: str, media_type: str, tag: tuple[str, str], most_bytes: int, seconds: int
-    ) -> dict[str, Any]:
-        """Return address and fields of a form that may put objects of at most ``most_bytes`` there, for ``seconds``.
+    def upload_form(self, bucket: str, key: str, media_type: str, most_bytes: int, seconds: int) -> dict[str, Any]:
+        """Address and fields of a form that may put one object of at most ``most_bytes`` there, for ``seconds``.
 
-        Args:
-            tag: name and value of a tag that the object gets.
+        Used again it puts another version: S3 checks If-None-Match of PutObject, and not of a form (S3 user guide, "Add
+        preconditions to S3 operations with conditional requests").
         """
-        name, value = tag
-        tagging = f"<Tagging><TagSet><Tag><Key>{name}</Key><Value>{value}</Value></Tag></TagSet></Tagging>"
-        fields = {"Content-Type": media_type, "tagging": tagging}
         with _translated():
             form: dict[str, Any] = self._client.generate_presigned_post(
                 bucket,
                 key,
-                Fields=dict(fields),
-                Conditions=[*({name: each} for name, each in fields.items()), ["content-length-range", 1, most_bytes]],
+                Fields={"Content-Type": media_type},
+                Conditions=[{"Content-Type": media_type}, ["content-length-range", 1, most_bytes]],
                 ExpiresIn=seconds,
             )
         return form
