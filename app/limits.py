@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from app import errors
 
 MAX_PIXELS = 40_000_000
@@ -58,6 +62,7 @@ def check_size(height: int, width: int, count: int) -> None:
     Raises:
         TooSmall, TooLarge.
         DamagedFilm: so few bytes hold no such film.
+        AnswerTooLarge: only within `answering`.
     """
     if min(height, width) < MIN_SIDE:
         raise errors.TooSmall(f"The film is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
@@ -67,10 +72,34 @@ def check_size(height: int, width: int, count: int) -> None:
         )
     if height * width > MAX_PIXELS_A_BYTE * count:
         raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")
+    least = int(height * width * MIN_BYTES_A_PIXEL.get(_answered.get(), 0) * 4 / 3)
+    if least > MAX_ANSWER:
+        raise errors.AnswerTooLarge(
+            f"An answer in this format has at least {least:,} bytes with its base64 for an image of {width} x {height} "
+            f"pixels; {MAX_ANSWER:,} can be given."
+        )
 
 
 MAX_ANSWER = 6 * 2**20 - 2**14
 """Bytes that AWS Lambda gives as the answer of one invocation (Lambda quotas: 6 MB), less room for headers."""
+
+
+MIN_BYTES_A_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
+"""Bytes of an answer for each pixel of the image, at least, in formats whose size hardly depends on the image: a little
+below what RG1 gives when it is enlarged to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their own sizes give
+more. To make "all" of so large an image takes 12 s of a processor, and only then is its size known."""
+
+_answered: ContextVar[str] = ContextVar("format of an answer that AWS Lambda has to carry", default="")
+
+
+@contextmanager
+def answering(name: str) -> Iterator[None]:
+    """Let `check_size` refuse images whose answer in a format is too large for AWS Lambda, within the block."""
+    token = _answered.set(name)
+    try:
+        yield
+    finally:
+        _answered.reset(token)
 
 
 def check_answer(count: int) -> None:

@@ -145,6 +145,12 @@ def eventbridge_event(bucket: str, key: str) -> dict[str, Any]:
     }
 
 
+def sns_message(event: object) -> dict[str, Any]:
+    """The envelope that a topic puts around an event on its way to a queue."""
+    arn = "arn:aws:sns:eu-west-1:123456789012:films"
+    return {"Type": "Notification", "MessageId": "0", "TopicArn": arn, "Message": json.dumps(event)}
+
+
 def map_event(bucket: str, *keys: str) -> dict[str, Any]:
     """A batch of a Distributed Map over a listing."""
     items = [{"Key": key, "Size": 1, "Etag": '"0"', "StorageClass": "STANDARD"} for key in keys]
@@ -167,6 +173,8 @@ SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "s3": s3_event,
     "sqs": lambda bucket, key: sqs_event(s3_event(bucket, key)),
     "eventbridge": eventbridge_event,
+    "sqs of sns": lambda bucket, key: sqs_event(sns_message(s3_event(bucket, key))),
+    "sqs of sns of eventbridge": lambda bucket, key: sqs_event(sns_message(eventbridge_event(bucket, key))),
     "sqs of eventbridge": lambda bucket, key: sqs_event(eventbridge_event(bucket, key)),
     "map": map_event,
     "inventory": inventory_event,

@@ -11,6 +11,7 @@ from buckets import Buckets, forget
 from fastapi.testclient import TestClient
 
 from app.api import app
+from app.aws import work
 from app.encode.pictures import labels_png, mask_png
 from app.options import Options
 from app.pipeline import segment
@@ -78,6 +79,54 @@ def test_a_job_whose_film_never_came_has_expired(
     order = json.loads(buckets.get(key)) | {"expires": "2020-01-01T00:00:00+00:00"}
     buckets.client.put_object(Bucket=buckets.outputs, Key=key, Body=json.dumps(order).encode())
     assert client.get(f"/v1/jobs/{job['id']}").json()["status"] == "expired"
+
+
+@pytest.mark.parametrize("first_is_good", [True, False])
+def test_upload_form_used_twenty_times_is_one_job_done_once(
+    first_is_good: bool, buckets: Buckets, client: TestClient, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films: list[bytes] = []
+    monkeypatch.setattr(work, "segment", lambda data, *args: films.append(data) or segment(data, *args))
+    job = client.post("/v1/jobs").json()
+    for number in range(20):
+        upload(job, (b"" if number or first_is_good else b"no film") + small + bytes(number))
+        counts = buckets.do(f"jobs/{job['id']}/film")
+        assert counts == ({"skipped": 1} if number else {"done" if first_is_good else "failed": 1})
+    assert len(films) == 1
+    found = client.get(f"/v1/jobs/{job['id']}").json()
+    assert found["status"] == ("done" if first_is_good else "failed")
+    if first_is_good:
+        assert httpx2.get(found["results"]["mask"]["url"]).content == mask_png(segment(small).mask)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        b"no JSON",
+        b"[]",
+        b"{}",
+        json.dumps({"formats": ["x"] * 1000, "options": {}, "expires": "2030-01-01T00:00:00+00:00"}).encode(),
+    ],
+)
+def test_job_whose_order_is_not_the_service_s_own_fails(
+    order: bytes, buckets: Buckets, client: TestClient, small: bytes
+) -> None:
+    job = client.post("/v1/jobs").json()
+    buckets.client.put_object(Bucket=buckets.outputs, Key=f"jobs/{job['id']}/order", Body=order)
+    upload(job, small)
+    assert buckets.do(f"jobs/{job['id']}/film") == {"failed": 1}
+    answer = client.get(f"/v1/jobs/{job['id']}")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal-error"
+
+
+def test_job_that_names_a_format_many_times_makes_it_once(buckets: Buckets, client: TestClient, small: bytes) -> None:
+    job = client.post("/v1/jobs").json()
+    key = f"jobs/{job['id']}/order"
+    order = json.loads(buckets.get(key)) | {"formats": ["mask"] * 100_000 + ["json"]}
+    buckets.client.put_object(Bucket=buckets.outputs, Key=key, Body=json.dumps(order).encode())
+    upload(job, small)
+    assert buckets.do(f"jobs/{job['id']}/film") == {"done": 1}
 
 
 @pytest.mark.parametrize("job", ["0" * 32, "nonsense", "0" * 31 + "/film", "..%2f..%2fsecret", "*"])

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sqs_event
+from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sns_message, sqs_event
 from films import RAMP16, dicom, read_mask
 
 from app.aws import run, work
@@ -43,6 +43,8 @@ def test_every_event_of_a_bad_film_leaves_a_problem_document(shape: str, buckets
     assert "batchItemFailures" not in answer or answer["batchItemFailures"] == []
 
 
+RESERVED = ("bucket=", "key=", "jobs/", "begun/", "backfill-reports/")
+
 KEYS = [
     " ",
     "a b.png",
@@ -58,6 +60,10 @@ KEYS = [
     "x.rle",
     "x.mask.png",
     "bucket=other/x.png",
+    "key=bucket=other/x.png",
+    "jobs/x.png",
+    "begun/x.png",
+    "backfill-reports/x.png",
 ]
 
 
@@ -68,7 +74,10 @@ def test_keys_of_all_kinds_have_outputs_of_their_own(buckets: Buckets, small: by
     outputs = buckets.written()
     assert len(outputs) == 2 * len(KEYS)
     assert all(len(key.encode()) <= 1024 for key in outputs)
-    assert {f"{key}.mask.png" for key in KEYS if len(key) < 500 and key not in ("x.error", "x.rle")} < outputs
+    changed = {key for key in KEYS if len(key) > 500 or key.startswith(RESERVED)} | {"x.error", "x.rle"}
+    assert {f"{key}.mask.png" for key in KEYS if key not in changed} < outputs
+    # No lifecycle rule of the template is for the outputs of images: those rules name these prefixes.
+    assert not [key for key in outputs if key.startswith(("jobs/", "begun/", "backfill-reports/", "bucket="))]
 
 
 def test_a_duplicate_changes_nothing(buckets: Buckets, small: bytes) -> None:
@@ -390,12 +399,13 @@ def test_an_event_of_which_something_is_missing_is_unsupported(event: dict[str, 
 
 def test_messages_that_are_none_are_handed_back(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
-    bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}")
+    wrapped = [sns_message("text"), sns_message({}) | {"Message": 7}, sns_message({}) | {"Message": "[" * 100_000}]
+    bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}", *wrapped)
     event = sqs_event(*bodies)
     event["Records"][3]["body"] = 7
     del event["Records"][4]["body"]
     failures = handle(event, Context())["batchItemFailures"]
-    assert [each["itemIdentifier"] for each in failures] == ["1", "2", "3", "4", "5"]
+    assert [each["itemIdentifier"] for each in failures] == [str(number) for number in range(1, 9)]
     assert "a.json" in buckets.written()
 
 

@@ -129,7 +129,7 @@ class TestDryRun:
                 "Lambda, time": 760_000 * 1769 / 1024 * 0.0000166667,
                 "Lambda, requests": 0.02,
                 "S3, PUT": 10.0,
-                "S3, GET": 1.2,
+                "S3, GET": 1.6,
                 "S3, LIST": 0.005,
                 "Step Functions": 100_000 * 4 * 0.000025,
             }

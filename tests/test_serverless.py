@@ -164,6 +164,37 @@ def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
     assert serverless.handler(whole, Context())["statusCode"] == 200
 
 
+@pytest.mark.parametrize("base", ["/lungs", "/a/b"])
+@pytest.mark.parametrize(("resource", "proxy"), [("/health", None), ("/{proxy+}", "health"), ("/{proxy+}", "ready")])
+def test_rest_api_base_path_of_a_custom_domain_is_no_part_of_the_route(
+    resource: str, proxy: str | None, base: str
+) -> None:
+    path = f"{base}/{proxy or 'health'}"
+    parameters = {"proxy": proxy} if proxy else None
+    changes = {"resource": resource, "path": path, "httpMethod": "GET", "pathParameters": parameters}
+    assert serverless.handler(event("api_gateway_v1", b"", **changes), Context())["statusCode"] == 200
+
+
+def test_root_of_a_base_path_is_the_page() -> None:
+    changes = {"resource": "/", "path": "/lungs", "httpMethod": "GET", "pathParameters": None}
+    answer = serverless.handler(event("api_gateway_v1", b"", **changes), Context())
+    assert answer["statusCode"] == 200
+    assert content_type(answer).startswith("text/html")
+
+
+def test_http_api_base_path_of_a_custom_domain_is_no_part_of_the_route(rg1_png: bytes) -> None:
+    changes = {"routeKey": "ANY /{proxy+}", "rawPath": "/lungs/v1/segment", "pathParameters": {"proxy": "v1/segment"}}
+    whole = event("api_gateway_v2", rg1_png, **changes)
+    whole["requestContext"]["http"]["path"] = "/lungs/v1/segment"
+    assert serverless.handler(whole, Context())["statusCode"] == 200
+
+
+@pytest.mark.parametrize("changes", [{"pathParameters": 7}, {"resource": 7}, {"pathParameters": {"proxy": None}}])
+def test_odd_route_leaves_the_path_as_it_is(changes: dict[str, Any]) -> None:
+    whole = event("api_gateway_v1", b"", path="/health", httpMethod="GET", **changes)
+    assert serverless.handler(whole, Context())["statusCode"] == 200
+
+
 def test_a_gateway_without_binary_mode_is_told_so(rg1_png: bytes) -> None:
     mangled = rg1_png.decode("utf-8", "replace")
     answer = serverless.handler(event("api_gateway_v1", b"", body=mangled, isBase64Encoded=False), Context())
@@ -204,6 +235,39 @@ def test_import_brings_nothing_that_a_png_does_not_need(door: str, unwanted: set
     environment = os.environ | {"LUNG_DOOR": door}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("asked", "side"),
+    [
+        ({"queryStringParameters": {"format": "all"}}, 1900),
+        ({"queryStringParameters": {"format": "npz"}}, 2300),
+        ({"queryStringParameters": {"format": "probability"}}, 4100),
+        ({"headers": {"accept": "application/zip"}}, 1900),
+    ],
+)
+def test_answer_that_is_too_large_by_the_image_s_size_is_refused_before_the_work(
+    asked: dict[str, Any], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("the image was worked on")
+
+    monkeypatch.setattr("app.pipeline.preprocess", work)
+    film = encode(Image.effect_noise((side, side), 20), "JPEG")
+    answer = serverless.handler(event("api_gateway_v2", film, **_query(asked)), Context())
+    assert answer["statusCode"] == 422
+    assert json.loads(answer["body"])["code"] == "answer-too-large"
+
+
+def _query(asked: dict[str, Any]) -> dict[str, Any]:
+    """An HTTP API has its query twice, and the one that is read is the text."""
+    query = asked.get("queryStringParameters", {})
+    return asked | {"rawQueryString": "&".join(f"{name}={value}" for name, value in query.items())}
+
+
+def test_answer_that_may_fit_is_tried(rg1_png: bytes) -> None:
+    changes = _query({"queryStringParameters": {"format": "probability"}})
+    assert serverless.handler(event("api_gateway_v2", rg1_png, **changes), Context())["statusCode"] == 200
 
 
 def test_an_answer_that_lambda_could_not_carry_is_refused(rg1_pixels: NDArray[np.uint16]) -> None:

@@ -12,11 +12,19 @@ import pytest
 from cloudformation import POOL, WAYS, deployed, listed, load, of
 
 import serverless
+from app.aws.keys import JOBS, MARKERS, REPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 OUTPUTS = {"ApiUrl", "ApiKeyId", "ApiFunctionName", "BatchFunctionName", "InputBucketName", "OutputBucketName"}
 OUTPUTS |= {"QueueUrl", "DeadLetterQueueUrl", "BackfillStateMachineArn", "Curl"}
+
+GATEWAY_RESPONSES = {"DEFAULT_4XX", "DEFAULT_5XX", "ACCESS_DENIED", "API_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE"}
+GATEWAY_RESPONSES |= {"AUTHORIZER_CONFIGURATION_ERROR", "BAD_REQUEST_PARAMETERS", "BAD_REQUEST_BODY", "EXPIRED_TOKEN"}
+GATEWAY_RESPONSES |= {"INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT", "INVALID_API_KEY", "INVALID_SIGNATURE"}
+GATEWAY_RESPONSES |= {"MISSING_AUTHENTICATION_TOKEN", "QUOTA_EXCEEDED", "REQUEST_TOO_LARGE", "RESOURCE_NOT_FOUND"}
+GATEWAY_RESPONSES |= {"THROTTLED", "UNAUTHORIZED", "UNSUPPORTED_MEDIA_TYPE", "WAF_FILTERED"}
+"""API Gateway developer guide, "Gateway response types for API Gateway"."""
 
 SENSITIVE = re.compile(r"query|body|path|sourceIp|userAgent|header|resourcePath|extendedRequestId|caller|user", re.I)
 
@@ -90,14 +98,15 @@ def test_each_kind_of_authority_is_the_one_that_was_asked_for() -> None:
 
 def test_refusals_of_the_gateway_are_problem_documents(way: dict[str, Any]) -> None:
     body = way["Resources"]["Api"]["Properties"]["DefinitionBody"]
-    for name, each in body["x-amazon-apigateway-gateway-responses"].items():
+    responses = body["x-amazon-apigateway-gateway-responses"]
+    assert set(responses) == GATEWAY_RESPONSES
+    for each in responses.values():
         assert "'application/problem+json'" in each["responseParameters"].values()
         text = each["responseTemplates"]["application/json"].replace("$context.error.messageString", '"Forbidden"')
         problem = json.loads(text)
         assert set(problem) == {"type", "title", "status", "detail", "code", "remedy"}
         assert problem["type"].endswith(f":{problem['code']}")
-        assert problem["status"] == each.get("statusCode", problem["status"])
-        assert name.startswith("DEFAULT_") or "statusCode" in each
+        assert problem["status"] == each["statusCode"]
 
 
 def test_access_logs_say_nothing_of_who_and_what(way: dict[str, Any]) -> None:
@@ -117,9 +126,20 @@ def test_buckets_outlive_the_stack_and_nothing_else_piles_up(way: dict[str, Any]
         rules = bucket["LifecycleConfiguration"]["Rules"]
         assert any("AbortIncompleteMultipartUpload" in each for each in rules)
         assert any(each.get("Prefix") == "jobs/" and "ExpirationInDays" in each for each in rules)
+        # No image has a key or an output under a prefix that expires: see the next test, and `Outputs.of`.
+        prefixes = {each["Prefix"] for each in rules if "Prefix" in each}
+        assert prefixes == ({JOBS, MARKERS, REPORTS} if name == "OutputBucket" else {JOBS})
         assert len(bucket["BucketName"]) <= 63
         assert way["Resources"][name]["DeletionPolicy"] == way["Resources"][name]["UpdateReplacePolicy"] == "Retain"
     assert buckets["InputBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_images_are_put_under_jobs_by_signed_uploads_alone(way: dict[str, Any]) -> None:
+    policy = way["Resources"]["InputBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (denied,) = [each for each in policy if each["Sid"] == "JobsByTheApiAlone"]
+    assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "s3:PutObject")
+    assert denied["Resource"] == f"<InputBucket.Arn>/{JOBS}*"
+    assert denied["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": "<ApiRole.Arn>"}}
 
 
 def test_browsers_may_upload_where_they_are_asked_to_and_nowhere_else() -> None:

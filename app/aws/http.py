@@ -11,11 +11,13 @@ from typing import Any
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import ASGI
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
-from app import errors, problems
+from app import errors, negotiate, problems
 from app.api import app
 from app.encode.formats import FORMATS
-from app.limits import check_answer
+from app.limits import answering, check_answer
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def infer(event: dict[str, Any], context: Any) -> bool:
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """The response in the event's own format; a PNG is base64, with ``isBase64Encoded`` true."""
-    event = _without_stage(event | {"headers": event.get("headers") or {}})
+    event = _without_base_path(_without_stage(event | {"headers": event.get("headers") or {}}))
     if not _is_whole(event, context):
         return _refused(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
@@ -56,7 +58,18 @@ def _adapter(asgi: ASGI) -> Mangum:
     return Mangum(asgi, lifespan="off", text_mime_types=TEXT)
 
 
-_http = _adapter(app)
+async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app; an image whose answer Lambda could not carry is refused by its header, not after all has been done."""
+    asked = HTTPConnection(scope)
+    try:
+        name = negotiate.choose(asked.query_params.get("format"), asked.headers.get("accept", "")).name
+    except errors.FilmError:
+        name = ""  # the route refuses it
+    with answering(name):
+        await app(scope, receive, send)
+
+
+_http = _adapter(_estimated)
 
 
 def _is_whole(event: dict[str, Any], context: Any) -> bool:
@@ -86,6 +99,28 @@ def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
     if isinstance(path, str) and path.startswith(f"/{place.get('stage')}/"):
         return event | {"requestContext": place | {"http": http | {"path": path.removeprefix(f"/{place['stage']}")}}}
     return event
+
+
+def _without_base_path(event: dict[str, Any]) -> dict[str, Any]:
+    """Remove what a custom domain's API mapping puts before the path: the routes begin where the API's resource does.
+
+    A REST API names the resource, "/health" or "/{proxy+}"; an HTTP API the route, "ANY /{proxy+}". What a ``$default``
+    route matched cannot be told from a base path, and stays.
+    """
+    parameters, resource = event.get("pathParameters"), event.get("resource") or event.get("routeKey")
+    if not isinstance(resource, str) or not isinstance(event["requestContext"], dict):
+        return event
+    route = resource.rpartition(" ")[2]
+    proxy = parameters.get("proxy") if isinstance(parameters, dict) else None
+    route = route.replace("{proxy+}", proxy) if isinstance(proxy, str) else route
+    http = event["requestContext"].get("http")
+    path = http.get("path") if isinstance(http, dict) else event.get("path")
+    below = isinstance(path, str) and route.startswith("/") and (route == "/" or path.endswith(route))
+    if not below or path == route:
+        return event
+    if isinstance(http, dict):
+        return event | {"requestContext": event["requestContext"] | {"http": http | {"path": route}}}
+    return event | {"path": route}
 
 
 def _body(event: dict[str, Any]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,17 @@ from app.naming import ERROR_SUFFIX, output_name
 
 MAX_KEY = 1024
 """Bytes of a key's UTF-8 that S3 allows (S3 user guide, "Naming Amazon S3 objects")."""
+
+OTHER_BUCKET, ESCAPED = "bucket=", "key="
+"""What the outputs' keys begin with for images of another bucket, and for images whose own keys would collide."""
+
+JOBS, MARKERS, REPORTS = "jobs/", "begun/", "backfill-reports/"
+"""Prefixes of the bucket of outputs with a lifecycle rule of their own in template.yaml."""
+
+_RESERVED = (OTHER_BUCKET, ESCAPED, JOBS, MARKERS, REPORTS)
+
+_SHORTENED = re.compile(r"~[0-9a-f]{16}$")
+"""How `naming.output_name` ends a name that it had to change."""
 
 _JOB = re.compile(r"[0-9a-f]{32}")
 
@@ -45,8 +58,15 @@ class Outputs:
 
     @classmethod
     def of(cls, item: Item, settings: Settings) -> Outputs:
-        """Those of a film; of one in another bucket than that of films they lie below that bucket's name."""
-        return cls(item.key if item.bucket == settings.films else f"bucket={item.bucket}/{item.key}")
+        """Return those of an image, which no other image shares and no lifecycle rule of ours expires.
+
+        They lie below the bucket's name for an image of another bucket. A key of the input bucket that begins like one
+        of our own, or ends like a shortened one, is escaped; so is one that looks escaped.
+        """
+        if item.bucket != settings.films:
+            return cls(f"{OTHER_BUCKET}{item.bucket}/{item.key}")
+        reserved = item.key.startswith(_RESERVED) and job_of(item, settings) is None
+        return cls(f"{ESCAPED}{item.key}" if reserved or _SHORTENED.search(item.key) else item.key)
 
     def key(self, name: str) -> str:
         """The key of a form."""
@@ -78,10 +98,16 @@ def job_order(job: str) -> str:
 
 def job_prefix(job: str) -> str:
     """What the keys of a job begin with, in both buckets."""
-    return f"jobs/{job}/"
+    return f"{JOBS}{job}/"
+
+
+def marker_key(delivery: str, item: Item) -> str:
+    """Return the key of the marker that a delivery has begun an image (`app.aws.crashes`); it names neither."""
+    facts = json.dumps([delivery, item.bucket, item.key])
+    return f"{MARKERS}{hashlib.sha256(facts.encode()).hexdigest()}"
 
 
 def job_of(item: Item, settings: Settings) -> str | None:
     """The job whose film this is."""
-    job = item.key.removeprefix("jobs/").removesuffix("/film")
+    job = item.key.removeprefix(JOBS).removesuffix("/film")
     return job if item == Item(settings.films, job_film(job)) and is_job(job) else None

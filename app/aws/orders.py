@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from app import errors
 from app.aws.keys import job_order
 from app.aws.settings import DOCUMENT, Settings
 from app.aws.store import Absent, Stamp, Store
+from app.encode.formats import FORMATS
 from app.options import Options
 
 
@@ -52,13 +54,21 @@ def order_of(job: str | None, store: Store, settings: Settings) -> Order:
 
 
 def read_order(job: str, store: Store, settings: Settings) -> tuple[Order, datetime]:
-    """What a job asked for, and until when its film may come.
+    """What a job asked for, and until when its film may come; each format once, so no more than there are.
 
     Raises:
         Absent, StoreError.
+        InternalError: somebody else wrote it, or another version of this program.
     """
-    told: dict[str, Any] = json.loads(store.read(settings.outputs, job_order(job)))
-    return Order(tuple(told["formats"]), Options(**told["options"])), datetime.fromisoformat(told["expires"])
+    content = store.read(settings.outputs, job_order(job))
+    try:
+        told: dict[str, Any] = json.loads(content)
+        formats = tuple(dict.fromkeys(told["formats"]))
+        if not set(formats) <= set(FORMATS):
+            raise ValueError
+        return Order(formats, Options(**told["options"])), datetime.fromisoformat(told["expires"])
+    except (ValueError, TypeError, KeyError):
+        raise errors.InternalError("What this job asked for is not as the service wrote it.") from None
 
 
 def write_order(job: str, order: Order, expires: datetime, store: Store, settings: Settings) -> None:

@@ -14,13 +14,15 @@ from app.aws.orders import Order
 from app.aws.settings import Settings
 from app.aws.store import Store, StoreError
 from app.aws.work import Outcome, Report, work
+from app.errors import ModelError, place
 
 log = logging.getLogger(__name__)
 
 NAMESPACE = "LungSegmentation"
 
-RESERVE_MS = 15_000
-"""Time that must be left when a film is begun: more than the largest takes on the memory that template.yaml gives."""
+RESERVE_MS = 45_000
+"""Time that must be left when a film is begun. The largest in all formats took up to 36 s of one processor, which is
+what comes with the least memory that template.yaml allows (1,769 MB)."""
 
 
 class UnsupportedEvent(Exception):
@@ -30,6 +32,11 @@ class UnsupportedEvent(Exception):
 
 class NoTime(StoreError):
     """Too little of the invocation is left to begin another film; it is handed back."""
+
+
+class Unexpected(StoreError):
+    """An unexpected exception. It is handed back as a failure of S3 is, so that the other films of the batch are done,
+    and this one is tried again."""
 
 
 class Run:
@@ -48,11 +55,12 @@ class Run:
         self.counts: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
 
-    def __call__(self, item: Item, order: Order | None = None) -> Report:
+    def __call__(self, item: Item, order: Order | None = None, delivery: str | None = None) -> Report:
         """Do one film.
 
         Args:
             order: what to make; None is what its job asked for, or what the settings say.
+            delivery: identifies a delivery that has come before (`app.aws.crashes`).
 
         Raises:
             StoreError, ModelError: it is not done, and may be tried again.
@@ -61,23 +69,27 @@ class Run:
         try:
             if self._context.get_remaining_time_in_millis() < max(RESERVE_MS, 2000 * self._longest):
                 raise NoTime("Too little time is left for another film.")
-            report = self._work(item, order)
-        except Exception as error:
+            report = self._work(item, order, delivery)
+        except (StoreError, ModelError) as error:
             self.counts["later"] += 1
-            # Our own exceptions name no object; another one's text may.
             log.warning("a film must come again: %s", error if isinstance(error, StoreError) else type(error).__name__)
             raise
+        except Exception as error:
+            self.counts["later"] += 1
+            # Its text may name an object, and its context too.
+            log.error("a film must come again: %s in %s", type(error).__name__, place(error))
+            raise Unexpected(f"An unexpected {type(error).__name__} stopped it.") from None
         self._longest = max(self._longest, time.monotonic() - started)
         self.counts[report.outcome] += 1
         if report.problem:
             self.codes[report.problem["code"]] += 1
         return report
 
-    def _work(self, item: Item, order: Order | None) -> Report:
+    def _work(self, item: Item, order: Order | None, delivery: str | None) -> Report:
         if item.bucket == self.settings.outputs:
             log.error("an event came from the bucket of masks; its trigger must be removed")
             return Report(Outcome.GONE)
-        return work(item, self.store, self.settings, order)
+        return work(item, self.store, self.settings, order, delivery)
 
     def tell(self, milliseconds: float) -> None:
         """One line for the log, and the metrics; neither names a film."""

@@ -27,7 +27,7 @@ ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 ARCHIVED = {"InvalidObjectState"}
 
-VERSION, RECIPE, FORMS = "film-version", "recipe", "forms"
+VERSION, RECIPE, FORMS, STARTS = "film-version", "recipe", "forms", "starts"
 """Metadata of every output."""
 
 
@@ -51,11 +51,18 @@ class Stamp:
         version: of the film (its version ID, else its ETag).
         recipe: digest of what decides the output's bytes besides the film.
         forms: names of the forms that were asked for together with it, sorted, spaces between.
+        starts: how often a process began the image and was killed over it ("" for never); see `app.aws.crashes`.
     """
 
     version: str
     recipe: str
     forms: str
+    starts: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as an object's metadata."""
+        whole = {VERSION: self.version, RECIPE: self.recipe, FORMS: self.forms, STARTS: self.starts}
+        return {name: value for name, value in whole.items() if value}
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Store:
         except Absent:
             return None
         metadata = head.get("Metadata", {})
-        return Written(head["ETag"], Stamp(*(metadata.get(name, "") for name in (VERSION, RECIPE, FORMS))))
+        return Written(head["ETag"], Stamp(*(metadata.get(name, "") for name in (VERSION, RECIPE, FORMS, STARTS))))
 
     def put(
         self, bucket: str, key: str, content: bytes, media_type: str, stamp: Stamp, over: str | None = None
@@ -152,7 +159,7 @@ class Store:
                     Key=key,
                     Body=content,
                     ContentType=media_type,
-                    Metadata={VERSION: stamp.version, RECIPE: stamp.recipe, FORMS: stamp.forms},
+                    Metadata=stamp.metadata(),
                     **condition,
                 )
         except (_Lost, Absent):  # Absent: what was to be replaced has gone
@@ -175,7 +182,11 @@ class Store:
         return {each["Key"] for each in found.get("Contents", [])}
 
     def upload_form(self, bucket: str, key: str, media_type: str, most_bytes: int, seconds: int) -> dict[str, Any]:
-        """Address and fields of a form that may put one object of at most ``most_bytes`` there, for ``seconds``."""
+        """Address and fields of a form that may put one object of at most ``most_bytes`` there, for ``seconds``.
+
+        Used again it puts another version: S3 checks If-None-Match of PutObject, and not of a form (S3 user guide, "Add
+        preconditions to S3 operations with conditional requests").
+        """
         with _translated():
             form: dict[str, Any] = self._client.generate_presigned_post(
                 bucket,

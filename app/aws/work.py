@@ -17,9 +17,11 @@ from enum import StrEnum
 from typing import Any
 
 from app import __version__, errors, limits, network
+from app.aws import crashes
 from app.aws.keys import Item, Outputs, job_of
 from app.aws.orders import Order, order_of
 from app.aws.settings import DOCUMENT, Settings
+from app.aws.settle import Changed, is_consistent, settle
 from app.aws.store import Absent, Archived, Opened, Stamp, Store, StoreError
 from app.encode.formats import FORMATS, encode_each
 from app.pipeline import segment
@@ -73,20 +75,29 @@ class Made:
     decision: str
 
 
-def work(item: Item, store: Store, settings: Settings, order: Order | None = None) -> Report:
+def work(
+    item: Item, store: Store, settings: Settings, order: Order | None = None, delivery: str | None = None
+) -> Report:
     """Do one film, unless its outputs are there already.
 
     Args:
         order: what to make; None is what the film's job asked for, or what the settings say.
+        delivery: identifies a delivery that has come before, whose process may have been killed (`app.aws.crashes`).
 
     Raises:
         StoreError: it may succeed when it is tried again.
         ModelError: it cannot succeed before the operator acts.
     """
+    job = job_of(item, settings) if order is None else None
     for _ in range(ROUNDS):
         try:
-            return _attempt(item, store, settings, order or order_of(job_of(item, settings), store, settings))
-        except _Changed:
+            try:
+                wanted = order or order_of(job, store, settings)
+            except errors.FilmError as error:
+                stamp = Stamp(store.version(item.bucket, item.key), "none", "none")
+                return _refuse(item, Outputs.of(item, settings), error, stamp, store, settings)
+            return _attempt(item, store, settings, wanted, delivery, once=job is not None)
+        except Changed:
             continue
         except Absent:
             return Report(Outcome.GONE)
@@ -97,9 +108,8 @@ def make(film: Opened, order: Order) -> Made:
     """Segment a film.
 
     Raises:
-        FilmError: also if none of the forms can be made of this film.
+        FilmError: also if none of the forms can be made of this film, or the memory is too little for it.
         StoreError, ModelError.
-        MemoryError: the function has too little for this film.
     """
     with closing(film.body):  # one that is refused unread leaves no connection behind
         limits.check_bytes(film.size)
@@ -107,8 +117,10 @@ def make(film: Opened, order: Order) -> Made:
     try:
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, order.formats)
-    except (errors.FilmError, errors.ModelError, MemoryError):
+    except (errors.FilmError, errors.ModelError):
         raise
+    except MemoryError:
+        raise errors.InternalError("The function has too little memory for this image.") from None
     except Exception as error:  # decoders raise anything, and its text may quote the film
         log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
         raise errors.InternalError(f"An unexpected {type(error).__name__} stopped it.") from None
@@ -117,103 +129,86 @@ def make(film: Opened, order: Order) -> Made:
     return Made(made, str(result.verdict.decision))
 
 
-class _Changed(Exception):
-    """A newer version of the film is there."""
-
-
-def _attempt(item: Item, store: Store, settings: Settings, order: Order) -> Report:
+def _attempt(item: Item, store: Store, settings: Settings, order: Order, delivery: str | None, *, once: bool) -> Report:
     """Do the film that is there now.
 
+    Args:
+        once: what is done stays, even if another film has taken the place of the one that it was done of.
+
     Raises:
-        _Changed, Absent, StoreError, ModelError.
+        Changed, Absent, StoreError, ModelError.
     """
     outputs = Outputs.of(item, settings)
     recipe = _recipe(order)
     there = store.written(settings.outputs, outputs.document)
-    if there and (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe):
+    if there and (once or (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe)):
         before = there.stamp.forms.split()
-        if set(order.formats) <= set(before) and _alone(outputs, there.stamp, store, settings):
+        if set(order.formats) <= set(before) and is_consistent(outputs, there.stamp, store, settings):
             return Report(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
         # Who asks for another form takes none away.
         order = order.with_forms(before)
     forms = " ".join(sorted(order.formats))
+    refused = store.written(settings.outputs, outputs.error)
+    if refused and once and not there:
+        return Report(Outcome.SKIPPED, keys={"error": outputs.error})
+    if refused and refused.stamp.starts:
+        version = store.version(item.bucket, item.key)
+        if refused.stamp == crashes.given_up(version, recipe, forms):
+            return _failed(errors.InternalError(crashes.KILLED), outputs)
 
     try:
         film = store.open(item.bucket, item.key)
-        version = film.version
-        if film.size == 0 and item.key.endswith("/"):
-            film.body.close()
-            return Report(Outcome.GONE)
-        found = make(film, order)
     except Archived:
-        version = store.version(item.bucket, item.key)
-        failure: errors.FilmError = errors.Archived("The film lies in an archive tier.")
+        stamp = Stamp(store.version(item.bucket, item.key), recipe, forms)
+        return _refuse(item, outputs, errors.Archived("The film lies in an archive tier."), stamp, store, settings)
+    if film.size == 0 and item.key.endswith("/"):
+        film.body.close()
+        return Report(Outcome.GONE)
+    stamp = Stamp(film.version, recipe, forms)
+    with closing(film.body):
+        try:
+            with crashes.marked(item, film.version, delivery, store, settings):
+                return _segment(item, film, order, outputs, stamp, store, settings)
+        except crashes.Killer:
+            log.error("an image was given up: the function was killed each time that it began it")
+            stamp = crashes.given_up(film.version, recipe, forms)
+            return _refuse(item, outputs, errors.InternalError(crashes.KILLED), stamp, store, settings)
+
+
+def _segment(
+    item: Item, film: Opened, order: Order, outputs: Outputs, stamp: Stamp, store: Store, settings: Settings
+) -> Report:
+    """Write the outputs of an open film, or the problem document of one that is refused.
+
+    Raises:
+        Changed, Absent, StoreError, ModelError.
+    """
+    try:
+        found = make(film, order)
     except errors.FilmError as error:
-        failure = error
-    else:
-        files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
-        # Also the forms that cannot be made of this version, but were of an older one.
-        stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
-        _settle(item, Stamp(version, recipe, forms), files, stale, store, settings)
-        return Report(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
-    document = failure.problem()
-    files = {outputs.error: (json.dumps(document).encode(), errors.MEDIA_TYPE)}
-    stale = [outputs.key(name) for name in FORMATS]
-    _settle(item, Stamp(version, recipe, forms), files, stale, store, settings)
-    return Report(Outcome.FAILED, problem=document, keys={"error": outputs.error})
+        return _refuse(item, outputs, error, stamp, store, settings)
+    files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
+    # Also the forms that cannot be made of this version, but were of an older one.
+    stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
+    settle(item, stamp, files, stale, store, settings)
+    return Report(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
 
 
-def _alone(outputs: Outputs, stamp: Stamp, store: Store, settings: Settings) -> bool:
-    """Whether nothing contradicts a document: who did an older version may have written behind it, and died before he
-    saw that there is a newer one.
+def _refuse(
+    item: Item, outputs: Outputs, error: errors.FilmError, stamp: Stamp, store: Store, settings: Settings
+) -> Report:
+    """Write a problem document in the place of all outputs.
 
     Raises:
-        StoreError.
+        Changed, Absent, StoreError.
     """
-    if store.written(settings.outputs, outputs.error):
-        return False
-    others = (name for name in stamp.forms.split() if name != DOCUMENT)
-    found = (store.written(settings.outputs, outputs.key(name)) for name in others)
-    return all(each is None or each.stamp == stamp for each in found)
+    files = {outputs.error: (json.dumps(error.problem()).encode(), errors.MEDIA_TYPE)}
+    settle(item, stamp, files, [outputs.key(name) for name in FORMATS], store, settings)
+    return _failed(error, outputs)
 
 
-def _settle(
-    item: Item,
-    stamp: Stamp,
-    files: dict[str, tuple[bytes, str]],
-    stale: list[str],
-    store: Store,
-    settings: Settings,
-) -> None:
-    """Write a version's outputs in their order, and remove what would contradict them before the last one is there.
-
-    Args:
-        files: content and media type by key.
-        stale: keys of what this version has not.
-
-    Raises:
-        _Changed: the film is of another version by now.
-        Absent, StoreError.
-    """
-    *_, last = files
-    for key, (content, media_type) in files.items():
-        if key == last:
-            # Who finds the last one takes all for done: what is still to remove then would stay for ever.
-            store.remove(settings.outputs, stale)
-        over = None
-        for _ in range(ROUNDS):
-            if store.put(settings.outputs, key, content, media_type, stamp, over):
-                break
-            there = store.written(settings.outputs, key)
-            if there and there.stamp == stamp:
-                break
-            if store.version(item.bucket, item.key) != stamp.version:
-                raise _Changed
-            over = there.etag if there else None
-        else:
-            raise StoreError("Others wrote the same output all the time.")
-    if store.version(item.bucket, item.key) != stamp.version:
-        raise _Changed
+def _failed(error: errors.FilmError, outputs: Outputs) -> Report:
+    return Report(Outcome.FAILED, problem=error.problem(), keys={"error": outputs.error})
 
 
 def _recipe(order: Order) -> str:

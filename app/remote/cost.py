@@ -43,9 +43,9 @@ DEFAULT_ARCHITECTURE = "x86_64"
 STORAGE_MS, STORAGE_MS_MB = 150, 15
 """Assumed for a film's requests to S3, and for each megabyte of it: not measured."""
 
-PUTS, GETS = 2, 3
+PUTS, GETS = 2, 4
 """Requests to S3 for a film that was not done before, as a test counts them: mask and JSON are written; the film is
-read, and before and after it is looked whether it is done, and still the same. A DELETE costs nothing."""
+read, and before and after it is looked whether it is done or was given up, and still the same. DELETE costs nothing."""
 
 TRANSITIONS = 4
 """Of a batch of films: its start, the function, the question whether films are left, its end."""

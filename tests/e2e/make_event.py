@@ -47,6 +47,8 @@ def filled(event: dict[str, Any], film: bytes, key: str, bucket: str | None = No
         where = event["detail"]["bucket"] | ({"name": bucket} if bucket else {})
         what = event["detail"]["object"] | {"key": key, "size": len(film)}
         return event | {"detail": event["detail"] | {"bucket": where, "object": what}}
+    if event.get("Type") == "Notification":  # SNS's envelope
+        return event | {"Message": json.dumps(filled(json.loads(event["Message"]), film, key, bucket))}
     if "Records" in event:
         return event | {"Records": [_record(each, film, key, bucket) for each in event["Records"]]}
     return event

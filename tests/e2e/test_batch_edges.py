@@ -20,6 +20,8 @@ from runtime import FunctionError, Runtime, runtime
 from servers import Server, moto
 from test_batch_seaweed import from_s3
 
+from app.aws.run import RESERVE_MS
+
 TRIES = 5
 """How often a request is sent before it counts as failed."""
 
@@ -171,8 +173,10 @@ def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_
     keys = [f"time/{number}" for number in range(10)]
     for key in keys:
         bench.s3.put_object(Bucket=FILMS, Key=key, Body=rg1)
-    # Room for the first films alone: see RESERVE_MS.
-    with runtime(tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=17) as function:
+    # Room for the first films alone.
+    with runtime(
+        tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=RESERVE_MS // 1000 + 2
+    ) as function:
         # The time that a function takes to start counts with its first event here.
         assert deliver(function, "time/nothing") == []
         later = deliver(function, *keys)

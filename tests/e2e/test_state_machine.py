@@ -29,6 +29,7 @@ from processes import smaller, wait_for
 from runtime import runtime
 from servers import REGION, client, environment, free_ports, running
 
+from app.aws.run import RESERVE_MS
 from app.encode.pictures import mask_png
 from app.pipeline import segment
 
@@ -40,8 +41,8 @@ GOOD, POISON = 189, 10
 KEYS = GOOD + POISON + 1
 """One is the marker of the folder itself, as the S3 console makes it."""
 
-SECONDS = 17
-"""The function's timeout: it begins no film within the last 15, so one call is not enough for a batch."""
+SECONDS = RESERVE_MS // 1000 + 2
+"""The function's timeout: it begins no film within the reserve, so one call is not enough for a batch."""
 
 
 def definition() -> dict[str, Any]:

@@ -11,10 +11,12 @@ class Message:
     """One message.
 
     Attributes:
+        number: its identifier, which it keeps.
         receives: how often it was received.
     """
 
     body: str
+    number: int
     receives: int = 0
 
 
@@ -32,10 +34,12 @@ class Queue:
         self.in_flight: list[Message] = []
         self.dead: list[Message] = []
         self.deliveries = 0
+        self._sent = 0
 
     def send(self, body: str) -> None:
         """A new message."""
-        self.waiting.append(Message(body))
+        self.waiting.append(Message(body, self._sent))
+        self._sent += 1
 
     def receive(self, most: int) -> list[Message]:
         """Some messages, whichever; one that has been received too often is given up."""

@@ -26,6 +26,9 @@ def infer(event: dict[str, Any]) -> bool:
 def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
     """Do the batch's films.
 
+    A batch whose call was killed is split by the state machine, and each of its films comes alone with a ``delivery``,
+    the name of the execution: `app.aws.crashes` then finds the one that kills its process.
+
     Returns:
         The event again with the ``Items`` that are left, for the state machine to send once more until there are none,
         and ``counts``, what became of those that were done in all rounds.
@@ -37,15 +40,26 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
     batch_input = event["BatchInput"]
     films = [_item(each, batch_input) for each in event["Items"]]
     counts, attempt, left = *_earlier(event), []
+    delivery = _delivery(event)
     for each, item in zip(event["Items"], films, strict=True):
         try:
-            counts[run(item).outcome] += 1
+            counts[run(item, delivery=delivery.get("delivery")).outcome] += 1
         except StoreError:
             left.append(each)
     attempt = attempt + 1 if len(left) == len(films) else 0
     if left and attempt >= ATTEMPTS:
         raise Unfinished(f"{len(left)} films of a batch could not be done; the function's log says why.")
-    return {"BatchInput": batch_input, "Items": left, "counts": dict(counts), "attempt": attempt}
+    return {"BatchInput": batch_input, "Items": left, "counts": dict(counts), "attempt": attempt} | delivery
+
+
+def _delivery(event: dict[str, Any]) -> dict[str, str]:
+    """Return the member ``delivery`` if there is one."""
+    delivery = event.get("delivery")
+    if delivery is None:
+        return {}
+    if not isinstance(delivery, str):
+        raise UnsupportedEvent("The delivery of a batch is not named by a text.")
+    return {"delivery": delivery}
 
 
 def _earlier(event: dict[str, Any]) -> tuple[Counter[str], int]:

@@ -1,7 +1,8 @@
-"""S3's own notifications, sent straight to the function or through EventBridge."""
+"""S3's own notifications, sent straight to the function, through EventBridge, or through a topic of SNS to a queue."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -35,6 +36,8 @@ def items(event: Any) -> list[Item]:
         UnsupportedEvent: it is no notification, or lacks what one has.
     """
     try:
+        if _is_sns(event):
+            event = json.loads(event["Message"])
         if _is_test(event):
             return []
         if _is_eventbridge(event):
@@ -50,6 +53,12 @@ def items(event: Any) -> list[Item]:
     except (KeyError, TypeError, AttributeError, ValueError):
         pass
     raise UnsupportedEvent("This is no notification of S3.")
+
+
+def _is_sns(event: dict[str, Any]) -> bool:
+    """Return whether it is the envelope of a topic that S3 publishes to: SNS puts it around each message, unless its
+    subscription says RawMessageDelivery (SNS developer guide, "Amazon SNS message and JSON formats")."""
+    return event.get("Type") == "Notification" and "TopicArn" in event
 
 
 def _is_test(event: dict[str, Any]) -> bool:

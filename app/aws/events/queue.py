@@ -9,9 +9,11 @@ from typing import Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from app.aws.crashes import was_begun
 from app.aws.events.notification import items
 from app.aws.keys import Item
 from app.aws.run import Run, UnsupportedEvent
+from app.aws.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +39,35 @@ def handle(event: dict[str, Any], run: Run) -> Any:
         it ends in the dead-letter queue, where somebody sees it.
     """
 
+    records = event["Records"]
+    # Where one has come before, the process that had it may have been killed, and by any of those it was with.
+    careful = any(_came_before(record) for record in records)
+    if careful:
+        records = sorted(records, key=lambda record: _is_suspect(record, run))
+
     def handle_message(record: SQSRecord) -> None:
         for item in _films(record.get("body")):
-            run(item)
+            run(item, delivery=record.message_id if careful else None)
 
     # No exception where all have failed: it would say no more than the list, and look like a crash.
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-    return process_partial_response(event, handle_message, processor)
+    return process_partial_response(event | {"Records": records}, handle_message, processor)
+
+
+def _came_before(record: dict[str, Any]) -> bool:
+    """Return whether a message was received before, if only to be throttled."""
+    attributes = record.get("attributes")
+    count = attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None
+    return isinstance(count, str) and count.isdecimal() and int(count) > 1
+
+
+def _is_suspect(record: dict[str, Any], run: Run) -> bool:
+    """Return whether a process was killed over one of the message's films: such a message comes last."""
+    try:
+        found = items(json.loads(record["body"]))
+        return any(was_begun(item, record["messageId"], run.store, run.settings) for item in found)
+    except (KeyError, TypeError, ValueError, RecursionError, UnsupportedEvent, StoreError):
+        return False
 
 
 def _films(body: Any) -> list[Item]:

@@ -1,0 +1,87 @@
+"""The batch function in a process of its own, as Lambda has it, which some images really kill.
+
+As a program it reads events from standard input, one JSON document a line, and answers each by one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[1]
+
+KILL, MEMORY = b"a film that kills", b"a film that is too large"
+"""Ends of files over which the process is killed, and over which its memory runs out."""
+
+
+class Function:
+    """The function: a process that is started for the first event and for each that follows a kill.
+
+    Attributes:
+        calls, kills: how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.calls = self.kills = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, event: object) -> Any:
+        """Return the answer; None if the process was killed."""
+        if self._process is None:
+            command = [sys.executable, __file__]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin and self._process.stdout
+        self.calls += 1
+        self._process.stdin.write(json.dumps(event) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if answer:
+            return json.loads(answer)
+        assert self.close() == -signal.SIGKILL
+        self.kills += 1
+        return None
+
+    def close(self) -> int:
+        """End the process; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        with process:
+            assert process.stdin
+            process.stdin.close()
+            return process.wait(30)
+
+
+def serve() -> None:
+    """Answer events until there are no more."""
+    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # metrics go to standard output
+    os.environ |= {"LUNG_DOOR": "records", "LUNG_THREADS": "1"}
+    from buckets import Context
+
+    import serverless
+    from app.aws import work
+
+    segment = work.segment
+
+    def killing(data: bytes, *args: Any) -> Any:
+        if data.endswith(KILL):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if data.endswith(MEMORY):
+            raise MemoryError
+        return segment(data, *args)
+
+    work.segment = killing
+    for line in sys.stdin:
+        answers.write(json.dumps(serverless.handler(json.loads(line), Context(600_000))) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve()
