@@ -56,8 +56,9 @@ class Invocations:
         try:
             answer = function.invoke(event)
         except FunctionError as error:
-            self.failures.append(str(error))
             kind, _, text = str(error).partition(": ")
+            kind = "Runtime.ExitError" if kind == "the runtime died" else kind  # what Lambda calls it
+            self.failures.append(f"{kind}: {text}")
             told = json.dumps({"errorType": kind, "errorMessage": text}).encode()
             return 200, {"X-Amz-Function-Error": "Unhandled"}, told
         finally:

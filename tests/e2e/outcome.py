@@ -15,6 +15,7 @@ from urllib.parse import quote, quote_plus
 from crew import FILMS, MASKS
 from objects import NAME, Object
 
+from app.aws.keys import MARKERS
 from app.encode.pictures import mask_png
 from app.naming import output_name
 from app.pipeline import segment
@@ -35,7 +36,7 @@ class Output:
 
 
 def outputs(s3: Any) -> dict[str, Output]:
-    """All that lies in the bucket of masks, by key."""
+    """All that lies in the bucket of masks, by key, but for the markers of killed calls."""
     written = Counter(
         version["Key"]
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=MASKS)
@@ -53,6 +54,7 @@ def outputs(s3: Any) -> dict[str, Output]:
 
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=MASKS)
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    keys = [key for key in keys if not key.startswith(MARKERS)]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(keys, pool.map(fetch, keys), strict=True))
 

@@ -23,7 +23,8 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from cloudformation import deployed
 from conftest import tool
-from engine import run
+from engine import ROOT, run
+from killable import KILL
 from lambda_api import Invocations, answering
 from processes import smaller, wait_for
 from runtime import runtime
@@ -37,9 +38,11 @@ FILMS, MASKS = "backfill-films", "backfill-masks"
 ARN = f"arn:aws:lambda:{REGION}:123456789012:function:batch"
 ROLE = "arn:aws:iam::123456789012:role/backfill"
 
-GOOD, POISON = 189, 10
-KEYS = GOOD + POISON + 1
-"""One is the marker of the folder itself, as the S3 console makes it."""
+GOOD, POISON = 188, 10
+KEYS = GOOD + POISON + 2
+"""One is the marker of the folder itself, as the S3 console makes it, and one kills each process that begins it."""
+
+KILLER = "in/100 killer.png"
 
 SECONDS = RESERVE_MS // 1000 + 2
 """The function's timeout: it begins no film within the reserve, so one call is not enough for a batch."""
@@ -80,6 +83,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         "LUNG_INPUT_BUCKET": FILMS,
         "LUNG_OUTPUT_BUCKET": MASKS,
         "LUNG_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'promises'}",
     }
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(moto)]
@@ -87,7 +91,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         s3 = client("s3", url)
         wait_for(lambda: answers(s3), 60)
         logs = [tmp_path / f"function{number}.log" for number in range(2)]
-        functions = [stack.enter_context(runtime(log, function, timeout=SECONDS)) for log in logs]
+        functions = [stack.enter_context(runtime(log, function, "killable.handler", timeout=SECONDS)) for log in logs]
         invocations = Invocations(ARN, moto, functions, throttles=3)
         stack.enter_context(answering(front, invocations))
         really = json.dumps({"stepfunctions": {"execute_state_machine": True}}).encode()
@@ -179,29 +183,34 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     for key in (*bad, "other/film.png"):
         cloud.s3.put_object(Bucket=FILMS, Key=key, Body=b"no film")
     cloud.s3.put_object(Bucket=FILMS, Key="in/", Body=b"")
+    cloud.s3.put_object(Bucket=FILMS, Key=KILLER, Body=films[0] + KILL)
 
     started = time.monotonic()
     end = backfill(cloud, {"prefix": "in/"})
     seconds = time.monotonic() - started
 
-    assert cloud.invocations.failures == []
+    assert [each.partition(":")[0] for each in cloud.invocations.failures] == ["Runtime.ExitError"] * 3
     assert end["status"] == "SUCCEEDED", end
     listed = cloud.s3.list_objects_v2(Bucket=MASKS)["Contents"]
-    written = {each["Key"] for each in listed if not each["Key"].startswith("backfill-reports/")}
+    written = {each["Key"] for each in listed if not each["Key"].startswith(("backfill-reports/", "begun/"))}
     assert written == {f"{key}{form}" for key in good for form in (".mask.png", ".json")} | {
-        f"{key}.error.json" for key in bad
+        f"{key}.error.json" for key in (*bad, KILLER)
     }
     for number, key in enumerate(good):
         mask = cloud.s3.get_object(Bucket=MASKS, Key=f"{key}.mask.png")["Body"].read()
         assert mask == masks[number % len(masks)], number
 
     calls = cloud.invocations.calls
-    last = [answer for _, answer in calls if not answer["Items"]]
+    last = [answer for _, answer in calls if not answer["Items"] and "delivery" not in answer]
     counts = sum((Counter(answer["counts"]) for answer in last), Counter[str]())
     size = definition()["States"]["FilmsOfPrefix"]["ItemBatcher"]["MaxItemsPerBatch"]
     with capsys.disabled():
         print(f"\n{KEYS} keys, {len(last)} batches, {len(calls)} calls, {dict(counts)}, 3 throttles; {seconds:.1f} s")
-    assert counts == {"done": GOOD, "failed": POISON, "gone": 1}
+    # The batch of the killer was split, and sent again when all of it was done.
+    size_of_split = sum("delivery" in answer for _, answer in calls if not answer["Items"])
+    assert counts["done"] + counts["skipped"] == GOOD
+    assert counts["skipped"] < size_of_split <= size
+    assert (counts["failed"], counts["gone"]) == (POISON + 1, 1)
     assert len(last) == -(-KEYS // size)
     assert len(calls) > len(last), "no call ran out of time: the loop was not tried"
     assert cloud.invocations.throttles == 0
@@ -209,7 +218,8 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     calls.clear()
     assert backfill(cloud, {"prefix": "in/"})["status"] == "SUCCEEDED"
     again = sum((Counter(answer["counts"]) for _, answer in calls if not answer["Items"]), Counter[str]())
-    assert again == {"skipped": GOOD, "failed": POISON, "gone": 1}
+    assert again == {"skipped": GOOD, "failed": POISON + 1, "gone": 1}
+    assert len(cloud.invocations.failures) == 3, "the killer is known"
 
 
 def test_it_says_what_it_wants(cloud: Cloud) -> None:

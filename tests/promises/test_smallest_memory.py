@@ -97,7 +97,7 @@ def test_batch_function_holds_the_largest_image_in_every_format(
     buckets.drop("film", (tmp_path / "film").read_bytes())
     formats = list(FORMATS) if WHOLE else ["mask", "npz", "json"]
     peak = measure("records", tmp_path / "film", *formats)
-    ledger.enter(18, PROMISE, f"{SIDE} x {SIDE} pixels, {kind}, in {len(formats)} formats at once", told(peak))
+    ledger.enter(17, PROMISE, f"{SIDE} x {SIDE} pixels, {kind}, in {len(formats)} formats at once", told(peak))
     assert peak.answer == "done"
     assert peak.mebibytes + ROOM <= least("BatchMemory")
     assert 1000 * peak.seconds < RESERVE_MS
@@ -113,7 +113,7 @@ def test_api_function_holds_the_largest_image_in_each_format(
     (tmp_path / "film").write_bytes(KINDS[kind](grey))
     peaks = {name: measure("http", tmp_path / "film", name) for name in (FORMATS if WHOLE else ["overlay", "npz"])}
     name, most = max(peaks.items(), key=lambda each: each[1].mebibytes)
-    ledger.enter(18, PROMISE, f"{SIDE} x {SIDE} pixels, {kind}, over HTTP", f"most for {name}: {told(most)}")
+    ledger.enter(17, PROMISE, f"{SIDE} x {SIDE} pixels, {kind}, over HTTP", f"most for {name}: {told(most)}")
     refused = {name: each.answer for name, each in peaks.items() if each.answer != "done"}
     assert set(refused.values()) <= {"answer-too-large", "needs-dicom", "unsupported-dicom"}, refused
     assert most.mebibytes + ROOM <= least("ApiMemory")
