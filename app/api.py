@@ -11,12 +11,14 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 
-from app import __version__, admission, jobs_api, negotiate, network, openapi, problems
+from app import __version__, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
-from app.head import Head
+from app.head import Head, NoSniff
+from app.intake import Intake
 from app.options import Options
 from app.pipeline import segment
 from app.result import Result
@@ -31,23 +33,34 @@ EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Re
 
 ENUM: dict[str, Any] = {"enum": list(FORMATS)}
 
+DOCS_FILES = "/docs/files"
+
 app = FastAPIOffline(
     title="Lung segmentation of frontal chest radiographs",
     description=openapi.DESCRIPTION,
     version=__version__,
     redoc_url=None,  # it fetches its maker's logo
-    static_url="/docs/files",
-    swagger_ui_parameters={"validatorUrl": None},  # nor is a description sent to Swagger's makers
+    static_url=DOCS_FILES,
+    docs_url=None,  # get_docs answers it, with a policy
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
 app.add_middleware(Head)
+app.add_middleware(Intake)
 
-if not admission.on_lambda():
+origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+
+if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
+    from app import admission
+
     concurrent, waiting = admission.places()
     app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
-origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+
+# Outside all that is ours: what one of them does not expect is answered, and logged without its text.
+app.add_middleware(problems.LastResort)
+app.add_middleware(NoSniff)
+
 if origins:
     app.add_middleware(
         CORSMiddleware,
@@ -130,7 +143,35 @@ def get_ready() -> Ready:
 @app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
 def get_page() -> HTMLResponse:
     """One file that asks nothing of any other host."""
-    return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": openapi.PAGE_POLICY})
+    from app import browser
+
+    html = PAGE.read_text()
+    allowed = browser.policy(html, img_src="blob: data:", connect_src="'self'")
+    return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
+
+
+@app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+def get_docs(request: Request) -> HTMLResponse:
+    """Swagger UI, from this server alone."""
+    from app import browser
+
+    root = request.scope.get("root_path", "")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}{app.openapi_url}",
+        title=app.title,
+        swagger_js_url=f"{root}{DOCS_FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{DOCS_FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
+    )
+    page.headers["Content-Security-Policy"] = browser.policy(
+        bytes(page.body).decode(),
+        script_src="'self'",
+        style_src="'self' 'unsafe-inline'",
+        img_src="'self' data:",
+        connect_src="'self'",
+    )
+    return page
 
 
 app.include_router(jobs_api.router)
