@@ -52,10 +52,12 @@ origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
 
 if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
     from app import admission
+    from app.guard import Guard
 
     concurrent, waiting = admission.places()
     app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
+    app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
 
 # Outside all that is ours: what one of them does not expect is answered, and logged without its text.
 app.add_middleware(problems.LastResort)
