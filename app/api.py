@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,8 +14,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, Field, ValidationError
 
-from app import __version__, jobs_api, negotiate, network, openapi, problems
+from app import __version__, errors, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
 from app.head import Head, NoSniff
 from app.intake import Intake
@@ -23,15 +24,13 @@ from app.options import Options
 from app.pipeline import segment
 from app.result import Result
 from app.schemas import Health, ModelCard, ModelOut, Ready
-from app.upload import read_film
+from app.upload import read_upload
 from app.view import load_view
 
 PAGE = files("app").joinpath("page.html")
 
 EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
 """Headers that a page of another origin may read."""
-
-ENUM: dict[str, Any] = {"enum": list(FORMATS)}
 
 DOCS_FILES = "/docs/files"
 
@@ -73,23 +72,42 @@ if origins:
     )
 
 
+class Parameters(BaseModel):
+    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
+
+    format: str | None = Field(default=None, description=openapi.FORMAT, json_schema_extra={"enum": list(FORMATS)})
+    threshold: float | None = Field(default=None, gt=0, lt=1, description=openapi.THRESHOLD)
+    clean: bool = Field(default=True, description=openapi.CLEAN)
+    upright: bool = Field(default=True, description=openapi.UPRIGHT)
+
+
 @app.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
-async def post_segment(
-    request: Request,
-    form: Annotated[str | None, Query(alias="format", description=openapi.FORMAT, json_schema_extra=ENUM)] = None,
-    threshold: Annotated[float | None, Query(gt=0, lt=1, description=openapi.THRESHOLD)] = None,
-    clean: Annotated[bool, Query(description=openapi.CLEAN)] = True,
-    upright: Annotated[bool, Query(description=openapi.UPRIGHT)] = True,
-) -> Response:
-    """Send the film as the raw body, or as the part `file` of multipart/form-data.
+async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+    """Send the film as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
     negotiate.check_names(request.query_params.keys())
-    chosen = negotiate.choose(form, request.headers.get("accept", ""))
-    options = Options(threshold, clean, upright)
-    film = await read_film(request)
-    return await run_in_threadpool(_answer, film, chosen, options, request.headers.get("if-none-match", ""))
+    upload = await read_upload(request)
+    wanted = _with_fields(query, upload.fields)
+    chosen = negotiate.choose(wanted.format, request.headers.get("accept", ""))
+    options = Options(wanted.threshold, wanted.clean, wanted.upright)
+    return await run_in_threadpool(_answer, upload.image, chosen, options, request.headers.get("if-none-match", ""))
+
+
+def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
+    """Return the parameters of a query and of a form together.
+
+    Raises:
+        BadParameter: a field is none, has no such value, or is in the query too.
+    """
+    negotiate.check_names(fields)
+    if twice := query.model_fields_set & set(fields):
+        raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
+    try:
+        return Parameters.model_validate(query.model_dump(exclude_unset=True) | fields)
+    except ValidationError as error:
+        raise errors.BadParameter(problems.describe(error.errors())) from None
 
 
 def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:

@@ -51,7 +51,18 @@ BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary", "description": "The film."}},
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "The film."},
+                    "format": {"type": "string", "enum": list(FORMATS), "description": FORMAT},
+                    "threshold": {
+                        "type": "number",
+                        "exclusiveMinimum": 0,
+                        "exclusiveMaximum": 1,
+                        "description": THRESHOLD,
+                    },
+                    "clean": {"type": "boolean", "description": CLEAN},
+                    "upright": {"type": "boolean", "description": UPRIGHT},
+                },
             }
         }
     },

@@ -123,7 +123,7 @@ def test_the_media_type_is_read_as_http_means_it(client: TestClient, rg1_png: by
     capitals = client.post("/v1/segment", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
     assert capitals.status_code == 200
     other = client.post("/v1/segment", content=body, headers={"content-type": "multipart/form-dataX; boundary=x"})
-    assert problem(other)["code"] == "unsupported-format"
+    assert problem(other)["code"] == "malformed-upload"
 
 
 def test_other_paths_and_methods(client: TestClient) -> None:
