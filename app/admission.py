@@ -1,7 +1,10 @@
-"""How many films a server takes in at a time: what is too much is turned away before its bytes are read.
+"""How many images a server works on, how many wait, and how many bytes it holds for clients.
 
-Memory is bounded by it: no more bodies are held than there are places, and no more films decoded than are worked on.
-None of this is there on AWS Lambda, which gives a function one request at a time.
+A request takes a place once its whole body is there, and a core once one is free. When its answer begins to leave, both
+are free again, and the answer counts against the budget of bytes until the client has taken it. So slow clients hold
+neither places nor cores, and memory stays bounded whoever is slow.
+
+AWS Lambda gives a function one request at a time and needs none of this.
 """
 
 from __future__ import annotations
@@ -11,34 +14,27 @@ import math
 import os
 import time
 from collections import deque
-from contextlib import ExitStack
+from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors, limits, network, problems
-
-PATH = "/v1/segment"
+from app import errors, intake, limits, network
+from app.budget import Budget, Hold
+from app.intake import STEP
 
 WAITING_EACH = 4
-"""Films that wait for each one that is worked on, unless ``LUNG_WAITING`` says otherwise: their senders wait for less
-than a second, and their bytes take less memory than the decoded films."""
+"""Images that wait for each one that is worked on, unless ``LUNG_WAITING`` says otherwise: their clients wait for less
+than a second, and their bytes take less memory than the decoded images."""
 
-DRAIN_SECONDS = 5.0
-"""For how long the bytes of a film that was turned away are thrown away: a connection that is closed before its sender
-has sent them all may lose the answer."""
+MAX_RETRY_AFTER = 120
+"""Seconds that Retry-After asks for at most."""
 
-LONGEST_WAIT = 30
-"""Seconds that Retry-After asks for at most: clients give up where it is more."""
-
-
-def on_lambda() -> bool:
-    """Whether this process is an AWS Lambda function."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+ABORT = "lung.abort"
+"""The ASGI extension by which the server of `serve` (app.protocol) lets a connection be cut off."""
 
 
 def places() -> tuple[int, int]:
-    """How many films this process works on at a time, and how many more may wait.
+    """Return how many images this process works on at a time, and how many more may wait.
 
     ``LUNG_CONCURRENT`` and ``LUNG_WAITING`` say so; else one for each core that the process may use, and WAITING_EACH
     times as many.
@@ -57,89 +53,171 @@ def _setting(name: str, default: int, least: int) -> int:
     return int(value)
 
 
-class Admission:
-    """Lets so many films in and answers the others with 503 `overloaded` and Retry-After; other routes are always open.
+class _Full(Exception):
+    """There is no place, or no memory, for a request whose body was being read."""
 
-    A film that waits may send its bytes meanwhile; what is held back is their end, so that a slow sender takes up a
-    place to wait but never a core.
-    """
+
+@dataclass
+class _Turn:
+    """Where one request is: its bytes, and since when it has a place and a core."""
+
+    hold: Hold
+    has_place: bool = False
+    began: float | None = None
+    is_evicted: bool = False
+
+
+class Admission:
+    """Queues images and answers those beyond the queue with 503 `overloaded` and Retry-After; other routes are open."""
 
     def __init__(self, app: ASGIApp, concurrent: int, waiting: int) -> None:
-        """Guard ``app``: ``concurrent`` films are worked on, ``waiting`` more are let in."""
+        """Guard ``app``: ``concurrent`` images are worked on, ``waiting`` more are queued."""
         self.app = app
         self._concurrent, self._places = concurrent, concurrent + waiting
-        self._work = asyncio.Semaphore(concurrent)
+        self._cores = asyncio.Semaphore(concurrent)
         self._inside = 0
         self._outside: deque[float] = deque(maxlen=10_000)  # when each that was turned away will come again
-        self._seconds = 0.2  # of a film's work: a guess, until some have been seen
+        self._seconds = 0.2  # of an image's work: a guess, until some have been seen
+        self._working: set[float] = set()  # when each began
+        # One body and one answer of any size for each core; two of them at least, so that one never locks out another.
+        self._budget = Budget(limits.MAX_BYTES * max(2, concurrent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(PATH):
+        """Run the app as soon as it is this request's turn."""
+        if not intake.takes_image(scope):
             await self.app(scope, receive, send)
         elif self._inside >= self._places:
             await self._turn_away(scope, receive, send)
         else:
-            self._inside += 1
-            try:
-                await self._admit(scope, receive, send)
-            finally:
-                self._inside -= 1
+            await self._admit(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began: list[float] = []
+        task = asyncio.current_task()
+        assert task is not None
 
-        async def when_free() -> Message:
+        def evict() -> None:
+            turn.is_evicted = True
+            task.cancel()
+
+        turn = _Turn(self._budget.open(evict))
+        started = False
+
+        async def in_turn() -> Message:
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body") and not began:
-                await self._work.acquire()
-                began.append(time.monotonic())
-                turn.callback(self._end, began[0])
+            if message["type"] == "http.request" and not turn.has_place:
+                await self._take_in(message, turn, receive)
+                if not message.get("more_body") and turn.began is None:
+                    return {"type": "http.disconnect"}
             return message
 
         async def watch(message: Message) -> None:
-            # The answer is made by now: however slowly it is fetched, the next film's work may begin.
-            turn.close()
-            await send(message)
+            nonlocal started
+            # The answer is made by now: however slowly the client takes it, the next image's work may begin.
+            if not started:
+                started = True
+                self._release(turn)
+            await _send_in_steps(message, send, turn.hold)
 
-        with ExitStack() as turn:
-            await self.app(scope, when_free, watch)
+        try:
+            await self.app(scope, in_turn, watch)
+        except _Full:
+            await self._turn_away(scope, receive, send)
+        except asyncio.CancelledError:
+            if not turn.is_evicted:
+                raise
+            task.uncancel()
+            await self._end(scope, receive, send, started)
+        finally:
+            self._release(turn)
+            turn.hold.close()
+
+    async def _take_in(self, message: Message, turn: _Turn, receive: Receive) -> None:
+        """Account for a piece of a body; with the last one, wait for a core.
+
+        Raises:
+            _Full.
+        """
+        count = len(message.get("body", b""))
+        if not turn.hold.grow(count):
+            raise _Full
+        turn.hold.move(count)
+        if message.get("more_body"):
+            return
+        if self._inside >= self._places:
+            raise _Full
+        self._inside += 1
+        turn.has_place, turn.hold.waits = True, False
+        if await self._get_core(receive):
+            turn.began = time.monotonic()
+            self._working.add(turn.began)
+
+    async def _get_core(self, receive: Receive) -> bool:
+        """Wait for a core; return False, having none, if the client leaves before there is one."""
+        left = asyncio.ensure_future(_wait_for_disconnect(receive))
+        for _ in range(4):  # turns of the loop, after which the end of a connection that closed behind its body is seen
+            await asyncio.sleep(0)
+        core = asyncio.ensure_future(self._cores.acquire())
+        has_core = False
+        try:
+            await asyncio.wait((core, left), return_when=asyncio.FIRST_COMPLETED)
+            has_core = not left.done()
+        finally:
+            left.cancel()
+            if not has_core and not core.cancel():
+                self._cores.release()
+        return has_core
+
+    def _release(self, turn: _Turn) -> None:
+        """Give back core and place, whichever the request has."""
+        if turn.began is not None:
+            self._seconds += 0.1 * (time.monotonic() - turn.began - self._seconds)
+            self._working.discard(turn.began)
+            turn.began = None
+            self._cores.release()
+        if turn.has_place:
+            turn.has_place = False
+            self._inside -= 1
 
     def _wait(self) -> int:
-        """Seconds until the turn would come of one more that stands behind all that are inside, or were turned away."""
+        """Return the seconds until the turn of one more that comes behind all that are inside, or were turned away."""
         now = time.monotonic()
         while self._outside and self._outside[0] <= now:
             self._outside.popleft()
+        # Work that takes longer than usual shows only by what it has taken so far.
+        each = max(self._seconds, *(now - began for began in self._working), 0.0)
         ahead = self._inside + len(self._outside)
-        seconds = min(LONGEST_WAIT, max(1, math.ceil(self._seconds * ahead / self._concurrent)))
+        seconds = min(MAX_RETRY_AFTER, max(1, math.ceil(each * ahead / self._concurrent)))
         self._outside.append(now + seconds)
         return seconds
 
-    def _end(self, began: float) -> None:
-        self._seconds += 0.1 * (time.monotonic() - began - self._seconds)
-        self._work.release()
-
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = errors.Overloaded(f"{self._places} films are being worked on or wait already.")
-        headers = {"Retry-After": str(self._wait())}
-        # Who asks before he sends is never told to go on: his connection ends here.
-        asks = Headers(scope=scope).get("expect", "").lower() == "100-continue"
-        answer = problems.answer(refusal.problem(), headers | ({"Connection": "close"} if asks else {}))
-        await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
-        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
-        if not asks:
-            await _throw_away(receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        error = errors.Overloaded(f"{self._places} films are being worked on or wait already.")
+        await intake.refuse(error, scope, receive, send, {"Retry-After": str(self._wait())})
+
+    async def _end(self, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
+        """End a request that was evicted: with an answer, where none has begun."""
+        abort = scope.get("extensions", {}).get(ABORT)
+        if not started:
+            await self._turn_away(scope, receive, send)
+        elif abort is not None:
+            abort()
+            await asyncio.sleep(0)  # until the server knows, which would complain of half an answer
 
 
-async def _throw_away(receive: Receive) -> None:
-    """Take in the rest of a request and keep none of it; no more than a film may have, and not for long."""
-    count = 0
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while count <= limits.MAX_BYTES:
-                message = await receive()
-                count += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
-    except TimeoutError:
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_in_steps(message: Message, send: Send, hold: Hold) -> None:
+    """Send an answer's body by 64 KB: a server buffers a single message whole, however slowly the client reads."""
+    body = message.get("body", b"")
+    if message["type"] != "http.response.body" or len(body) <= STEP:
+        await send(message)
         return
+    hold.start_answer(len(body))
+    for start in range(0, len(body), STEP):
+        piece = body[start : start + STEP]
+        more = start + STEP < len(body) or message.get("more_body", False)
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+        hold.move(len(piece))

@@ -6,22 +6,25 @@ import os
 import time
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, Field, ValidationError
 
-from app import __version__, admission, jobs_api, negotiate, network, openapi, problems
+from app import __version__, errors, jobs_api, negotiate, network, openapi, problems
 from app.encode.formats import FORMATS, Format
-from app.head import Head
+from app.head import Head, NoSniff
+from app.intake import Intake
 from app.options import Options
 from app.pipeline import segment
 from app.result import Result
 from app.schemas import Health, ModelCard, ModelOut, Ready
-from app.upload import read_film
+from app.upload import read_upload
 from app.view import load_view
 
 PAGE = files("app").joinpath("page.html")
@@ -29,25 +32,36 @@ PAGE = files("app").joinpath("page.html")
 EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
 """Headers that a page of another origin may read."""
 
-ENUM: dict[str, Any] = {"enum": list(FORMATS)}
+DOCS_FILES = "/docs/files"
 
 app = FastAPIOffline(
     title="Lung segmentation of frontal chest radiographs",
     description=openapi.DESCRIPTION,
     version=__version__,
     redoc_url=None,  # it fetches its maker's logo
-    static_url="/docs/files",
-    swagger_ui_parameters={"validatorUrl": None},  # nor is a description sent to Swagger's makers
+    static_url=DOCS_FILES,
+    docs_url=None,  # get_docs answers it, with a policy
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
 app.add_middleware(Head)
+app.add_middleware(Intake)
 
-if not admission.on_lambda():
+origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+
+if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
+    from app import admission
+    from app.guard import Guard
+
     concurrent, waiting = admission.places()
     app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
-origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+    app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
+
+# Outside all that is ours: what one of them does not expect is answered, and logged without its text.
+app.add_middleware(problems.LastResort)
+app.add_middleware(NoSniff)
+
 if origins:
     app.add_middleware(
         CORSMiddleware,
@@ -58,23 +72,42 @@ if origins:
     )
 
 
+class Parameters(BaseModel):
+    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
+
+    format: str | None = Field(default=None, description=openapi.FORMAT, json_schema_extra={"enum": list(FORMATS)})
+    threshold: float | None = Field(default=None, gt=0, lt=1, description=openapi.THRESHOLD)
+    clean: bool = Field(default=True, description=openapi.CLEAN)
+    upright: bool = Field(default=True, description=openapi.UPRIGHT)
+
+
 @app.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
-async def post_segment(
-    request: Request,
-    form: Annotated[str | None, Query(alias="format", description=openapi.FORMAT, json_schema_extra=ENUM)] = None,
-    threshold: Annotated[float | None, Query(gt=0, lt=1, description=openapi.THRESHOLD)] = None,
-    clean: Annotated[bool, Query(description=openapi.CLEAN)] = True,
-    upright: Annotated[bool, Query(description=openapi.UPRIGHT)] = True,
-) -> Response:
-    """Send the film as the raw body, or as the part `file` of multipart/form-data.
+async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+    """Send the film as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
     negotiate.check_names(request.query_params.keys())
-    chosen = negotiate.choose(form, request.headers.get("accept", ""))
-    options = Options(threshold, clean, upright)
-    film = await read_film(request)
-    return await run_in_threadpool(_answer, film, chosen, options, request.headers.get("if-none-match", ""))
+    upload = await read_upload(request)
+    wanted = _with_fields(query, upload.fields)
+    chosen = negotiate.choose(wanted.format, request.headers.get("accept", ""))
+    options = Options(wanted.threshold, wanted.clean, wanted.upright)
+    return await run_in_threadpool(_answer, upload.image, chosen, options, request.headers.get("if-none-match", ""))
+
+
+def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
+    """Return the parameters of a query and of a form together.
+
+    Raises:
+        BadParameter: a field is none, has no such value, or is in the query too.
+    """
+    negotiate.check_names(fields)
+    if twice := query.model_fields_set & set(fields):
+        raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
+    try:
+        return Parameters.model_validate(query.model_dump(exclude_unset=True) | fields)
+    except ValidationError as error:
+        raise errors.BadParameter(problems.describe(error.errors())) from None
 
 
 def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
@@ -130,7 +163,35 @@ def get_ready() -> Ready:
 @app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
 def get_page() -> HTMLResponse:
     """One file that asks nothing of any other host."""
-    return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": openapi.PAGE_POLICY})
+    from app import browser
+
+    html = PAGE.read_text()
+    allowed = browser.policy(html, img_src="blob: data:", connect_src="'self'")
+    return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
+
+
+@app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+def get_docs(request: Request) -> HTMLResponse:
+    """Swagger UI, from this server alone."""
+    from app import browser
+
+    root = request.scope.get("root_path", "")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}{app.openapi_url}",
+        title=app.title,
+        swagger_js_url=f"{root}{DOCS_FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{DOCS_FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
+    )
+    page.headers["Content-Security-Policy"] = browser.policy(
+        bytes(page.body).decode(),
+        script_src="'self'",
+        style_src="'self' 'unsafe-inline'",
+        img_src="'self' data:",
+        connect_src="'self'",
+    )
+    return page
 
 
 app.include_router(jobs_api.router)

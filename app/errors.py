@@ -87,6 +87,41 @@ class TooLarge(FilmError):
     remedy = "Send fewer bytes: a lossless PNG of the film, or a copy with fewer pixels."
 
 
+class BodyTooLarge(FilmError):
+    status = 413
+    code = "body-too-large"
+    title = "The request's body is too large"
+    remedy = "Only POST /v1/segment takes an image; other requests have small JSON bodies or none."
+
+
+class UnsupportedEncoding(FilmError):
+    status = 415
+    code = "unsupported-encoding"
+    title = "The body's Content-Encoding is not supported"
+    remedy = "Send the image as it is, or with Content-Encoding: gzip."
+
+
+class RequestTimeout(FilmError):
+    status = 408
+    code = "request-timeout"
+    title = "The request's body arrived too slowly"
+    remedy = "Send the request again over a faster connection."
+
+
+class UnknownHost(FilmError):
+    status = 421
+    code = "unknown-host"
+    title = "The request's Host is not a name of this server"
+    remedy = "Use the server's IP address or localhost, or have its operator add the name to LUNG_HOSTS."
+
+
+class CrossSite(FilmError):
+    status = 403
+    code = "cross-site"
+    title = "A web page of another site sent the request"
+    remedy = "Use the server's own page, or have its operator add the page's origin to LUNG_CORS_ORIGINS."
+
+
 class BadParameter(FilmError):
     status = 400
     code = "bad-parameter"
@@ -217,6 +252,9 @@ class ModelUnavailable(FilmError):
     title = "The service cannot load its model"
     remedy = "Nothing is wrong with the film; the service's operator finds the cause with `python -m app doctor`."
 
+
+BROWSER = (UnknownHost, CrossSite)
+"""Refusals of the local server alone, which a browser on the same machine can reach."""
 
 LOCAL = (Unreadable, Unwritable)
 """Refusals of files, which only the command line reads and writes by name."""

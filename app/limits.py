@@ -47,6 +47,10 @@ def check_bytes(count: int) -> None:
         raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
 
 
+MAX_JSON_BYTES = 2**14
+"""Bytes of a request's body on any route but POST /v1/segment; the largest job has 300."""
+
+
 MAX_PIXELS_A_BYTE = 2000
 """Pixels for each byte of the file: a JPEG that can still be looked at has a hundred at most, a drawn mask of 20 Mpx a
 thousand."""

@@ -29,20 +29,6 @@ THRESHOLD = "Lung is what the network gives a probability above this; the model'
 CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
 UPRIGHT = "Recognise turned and inverted films, and segment them as if they were not."
 
-PAGE_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'unsafe-inline'",
-        "style-src 'unsafe-inline'",
-        "img-src blob: data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-"""The page is one file, and talks to its own host alone."""
-
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 BODY = {
@@ -65,7 +51,18 @@ BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary", "description": "The film."}},
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "The film."},
+                    "format": {"type": "string", "enum": list(FORMATS), "description": FORMAT},
+                    "threshold": {
+                        "type": "number",
+                        "exclusiveMinimum": 0,
+                        "exclusiveMaximum": 1,
+                        "description": THRESHOLD,
+                    },
+                    "clean": {"type": "boolean", "description": CLEAN},
+                    "upright": {"type": "boolean", "description": UPRIGHT},
+                },
             }
         }
     },
@@ -105,7 +102,9 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         },
         304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
     }
-    return answers | _refusals(*(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD))
+    return answers | _refusals(
+        *(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD + errors.BROWSER)
+    )
 
 
 SEGMENT: dict[str, Any] = {
@@ -116,7 +115,15 @@ SEGMENT: dict[str, Any] = {
 
 MODEL_ERRORS = _refusals(errors.ModelUnavailable)
 
-JOB = _refusals(errors.BadParameter, errors.InternalError, errors.JobsUnavailable, errors.StorageUnavailable)
+JOB = _refusals(
+    errors.BadParameter,
+    errors.BodyTooLarge,
+    errors.RequestTimeout,
+    errors.UnsupportedEncoding,
+    errors.InternalError,
+    errors.JobsUnavailable,
+    errors.StorageUnavailable,
+)
 
 JOB_STATE = JOB | _refusals(errors.NoSuchJob)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 
 log = logging.getLogger(__name__)
+
+MAX_NAMED = 5
+"""Errors of one request that are named."""
 
 
 class Problem(BaseModel):
@@ -52,9 +56,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
         # The places and rules alone: the error also quotes what was sent, of which a member's unknown name is a part.
-        places = ("a member" if each["type"] == "extra_forbidden" else each["loc"][-1] for each in error.errors())
-        wrong = "; ".join(f"{place}: {each['msg']}" for place, each in zip(places, error.errors(), strict=True))
-        return answer(errors.BadParameter(f"{wrong}.").problem())
+        return answer(errors.BadParameter(describe(error.errors())).problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
@@ -69,10 +71,19 @@ def install(app: FastAPI) -> None:
         )
         return answer(document, error.headers)
 
-    app.add_middleware(_LastResort)
+
+def describe(found: Sequence[Any]) -> str:
+    """Return what pydantic found wrong: the first MAX_NAMED places and rules, nothing of what was sent."""
+    wrong = [
+        f"{'a member' if each['type'] == 'extra_forbidden' else each['loc'][-1]}: {each['msg']}"
+        for each in found[:MAX_NAMED]
+    ]
+    if len(found) > MAX_NAMED:
+        wrong.append(f"and {len(found) - MAX_NAMED} more")
+    return "; ".join(wrong) + "."
 
 
-class _LastResort:
+class LastResort:
     """Answers what no handler expected with a 500, and logs where it happened but not what it said.
 
     Starlette's own last resort raises the exception on to the server, which would log its text; the text of a
@@ -92,8 +103,11 @@ class _LastResort:
 
         try:
             await self.app(scope, receive, watch)
-        except ClientDisconnect:
-            log.info("the client left before the film had arrived")
+        except asyncio.CancelledError:  # the server shuts down, and has waited long enough
+            if started:
+                raise
+            closing = errors.Overloaded("The server is shutting down.").problem()
+            await answer(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
         except Exception as error:
             log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
             if not started:
@@ -102,5 +116,6 @@ class _LastResort:
 
 
 def answer(document: dict[str, Any], headers: Any = None) -> Response:
-    """A problem document as a response, which is an ASGI app as well."""
-    return JSONResponse(document, document["status"], headers, media_type=errors.MEDIA_TYPE)
+    """Return a problem document as a response, which is an ASGI app as well; no cache keeps it."""
+    fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return JSONResponse(document, document["status"], {**(headers or {}), **fixed}, media_type=errors.MEDIA_TYPE)

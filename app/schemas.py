@@ -131,6 +131,12 @@ def _known(name: str) -> str:
     return name
 
 
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name no format twice")
+    return names
+
+
 FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
 
 
@@ -139,7 +145,12 @@ class JobIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    formats: list[FormatName] = Field(default=["mask"], description="The JSON is made besides.")
+    formats: Annotated[list[FormatName], AfterValidator(_different)] = Field(
+        default=["mask"],
+        max_length=len(FORMATS),
+        description="The JSON is made besides.",
+        json_schema_extra={"uniqueItems": True},
+    )
     threshold: float | None = Field(default=None, gt=0, lt=1)
     clean: bool = True
     upright: bool = True

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from processes import command, wait_for
 
-from app import admission
-from app.admission import PATH, Admission
+from app import admission, intake
+from app.admission import Admission
 from app.encode.pictures import mask_png
 from app.errors import ModelError
+from app.intake import PATH
 from app.pipeline import segment
 
 Message = dict[str, Any]
@@ -62,14 +63,17 @@ class App:
 
     def __init__(self) -> None:
         self.working = self.most = 0
+        self.mask = b"mask"
         self.ends: asyncio.Queue[type[Exception] | None] = asyncio.Queue()
 
     async def __call__(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["path"] != PATH:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             return
-        while (await receive()).get("more_body"):
+        while (message := await receive()).get("more_body"):
             pass
+        if message["type"] == "http.disconnect":
+            return
         self.working += 1
         self.most = max(self.most, self.working)
         try:
@@ -79,7 +83,7 @@ class App:
         if error is not None:
             raise error
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"mask", "more_body": False})
+        await send({"type": "http.response.body", "body": self.mask, "more_body": False})
 
 
 def drive(course: Coroutine[Any, Any, None]) -> None:
@@ -111,6 +115,8 @@ def test_what_is_too_much_is_turned_away_before_its_bytes_are_read() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=1)
         let_in = [Request(guarded), Request(guarded)]
+        for each in let_in:
+            each.chunk()
         await settle()
         late = Request(guarded)
         async with ended(*let_in, late):
@@ -134,6 +140,7 @@ def test_who_asks_before_he_sends_is_not_told_to_go_on() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         first = Request(guarded)
+        first.chunk()
         await settle()
         second = Request(guarded, expect="100-continue")
         async with ended(first):
@@ -144,11 +151,12 @@ def test_who_asks_before_he_sends_is_not_told_to_go_on() -> None:
 
 
 def test_a_sender_that_never_ends_is_not_heard_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(intake, "DRAIN_SECONDS", 0.05)
 
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         first = Request(guarded)
+        first.chunk()
         await settle()
         second = Request(guarded)
         second.chunk(more=True)
@@ -198,13 +206,14 @@ def test_the_more_are_turned_away_the_later_they_are_to_come_again() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         first = Request(guarded)
+        first.chunk()
         await settle()
-        late = [Request(guarded, expect="100-continue") for _ in range(300)]
+        late = [Request(guarded, expect="100-continue") for _ in range(1200)]
         async with ended(first):
             await asyncio.gather(*(each.task for each in late))
             waits = [int(each.headers["retry-after"]) for each in late]
             assert waits == sorted(waits)
-            assert (waits[0], waits[-1]) == (1, admission.LONGEST_WAIT)
+            assert (waits[0], waits[-1]) == (1, admission.MAX_RETRY_AFTER)
 
     drive(course())
 
@@ -240,6 +249,7 @@ def test_other_routes_are_open_when_no_film_is_let_in() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         film = Request(guarded)
+        film.chunk()
         await settle()
         async with ended(film):
             for path, method in (("/health", "GET"), ("/v1/jobs", "POST")):

@@ -123,7 +123,7 @@ def test_the_media_type_is_read_as_http_means_it(client: TestClient, rg1_png: by
     capitals = client.post("/v1/segment", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
     assert capitals.status_code == 200
     other = client.post("/v1/segment", content=body, headers={"content-type": "multipart/form-dataX; boundary=x"})
-    assert problem(other)["code"] == "unsupported-format"
+    assert problem(other)["code"] == "malformed-upload"
 
 
 def test_other_paths_and_methods(client: TestClient) -> None:
@@ -309,7 +309,7 @@ def test_the_description_asks_nothing_of_another_host(client: TestClient) -> Non
 def test_openapi_describes_what_is_answered(client: TestClient) -> None:
     post = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
     assert set(post["requestBody"]["content"]) >= {"application/dicom", "image/png", "multipart/form-data"}
-    assert set(post["responses"]) == {"200", "304", "400", "406", "413", "415", "422", "500", "503"}
+    assert set(post["responses"]) == {"200", "304", "400", "406", "408", "413", "415", "422", "500", "503"}
     assert set(post["responses"]["422"]["content"]) == {"application/problem+json"}
     (form,) = (each for each in post["parameters"] if each["name"] == "format")
     assert form["schema"]["enum"] == list(FORMATS)

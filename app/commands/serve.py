@@ -9,6 +9,9 @@ from app import network
 from app.commands.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
 from app.view import load_view
 
+GRACE_SECONDS = 15
+"""How long requests may go on after SIGTERM; with the work that cannot be stopped then, `serve` ends within 30."""
+
 EXAMPLES = """\
 examples:
   python -m app serve                              on http://127.0.0.1:8000, for this machine alone
@@ -51,13 +54,16 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     uvicorn = workstation("uvicorn")
-    from app import admission  # with it comes FastAPI, which is slow to import: only a server needs it
+    workstation("httptools")
+    # With these comes FastAPI, which is slow to import: only a server needs it.
+    from app import admission, protocol, quiet
 
     cores = network.cores()
     _share(arguments, cores)
     concurrent, _ = admission.places()
     # Films side by side are done sooner with a core each than one after the other with all of them.
     os.environ.setdefault("LUNG_THREADS", str(max(1, cores // (arguments.workers * concurrent))))
+    protocol.raise_descriptor_limit()
     network.load()
     load_view()
     try:
@@ -71,6 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
             access_log=False,
             ws="none",
             server_header=False,
+            http=protocol.Protocol,
+            backlog=protocol.BACKLOG,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            log_config=quiet.log_config(),
         )
     except SystemExit as end:
         return FAILED if end.code else DONE
@@ -80,10 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _share(arguments: argparse.Namespace, cores: int) -> None:
     """Part the cores among the processes and the films of each; processes that are started later read it, too."""
     settings = os.environ
+    names = [*settings.get("LUNG_HOSTS", "").split(), "localhost"]
     if arguments.concurrent:
         settings["LUNG_CONCURRENT"] = str(arguments.concurrent)
     if arguments.waiting is not None:
         settings["LUNG_WAITING"] = str(arguments.waiting)
+    if arguments.host not in ("0.0.0.0", "::"):
+        names.append(arguments.host)
+    settings["LUNG_HOSTS"] = " ".join(names)
     settings.setdefault("LUNG_CONCURRENT", str(max(1, cores // arguments.workers)))
 
 

@@ -4,6 +4,7 @@ metric, answer nor error document.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import socket
@@ -23,12 +24,14 @@ from event_shapes import originals
 from fastapi.testclient import TestClient
 from ledger import Ledger
 from processes import command, wait_for
+from starlette.types import Receive, Scope, Send
 
 import serverless
 from app import errors, limits
 from app.admission import Admission
 from app.api import app
 from app.aws import records
+from app.guard import Guard
 
 
 def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
@@ -84,12 +87,24 @@ def test_over_http(
     with monkeypatch.context() as patch:
         patch.setattr(limits, "MAX_BYTES", 1000)
         seen.add(ask(client, whole, ears))
+    with monkeypatch.context() as patch:
+        patch.setattr("app.intake.STALL_SECONDS", 0.01)
+        seen.add(ask(TestClient(_silent), whole, ears))
+    seen.add(ask(TestClient(Guard(app, [canary("host")])), whole, ears))
+    for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
+        seen.add(ask(TestClient(Guard(app)), Request("headers", body=film.data, headers=headers), ears))
+    seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), ears))
     for failure in failures():
         with monkeypatch.context() as patch:
             patch.setattr("app.api.segment", raising(failure))
             seen.add(ask(client, whole, ears))
     assert seen >= OVER_HTTP
     ears.enter(ledger, "HTTP", f"{CHANNELS}, answers' status, headers and bodies")
+
+
+async def _silent(scope: Scope, _: Receive, send: Send) -> None:
+    """The app, and a client that sends no body."""
+    await app(scope, asyncio.Event().wait, send)
 
 
 def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:

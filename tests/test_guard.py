@@ -1,0 +1,71 @@
+"""Web pages of other sites cannot use a local server: Host, Origin and Sec-Fetch-Site are checked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from fastapi.responses import PlainTextResponse
+from fastapi.testclient import TestClient
+
+from app.guard import Guard
+
+HOSTS = ["localhost", "lung.example"]
+
+app = PlainTextResponse("let in")
+
+
+def status(method: str, guarded: Guard, **headers: str) -> int:
+    """Status of a request: 200 where it is let in."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return TestClient(guarded).request(method, "/", headers=sent).status_code
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *[(host, 200) for host in ("localhost", "LOCALHOST:8000", "lung.example:80", "127.0.0.1:8000", "[::1]:8000")],
+        *[(host, 421) for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "x", "[::1", "")],
+    ],
+)
+def test_unknown_host_is_refused(host: str, expected: int) -> None:
+    assert status("GET", Guard(app, HOSTS), host=host) == expected
+
+
+def test_any_host_is_let_in_where_the_setting_says_so() -> None:
+    assert status("GET", Guard(app, ["*"]), host="evil.example") == 200
+    assert status("GET", Guard(app), host="evil.example") == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 200),
+        ({"origin": "http://localhost:8000"}, 200),
+        ({"origin": "https://pacs.example", "sec_fetch_site": "cross-site"}, 200),
+        ({"origin": "http://other.example", "sec_fetch_site": "same-origin"}, 200),  # behind a proxy that sets Host
+        ({"sec_fetch_site": "none"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://localhost:3000"}, 403),
+        ({"origin": "http://localhost:3000", "sec_fetch_site": "same-site"}, 403),
+        ({"sec_fetch_site": "cross-site"}, 403),
+    ],
+)
+def test_post_of_another_sites_page_is_refused(headers: dict[str, str], expected: int) -> None:
+    guarded = Guard(app, HOSTS, ["https://pacs.example"])
+    assert status("POST", guarded, host="localhost:8000", **headers) == expected
+    # A link that leads here from another site changes nothing.
+    assert status("GET", guarded, host="localhost:8000", **headers) == 200
+
+
+def test_lambda_has_no_guard_and_no_queue() -> None:
+    program = "from app.api import app; print(*(each.cls.__name__ for each in app.user_middleware))"
+    for name, is_there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
+        environment = os.environ | {name: "function"}
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
+        middleware = set(run.stdout.decode().split())
+        assert ({"Guard", "Admission"} <= middleware) == is_there
+        assert "Intake" in middleware
