@@ -3,6 +3,7 @@ which Pillow cuts to 8."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
@@ -92,8 +93,10 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     if isinstance(image, JpegImageFile):
         part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, least))
         if image.mode in ("L", "RGB"):
-            return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
-        jpeg.check(data, image.height, image.width)
+            with contextlib.suppress(jpeg.UnknownSamplingError):
+                return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
+        else:
+            jpeg.check(data)
         image.draft("L", (image.width // part, image.height // part))
     image.load()
     return image if image.mode == "L" else image.convert("L")
