@@ -28,8 +28,8 @@ from pydicom.uid import (
 )
 
 from app import errors
-from app.decode import jpeg, jpeg2000_header, lossless_jpeg
-from app.decode.jpeg_header import has_colour_marker, is_eight_bits, jpeg_size
+from app.decode import jpeg, jpeg2000_header
+from app.decode.jpeg_header import has_colour_marker, jpeg_size
 
 JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
@@ -137,14 +137,10 @@ def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArra
     if syntax in JPEG_2000:
         check_zeros(frame)
         return imagecodecs.jpeg2k_decode(frame)
-    if is_eight_bits(frame):
-        jpeg.check(frame, *jpeg_size(frame))
+    jpeg.check(frame)
     if stored_as_rgb and not has_colour_marker(frame):
         return imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")
-    pixels: NDArray[np.integer] = imagecodecs.jpeg8_decode(frame)
-    if syntax in AS_STORED:
-        lossless_jpeg.check(frame, pixels)
-    return pixels
+    return imagecodecs.jpeg8_decode(frame)
 
 
 def check_zeros(stream: bytes) -> None:

@@ -104,14 +104,6 @@ def check_kind(stream: bytes) -> None:
             return
 
 
-def is_eight_bits(stream: bytes) -> bool:
-    """Return whether a JPEG is lossy and has 8 bits a sample."""
-    for marker, start, _end in segments(stream):
-        if marker in SIZE_MARKERS:
-            return marker not in LOSSLESS and stream[start + 4 : start + 5] == b"\x08"
-    return False
-
-
 def has_colour_marker(stream: bytes) -> bool:
     """Return whether a JPEG says itself what its colours are: by a JFIF or an Adobe segment."""
     return any(

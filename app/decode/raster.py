@@ -3,6 +3,7 @@ which Pillow cuts to 8."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
@@ -12,7 +13,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app import errors, limits
-from app.decode import jpeg, jpeg_header, png
+from app.decode import jpeg, jpeg_header, png, webp
 from app.decode.grey import luminance, upright
 from app.decode.lean import lean
 from app.decode.png_chunks import inflated, raw_size
@@ -92,10 +93,14 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     if isinstance(image, JpegImageFile):
         part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, least))
         if image.mode in ("L", "RGB"):
-            return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
-        jpeg.check(data, image.height, image.width)
+            with contextlib.suppress(jpeg.UnknownSamplingError):
+                return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
+        else:
+            jpeg.check(data)
         image.draft("L", (image.width // part, image.height // part))
     image.load()
+    if image.format == "WEBP":
+        webp.check(data, image)
     return image if image.mode == "L" else image.convert("L")
 
 

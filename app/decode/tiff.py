@@ -15,7 +15,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 from app import errors, limits
 from app.decode import codecs, jpeg, tiff_tags
 from app.decode.grey import luminance, upright
-from app.decode.jpeg_header import is_eight_bits, jpeg_size
+from app.decode.jpeg_header import jpeg_size
 from app.decode.radiograph import Pixels, Radiograph
 
 # tifffile reports odd tags by quoting them.
@@ -105,8 +105,7 @@ def _check(page: TiffPage, data: bytes) -> None:
             # Tables that all parts share are left out of each (TIFF Technical Note 2).
             part = data[offset : offset + count]
             whole = page.jpegtables[:-2] + part[2:] if page.jpegtables else part
-            if is_eight_bits(whole):
-                jpeg.check(whole, rows, columns)
+            jpeg.check(whole)
 
 
 def _plain(page: TiffPage) -> int:
