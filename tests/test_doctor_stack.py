@@ -370,10 +370,12 @@ class Mangling:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        text = body.decode("utf-8", "replace").encode()
+        messages: list[Message] = [
+            {"type": "http.request", "body": body.decode("utf-8", "replace").encode(), "more_body": False}
+        ]
 
         async def again() -> Message:
-            return {"type": "http.request", "body": text, "more_body": False}
+            return messages.pop() if messages else await receive()
 
         await app(scope, again, send)
 
