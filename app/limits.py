@@ -76,7 +76,7 @@ def check_size(height: int, width: int, count: int) -> None:
         )
     if height * width > MAX_PIXELS_A_BYTE * count:
         raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")
-    least = int(height * width * MIN_BYTES_A_PIXEL.get(_answered.get(), 0) * 4 / 3)
+    least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
     if least > MAX_ANSWER:
         raise errors.AnswerTooLarge(
             f"An answer in this format has at least {least:,} bytes with its base64 for an image of {width} x {height} "
@@ -88,22 +88,21 @@ MAX_ANSWER = 6 * 2**20 - 2**14
 """Bytes that AWS Lambda gives as the answer of one invocation (Lambda quotas: 6 MB), less room for headers."""
 
 
-MIN_BYTES_A_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
-"""Bytes of an answer for each pixel of the image, at least, in formats whose size hardly depends on the image: a little
-below what RG1 gives when it is enlarged to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their own sizes give
-more. To make "all" of so large an image takes 12 s of a processor, and only then is its size known."""
-
-_answered: ContextVar[str] = ContextVar("format of an answer that AWS Lambda has to carry", default="")
+_bytes_a_pixel: ContextVar[float] = ContextVar("bytes of the answer for each pixel, at least", default=0.0)
 
 
 @contextmanager
-def answering(name: str) -> Iterator[None]:
-    """Let `check_size` refuse images whose answer in a format is too large for AWS Lambda, within the block."""
-    token = _answered.set(name)
+def answering(bytes_a_pixel: float) -> Iterator[None]:
+    """Let `check_size` refuse images, within the block, whose answer is too large for AWS Lambda.
+
+    Args:
+        bytes_a_pixel: of the answer for each pixel of the image, at least.
+    """
+    token = _bytes_a_pixel.set(bytes_a_pixel)
     try:
         yield
     finally:
-        _answered.reset(token)
+        _bytes_a_pixel.reset(token)
 
 
 def check_answer(count: int) -> None:

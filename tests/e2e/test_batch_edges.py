@@ -173,9 +173,9 @@ def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_
     keys = [f"time/{number}" for number in range(10)]
     for key in keys:
         bench.s3.put_object(Bucket=FILMS, Key=key, Body=rg1)
-    # Room for the first films alone.
+    # Room for the first films alone, on a busy machine too: all ten take three times as long.
     with runtime(
-        tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=RESERVE_MS // 1000 + 2
+        tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=RESERVE_MS // 1000 + 10
     ) as function:
         # The time that a function takes to start counts with its first event here.
         assert deliver(function, "time/nothing") == []

@@ -14,7 +14,7 @@ import pytest
 from buckets import Buckets, map_event, s3_event, sqs_event
 from cloudformation import deployed
 from killable import KILL, MEMORY, Function
-from ledger import Ledger, cases
+from ledger import WHOLE, Ledger, cases
 from processes import smaller
 from queue_of_films import Message, Queue
 from redelivery import to_keep
@@ -78,7 +78,7 @@ def test_killer_in_a_backfill_is_given_up_alone(
     assert (kills, function.kills) == (3, 3), "a killer that is known is not begun again"
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
+@pytest.mark.parametrize("together", [False, True] if WHOLE else [True])
 def test_killers_in_the_queue_are_given_up_alone(
     together: bool, buckets: Buckets, function: Function, rg1_png: bytes, ledger: Ledger
 ) -> None:
