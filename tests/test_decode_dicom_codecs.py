@@ -187,6 +187,7 @@ def test_a_missing_decoder_is_named_with_its_package(monkeypatch: pytest.MonkeyP
         decode(packaged("MR_small_jpeg_ls_lossless.dcm").read_bytes())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as in service: pydicom goes on after this one
 @pytest.mark.parametrize("name", ["RG1_UNCR.dcm", "RG1_J2KR.dcm"])
 @pytest.mark.parametrize("keep", [0.9, 0.01])
 def test_cut_files_are_refused(name: str, keep: float) -> None:
@@ -262,3 +263,10 @@ except errors.DamagedFilm:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path.cwd()), str(Path(__file__).parent)))}
     done = subprocess.run([sys.executable, "-c", program], input=film, capture_output=True, check=True, env=environment)
     return int(done.stdout)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as in service: pydicom goes on after this one
+def test_compressed_picture_without_its_delimiter_is_read() -> None:
+    data = packaged("RG1_J2KR.dcm").read_bytes()
+    assert data.endswith(b"\xfe\xff\xdd\xe0\0\0\0\0")
+    np.testing.assert_array_equal(decode(data[:-8]).pixels, decode(data).pixels)

@@ -142,11 +142,12 @@ class TestDamaged:
 
 
 def test_no_more_is_inflated_than_the_picture() -> None:
-    """A gigabyte of nothing behind the last row costs no time, and changes no grey."""
+    """A gigabyte of nothing behind the last row costs no time."""
     deflate = zlib.compressobj(9)
     stream = deflate.compress(filtered(FILM, [0]))
     stream += b"".join(deflate.compress(bytes(2**20)) for _ in range(1024)) + deflate.flush()
     data = header(FILM) + chunk(b"IDAT", stream) + END
     started = time.process_time()
-    np.testing.assert_array_equal(decode(data).pixels, FILM)
+    with pytest.raises(errors.DamagedFilm):
+        decode(data)
     assert time.process_time() - started < 0.5

@@ -27,7 +27,6 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from app import errors
 from app.decode import jpeg, jpeg2000_header
 from app.decode.jpeg_header import has_colour_marker, jpeg_size
 
@@ -41,10 +40,6 @@ PACKAGE = "imagecodecs"
 
 PADDING = 3
 """Bytes behind a PackBits segment: up to an even number, or a multiple of four."""
-
-MAX_ZEROS = 256
-HEADER_BYTES = 2**16
-"""Zero bytes in a row that a JPEG 2000 stream may hold, and how far from its start nothing is looked for."""
 
 
 def reads(syntax: UID) -> bool:
@@ -135,19 +130,8 @@ def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArra
     if syntax in JPEG_LS:
         return imagecodecs.jpegls_decode(frame)  # CharLS finds damage itself
     if syntax in JPEG_2000:
-        check_zeros(frame)
         return imagecodecs.jpeg2k_decode(frame)
     jpeg.check(frame)
     if stored_as_rgb and not has_colour_marker(frame):
         return imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")
     return imagecodecs.jpeg8_decode(frame)
-
-
-def check_zeros(stream: bytes) -> None:
-    """Raise DamagedFilm if a JPEG 2000 stream holds a run of zeros that its coder never writes.
-
-    A decoder takes them for parts of the picture without detail, and says nothing. Behind its header a stream is packed
-    bits of an arithmetic coder.
-    """
-    if bytes(MAX_ZEROS) in stream[HEADER_BYTES:]:
-        raise errors.DamagedFilm("The JPEG 2000 data holds a long run of zeros.")

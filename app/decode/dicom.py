@@ -50,6 +50,12 @@ NEEDED = ("Rows", "Columns", "BitsAllocated")
 ITEM = b"\xfe\xff\x00\xe0"
 """The tag before each piece of a compressed picture, the first of which is a table of where frames begin."""
 
+DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+"""What ends a compressed picture (PS3.5 section A.4)."""
+
+PIXEL_DATA = b"\xe0\x7f\x10\0"
+"""The tag of the picture, little endian."""
+
 SLACK = 2**20
 """Bytes of headers, profiles and the like in a compressed picture; also what a deflated data set may have at once."""
 
@@ -106,6 +112,13 @@ def read(data: bytes) -> Dataset:
         file.seek(start)
         # Not dcmread: it looks for the transfer syntax once more, may find another, and inflates without end.
         dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
+        if syntax.is_encapsulated and "PixelData" not in dataset and PIXEL_DATA in data:
+            # pydicom drops an element that does not end. Writers forget the delimiter, and nothing else is missing.
+            file = Bounded(data + DELIMITER)
+            file.seek(start)
+            dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
+            if "PixelData" not in dataset:
+                raise errors.DamagedFilm("The DICOM data is broken or ends too early.")
     except Exception:
         file.check()
         raise

@@ -10,6 +10,14 @@ CODESTREAM = b"\xff\x4f\xff\x51"
 
 COD, COC, SOT, SOD, EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 
+START_OF_DATA = b"\xff\x93"
+
+BYPASS = 1
+"""The bit of a block style by which some bits are stored without coding (table A.19), where zeros are no damage."""
+
+LONGEST_ZEROS = 64
+"""Zero bytes that coded data may hold in a row; it looks random."""
+
 MOST_PARTS = 100_000
 """Precincts of all tiles, resolutions and components together, and segments, those of tile-parts too: a decoder holds
 some hundred bytes for each. A grey film of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
@@ -27,7 +35,7 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
         samples: components that it must have.
 
     Raises:
-        ValueError: there is none, or one of other components, or of more parts than any film's.
+        ValueError: there is none, or one of other components, or of more parts than any film's, or with a run of zeros.
         struct.error: it ends within its header.
     """
     start = stream.index(CODESTREAM) + 2
@@ -38,8 +46,8 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
     if min(width, height, tile_x, tile_y) < 1 or tile_x0 > x0 or tile_y0 > y0:
         raise ValueError("no picture, or no tiles")
     tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
-    layers = 1
-    for most_layers, sides in _styles(stream, start, components):
+    layers, packets, bypass = 1, 0, 0
+    for most_layers, block_style, sides in _styles(stream, start, components):
         layers = max(layers, most_layers)
         # Each resolution has half the sides of the next finer one, which comes later.
         precincts = sum(
@@ -49,11 +57,25 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
         parts = (precincts + tiles * len(sides)) * components
         if parts > MOST_PARTS or parts * layers > MOST_PACKETS:
             raise ValueError("too many tiles, precincts or layers")
+        packets, bypass = max(packets, parts * layers), bypass | block_style & BYPASS
+    if not bypass:
+        _check_zeros(stream, packets)
     return height, width
 
 
-def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Of each coding style, in the main header and in those of tile-parts, its layers and its precincts' exponents."""
+def _check_zeros(stream: bytes, packets: int) -> None:
+    """Raise ValueError if a codestream holds a longer run of zeros than an encoder writes.
+
+    A zero byte is an empty packet (section B.10.3). So a decoder takes a run of zeros for a picture without detail, and
+    reports nothing. But there are no more empty packets than packets.
+    """
+    data = stream.find(START_OF_DATA)
+    if data > 0 and stream.find(bytes(packets + LONGEST_ZEROS), data) > 0:
+        raise ValueError("a long run of zeros")
+
+
+def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Of each coding style, in all headers: its layers, its blocks' style, and its precincts' exponents."""
     after_part = 0
     for _ in range(MOST_PARTS):
         if position + 4 > len(stream):
@@ -72,10 +94,10 @@ def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int
         if marker == SOT:
             after_part = position + struct.unpack_from(">HI", body)[1]
         elif marker == COD:
-            yield int.from_bytes(body[2:4], "big"), _exponents(body[0], body[5:])
+            yield int.from_bytes(body[2:4], "big"), body[8], _exponents(body[0], body[5:])
         elif marker == COC:
             name = 1 if components < 257 else 2
-            yield 1, _exponents(body[name], body[name + 1 :])
+            yield 1, body[name + 4], _exponents(body[name], body[name + 1 :])
         position += 2 + length
     raise ValueError("too many segments")
 

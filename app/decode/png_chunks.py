@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from app import limits
+from app import errors, limits
 from app.decode.deflate import Inflated
 
 SIGNATURE = 8
@@ -53,6 +53,8 @@ SLACK = 2**16
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Each chunk's kind, and where it starts and ends, its length and checksum included; the last may be cut short.
 
+    What follows the end chunk is no part of the PNG.
+
     Raises:
         ValueError: there are more of them than any film's.
     """
@@ -62,6 +64,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         length, kind = struct.unpack_from(">I4s", data, position)
         yield kind, position, position + length + 12
+        if kind == b"IEND":
+            return
         position += length + 12
     raise ValueError("too many chunks")
 
@@ -89,8 +93,6 @@ def lean(data: bytes) -> bytes:
             whole = False
         if kind == b"IDAT":
             compressed += length
-        elif kind == b"IEND":
-            break
     size = raw_size(data)
     if size > RATIO * compressed + SLACK or compressed > 2 * size + SLACK:
         raise ValueError("a stream of another picture")
@@ -109,10 +111,20 @@ def raw_size(data: bytes) -> int:
 
 
 def inflated(data: bytes) -> Iterator[bytes]:
-    """The picture's rows, piece by piece; not a byte more, however long the stream goes on."""
+    """Yield the picture's rows, piece by piece; not a byte more, however long the stream is.
+
+    Decoders ignore what follows the last row. After damage there often is something: zeros, for example, are taken for
+    pixels.
+
+    Raises:
+        DamagedFilm: the stream holds more or fewer rows than the header promises.
+        zlib.error: the stream is broken, or its checksum is wrong.
+    """
     view, left = memoryview(data), raw_size(data)
     for piece in Inflated(view[start + 8 : end - 4] for kind, start, end in chunks(data) if kind == b"IDAT"):
-        yield piece[:left]
         left -= len(piece)
-        if left <= 0:
-            return
+        if left < 0:
+            raise errors.DamagedFilm("The PNG holds more rows than its header promises.")
+        yield piece
+    if left > 0:
+        raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")

@@ -7,6 +7,7 @@ import contextlib
 import io
 import math
 import warnings
+from collections import deque
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from app import errors, limits
 from app.decode import jpeg, jpeg_header, png, webp
 from app.decode.grey import luminance, upright
 from app.decode.lean import lean
-from app.decode.png_chunks import inflated, raw_size
+from app.decode.png_chunks import inflated
 from app.decode.radiograph import Pixels, Radiograph
 
 # Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
@@ -53,10 +54,6 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
                 plain = png.grey(data)
                 if plain is not None:
                     return Radiograph(plain)
-                # Pillow leaves black what a PNG's stream does not reach; only then is it worth inflating once more.
-                last_row = image.crop((0, image.height - 1, image.width, image.height))
-                if last_row.getbbox(alpha_only=False) is None or image.info.get("interlace"):
-                    _check_png_is_whole(data)
             elif file_format == "JPEG":
                 # A sequential film of one component has one scan, and libjpeg refuses a second one.
                 if image.mode != "L" or "progressive" in image.info:
@@ -87,6 +84,9 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     """The picture's greys; of a JPEG at an eighth to all of its size, with ``least`` pixels along the longer side."""
     if _has_colour_of_16_bits(image, data):
         return _colour_of_16_bits(data)
+    if image.format == "PNG":
+        image.load()
+        deque(inflated(data), maxlen=0)  # Pillow looks neither behind the last row nor at the checksum
     # Pillow's convert("L") clips 16-bit grey to white instead of scaling it: those modes are taken as they are.
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
@@ -121,9 +121,3 @@ def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
 def _colour_of_16_bits(data: bytes) -> Pixels:
     samples = png.colour(data)
     return luminance(samples) if samples.shape[2] >= 3 else np.ascontiguousarray(samples[..., 0])
-
-
-def _check_png_is_whole(data: bytes) -> None:
-    """Raise DamagedFilm unless the PNG's stream holds every row that its header promises."""
-    if sum(map(len, inflated(data))) < raw_size(data):
-        raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")

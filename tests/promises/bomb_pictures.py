@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from struct import pack
 
-from bombs import BLANK, DAMAGED, FILM, LARGE, ROOM, SMALL, UNSUPPORTED, bomb, filled, zeros
+from bombs import DAMAGED, FILM, LARGE, ROOM, SMALL, UNSUPPORTED, bomb, filled, zeros
 from films import chunk, encode
 from PIL import Image
 from seeds import GREY, png_of
@@ -61,8 +61,8 @@ def png_animated() -> bytes:
 @bomb("png: grey that inflates a thousandfold behind its picture", DAMAGED, 8, 0, 0)
 @bomb("png: colour of 16 bits that does", DAMAGED, 16, 2, 0)
 @bomb("png: interlaced colour of 16 bits that does", DAMAGED, 16, 2, 1)
-@bomb("png: grey that does so for 100 MB only", BLANK, 8, 0, 0, 100)
-@bomb("png: colour of 16 bits that does so for 100 MB only", BLANK, 16, 2, 0, 100)
+@bomb("png: grey that does so for 100 MB only", DAMAGED, 8, 0, 0, 100)
+@bomb("png: colour of 16 bits that does so for 100 MB only", DAMAGED, 16, 2, 0, 100)
 def png_stream(depth: int, colour: int, interlaced: int, megabytes: int = ROOM // 1040) -> bytes:
     return png(300, 300, zeros(megabytes), depth, colour, interlaced)
 
