@@ -27,8 +27,11 @@ CLOSE_SECONDS = 5.0
 MAX_FRAMING = 2**16
 """Bytes of a request besides its body, more than the body has: headers, chunks' sizes, trailers."""
 
-BACKLOG = 128
-"""Connections that are accepted at a time."""
+BACKLOG = 64
+"""Connections that are accepted in one turn of asyncio's loop; they are ours some turns later."""
+
+PENDING = 4 * BACKLOG
+"""Descriptors of connections that are accepted, but not yet ours to count."""
 
 MAX_CONNECTIONS = 2048
 """Connections of a process, where it may have as many descriptors."""
@@ -51,7 +54,7 @@ TOO_MUCH_FRAMING = errors.problem(
 def raise_descriptor_limit() -> None:
     """Let this process and its children have as many descriptors as MAX_CONNECTIONS needs, if the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + BACKLOG + RESERVED
+    wanted = MAX_CONNECTIONS + PENDING + RESERVED
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -62,7 +65,7 @@ def max_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(8, min(MAX_CONNECTIONS, soft - BACKLOG - RESERVED))
+    return max(8, min(MAX_CONNECTIONS, soft - min(PENDING, soft // 2) - RESERVED))
 
 
 class Protocol(HttpToolsProtocol):
