@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "RELIABILITY.md"
 LOGS = ROOT / "runs" / "prove"
 
-NUMBERS = range(1, 13)
+NUMBERS = (*range(1, 13), 16)
 """Promises that docs/RELIABILITY.md makes."""
 
 CANARIES = ("canaries_http", "canaries_storage", "canaries_terminal")
@@ -73,7 +73,7 @@ STAGES = (
     ),
     (Lane("soak", (tests("soak"),)), Lane("coverage", (make("coverage"),))),
     # Alone: its clients and the server take both cores.
-    (Lane("load", (tests("load"),)),),
+    (Lane("load", (tests("load"), tests("slow_crowd"))),),
     (Lane("mutation", (make("mutation"),)),),
 )
 """What runs side by side, stage after stage."""
