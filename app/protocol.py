@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app import errors
+from app import errors, problems
 from app.admission import ABORT
 
 HEADER_SECONDS = 10.0
@@ -42,6 +43,7 @@ RESERVED = 64
 BAD_REQUEST = errors.problem(
     400, "bad-request", "The request is not valid HTTP", "The request cannot be parsed.", "Use an HTTP/1.1 client."
 )
+NO_MEMORY = errors.Shortage("There was no memory to read the request.").problem()
 TOO_MUCH_FRAMING = errors.problem(
     431,
     "headers-too-large",
@@ -158,13 +160,17 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP with a problem document."""
-        self._refuse(TOO_MUCH_FRAMING if self._headers > MAX_FRAMING else BAD_REQUEST)
+        error = sys.exc_info()[1]  # uvicorn calls this while it handles the parser's error
+        if error is not None and isinstance(error.__context__, MemoryError):
+            self._refuse(NO_MEMORY)
+        else:
+            self._refuse(TOO_MUCH_FRAMING if self._headers > MAX_FRAMING else BAD_REQUEST)
 
     def _refuse(self, document: dict[str, Any]) -> None:
         if self._is_busy() and self.cycle.response_started:
             self.transport.abort()  # the answer that has begun cannot be taken back
             return
-        body = json.dumps(document).encode()
+        body = json.dumps(document, separators=(",", ":")).encode()
         headers = {
             "content-type": errors.MEDIA_TYPE,
             "content-length": str(len(body)),
@@ -172,6 +178,8 @@ class Protocol(HttpToolsProtocol):
             "x-content-type-options": "nosniff",
             "connection": "close",
         }
+        if document["status"] == 503:
+            headers["retry-after"] = problems.RETRY_SECONDS
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[document["status"]] + f"{lines}\r\n".encode() + body)
         self.transport.close()

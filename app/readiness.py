@@ -14,6 +14,9 @@ from app import errors
 
 log = logging.getLogger(__name__)
 
+IMAGECODECS = ("DEFLATE", "DICOMRLE", "JPEG2K", "JPEG8", "JPEGLS", "LZW", "PACKBITS", "PNG", "ZLIB")
+"""What app.decode and tifffile call of imagecodecs, which imports each at its first use; drawings use some of them."""
+
 _lock = threading.Lock()
 _missing: list[str] | None = None
 
@@ -21,10 +24,13 @@ _missing: list[str] | None = None
 def load() -> None:
     """Read a drawing in every format, which imports all codecs; log what fails."""
     global _missing  # noqa: PLW0603
+    import imagecodecs
+
     from app import doctor
 
     with _lock:
         _missing = [check.name for check in doctor.decoders() if check.state == "failed"]
+        _missing += [name for name in IMAGECODECS if not getattr(imagecodecs, name).available]
     if _missing:
         log.error("not ready: %s", ", ".join(_missing))
 
