@@ -29,6 +29,9 @@ than a second, and their bytes take less memory than the decoded images."""
 MAX_RETRY_AFTER = 120
 """Seconds that Retry-After asks for at most."""
 
+MAX_OUTSIDE_SECONDS = 20
+"""Seconds of them for the images that were turned away before."""
+
 ABORT = "lung.abort"
 """The ASGI extension by which the server of `serve` (app.protocol) lets a connection be cut off."""
 
@@ -184,9 +187,11 @@ class Admission:
         while self._outside and self._outside[0] <= now:
             self._outside.popleft()
         # Work that takes longer than usual shows only by what it has taken so far.
-        each = max(self._seconds, *(now - began for began in self._working), 0.0)
-        ahead = self._inside + len(self._outside)
-        seconds = min(MAX_RETRY_AFTER, max(1, math.ceil(each * ahead / self._concurrent)))
+        longest = max((now - began for began in self._working), default=0.0)
+        inside = max(self._seconds, longest) * self._inside / self._concurrent
+        # Those that were turned away before come first; but many of them may never come.
+        outside = min(MAX_OUTSIDE_SECONDS, self._seconds * len(self._outside) / self._concurrent)
+        seconds = min(MAX_RETRY_AFTER, max(1, math.ceil(inside + outside)))
         self._outside.append(now + seconds)
         return seconds
 

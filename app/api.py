@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -34,6 +36,16 @@ EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Re
 
 DOCS_FILES = "/docs/files"
 
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Load every codec before the first request; Lambda, which has no lifespan, imports what it needs when it does."""
+    from app import readiness
+
+    await run_in_threadpool(readiness.load)
+    yield
+
+
 app = FastAPIOffline(
     title="Lung segmentation of frontal chest radiographs",
     description=openapi.DESCRIPTION,
@@ -41,6 +53,7 @@ app = FastAPIOffline(
     redoc_url=None,  # it fetches its maker's logo
     static_url=DOCS_FILES,
     docs_url=None,  # get_docs answers it, with a policy
+    lifespan=lifespan,
     redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
 )
 problems.install(app)
@@ -151,9 +164,12 @@ def get_health() -> Health:
     return Health(status="ok", version=__version__)
 
 
-@app.get("/ready", summary="Can films be sent?", responses=openapi.MODEL_ERRORS)
+@app.get("/ready", summary="Can films be sent?", responses=openapi.READY_ERRORS)
 def get_ready() -> Ready:
-    """Answers once the models are loaded."""
+    """Answers once the models and the codecs are loaded; 503 while a format is missing."""
+    from app import readiness
+
+    readiness.check()
     model = network.load()
     load_view()
     identity = network.ModelIdentity.of(model.card, model.precision_reason, model.sha256)

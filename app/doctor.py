@@ -92,7 +92,8 @@ def _packages() -> Iterator[Check]:
             yield Check(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
 
 
-def _decoders() -> Iterator[Check]:
+def decoders() -> Iterator[Check]:
+    """The checks of what is read: a drawing in each format and transfer syntax."""
     from app.sample import PICTURES, TRANSFER_SYNTAXES, dicom_film, picture_film
 
     for name in PICTURES:
@@ -213,7 +214,7 @@ def _mib(count: int) -> str:
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _python,
     _packages,
-    _decoders,
+    decoders,
     _model,
     _view_model,
     _drawing,

@@ -239,6 +239,13 @@ class Overloaded(FilmError):
     remedy = "Send the film again after as many seconds as Retry-After says."
 
 
+class Shortage(FilmError):
+    status = 503
+    code = "short-of-resources"
+    title = "The service is short of memory or of files"
+    remedy = "Nothing is wrong with the image. Send it again later; the operator frees memory or restarts the service."
+
+
 class InternalError(FilmError):
     status = 500
     code = "internal-error"

@@ -115,6 +115,8 @@ SEGMENT: dict[str, Any] = {
 
 MODEL_ERRORS = _refusals(errors.ModelUnavailable)
 
+READY_ERRORS = _refusals(errors.ModelUnavailable, errors.Shortage)
+
 JOB = _refusals(
     errors.BadParameter,
     errors.BodyTooLarge,

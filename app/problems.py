@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = "10"
+"""After a shortage."""
 
 MAX_NAMED = 5
 """Errors of one request that are named."""
@@ -110,9 +114,20 @@ class LastResort:
             await answer(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
         except Exception as error:
             log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
+            is_shortage = _is_shortage(error)
             if not started:
-                failure = errors.InternalError("An unexpected error stopped the request.")
-                await answer(failure.problem())(scope, receive, send)
+                failure: errors.FilmError = errors.InternalError("An unexpected error stopped the request.")
+                if is_shortage:
+                    failure = errors.Shortage(f"The request ended with an {type(error).__name__}.")
+                retry = {"Retry-After": RETRY_SECONDS} if is_shortage else None
+                await answer(failure.problem(), retry)(scope, receive, send)
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether an exception says that memory or descriptors ran out; a failed import of what was there says it too."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, MemoryError | ImportError)
 
 
 def answer(document: dict[str, Any], headers: Any = None) -> Response:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app import errors
+from app import errors, problems
 from app.admission import ABORT
 
 HEADER_SECONDS = 10.0
@@ -27,8 +28,11 @@ CLOSE_SECONDS = 5.0
 MAX_FRAMING = 2**16
 """Bytes of a request besides its body, more than the body has: headers, chunks' sizes, trailers."""
 
-BACKLOG = 128
-"""Connections that are accepted at a time."""
+BACKLOG = 64
+"""Connections that are accepted in one turn of asyncio's loop; they are ours some turns later."""
+
+PENDING = 4 * BACKLOG
+"""Descriptors of connections that are accepted, but not yet ours to count."""
 
 MAX_CONNECTIONS = 2048
 """Connections of a process, where it may have as many descriptors."""
@@ -39,6 +43,7 @@ RESERVED = 64
 BAD_REQUEST = errors.problem(
     400, "bad-request", "The request is not valid HTTP", "The request cannot be parsed.", "Use an HTTP/1.1 client."
 )
+NO_MEMORY = errors.Shortage("There was no memory to read the request.").problem()
 TOO_MUCH_FRAMING = errors.problem(
     431,
     "headers-too-large",
@@ -51,7 +56,7 @@ TOO_MUCH_FRAMING = errors.problem(
 def raise_descriptor_limit() -> None:
     """Let this process and its children have as many descriptors as MAX_CONNECTIONS needs, if the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + BACKLOG + RESERVED
+    wanted = MAX_CONNECTIONS + PENDING + RESERVED
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -62,7 +67,7 @@ def max_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(8, min(MAX_CONNECTIONS, soft - BACKLOG - RESERVED))
+    return max(8, min(MAX_CONNECTIONS, soft - min(PENDING, soft // 2) - RESERVED))
 
 
 class Protocol(HttpToolsProtocol):
@@ -155,13 +160,17 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP with a problem document."""
-        self._refuse(TOO_MUCH_FRAMING if self._headers > MAX_FRAMING else BAD_REQUEST)
+        error = sys.exc_info()[1]  # uvicorn calls this while it handles the parser's error
+        if error is not None and isinstance(error.__context__, MemoryError):
+            self._refuse(NO_MEMORY)
+        else:
+            self._refuse(TOO_MUCH_FRAMING if self._headers > MAX_FRAMING else BAD_REQUEST)
 
     def _refuse(self, document: dict[str, Any]) -> None:
         if self._is_busy() and self.cycle.response_started:
             self.transport.abort()  # the answer that has begun cannot be taken back
             return
-        body = json.dumps(document).encode()
+        body = json.dumps(document, separators=(",", ":")).encode()
         headers = {
             "content-type": errors.MEDIA_TYPE,
             "content-length": str(len(body)),
@@ -169,6 +178,8 @@ class Protocol(HttpToolsProtocol):
             "x-content-type-options": "nosniff",
             "connection": "close",
         }
+        if document["status"] == 503:
+            headers["retry-after"] = problems.RETRY_SECONDS
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[document["status"]] + f"{lines}\r\n".encode() + body)
         self.transport.close()

@@ -191,7 +191,7 @@ def test_connections_beyond_the_limit_replace_the_oldest_idle_one(
 
 
 def test_connections_are_fewer_than_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, expected in ((256, 64), (1024, 832), (10**6, 2048), (-1, 2048)):
+    for soft, expected in ((256, 64), (1024, 704), (10**6, 2048), (-1, 2048)):
         monkeypatch.setattr(protocol.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         assert protocol.max_connections() == expected
 

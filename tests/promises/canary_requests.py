@@ -63,12 +63,15 @@ HEADERS = {
 """Of every request."""
 
 
-def multipart(film: bytes, name: str = "file", has_field: bool = False) -> tuple[dict[str, str], bytes]:
+def multipart(
+    film: bytes, name: str = "file", field: tuple[str, str] = ("clean", "true")
+) -> tuple[dict[str, str], bytes]:
     """Headers and body of an upload as browsers send it, with canaries wherever a text may stand."""
     boundary = canary("boundary")
-    field = f'Content-Disposition: form-data; name="{canary("fieldName")}"\r\n\r\n{canary("fieldValue")}\r\n'
     head = (
-        (f"--{boundary}\r\n{field}" if has_field else "") + f"--{boundary}\r\n"
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{field[0]}"\r\nX-Field: {canary("fieldHeader")}\r\n\r\n{field[1]}\r\n'
+        f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="{name}"; filename="{canary("fileName")}.dcm"\r\n'
         f"Content-Type: application/{canary('partType')}\r\nX-Part: {canary('partHeader')}\r\n\r\n"
     )
@@ -112,9 +115,10 @@ def odd_requests(film: Film) -> Iterator[Request]:
         if label == "charset":  # one that Python knows, and nothing is written in
             headers = {key: f"{value}; charset=undefined" for key, value in headers.items()}
         yield Request(f"multipart, {label}", headers=headers, body=body, code="malformed-upload", places=film.places)
-    headers, body = multipart(film.data, has_field=True)
-    places = film.places | caught(body)
-    yield Request("multipart, unknown field", headers=headers, body=body, code="bad-parameter", places=places)
+    for wrong in (("format", canary("formatField")), (canary("fieldName"), canary("fieldValue"))):
+        headers, body = multipart(film.data, field=wrong)
+        places = film.places | caught(body)
+        yield Request("multipart, field", headers=headers, body=body, code="bad-parameter", places=places)
     yield Request(
         "multipart without a boundary",
         headers={"Content-Type": f"multipart/form-data; {canary('noBoundary')}"},

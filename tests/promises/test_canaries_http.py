@@ -94,7 +94,7 @@ def test_over_http(
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
         seen.add(ask(TestClient(Guard(app)), Request("headers", body=film.data, headers=headers), ears))
     seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), ears))
-    for failure in failures():
+    for failure in (*failures(), MemoryError(canary("memory"))):
         with monkeypatch.context() as patch:
             patch.setattr("app.api.segment", raising(failure))
             seen.add(ask(client, whole, ears))
