@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container
 
 from app.encode.formats import FORMATS
@@ -12,6 +13,9 @@ ERROR_SUFFIX = ".error.json"
 
 SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
 """Of everything that is written of a film."""
+
+DIGEST = re.compile(r"~[0-9a-f]{16}\Z")
+"""What a reserved name gets before the suffix (`output_name`)."""
 
 MAX_NAME = 255
 """Bytes of a file's name, on every file system in use."""
@@ -53,4 +57,8 @@ def output_path(film: str, suffix: str) -> str:
 
 def is_output(name: str, beside: Container[str]) -> bool:
     """Return whether a file's name is that of an output of a file beside it."""
-    return any(name.endswith(suffix) and name.removesuffix(suffix) in beside for suffix in SUFFIXES)
+    for suffix in filter(name.endswith, SUFFIXES):
+        stem = name.removesuffix(suffix)
+        if any(film in beside and output_name(film, suffix) == name for film in (stem, DIGEST.sub("", stem))):
+            return True
+    return False

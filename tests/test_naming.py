@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.encode.formats import FORMATS
-from app.naming import ERROR_SUFFIX, output_name
+from app.naming import ERROR_SUFFIX, is_output, output_name
 
 SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
 ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]
@@ -22,6 +22,15 @@ films = st.builds(
 def test_films_never_meet_in_an_output(names: set[str]) -> None:
     outputs = [output_name(name, suffix) for name in names for suffix in SUFFIXES]
     assert len(set(outputs)) == len(outputs)
+
+
+@settings(deadline=None)
+@given(films.filter(lambda name: "/" not in name))
+def test_output_is_told_from_an_image_beside_its_own_image_alone(name: str) -> None:
+    for suffix in SUFFIXES:
+        assert is_output(output_name(name, suffix), {name})
+        assert not is_output(output_name(name, suffix), {f"{name}2"})
+    assert not is_output(name, {name})
 
 
 def test_most_names_are_kept_whole() -> None:
