@@ -34,7 +34,7 @@ from app.cli import main
 from app.remote import errors
 from app.remote.access import Access
 from app.remote.retry import Patience
-from app.remote.service import Service
+from app.remote.service import Service, _content
 
 KEY = "a-key-of-the-tests"
 TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
@@ -420,6 +420,12 @@ class TestWhatAnswers:
             assert send(film, address) == code
         assert ("longer than 1,000,000 bytes" if code == 1 else "not-authorised") in only_line(capsys)
         assert not Path(f"{film}.mask.png").exists()
+
+    def test_endless_answers_end(self) -> None:
+        pieces = iter([bytes(1000)] * 100)
+        with pytest.raises(errors.BadAnswer, match="longer than 5,000 bytes"):
+            _content(httpx2.Response(200, content=pieces), 5000)
+        assert len(list(pieces)) > 90
 
     @pytest.mark.parametrize(
         "document",
