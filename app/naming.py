@@ -43,16 +43,26 @@ def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
     too_long = most_bytes is not None and len(name) + _LONGEST > most_bytes
     if not too_long and not film.endswith(_RESERVED):
         return f"{film}{suffix}"
-    digest = f"~{hashlib.sha256(name).hexdigest()[:16]}"
-    if most_bytes is not None:
-        film = name[: most_bytes - _LONGEST - len(digest)].decode("utf-8", "ignore")
-    return f"{film}{digest}{suffix}"
+    return f"{_digested(film, None if most_bytes is None else most_bytes - _LONGEST)}{suffix}"
 
 
 def output_path(film: str, suffix: str) -> str:
-    """Return `output_name` of a path with slashes, its last part no longer than a file's name may be."""
-    folder, slash, name = film.rpartition("/")
-    return f"{folder}{slash}{output_name(name, suffix, MAX_NAME)}"
+    """Return `output_name` of a path with slashes, its last part no longer than a file's name may be.
+
+    A folder whose name ends as an output's does gets a digest, too: ``a.png.mask.png/`` is not in the way of a.png's.
+    """
+    *folders, name = film.split("/")
+    parts = (_digested(each, MAX_NAME) if each.endswith(tuple(SUFFIXES)) else each for each in folders)
+    return "/".join((*parts, output_name(name, suffix, MAX_NAME)))
+
+
+def _digested(film: str, most_bytes: int | None) -> str:
+    """Return a name with "~" and 16 digits of its SHA-256, cut so that the whole has no more than so many bytes."""
+    name = film.encode("utf-8", "surrogateescape")
+    digest = f"~{hashlib.sha256(name).hexdigest()[:16]}"
+    if most_bytes is not None:
+        film = name[: most_bytes - len(digest)].decode("utf-8", "ignore")
+    return f"{film}{digest}"
 
 
 def is_output(name: str, beside: Container[str]) -> bool:
