@@ -1,5 +1,6 @@
 """`python -m app`."""
 
+import signal
 import sys
 
 try:
@@ -13,6 +14,7 @@ except KeyboardInterrupt:
 
 try:
     code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
 except KeyboardInterrupt:
     print("error: interrupted", file=sys.stderr)
     code = 130
