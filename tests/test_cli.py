@@ -187,7 +187,7 @@ class TestSegment:
             assert main(["segment", str(film), "-o", str(output)]) == 2
             assert text in only_line(capsys)
 
-    @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8])
+    @pytest.mark.parametrize("seconds", [0.06, 0.1, 0.14, 0.18, 0.22, 0.4, 0.8])
     def test_ctrl_c_is_one_line_from_the_first_moment_on(self, seconds: float, tmp_path: Path, rg1: bytes) -> None:
         (tmp_path / "film.dcm").write_bytes(rg1)
         with subprocess.Popen(command("segment", tmp_path / "film.dcm"), stderr=subprocess.PIPE) as process:
