@@ -149,6 +149,12 @@ class UnsupportedDicom(FilmError):
     remedy = "Send one single-frame radiograph (CR, DX, SC), grey or RGB, uncompressed, RLE or of the JPEG family."
 
 
+class OwnOutput(FilmError):
+    code = "own-output"
+    title = "The image is an output of this program"
+    remedy = "Send the chest X-ray itself, not a mask, an overlay or a cutout of it."
+
+
 class DamagedFilm(FilmError):
     code = "damaged-film"
     title = "The film is damaged or cut short"

@@ -67,7 +67,7 @@ class Source:
 
     def sees(self, folder: Path) -> bool:
         """Whether films would be looked for in ``folder``."""
-        place, own = folder.resolve(), self.folder.resolve()
+        place, own = real(folder), real(self.folder)
         if not place.is_relative_to(own):
             return False
         if self.pattern is None or "**" in self.pattern:
@@ -100,7 +100,7 @@ class Source:
                     continue
                 if is_output(name, names):
                     left_out(Left.OUTPUT, "/".join((*parts, name)))
-                elif Path(place, name).is_symlink() or Path(place, name).is_file():
+                else:  # a pipe or a device too: it is unreadable, and said to be
                     yield "/".join((*parts, name))
 
     def _relative(self, place: str) -> str:
@@ -181,7 +181,7 @@ def replaced(path: Path, follow: bool = True) -> Iterator[Path]:
     if follow and path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve() if follow else path.parent.resolve() / path.name
+    path = real(path) if follow else real(path.parent) / path.name
     with staged(path) as partial:
         yield partial
         partial.replace(path)
@@ -224,6 +224,11 @@ def remove_partials(folder: Path, foreign: str) -> int:
                     Path(place, name).unlink()
                     count += 1
     return count
+
+
+def real(path: Path) -> Path:
+    """Return where a path leads, as `Path.resolve` does; a link that leads to itself is left as it is, and no error."""
+    return Path(os.path.realpath(path))
 
 
 def _umask() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container
 
 from app.encode.formats import FORMATS
@@ -12,6 +13,9 @@ ERROR_SUFFIX = ".error.json"
 
 SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
 """Of everything that is written of a film."""
+
+DIGEST = re.compile(r"~[0-9a-f]{16}\Z")
+"""What a reserved name gets before the suffix (`output_name`)."""
 
 MAX_NAME = 255
 """Bytes of a file's name, on every file system in use."""
@@ -39,18 +43,32 @@ def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
     too_long = most_bytes is not None and len(name) + _LONGEST > most_bytes
     if not too_long and not film.endswith(_RESERVED):
         return f"{film}{suffix}"
-    digest = f"~{hashlib.sha256(name).hexdigest()[:16]}"
-    if most_bytes is not None:
-        film = name[: most_bytes - _LONGEST - len(digest)].decode("utf-8", "ignore")
-    return f"{film}{digest}{suffix}"
+    return f"{_digested(film, None if most_bytes is None else most_bytes - _LONGEST)}{suffix}"
 
 
 def output_path(film: str, suffix: str) -> str:
-    """Return `output_name` of a path with slashes, its last part no longer than a file's name may be."""
-    folder, slash, name = film.rpartition("/")
-    return f"{folder}{slash}{output_name(name, suffix, MAX_NAME)}"
+    """Return `output_name` of a path with slashes, its last part no longer than a file's name may be.
+
+    A folder whose name ends as an output's does gets a digest, too: ``a.png.mask.png/`` is not in the way of a.png's.
+    """
+    *folders, name = film.split("/")
+    parts = (_digested(each, MAX_NAME) if each.endswith(tuple(SUFFIXES)) else each for each in folders)
+    return "/".join((*parts, output_name(name, suffix, MAX_NAME)))
+
+
+def _digested(film: str, most_bytes: int | None) -> str:
+    """Return a name with "~" and 16 digits of its SHA-256, cut so that the whole has no more than so many bytes."""
+    name = film.encode("utf-8", "surrogateescape")
+    digest = f"~{hashlib.sha256(name).hexdigest()[:16]}"
+    if most_bytes is not None:
+        film = name[: most_bytes - len(digest)].decode("utf-8", "ignore")
+    return f"{film}{digest}"
 
 
 def is_output(name: str, beside: Container[str]) -> bool:
     """Return whether a file's name is that of an output of a file beside it."""
-    return any(name.endswith(suffix) and name.removesuffix(suffix) in beside for suffix in SUFFIXES)
+    for suffix in filter(name.endswith, SUFFIXES):
+        stem = name.removesuffix(suffix)
+        if any(film in beside and output_name(film, suffix) == name for film in (stem, DIGEST.sub("", stem))):
+            return True
+    return False

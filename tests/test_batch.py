@@ -220,14 +220,15 @@ class TestOneRun:
         """Neither outputs nor the manifest's line can be written: a limit of 0 bytes for each file but devices."""
         for number in range(3):
             (source / f"{number}.png").write_bytes(small)
+        (source / "no image.txt").write_bytes(b"no image")
         target.mkdir()
         line = shlex.join(command("batch", source, target, "--csv", "/dev/stdout"))
         limited = f"ulimit -f 0; trap '' XFSZ; exec {line}"
         done = subprocess.run(["bash", "-c", limited], capture_output=True, check=False, timeout=120)
         assert done.returncode == 1
-        assert b"3 films: 0 segmented, 0 done before, 3 failed" in done.stderr
+        assert b"4 films: 0 segmented, 0 done before, 4 failed" in done.stderr
         rows = [line.split(",")[0] for line in done.stdout.decode().splitlines()]
-        assert rows == ["path", "0.png", "1.png", "2.png"]
+        assert rows == ["path", "0.png", "1.png", "2.png", "no image.txt"]
 
     def test_film_that_takes_too_long_fails_alone(
         self, source: Path, target: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +240,36 @@ class TestOneRun:
         assert done.returncode == 1
         assert "2 films: 1 segmented, 0 done before, 1 failed" in done.stderr.decode()
         assert "failed: slow.png: internal-error" in done.stderr.decode()
+
+    def test_worker_ends_with_a_run_that_is_killed(
+        self, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It held the lock for as long as its image took, and nobody was left to set that a limit."""
+        monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
+        os.mkfifo(source / "slow.png")
+        with started("batch", source, target) as process:
+            slow = reader_of(source / "slow.png")  # open, so that it waits for bytes
+            (worker,) = workers_of(process.pid)
+            process.kill()
+            process.wait()
+            wait_for(lambda: not alive(worker), 20)
+            os.close(slow)
+        (source / "slow.png").unlink()
+        assert run("batch", source, target).returncode == 2  # no image is left; and no other run is in the way
+
+    def test_folder_named_like_an_output_is_not_in_its_way(self, source: Path, target: Path, small: bytes) -> None:
+        (source / "a.png").write_bytes(small)
+        (source / "a.png.mask.png").mkdir()
+        (source / "a.png.mask.png" / "b.png").write_bytes(small)
+        assert run("batch", source, target).returncode == 0
+        assert sorted(name.rpartition("/")[2] for name in outputs(target)) == ["a.png.mask.png", "b.png.mask.png"]
+
+    def test_own_png_apart_from_its_image_is_refused(self, source: Path, target: Path, small: bytes) -> None:
+        (source.parent / "a.png").write_bytes(small)
+        assert run("segment", source.parent / "a.png", "-o", source / "look.png", "--format", "overlay").returncode == 0
+        done = run("batch", source, target)
+        assert done.returncode == 1
+        assert "failed: look.png: own-output: The PNG is an output of this program." in done.stderr.decode()
 
     def test_strict_tells_of_doubtful_masks(self, source: Path, target: Path, rg1_png: bytes) -> None:
         (source / "tiny.png").write_bytes(smaller(rg1_png, 100))

@@ -17,7 +17,8 @@ import pytest
 from app import errors
 from app.batch import manifest as manifest_module
 from app.batch import watch as watch_module
-from app.batch.manifest import NAME, Entry, InUse, Manifest, Mark, append
+from app.batch.entry import Entry, Mark
+from app.batch.manifest import NAME, InUse, Manifest, append
 from app.batch.watch import Watch
 from app.folder import (
     PARTIAL,
@@ -230,6 +231,11 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
     }
 
 
+def test_pipe_in_a_folder_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert list(Source(tmp_path).films()) == ["pipe"]
+
+
 def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:
     """A link to one in a folder held its reader up for ever."""
     os.mkfifo(tmp_path / "pipe")
@@ -265,14 +271,51 @@ def damaged_lines(entry: Entry) -> Iterator[dict[str, Any]]:
     yield good | {"outputs": {".mask.png": "13"}}
     yield good | {"mark": good["mark"] | {"size": None}}
     yield good | {"omitted": {"heart": "x"}}
+    yield good | {"outputs": {".mask.png": -1}}  # no file has -1 bytes, and neither has one that is not there
     yield good | {"row": {"reasons": ""}}
+    for change in ({"verdict": "fine"}, {"reasons": "\x1b]0;x"}, {"path": "b.png"}, {"height": [1]}, {"heart": 1}):
+        yield good | {"row": ROW | change}
+    for change in ({"code": "\x1b[2J"}, {"detail": 1}, {"outcome": "accept"}):
+        yield good | {"row": None, "problem": {"code": "too-small", "detail": ""} | change}
     yield good | {"row": None}
     yield good | {"problem": {"code": "x"}, "row": None}
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_manifest_is_a_file_and_no_link(tmp_path: Path, kind: str) -> None:
+    thesis = tmp_path / "thesis.txt"
+    if kind == "link":
+        thesis.write_bytes(b"of another person")
+    target = tmp_path / "out"
+    target.mkdir()
+    if kind == "pipe":
+        os.mkfifo(target / NAME)
+    else:
+        (target / NAME).symlink_to("../thesis.txt")
+    with pytest.raises(OSError, match="in the manifest's place; remove it"):
+        Manifest(target)
+    with pytest.raises(OSError):
+        append(target, entry("a.png"))
+    assert (thesis.read_bytes() if thesis.exists() else None) == (b"of another person" if kind == "link" else None)
+
+
+@pytest.mark.parametrize(
+    ("ctime_ns", "settled"),
+    [(1_700_000_000_123_456_789, True), (1_700_000_000_000_000_000, False), (1_700_000_000_120_000_000, False)],
+)
+def test_mark_of_coarse_times_proves_nothing(ctime_ns: int, settled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT has whole seconds and exFAT hundredths, both without a time of their own for a change of the name."""
+    mark = Mark(1, 2, ctime_ns, 3)
+    assert mark.is_settled() == settled
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not mark.is_settled()
+
+
 def test_damaged_line_of_a_manifest_is_none(tmp_path: Path) -> None:
     good = entry("a.png", 1)
-    (tmp_path / NAME).write_text("".join(json.dumps(line) + "\n" for line in damaged_lines(good)))
+    lines = [json.dumps(line) for line in damaged_lines(good)]
+    deep = json.dumps(asdict(good))[:-1] + ', "problem": ' + "[" * 100_000
+    (tmp_path / NAME).write_text("".join(f"{line}\n" for line in (*lines, deep)))
     manifest = Manifest(tmp_path)
     assert manifest.find("a.png") is None
     append(tmp_path, good)

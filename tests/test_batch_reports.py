@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.batch import report as report_module
-from app.batch.manifest import Entry, Mark
+from app.batch.entry import Entry, Mark
 from app.batch.report import summary, write_report, write_table
 from app.batch.table import COLUMNS, row
 from app.batch.tally import Tally

@@ -17,7 +17,8 @@ import pytest
 
 from app.batch import session as session_module
 from app.batch import stop as stop_module
-from app.batch.manifest import Entry, Manifest, Mark
+from app.batch.entry import Entry, Mark
+from app.batch.manifest import Manifest
 from app.batch.run import Run
 from app.batch.session import Session, Settings
 from app.batch.stop import Stop

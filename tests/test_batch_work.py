@@ -9,13 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from films import RAMP8, png
 
 from app import __version__, errors
 from app.batch import work as work_module
-from app.batch.manifest import NAME, NO_FILE, Entry, Manifest, Mark
+from app.batch.entry import NO_FILE, Entry, Mark
+from app.batch.manifest import NAME, Manifest
 from app.batch.work import MANIFEST_VERSION, Job, Order, Seen, done, fail, job, work
-from app.folder import PARTIAL
+from app.encode.pictures import mask_png
+from app.folder import PARTIAL, read_film
 from app.options import Options
+from app.pipeline import segment
 
 MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
 
@@ -148,14 +152,15 @@ class TestWork:
         put(order, "a.png", small)
         (order.target / "a.png.mask.png").write_bytes(b"kept")
         # Neither a kept output nor a form known to be impossible is lost when another form is added.
-        asked = Job("a.png", ("json",), {MASK: 4}, {"dicom-seg": "needs-dicom"}, frozenset({JSON, ERROR}))
+        digest, known = hashlib.sha256(small).hexdigest(), {"dicom-seg": "needs-dicom"}
+        asked = Job("a.png", ("json",), {MASK: 4}, known, frozenset({JSON, ERROR}), digest)
         found = work(asked, order)
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert set(found.outputs) == {MASK, JSON}
         assert found.outputs[MASK] == 4
         assert (order.target / "a.png.mask.png").read_bytes() == b"kept"
         # Nor is a film failed whose added form is impossible.
-        found = work(Job("a.png", ("dicom-seg",), {MASK: 4}), order)
+        found = work(Job("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), order)
         assert (found.problem, found.outputs) == (None, {MASK: 4})
 
     def test_an_output_in_the_way_is_the_films_problem(self, ordered: Ordered, small: bytes) -> None:
@@ -184,6 +189,51 @@ class TestWork:
         told = work(job("ward/a.png", None, lost, False), lost)
         assert told.problem is not None
         assert told.problem["code"] == "unwritable"
+
+    def test_nothing_is_made_where_a_link_leads_out_of_the_folder(self, ordered: Ordered, small: bytes) -> None:
+        order = ordered("mask")
+        (order.source / "ward").mkdir()
+        put(order, "ward/deep/a.png", small)
+        elsewhere = order.target.parent / "elsewhere"
+        elsewhere.mkdir()
+        (order.target / "ward").symlink_to(elsewhere)
+        found = work(job("ward/deep/a.png", None, order, False), order)
+        assert found.problem == {
+            "code": "unwritable",
+            "detail": "An output cannot be written (a link leads out of the folder of outputs).",
+        }
+        assert not list(elsewhere.iterdir())
+
+    def test_link_that_is_turned_while_it_is_read_proves_nothing(
+        self, ordered: Ordered, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order = ordered("mask")
+        for name in ("one", "other"):
+            put(order, f"../{name}", small)
+        (order.source / "a.png").symlink_to("../one")
+        monkeypatch.setattr(Mark, "is_settled", lambda _: True)
+        assert work(job("a.png", None, order, False), order).settled
+
+        def turned(path: Path) -> bytes:
+            path.unlink()
+            path.symlink_to("../other")
+            return read_film(path)
+
+        monkeypatch.setattr("app.batch.work.read_film", turned)
+        assert not work(job("a.png", None, order, False), order).settled
+
+    def test_image_that_is_replaced_before_it_is_read_keeps_no_output(self, ordered: Ordered, small: bytes) -> None:
+        """A worker may take seconds to start; the mask of the one would lie beside the measures of the other."""
+        put(ordered(), "a.png", small)
+        first = work(job("a.png", None, ordered("mask", "npz"), False), ordered("mask", "npz"))
+        order = ordered("mask", "json")
+        wanted = job("a.png", first, order, False)
+        assert (wanted.formats, set(wanted.kept)) == (("json",), {MASK, ".npz"})
+        put(order, "a.png", png(RAMP8))
+        found = work(wanted, order)
+        assert set(found.outputs) == {MASK, JSON}
+        assert lying(order) == {f"a.png{suffix}" for suffix in (MASK, JSON)}
+        assert (order.target / "a.png.mask.png").read_bytes() == mask_png(segment(png(RAMP8)).mask)
 
     def test_outputs_that_do_not_hold_go_even_if_no_problem_can_be_written(
         self, ordered: Ordered, monkeypatch: pytest.MonkeyPatch
@@ -342,11 +392,11 @@ class TestJob:
         (order.target / "a.png.error.json").write_bytes(b"{}")
         entry = entry_of(order, mark, {MASK: 3, SEG: 4, ERROR: 2}, {"npz": "no-lung"})
         assert job("a.png", entry, order, False) == Job(
-            "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR})
+            "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR}), "digest"
         )
         # Asked to do it again: all that is asked for is made anew, and nothing else is touched.
         assert job("a.png", entry, order, True) == Job(
-            "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR})
+            "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR}), "digest"
         )
 
     def test_nothing_holds_of_a_changed_film_or_another_recipe(self, ordered: Ordered) -> None:
@@ -365,4 +415,6 @@ class TestJob:
         order = ordered("mask", "json")
         (order.target / "a.png.mask.png").write_bytes(b"123")
         entry = entry_of(order, Mark(4, 5, 6, 7), {MASK: 3})
-        assert job("a.png", entry, order, False) == Job("a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}))
+        assert job("a.png", entry, order, False) == Job(
+            "a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}), "digest"
+        )

@@ -16,7 +16,8 @@ from processes import SLOW_FILES, alive, wait_for, workers_of
 from app import errors, network
 from app.batch import manifest as manifest_module
 from app.batch import workers as workers_module
-from app.batch.manifest import Entry, InUse, Manifest
+from app.batch.entry import Entry
+from app.batch.manifest import InUse, Manifest
 from app.batch.work import Job, Order, job
 from app.batch.workers import TAKEN, Workers
 from app.options import Options
@@ -156,6 +157,15 @@ def test_closing_gives_up_what_is_in_work(order: Order, make: Make, monkeypatch:
     assert len(running()) == 2
     workers.close()
     assert running() == []
+
+
+def test_time_to_load_the_models_is_not_the_images() -> None:
+    worker = object.__new__(workers_module._Worker)
+    worker.began, worker.given, worker.taken = 100.0, 1, 0
+    assert worker.deadline(3) == 100 + workers_module.START_TIMEOUT
+    assert worker.deadline(600) == 700
+    worker.taken = 1
+    assert worker.deadline(3) == 103
 
 
 def test_another_run_is_kept_out_as_long_as_a_process_of_this_one_lives(

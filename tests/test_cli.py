@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,37 @@ class TestSegment:
         with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
             assert main(["segment", str(tmp_path / "film"), "-o", str(tmp_path / "pipe")]) == 0
             assert reader.communicate(timeout=30)[0] == mask
+
+    def test_output_that_cannot_be_written_is_known_before_the_work(
+        self, tmp_path: Path, rg1_png: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        film, loop = tmp_path / "film.png", tmp_path / "loop"
+        film.write_bytes(rg1_png)
+        loop.symlink_to("loop")
+        (tmp_path / "old.png").write_bytes(b"an earlier mask, which is replaced, and not written into")
+        monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
+        monkeypatch.setattr("app.commands.segment.segment", lambda *_: pytest.fail("it was too early"))
+        for output, text in (
+            (tmp_path / "new.png", "unwritable: The folder of the output is read-only, or closed to you."),
+            (tmp_path / "old.png", "unwritable: The folder of the output is read-only, or closed to you."),
+            (loop / "mask.png", "unwritable: The "),
+            (tmp_path / ("x" * 300), "unwritable: The output cannot be written (File name too long)."),
+        ):
+            assert main(["segment", str(film), "-o", str(output)]) == 2
+            assert text in only_line(capsys)
+
+    @pytest.mark.parametrize("seconds", [0.06, 0.1, 0.14, 0.18, 0.22, 0.4, 0.8])
+    def test_ctrl_c_is_one_line_from_the_first_moment_on(self, seconds: float, tmp_path: Path, rg1: bytes) -> None:
+        (tmp_path / "film.dcm").write_bytes(rg1)
+        with subprocess.Popen(command("segment", tmp_path / "film.dcm"), stderr=subprocess.PIPE) as process:
+            wait_for(lambda: b"-m" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60)[1]
+        assert b"Traceback" not in said
+        assert process.returncode in (130, 0, -signal.SIGINT)  # before Python runs this program, the signal ends it
+        if process.returncode == 130:
+            assert said == b"error: interrupted\n"
 
     def test_closed_streams_are_one_line(self, rg1_png: bytes) -> None:
         for redirect, code in (("<&-", 2), (">&-", 2), ("| true", 1)):

@@ -8,12 +8,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from films import dice, dicom, png, read_mask
+from films import chunk, dice, dicom, png, read_mask
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from app import errors
+from app import errors, mark
+from app.decode import decode
 from app.encode.formats import FORMATS
 from app.measure import measure
 from app.options import Options
@@ -43,6 +44,24 @@ def test_labels_are_the_patients_lungs(result: Result, rg1: bytes) -> None:
     # Read off the film by eye: its right lung is on the picture's left.
     assert labels[500, 480] == labels[1200, 500] == 1
     assert labels[500, 1250] == labels[1200, 1450] == 2
+
+
+@pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.media_type == "image/png"])
+def test_own_png_is_no_chest_xray(name: str, result: Result, rg1: bytes) -> None:
+    content = made(name, result, rg1)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.text["Software"] == "lung-segmentation"
+    with pytest.raises(errors.OwnOutput):
+        decode(content)
+
+
+def test_mark_counts_as_text_before_the_picture_alone(rg1_png: bytes) -> None:
+    text = chunk(mark.KIND, mark.TEXT)
+    other = chunk(mark.KIND, mark.TEXT + b" 2"), chunk(b"paDd", mark.TEXT), chunk(b"tEXt", b"Comment\0" + mark.TEXT)
+    for unmarked in (rg1_png, rg1_png[:33] + b"".join(other) + rg1_png[33:], rg1_png[:-12] + text + rg1_png[-12:]):
+        assert decode(unmarked).height == 1955
+    with pytest.raises(errors.OwnOutput):
+        decode(rg1_png[:33] + b"".join(other) + text + rg1_png[33:])
 
 
 def test_probability_keeps_16_bits(result: Result, rg1: bytes) -> None:

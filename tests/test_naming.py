@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.encode.formats import FORMATS
-from app.naming import ERROR_SUFFIX, output_name
+from app.naming import ERROR_SUFFIX, is_output, output_name, output_path
 
 SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
 ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]
@@ -24,6 +24,15 @@ def test_films_never_meet_in_an_output(names: set[str]) -> None:
     assert len(set(outputs)) == len(outputs)
 
 
+@settings(deadline=None)
+@given(films.filter(lambda name: "/" not in name))
+def test_output_is_told_from_an_image_beside_its_own_image_alone(name: str) -> None:
+    for suffix in SUFFIXES:
+        assert is_output(output_name(name, suffix), {name})
+        assert not is_output(output_name(name, suffix), {f"{name}2"})
+    assert not is_output(name, {name})
+
+
 def test_most_names_are_kept_whole() -> None:
     assert output_name("in/a b.dcm", ".mask.png") == "in/a b.dcm.mask.png"
     assert output_name("a.rle", ".json") != "a.rle.json"
@@ -35,6 +44,14 @@ def test_names_that_are_too_long_are_cut_and_still_differ(one: str, other: str) 
         first, second = output_name(one, suffix, 512), output_name(other, suffix, 512)
         assert len(first.encode()) <= 512
         assert (first == second) == (one == other)
+
+
+def test_no_folder_is_in_the_way_of_an_output() -> None:
+    assert output_path("ward/a.png", ".mask.png") == "ward/a.png.mask.png"
+    for suffix in SUFFIXES:
+        folder = output_path(f"a.png{suffix}/b.png", ".mask.png").partition("/")[0]
+        assert folder not in {output_path("a.png", each) for each in SUFFIXES}
+        assert len(output_path(f"{'a' * 240}{suffix}/b.png", ".mask.png").partition("/")[0]) <= 255
 
 
 def test_a_reserved_end_leaves_no_name_too_long() -> None:

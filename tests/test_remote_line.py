@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -33,7 +34,7 @@ from app.cli import main
 from app.remote import errors
 from app.remote.access import Access
 from app.remote.retry import Patience
-from app.remote.service import Service
+from app.remote.service import Service, _content
 
 KEY = "a-key-of-the-tests"
 TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
@@ -91,6 +92,37 @@ class TestAccess:
         line = only_line(capsys)
         assert "insecure-address" in line
         assert KEY not in line
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+    def test_nothing_for_this_machine_goes_through_a_proxy(
+        self, name: str, film: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for each in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(each, raising=False)
+        with serving(Gateway(lambda *_: Answer(200))) as proxy, serving(Gateway(keyed(KEY))) as address:
+            monkeypatch.setenv(name, proxy)
+            assert send(film, address, "--api-key", KEY) == 0
+            monkeypatch.setenv(name, "socks7://nowhere")
+            assert send(film, address.replace("127.0.0.1", "localhost"), "--api-key", KEY) == 0
+
+    def test_presigned_addresses_on_this_machine_take_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with serving(Gateway(lambda *_: Answer(200, b"mask"))) as address:
+            monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+            with Service("http://service.example.org") as service:
+                assert service.download(f"{address}/bucket") == b"mask"
+
+    def test_plain_presigned_addresses_do_not_lead_away_from_this_machine(self) -> None:
+        with Service("http://127.0.0.1:8000") as service, pytest.raises(errors.BadAnswer, match="https://"):
+            service.download("http://bucket.example.org/x")
+
+    def test_unusable_proxy_is_one_line(
+        self, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "nothing://name:secret@proxy")
+        assert send(film, "https://service.example.org") == 2
+        line = only_line(capsys)
+        assert "bad-address: The proxy" in line
+        assert "secret" not in line
 
     @pytest.mark.parametrize(
         "url",
@@ -349,6 +381,51 @@ class TestWhatAnswers:
         assert text in line
         assert line.isprintable()
         assert not Path(f"{film}.mask.png").exists()
+
+    def test_packed_answers_are_not_unpacked(self, film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        asked: list[str] = []
+
+        def hook(_: str, __: str, headers: dict[str, str]) -> Answer:
+            asked.append(headers["accept-encoding"])
+            return Answer(200, gzip.compress(bytes(10**7)), {"content-encoding": "gzip", "x-lung-decision": "accept"})
+
+        with serving(Gateway(hook)) as address:
+            assert send(film, address) == 1
+        assert "bad-answer: The service's answer is packed" in only_line(capsys)
+        assert asked == ["identity"]
+        assert not Path(f"{film}.mask.png").exists()
+
+    def test_packed_errors_keep_their_status(self, film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        answer = Answer(403, gzip.compress(bytes(10**7)), {"content-encoding": "gzip"})
+        with serving(Gateway(lambda *_: answer)) as address:
+            assert send(film, address) == 2
+        assert "not-authorised: The service answered 403." in only_line(capsys)
+
+    @pytest.mark.parametrize("stated", [True, False], ids=["stated", "chunked"])
+    @pytest.mark.parametrize(("status", "code"), [(200, 1), (403, 2)])
+    def test_longer_answers_than_any_output_are_cut_off(
+        self,
+        stated: bool,
+        status: int,
+        code: int,
+        film: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for name in ("MAX_OUTPUT_BYTES", "MAX_PROBLEM_BYTES"):
+            monkeypatch.setattr(f"app.remote.service.{name}", 10**6)
+        headers = {"content-length": "2000000"} if stated else {}
+        answer = Answer(status, bytes(2 * 10**6), {"x-lung-decision": "accept"} | headers)
+        with serving(Gateway(lambda *_: answer)) as address:
+            assert send(film, address) == code
+        assert ("longer than 1,000,000 bytes" if code == 1 else "not-authorised") in only_line(capsys)
+        assert not Path(f"{film}.mask.png").exists()
+
+    def test_endless_answers_end(self) -> None:
+        pieces = iter([bytes(1000)] * 100)
+        with pytest.raises(errors.BadAnswer, match="longer than 5,000 bytes"):
+            _content(httpx2.Response(200, content=pieces), 5000)
+        assert len(list(pieces)) > 90
 
     @pytest.mark.parametrize(
         "document",

@@ -7,124 +7,24 @@ counts.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from app import errors
-from app.encode.formats import FORMATS
-from app.folder import read_film
-from app.naming import SUFFIXES, output_path
+from app.batch.entry import Entry, parsed
 
 NAME = ".films.jsonl"
 
 PATIENCE = 10
 """Seconds that are given to another run's workers to end in."""
-
-Row = dict[str, Any]
-
-
-SETTLED_NS = 2 * 10**9
-"""A file that changed no longer ago than this when it was read may change again within the same tick of its clock."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What the file system knows of a file; NO_FILE's if it cannot be read.
-
-    Attributes:
-        size: bytes.
-        mtime_ns: time of the last change of its bytes, which any program can set (``cp -p``, ``unzip``).
-        ctime_ns: time of the last change of anything, its name included, which no program can set.
-        inode: number of the file; two files of one name have two.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> Mark:
-        """Return the mark of a file."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return NO_FILE
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-
-    def is_settled(self) -> bool:
-        """Return whether a change from now on would give another mark.
-
-        Not on file systems with whole seconds (FAT, exFAT, some network shares), nor right after a change.
-        """
-        return self.ctime_ns % 10**9 != 0 and time.time_ns() - self.ctime_ns > SETTLED_NS
-
-
-NO_FILE = Mark(-1, -1, -1, -1)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One film.
-
-    Attributes:
-        path: relative to the folder of films, with slashes.
-        mark: the film's, from before it was read.
-        settled: whether the mark alone tells that the film has changed since (`Mark.is_settled`).
-        sha256: digest of the film's bytes; empty if they could not be read.
-        recipe: digest of all that decides what the outputs hold.
-        outputs: bytes of each output, by its suffix.
-        omitted: formats that cannot be made of this film, and the code of the refusal.
-        row: what the table says of it (`report.COLUMNS`); None if it failed.
-        problem: "code" and "detail" of its failure.
-    """
-
-    path: str
-    mark: Mark
-    settled: bool
-    sha256: str
-    recipe: str
-    outputs: dict[str, int]
-    omitted: dict[str, str]
-    row: Row | None = None
-    problem: dict[str, str] | None = None
-
-    def is_of(self, film: Path) -> bool:
-        """Return whether a file is the film that this entry speaks of, byte for byte.
-
-        The marks prove it as a rule. Where they do not, after a copy or a move say, the bytes are read.
-        """
-        mark = Mark.of(film)
-        if mark.size != self.mark.size or mark == NO_FILE:
-            return False
-        return (self.settled and mark == self.mark) or digest_of(film) == self.sha256
-
-    def there(self, target: Path) -> set[str]:
-        """The suffixes of those outputs that lie in ``target`` as they were written."""
-        return {
-            suffix
-            for suffix, size in self.outputs.items()
-            if Mark.of(target / output_path(self.path, suffix)).size == size
-        }
-
-
-def digest_of(film: Path) -> str:
-    """Return the SHA-256 of a film's bytes; "unreadable" if they cannot be read, which is no file's digest."""
-    try:
-        return hashlib.sha256(read_film(film)).hexdigest()
-    except errors.FilmError:
-        return "unreadable"
 
 
 class InUse(Exception):
@@ -141,9 +41,9 @@ class Manifest:
         of a run that was killed finishes its film first.
 
         Raises:
-            InUse, OSError.
+            InUse, OSError; PermissionError if a link, a pipe or a device lies in its place.
         """
-        self._file = (target / NAME).open("a+b")
+        self._file = open(_opened(target, os.O_RDWR), "a+b")  # noqa: SIM115 -- a descriptor, until close
         try:
             _lock(self._file.fileno())
             self._mend()
@@ -160,7 +60,7 @@ class Manifest:
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            entry = _parsed(line)
+            entry = parsed(line)
             if entry is not None:
                 self._digests.append(hash(entry.path))
                 self._offsets.append(self._end)
@@ -175,7 +75,7 @@ class Manifest:
         first, last = (int(self._sorted.searchsorted(digest, side)) for side in ("left", "right"))
         for number in reversed(range(first, last)):
             self._file.seek(self._offsets[self._places[number]])
-            entry = _parsed(self._file.readline())
+            entry = parsed(self._file.readline())
             if entry is not None and entry.path == path:
                 return entry
         return None
@@ -205,7 +105,7 @@ def append(target: Path, entry: Entry) -> None:
         OSError.
     """
     line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
-    number = os.open(target / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    number = _opened(target, os.O_WRONLY)
     try:
         if os.write(number, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -213,27 +113,26 @@ def append(target: Path, entry: Entry) -> None:
         os.close(number)
 
 
-def _parsed(line: bytes) -> Entry | None:
-    """Return an entry; None for a line that was cut short, damaged, or written by another version.
+def _opened(target: Path, access: int) -> int:
+    """Open the manifest for appending, and make it if there is none.
 
-    Whoever can write into the folder of outputs can write such a line. So it names outputs by known suffixes alone,
-    and a member of another type makes it none.
+    Who may write into the folder may have put something else into its place: lines would go where a link leads.
+
+    Raises:
+        OSError.
     """
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-        facts = json.loads(line)
-        entry = Entry(**(facts | {"mark": Mark(**facts["mark"])}))
-        good = (
-            all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
-            all(type(each) is int for each in asdict(entry.mark).values()),
-            type(entry.settled) is bool,
-            all(suffix in SUFFIXES and type(size) is int for suffix, size in entry.outputs.items()),
-            all(name in FORMATS and isinstance(code, str) for name, code in entry.omitted.items()),
-            entry.row is None or all(isinstance(entry.row[name], str) for name in ("verdict", "reasons")),
-            entry.problem is None or all(isinstance(entry.problem[name], str) for name in ("code", "detail")),
-            (entry.row is None) != (entry.problem is None),
-        )
-        return entry if all(good) else None
-    return None
+    flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    path = target / NAME
+    try:
+        number = os.open(path, access | flags | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        if path.is_symlink():
+            raise PermissionError(errno.EPERM, "A link is in the manifest's place; remove it", str(path)) from None
+        raise error from None
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise PermissionError(errno.EPERM, "A pipe or a device is in the manifest's place; remove it", str(path))
+    return number
 
 
 def _lock(number: int) -> None:

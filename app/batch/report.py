@@ -16,7 +16,7 @@ from typing import IO, Any
 import onnxruntime
 
 from app import __version__
-from app.batch.manifest import Entry
+from app.batch.entry import Entry
 from app.batch.table import COLUMNS
 from app.batch.tally import Tally
 from app.batch.work import Order
@@ -82,7 +82,7 @@ def write_table(path: Path, entries: Iterator[Entry]) -> None:
         table.writeheader()
         for entry in entries:
             row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
-            table.writerow({"path": unformulated(entry.path)} | row)
+            table.writerow({name: _safe(value) for name, value in ({"path": entry.path} | row).items()})
 
 
 def _open_table(path: Path) -> IO[str]:
@@ -90,12 +90,17 @@ def _open_table(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def unformulated(text: str) -> str:
-    """Return a text as spreadsheets show it and do not compute it: behind an apostrophe if it begins as a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, the signs of full width too: https://owasp.org/www-community/attacks/CSV_Injection"""
 
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+def unformulated(text: str) -> str:
+    """Return a text as spreadsheets show it and do not compute it: behind an apostrophe if it begins as a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _safe(value: object) -> object:
+    return unformulated(value) if isinstance(value, str) else value
 
 
 def _member(entry: Entry) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from app.batch.manifest import Entry, Manifest, append
+from app.batch.entry import Entry, Mark
+from app.batch.manifest import Manifest, append
 from app.batch.stop import Stop
 from app.batch.work import Job, Order, Seen, done, job
 from app.batch.workers import Workers
-from app.errors import Unwritable
+from app.naming import ERROR_SUFFIX
 
 Told = Callable[[Entry, bool], None]
 
@@ -27,7 +28,7 @@ class Run:
         self._order, self._manifest, self._workers = order, manifest, workers
         self._again = again
         self._unwritten: dict[str, Entry] = {}
-        """Films whose outputs could not be written: on a full disk the manifest has no line on them."""
+        """Images that failed without a problem document: on a full disk the manifest has no line on them either."""
         self.stop = stop
 
     def films(self, films: Iterable[str], seen: Told) -> None:
@@ -43,7 +44,7 @@ class Run:
         self._manifest.refresh()
         for entry in self._workers.run(self._jobs(films, seen)):
             self._unwritten.pop(entry.path, None)
-            if entry.problem and entry.problem["code"] == Unwritable.code:
+            if entry.problem and ERROR_SUFFIX not in entry.outputs:
                 self._unwritten[entry.path] = entry
             seen(entry, False)
 
@@ -59,16 +60,21 @@ class Run:
         for film in films:
             if self.stop.asked:
                 return
-            entry = self._manifest.find(film)
+            entry, found = self._manifest.find(film), Seen.of(self._order.source / film)
             if entry is not None and not self._again and done(entry, self._order):
-                self._keep_mark(entry)
+                self._keep_mark(entry, found)
                 seen(entry, True)
             else:
                 yield job(film, entry, self._order, self._again)
 
-    def _keep_mark(self, entry: Entry) -> None:
-        """Write down the new mark of a film that was copied or moved, so that its bytes are not read each time."""
-        seen = Seen.of(self._order.source / entry.path)
-        if seen.settled and seen.mark != entry.mark:
+    def _keep_mark(self, entry: Entry, found: Seen) -> None:
+        """Write down the new mark of an image that was copied or moved, so that its bytes are not read each time.
+
+        Args:
+            entry: its bytes are the image's.
+            found: its mark from before these were compared; if it has another one by now, they may be another file's.
+        """
+        fresh = not entry.settled or found.mark != entry.mark
+        if found.settled and fresh and Mark.of(self._order.source / entry.path) == found.mark:
             with contextlib.suppress(OSError):
-                append(self._order.target, replace(entry, mark=seen.mark, settled=True))
+                append(self._order.target, replace(entry, mark=found.mark, settled=True))

@@ -13,7 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from app import network
-from app.batch.manifest import Entry, Manifest
+from app.batch.entry import Entry
+from app.batch.manifest import Manifest
 from app.batch.report import summary, write_report, write_table
 from app.batch.run import Run
 from app.batch.stop import Stop
@@ -167,4 +168,4 @@ class Session:
 def _failure(entry: Entry) -> str:
     # Said to the person who named the folder; the service's own logs never name a film.
     problem = entry.problem or {}
-    return f"failed: {printable(entry.path)}: {problem['code']}: {problem['detail']}"
+    return f"failed: {printable(entry.path)}: {problem['code']}: {printable(problem['detail'])}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.batch.manifest import Row
+Row = dict[str, Any]
+"""The columns of one image, by name."""
 
 PARTS = ("both", "right", "left")
 

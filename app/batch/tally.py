@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from app.batch.manifest import Entry
+from app.batch.entry import Entry
 from app.quality import Decision
 
 

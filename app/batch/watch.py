@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from app.batch.manifest import NO_FILE, Mark
+from app.batch.entry import NO_FILE, Mark
 from app.folder import LeftOut, Source
 
 SETTLED = 10

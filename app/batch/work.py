@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from app import __version__, errors, naming
-from app.batch.manifest import NO_FILE, Entry, Mark, Row, append
-from app.batch.table import row
+from app.batch.entry import NO_FILE, Entry, Mark
+from app.batch.manifest import append
+from app.batch.table import Row, row
 from app.encode.document import document
 from app.encode.formats import FORMATS, encode_each
-from app.folder import read_film, staged
+from app.folder import read_film, real, staged
 from app.naming import ERROR_SUFFIX
 from app.options import Options
 from app.pipeline import segment
@@ -63,6 +64,7 @@ class Job:
         kept: outputs of an earlier run that still hold, with their bytes, by suffix.
         omitted: formats that an earlier run found impossible, and why.
         stale: suffixes of outputs that do not hold any more.
+        sha256: digest of the bytes that all this was found of; empty if nothing was.
     """
 
     path: str
@@ -70,6 +72,13 @@ class Job:
     kept: Mapping[str, int] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
     stale: frozenset[str] = frozenset()
+    sha256: str = ""
+
+    def of_bytes(self, sha256: str, order: Order) -> Job:
+        """Return what is to do now that the image is read: all of it, if it was replaced since the job was made."""
+        if sha256 == self.sha256 or not (self.kept or self.omitted):
+            return self
+        return Job(self.path, order.formats, stale=self.stale | set(self.kept))
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
         {suffix: entry.outputs[suffix] for suffix in kept},
         entry.omitted if same else {},
         frozenset((asked | {ERROR_SUFFIX} | set(entry.outputs)) - kept),
+        entry.sha256 if same else "",
     )
 
 
@@ -142,7 +152,10 @@ def work(job: Job, order: Order) -> Entry:
     seen = Seen.of(order.source / job.path)
     try:
         data = read_film(order.source / job.path)
-        seen = replace(seen, sha256=hashlib.sha256(data).hexdigest())
+        # A link that was turned elsewhere meanwhile: the mark is of one file, the bytes are another's.
+        same = Mark.of(order.source / job.path) == seen.mark
+        seen = replace(seen, settled=seen.settled and same, sha256=hashlib.sha256(data).hexdigest())
+        job = job.of_bytes(seen.sha256, order)
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, job.formats)
         found = row(document(result))
@@ -196,11 +209,12 @@ def _write(
     """
     outputs = {**job.kept, **{suffix: len(content) for suffix, content in contents.items()}}
     entry = seen.entry(job.path, order.recipe, outputs, dict(omitted), row, problem)
-    (order.target / job.path).parent.mkdir(parents=True, exist_ok=True)
+    files = {suffix: output_file(order, job.path, suffix) for suffix in contents}
     with ExitStack() as stack:
         ready = []
         for suffix, content in contents.items():
-            output = output_file(order, job.path, suffix)
+            output = files[suffix]
+            output.parent.mkdir(parents=True, exist_ok=True)
             partial = stack.enter_context(staged(output))
             partial.write_bytes(content)
             ready.append((partial, output))
@@ -230,7 +244,7 @@ def output_file(order: Order, path: str, suffix: str) -> Path:
         PermissionError: a folder on the way is a link that leads out of the folder of outputs.
     """
     output = order.target / naming.output_path(path, suffix)
-    folder = output.parent.resolve()
-    if not folder.is_relative_to(order.target.resolve()):
+    folder = real(output.parent)
+    if not folder.is_relative_to(real(order.target)):
         raise PermissionError(errno.EPERM, "a link leads out of the folder of outputs")
     return folder / output.name

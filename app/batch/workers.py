@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from app import errors, network
-from app.batch.manifest import Entry
+from app.batch.entry import Entry
 from app.batch.work import Job, Order, Seen, fail, work
 from app.view import load_view
 
@@ -30,8 +31,11 @@ COULD_NOT_START = "A worker process could not start: memory is short, or a model
 DEFAULT_TIMEOUT = 600
 """Seconds for one film: the largest takes 36 of one processor in all formats, and machines may be slow or busy."""
 
+START_TIMEOUT = 120
+"""Seconds until a new worker begins its first film, at least: it loads the models first."""
+
 PATIENCE = 5
-"""Seconds that an idle worker has to end in."""
+"""Seconds that an idle worker has to end in, and a killed one: one that waits for a dead share cannot even die."""
 
 # Spawned, not forked: onnxruntime's threads do not survive a fork.
 _spawn = multiprocessing.get_context("spawn")
@@ -97,10 +101,10 @@ class Workers:
                 self._busy[worker] = job
             if not self._busy:
                 return
-            first = min(worker.began for worker in self._busy) + self._timeout
+            first = min(worker.deadline(self._timeout) for worker in self._busy)
             heard = wait([worker.connection for worker in self._busy], max(0.0, first - time.monotonic()))
-            for worker in [worker for worker in self._busy if worker.is_late(self._timeout)]:
-                if worker.connection not in heard:
+            for worker in list(self._busy):
+                if worker.deadline(self._timeout) <= time.monotonic() and worker.connection not in heard:
                     worker.kill()
                     yield self._busy.pop(worker), None
             for worker in [worker for worker in self._busy if worker.connection in heard]:
@@ -118,6 +122,7 @@ class Workers:
                     continue
                 if answer == TAKEN:
                     worker.taken += 1
+                    worker.began = time.monotonic()
                 else:
                     self._idle.append(worker)
                     yield self._busy.pop(worker), answer
@@ -130,7 +135,7 @@ class _Worker:
     """One process, and the connection to it, which it ends by when its other side is closed or gone.
 
     Attributes:
-        began: when the last one was, by time.monotonic().
+        began: when the last job was given or taken, by time.monotonic().
         given: jobs handed to it.
         taken: those of them that it has begun.
     """
@@ -151,9 +156,9 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.connection.send(job)
 
-    def is_late(self, timeout: float) -> bool:
-        """Return whether it has been over its job for longer than ``timeout`` seconds."""
-        return time.monotonic() - self.began >= timeout
+    def deadline(self, timeout: float) -> float:
+        """Return when its answer is due, by time.monotonic(); a job that it has taken has ``timeout`` seconds."""
+        return self.began + (timeout if self.taken == self.given else max(timeout, START_TIMEOUT))
 
     def end(self) -> None:
         """Let it end by itself."""
@@ -165,7 +170,7 @@ class _Worker:
         """End it now."""
         self.connection.close()
         self._process.kill()
-        self._process.join()
+        self._process.join(PATIENCE)
 
 
 class _Inherited:
@@ -198,10 +203,21 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _end_with(sentinel: int) -> None:
+    """End this process as soon as another one has: nobody is left to end it over a film that takes for ever.
+
+    It may end at any moment: the manifest's line and an output are not there, or they are whole (`work`).
+    """
+    wait([sentinel])
+    os._exit(1)
+
+
 def _serve(connection: Connection, order: Order, threads: int, lock: int) -> None:
     """What a worker does until the connection is closed, or the process at its other end is gone."""
     del lock  # held by being open
     os.environ["LUNG_THREADS"] = str(threads)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # Whatever ends it, the other side notices; an exception's text may quote a film.
     with contextlib.suppress(Exception):
         if (network.load().sha256, load_view().sha256) != order.models:

@@ -25,13 +25,14 @@ from app.commands.common import (
     workstation,
 )
 from app.encode.formats import FORMATS
-from app.folder import Left, Source, remove_partials
+from app.folder import Left, Source, real, remove_partials
 from app.terminal import say
 from app.view import load_view
 
 DESCRIPTION = f"""\
 Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. A
-film that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on.
+film that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to folders
+are not followed but named, and outputs of this program beside their image are skipped and counted.
 
 A film is left alone if it has not changed since its outputs were made, with the same options, models and version, and
 all of them are there. So a run that was stopped, by whatever, goes on where it was when it is started again. A film
@@ -161,9 +162,9 @@ def _source(arguments: argparse.Namespace) -> Source:
     for name, path in (("--report", arguments.report), ("--csv", arguments.csv)):
         if path is None:
             continue
-        folder = path.resolve().parent
-        if source.sees(folder) or path.is_dir() or not (folder.is_dir() or folder == arguments.target.resolve()):
+        folder = real(path).parent
+        if source.sees(folder) or path.is_dir() or not (folder.is_dir() or folder == real(arguments.target)):
             raise CommandError(f"{name} must name a file in a folder that is there, outside IN_DIR")
-    if arguments.report and arguments.csv and arguments.report.resolve() == arguments.csv.resolve():
+    if arguments.report and arguments.csv and real(arguments.report) == real(arguments.csv):
         raise CommandError("--report and --csv name the same file")
     return source

@@ -11,7 +11,7 @@ from pathlib import Path
 from app import errors, limits
 from app.commands.common import CommandError
 from app.encode.formats import FORMATS, Format
-from app.folder import write_whole
+from app.folder import real, write_whole
 from app.naming import output_path
 from app.quality import Decision
 from app.terminal import say
@@ -46,16 +46,35 @@ def check_outputs(film: str | None, output: str, overlay: str | None, form: Form
         raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
     if overlay == "-":
         raise CommandError("standard output is for one output alone; name a file for --overlay")
-    places = [Path(name).resolve() for name in (film, output, overlay) if name not in (None, "-") and name]
+    places = [real(Path(name)) for name in (film, output, overlay) if name not in (None, "-") and name]
     if len(set(places)) < len(places):
         raise CommandError("the output would overwrite the film or another output; name another file")
-    for path in (Path(name) for name in (output, overlay) if name not in (None, "-") and name):
+    for name in (output, overlay):
+        if name and name != "-":
+            _check_writable(Path(name))
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse an output that could not be written, before the work.
+
+    Raises:
+        Unwritable.
+    """
+    try:
         if path.is_dir():
             raise errors.Unwritable("The output is a folder.")
-        if not path.resolve().parent.is_dir():
+        if path.exists() and not path.is_file():
+            if not os.access(path, os.W_OK):
+                raise errors.Unwritable("The output is a device or a pipe that is closed to you.")
+            return
+        # A file is replaced, and not written into: what counts is its folder.
+        folder = real(path).parent
+        if not folder.is_dir():
             raise errors.Unwritable("The folder of the output does not exist.")
-        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise errors.Unwritable("The folder of the output is read-only, or closed to you.")
+    except OSError as error:
+        raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
 
 
 def read_standard_input() -> bytes:

@@ -7,6 +7,7 @@ from codecs import getincrementaldecoder
 
 from app import errors, limits
 from app.decode import raster
+from app.decode.png_chunks import is_own
 from app.decode.radiograph import Radiograph
 
 __all__ = ["Radiograph", "decode"]
@@ -45,7 +46,8 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
         The film, white where the detector saw least (bone), whatever the file's own convention.
 
     Raises:
-        EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, DamagedFilm, TooSmall.
+        EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, OwnOutput, DamagedFilm,
+            TooSmall.
     """
     limits.check_bytes(len(data))
     try:
@@ -59,6 +61,8 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
 def _decode(data: bytes, least: int | None) -> Radiograph:
     """Decode a film by its first bytes."""
     if data.startswith(PNG):
+        if is_own(data):
+            raise errors.OwnOutput("The PNG is an output of this program.")
         return raster.decode(data, "PNG")
     if data.startswith(JPEG):
         return raster.decode(data, "JPEG", least)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from app import errors, limits
+from app import errors, limits, mark
 from app.decode.deflate import Inflated
 
 SIGNATURE = 8
@@ -68,6 +68,19 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         position += length + 12
     raise ValueError("too many chunks")
+
+
+def is_own(data: bytes) -> bool:
+    """Return whether a PNG is an output of this program, by the text chunk that its outputs carry."""
+    try:
+        for kind, start, end in chunks(data):
+            if kind == mark.KIND and data[start + 8 : end - 4] == mark.TEXT:
+                return True
+            if kind in (b"IDAT", b"IEND"):
+                return False
+    except ValueError:  # more chunks than any image has: its decoder says so
+        pass
+    return False
 
 
 def lean(data: bytes) -> bytes:

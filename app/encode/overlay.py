@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from app.decode.radiograph import Pixels
+from app.encode.pictures import own_png
 
 TINT = (0, 140, 255)
 OUTLINE = (255, 210, 0)
@@ -36,9 +35,7 @@ def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
 
 def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
     """`overlay` as a PNG."""
-    buffer = io.BytesIO()
-    overlay(pixels, mask).save(buffer, "PNG")
-    return buffer.getvalue()
+    return own_png(overlay(pixels, mask))
 
 
 def display(pixels: Pixels) -> NDArray[np.uint8]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from app import errors
+from app import errors, mark
 from app.decode.radiograph import Pixels
 from app.measure import measure
 from app.result import Result
@@ -45,7 +47,8 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
-    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    own = chunk(mark.KIND, mark.TEXT)
+    return SIGNATURE + chunk(b"IHDR", header) + own + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -55,17 +58,19 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def labels_png(labels: NDArray[np.uint8]) -> bytes:
     """Labels (height, width) as an 8-bit grey PNG: 0 elsewhere, 1 the patient's right lung, 2 the left one."""
-    return _png(Image.fromarray(labels))
+    return own_png(Image.fromarray(labels))
 
 
 def probability_png(probability: NDArray[np.float32]) -> bytes:
     """Probabilities (height, width) in [0, 1] as a 16-bit grey PNG; 65535 is 1."""
-    return _png(Image.fromarray(np.rint(probability * 65535).astype(np.uint16)))
+    return own_png(Image.fromarray(np.rint(probability * 65535).astype(np.uint16)))
 
 
 def grey_png(pixels: Pixels) -> bytes:
-    """A film (height, width) as a grey PNG of its own depth."""
-    return _png(Image.fromarray(np.ascontiguousarray(pixels)))
+    """Return an image (height, width) as a grey PNG of its own depth, unmarked: it may be segmented."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def cutout_png(result: Result) -> bytes:
@@ -75,7 +80,8 @@ def cutout_png(result: Result) -> bytes:
         NoLung: there is nothing to crop to.
     """
     x, y, width, height = cutout_box(result)
-    return grey_png(result.radiograph.pixels[y : y + height, x : x + width])
+    cut = result.radiograph.pixels[y : y + height, x : x + width]
+    return own_png(Image.fromarray(np.ascontiguousarray(cut)))
 
 
 def cutout_box(result: Result) -> tuple[int, int, int, int]:
@@ -95,7 +101,16 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
     return left, top, right - left, bottom - top
 
 
-def _png(image: Image.Image) -> bytes:
+def own_png(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
+    """Return a picture as a PNG that carries this program's mark.
+
+    Args:
+        image: the picture.
+        texts: further text chunks, by their keywords.
+    """
+    chunks = PngInfo()
+    for keyword, text in {mark.KEYWORD: mark.PROGRAM, **(texts or {})}.items():
+        chunks.add_text(keyword, text)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", pnginfo=chunks)
     return buffer.getvalue()

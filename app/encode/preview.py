@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from app.encode.document import document
 from app.encode.overlay import display
+from app.encode.pictures import own_png
 from app.preprocess import letterbox, shrink
 from app.result import Result
 
@@ -38,8 +37,5 @@ def preview_png(result: Result) -> bytes:
         np.minimum(probability * 256, 255).astype(np.uint8),
         np.asarray(Image.fromarray(result.sides).resize(size, Image.Resampling.NEAREST)),
     )
-    text = PngInfo()
-    text.add_text("document", json.dumps(document(result), separators=(",", ":")))
-    buffer = io.BytesIO()
-    Image.fromarray(np.stack(channels, axis=2)).save(buffer, "PNG", pnginfo=text)
-    return buffer.getvalue()
+    text = json.dumps(document(result), separators=(",", ":"))
+    return own_png(Image.fromarray(np.stack(channels, axis=2)), {"document": text})

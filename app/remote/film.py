@@ -57,9 +57,9 @@ class Film:
 
 
 def _size(path: Path) -> int:
+    if path.exists() and not path.is_file():  # to open a pipe waits for somebody who writes to it
+        raise OSError(0, "it is no file")
     with path.open("rb") as file:  # and not its name: may it be read at all?
-        if not path.is_file():
-            raise OSError(0, "it is no file")
         return os.fstat(file.fileno()).st_size
 
 

@@ -21,6 +21,9 @@ TIMEOUT = httpx2.Timeout(120, connect=15)
 LARGE = 2**18
 """Bytes of an answer from which on a bar shows how much has come."""
 
+MAX_OUTPUT_BYTES, MAX_DOCUMENT_BYTES, MAX_PROBLEM_BYTES = 2**29, 2**24, 2**20
+"""The longest answers: an output of the largest image in every format, a JSON document, and what an error says."""
+
 AGENT = f"lung-segmentation/{__version__} Python/{platform.python_version()}"
 
 
@@ -31,16 +34,15 @@ class Service:
         """Args: ``url`` is what goes before /v1/segment.
 
         Raises:
-            BadAddress: the URL is none of a service.
+            BadAddress: the URL is none of a service, or a proxy of the environment has no usable one.
             InsecureAddress, AwsRefused: as `Access.auth` does.
         """
         self.base = _address(url)
         self.access = access or Access()
         self._patience = patience or Patience()
-        # Redirects are not followed: they would lead credentials, and the film, to somewhere else.
-        settings: dict[str, Any] = {"timeout": TIMEOUT, "follow_redirects": False, "headers": {"User-Agent": AGENT}}
-        self._api = httpx2.Client(auth=self.access.auth(self.base), **settings)
-        self._open = httpx2.Client(**settings)
+        self._auth = self.access.auth(self.base)
+        self._clients: dict[tuple[bool, bool], httpx2.Client] = {}
+        self._client(str(self.base), known=True)
 
     def __enter__(self) -> Service:
         return self
@@ -48,8 +50,8 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._api.close()
-        self._open.close()
+        for client in self._clients.values():
+            client.close()
 
     @property
     def local(self) -> bool:
@@ -79,19 +81,19 @@ class Service:
         Raises:
             Unreachable.
         """
-        client = self._api if known else self._open
         url = f"{str(self.base).rstrip('/')}{path}"
+        client = self._client(url, known)
 
         def send() -> httpx2.Response:
             if film is None:
                 request = client.build_request(method, url, params=parameters, headers=headers, json=document)
-                return _received(client, request)
+                return _received(client, request, MAX_DOCUMENT_BYTES)
             with bar("upload", film.size) as moved, Counted(film, moved) as body:
                 kind = {"Content-Type": "application/octet-stream"}
                 request = client.build_request(
                     method, url, params=parameters, headers=kind | dict(headers or {}), content=body
                 )
-                return _received(client, request, moved.close)
+                return _received(client, request, MAX_OUTPUT_BYTES, moved.close)
 
         return self._patience.persist(send, again)
 
@@ -102,13 +104,14 @@ class Service:
             Unreachable, StorageRefused, TooLarge, BadAnswer.
         """
         self._check_presigned(url)
+        client = self._client(url)
 
         def send() -> httpx2.Response:
             with bar("upload", film.size) as moved, Counted(film, moved) as body:
                 # The film's own name stays here.
                 part: Any = ("film", body, "application/octet-stream")
-                request = self._open.build_request("POST", url, data=dict(fields), files={"file": part})
-                return _received(self._open, request, moved.close)
+                request = client.build_request("POST", url, data=dict(fields), files={"file": part})
+                return _received(client, request, MAX_DOCUMENT_BYTES, moved.close)
 
         answer = self._patience.persist(send)
         if not answer.is_success:
@@ -121,43 +124,103 @@ class Service:
             Unreachable, StorageRefused, BadAnswer.
         """
         self._check_presigned(url)
-        answer = self._patience.persist(lambda: _received(self._open, self._open.build_request("GET", url)))
+        client = self._client(url)
+        answer = self._patience.persist(lambda: _received(client, client.build_request("GET", url), MAX_OUTPUT_BYTES))
         if not answer.is_success:
             raise refusals.of_storage(answer)
         return answer.content
+
+    def _client(self, url: str, known: bool = False) -> httpx2.Client:
+        """Return the client for an address.
+
+        Args:
+            url: of the request; what is for this machine takes no proxy, which could read image and credentials.
+            known: whether the credentials go along.
+
+        Raises:
+            BadAddress: the environment names a proxy that cannot be used.
+        """
+        kind = (known, is_loopback(httpx2.URL(url).host))
+        if kind not in self._clients:
+            try:
+                self._clients[kind] = httpx2.Client(
+                    auth=self._auth if known else None,
+                    transport=httpx2.HTTPTransport() if kind[1] else None,
+                    timeout=TIMEOUT,
+                    # They would lead credentials, and the image, to somewhere else.
+                    follow_redirects=False,
+                    # 1 MB of gzip may stand for 1 GB, and outputs are compressed already.
+                    headers={"User-Agent": AGENT, "Accept-Encoding": "identity"},
+                )
+            except (ValueError, ImportError):
+                raise errors.BadAddress(
+                    "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used."
+                ) from None
+        return self._clients[kind]
 
     def _check_presigned(self, url: str) -> None:
         try:
             place = httpx2.URL(url)
         except httpx2.InvalidURL:
             place = httpx2.URL("")
-        if place.scheme != "https" and not (place.scheme == "http" and self.base.scheme == "http"):
+        plain = place.scheme == "http" and self.base.scheme == "http" and (is_loopback(place.host) or not self.local)
+        if place.scheme != "https" and not plain:
             raise errors.BadAnswer("The service leads to an address that is no https:// one.")
 
 
 def _received(
-    client: httpx2.Client, request: httpx2.Request, sent: Callable[[], None] = lambda: None
+    client: httpx2.Client, request: httpx2.Request, most: int, sent: Callable[[], None] = lambda: None
 ) -> httpx2.Response:
-    """The answer to a request, read whole; a bar shows large ones."""
+    """Return the answer to a request, read whole; a bar shows large ones.
+
+    Args:
+        client: sends it.
+        request: what to send.
+        most: bytes of the longest answer that is taken; of an error, no more than MAX_PROBLEM_BYTES are kept.
+        sent: is called when the request is through.
+
+    Raises:
+        BadAnswer: it is longer, or packed although nothing packed was asked for.
+    """
     answer = client.send(request, stream=True)
     try:
         sent()
-        length = answer.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
-        with bar("download", total, shown=(total or 0) > LARGE) as moved:
-            pieces = []
-            for piece in answer.iter_bytes():
-                pieces.append(piece)
-                moved.update(len(piece))
+        content = _content(answer, most)
     finally:
         answer.close()
-    whole = httpx2.Response(answer.status_code, headers=_plain(answer.headers), content=b"".join(pieces))
+    whole = httpx2.Response(answer.status_code, headers=_plain(answer.headers), content=content)
     whole.request = request
     return whole
 
 
+def _content(answer: httpx2.Response, most: int) -> bytes:
+    """Return the bytes of an answer; none of an error that is packed or too long, whose status says enough.
+
+    Raises:
+        BadAnswer.
+    """
+    packed = answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+    length = answer.headers.get("Content-Length", "")
+    total = int(length[:20]) if length.isascii() and length.isdecimal() else None
+    if answer.is_error:
+        most = MAX_PROBLEM_BYTES
+    elif packed:
+        raise errors.BadAnswer("The service's answer is packed, which it was not asked for.")
+    content, pieces = 0, []
+    with bar("download", total, shown=(total or 0) > LARGE) as moved:
+        for piece in () if packed or (total or 0) > most else answer.iter_raw():
+            pieces.append(piece)
+            content += len(piece)
+            moved.update(len(piece))
+            if content > most:
+                break
+    if not answer.is_error and max(content, total or 0) > most:
+        raise errors.BadAnswer(f"The service's answer is longer than {most:,} bytes.")
+    return b"".join(pieces) if content <= most else b""
+
+
 def _plain(headers: httpx2.Headers) -> list[tuple[str, str]]:
-    """Headers without those of an encoding that has been undone."""
+    """Return headers without those that say how the answer travelled."""
     gone = ("content-encoding", "content-length", "transfer-encoding")
     return [(name, value) for name, value in headers.multi_items() if name.lower() not in gone]
 
