@@ -27,12 +27,14 @@ class Patience:
     Attributes:
         attempts: in all; five of them span what a cold start or a throttle's bucket takes.
         first: seconds before the second attempt, at most; each pause is twice as long as the one before.
-        longest: seconds of one pause; a server that asks for more is given up.
+        longest: seconds of one pause where the server names none.
+        longest_asked: seconds of one pause that the server asks for; one that asks for more is given up.
     """
 
     attempts: int = 5
     first: float = 1.0
     longest: float = 30.0
+    longest_asked: float = 120.0  # the most that `serve` asks for (app.admission.MAX_RETRY_AFTER)
 
     def persist(
         self,
@@ -62,7 +64,7 @@ class Patience:
                 why = _words(error)
             else:
                 wished = retry_after(answer)
-                if answer.status_code not in again or attempt == self.attempts or (wished or 0) > self.longest:
+                if answer.status_code not in again or attempt == self.attempts or (wished or 0) > self.longest_asked:
                     return answer
                 why = f"The service answered {answer.status_code}."
             seconds = self._pause(attempt) if wished is None else wished
