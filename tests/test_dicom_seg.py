@@ -161,6 +161,17 @@ def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_resu
     assert made.ContentDescription.endswith(str(bare_result.verdict.decision))
 
 
+@pytest.mark.parametrize("missing", [128, 132])
+def test_a_film_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
+    """Also without "DICM" behind it: such a film gives a mask, so it has a segmentation too."""
+    film = bare[missing:]
+    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each), each))) for each in (film, bare))
+    assert made.PixelData == whole.PixelData
+    assert made.ReferencedSeriesSequence[0].ReferencedInstanceSequence == (
+        whole.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    )
+
+
 def test_a_film_without_patient_study_and_place(bare: bytes, bare_result: Result) -> None:
     made = check(bare, bare_result)
     for keyword in KEPT:

@@ -8,6 +8,7 @@ from codecs import getincrementaldecoder
 from app import errors, limits
 from app.decode import raster
 from app.decode.png_chunks import is_own
+from app.decode.preamble import with_preamble
 from app.decode.radiograph import Radiograph
 
 __all__ = ["Radiograph", "decode"]
@@ -22,11 +23,6 @@ RIFF, WEBP = b"RIFF", b"WEBP"
 """A WebP is a RIFF file: its kind stands behind four bytes of length."""
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Little and big endian, classic and BigTIFF."""
-DICOM = b"DICM"
-"""PS3.10 section 7.1: these four bytes follow a preamble of 128."""
-
-BARE_DICOM = (DICOM, b"\x02\0", b"\x08\0")
-"""What a file begins with that lacks its preamble: these bytes, or an element of group 2 or 8."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
@@ -66,12 +62,11 @@ def _decode(data: bytes, least: int | None) -> Radiograph:
         return raster.decode(data, "PNG")
     if data.startswith(JPEG):
         return raster.decode(data, "JPEG", least)
-    if data[128:132] == DICOM or data.startswith(BARE_DICOM):
-        from app.decode import dicom  # pydicom is slow to import, and most films are PNG or JPEG
+    whole = with_preamble(data)
+    if whole is not None:
+        from app.decode import dicom
 
-        whole = dicom.with_preamble(data)
-        if whole is not None:
-            return dicom.decode(whole)
+        return dicom.decode(whole)
     if data.startswith(TIFF):
         from app.decode import tiff
 

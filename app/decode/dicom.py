@@ -41,9 +41,6 @@ META = 132
 EXPLICIT = re.compile(rb"[A-Z]{2}")
 """A value representation behind a tag (PS3.5 section 7.1.2); implicit data sets have a length there."""
 
-BARE = (b"\x02\0\0\0", b"\x02\0\1\0", b"\x02\0\2\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
-"""Tags with which a file begins that lacks its preamble, or its file meta information as well."""
-
 NEEDED = ("Rows", "Columns", "BitsAllocated")
 """Elements without which there is no picture; for others there is one sound default."""
 
@@ -62,7 +59,6 @@ SLACK = 2**20
 RATIO = 250
 """Bytes that one of a deflated data set stands for at most; films come to 4, and drawings to some dozen."""
 
-MAGIC = b"DICM"
 PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 SMALLEST_MM, LARGEST_MM = 0.01, 10.0
@@ -163,15 +159,6 @@ def _meta(meta: Bounded) -> tuple[UID, int]:
 def _compressed(syntax: UID) -> bool:
     """Whether a codec makes the pixels; RLE leaves them as they were."""
     return syntax.is_encapsulated and syntax != RLELossless
-
-
-def with_preamble(data: bytes) -> bytes | None:
-    """Return a DICOM file as PS3.10 has it, with an empty preamble where it lacks one; None if it is none at all."""
-    if data[128:132] == MAGIC:
-        return data
-    if data.startswith(MAGIC):
-        return bytes(128) + data
-    return bytes(128) + MAGIC + data if data.startswith(BARE) else None
 
 
 def _complete(dataset: Dataset) -> None:

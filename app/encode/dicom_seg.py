@@ -24,8 +24,8 @@ from pydicom.uid import (
 from pydicom.valuerep import DA, TM, validate_value
 
 from app import __version__, errors
-from app.decode import DICOM
-from app.decode.dicom import META, read
+from app.decode.dicom import read
+from app.decode.preamble import with_preamble
 from app.mask import LEFT, RIGHT
 from app.result import Result
 
@@ -113,11 +113,12 @@ def dicom_seg(result: Result, film: bytes) -> bytes:
         NeedsDicom: the film is not DICOM, not a radiograph, or has no UID that could be referred to.
         NoLung: the mask is empty.
     """
-    if film[META - len(DICOM) : META] != DICOM:
+    whole = with_preamble(film)
+    if whole is None:
         raise errors.NeedsDicom("The film is not DICOM, so there is no study that a segmentation could belong to.")
     if not result.labels.any():
         raise errors.NoLung("The mask is empty, so there is nothing to segment.")
-    header = read(film)
+    header = read(whole)
     if _uid(header, "SOPClassUID") not in PROJECTIONS:
         raise errors.NeedsDicom("The film is a DICOM object, but not one of CR, DX and SC.")
     if not _uid(header, "SOPInstanceUID"):
