@@ -116,14 +116,15 @@ class Seen:
 
 def done(entry: Entry, order: Order) -> bool:
     """Whether an earlier run left nothing to do: the film is unchanged, and all that can be made of it is there."""
-    if entry.recipe != order.recipe or not entry.is_of(order.source / entry.path):
+    if entry.recipe != order.recipe or (entry.problem and entry.problem["code"] in TRIED_AGAIN):
         return False
     there = entry.there(order.target)
-    if entry.problem and entry.problem["code"] in TRIED_AGAIN:
-        return False
     if entry.problem and not entry.omitted:
-        return ERROR_SUFFIX in there
-    return all(name in entry.omitted or FORMATS[name].suffix in there for name in order.formats)
+        whole = ERROR_SUFFIX in there
+    else:
+        whole = all(name in entry.omitted or FORMATS[name].suffix in there for name in order.formats)
+    # The last question: its answer may take reading the film.
+    return whole and entry.is_of(order.source / entry.path)
 
 
 def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
