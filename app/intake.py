@@ -68,6 +68,11 @@ class Intake:
         await self.app(scope, replay, send)
 
 
+def content_encoding(headers: Headers) -> str:
+    """Return a request's Content-Encoding in lower case; "identity" if it names none."""
+    return headers.get("content-encoding", "identity").strip().lower()
+
+
 def _limit(scope: Scope) -> int:
     return limits.MAX_BYTES if takes_image(scope) else limits.MAX_JSON_BYTES
 
@@ -88,8 +93,7 @@ def _check_head(scope: Scope) -> None:
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > _limit(scope):
         raise _too_large(image)
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in (("identity", "gzip", "x-gzip") if image else ("identity",)):
+    if content_encoding(headers) not in (("identity", "gzip", "x-gzip") if image else ("identity",)):
         raise errors.UnsupportedEncoding("The body has a Content-Encoding that cannot be undone here.")
 
 

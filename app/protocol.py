@@ -6,7 +6,6 @@ uvicorn 0.54 has none of them (its issue 157); `serve` names this class, which u
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import sys
 from typing import Any, cast
@@ -170,18 +169,12 @@ class Protocol(HttpToolsProtocol):
         if self._is_busy() and self.cycle.response_started:
             self.transport.abort()  # the answer that has begun cannot be taken back
             return
-        body = json.dumps(document, separators=(",", ":")).encode()
-        headers = {
-            "content-type": errors.MEDIA_TYPE,
-            "content-length": str(len(body)),
-            "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
-            "connection": "close",
-        }
+        headers = {"Connection": "close"}
         if document["status"] == 503:
-            headers["retry-after"] = problems.RETRY_SECONDS
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(STATUS_LINE[document["status"]] + f"{lines}\r\n".encode() + body)
+            headers["Retry-After"] = problems.RETRY_SECONDS
+        answer = problems.answer(document, headers)
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:

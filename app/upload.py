@@ -63,7 +63,7 @@ async def read_upload(request: Request) -> Upload:
     """
     # The chunks of the request, not its `body`, which would stay with it while the answer is made.
     body = b"".join([chunk async for chunk in request.stream()])
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if intake.content_encoding(request.headers) != "identity":
         body = await run_in_threadpool(gunzip, body)  # Intake lets no other encoding pass
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type == "multipart/form-data":

@@ -28,7 +28,7 @@ from model_export.config import read_config
 from model_export.index import Index, Row, read_target
 from model_export.options import read_model
 from model_export.scoring import read_result
-from model_export.train import deal_patients
+from model_export.train import split_rows
 from model_export.truth import score_field
 
 matplotlib.use("Agg")
@@ -139,14 +139,8 @@ def _jobs(index: Index, models: list[Path], split: str) -> Iterator[tuple[Row, S
         if config is None or not config.folds:
             continue
         model, folded = read_model(path), folded | {config.fold_source}
-        both = [
-            row
-            for part in ("train", "validation")
-            for row in index.select(part, config.leave_out)
-            if row.source == config.fold_source
-        ]
-        fold_of = deal_patients(both, config.folds)
-        yield from ((row, model) for row in both if fold_of[row.patient] == config.fold)
+        _, validation = split_rows(index, config)
+        yield from ((row, model) for row in validation if row.source == config.fold_source)
     first = read_model(models[0])
     yield from ((row, first) for row in index.select(split) if row.source not in folded)
 

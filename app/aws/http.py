@@ -103,7 +103,7 @@ def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
     http = place.get("http")
     path = http.get("path") if isinstance(http, dict) else None
     if isinstance(path, str) and path.startswith(f"/{place.get('stage')}/"):
-        return event | {"requestContext": place | {"http": http | {"path": path.removeprefix(f"/{place['stage']}")}}}
+        return _with_path(event, path.removeprefix(f"/{place['stage']}"))
     return event
 
 
@@ -122,11 +122,16 @@ def _without_base_path(event: dict[str, Any]) -> dict[str, Any]:
     http = event["requestContext"].get("http")
     path = http.get("path") if isinstance(http, dict) else event.get("path")
     below = isinstance(path, str) and route.startswith("/") and (route == "/" or path.endswith(route))
-    if not below or path == route:
-        return event
+    return _with_path(event, route) if below else event
+
+
+def _with_path(event: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return an event with another path, which lies elsewhere in each version of events."""
+    place = event["requestContext"]
+    http = place.get("http")
     if isinstance(http, dict):
-        return event | {"requestContext": event["requestContext"] | {"http": http | {"path": route}}}
-    return event | {"path": route}
+        return event | {"requestContext": place | {"http": http | {"path": path}}}
+    return event | {"path": path}
 
 
 def _body(event: dict[str, Any]) -> bytes:

@@ -241,9 +241,8 @@ def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
     stored_as_rgb = dataset.PhotometricInterpretation == "RGB"
     pixels = codecs.decompress(_frame(dataset), syntax, stored_as_rgb)
     # A stream of more bits than the header states: the stream is right.
-    dataset.BitsStored = (
-        max(dataset.BitsStored, int(pixels.max(initial=0)).bit_length()) if sign == "u" else (dataset.BitsStored)
-    )
+    if sign == "u":
+        dataset.BitsStored = max(dataset.BitsStored, int(pixels.max(initial=0)).bit_length())
     return pixels.astype(f"{sign}{dataset.BitsAllocated // 8}")
 
 

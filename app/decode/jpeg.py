@@ -15,13 +15,10 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from app import errors
-from app.decode.jpeg_header import LOSSLESS, SCAN_MARKER, SIZE_MARKERS, segments
+from app.decode.jpeg_header import BESIDE, LOSSLESS, SCAN_MARKER, SIZE_MARKERS, segments
 
 SEQUENTIAL = {0xC0, 0xC1}
 """Baseline and extended sequential frames (T.81 table B.1)."""
-
-APPLICATIONS = {*range(0xE0, 0xF0), 0xFE}
-"""Application segments and comments."""
 
 ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\0"
 """An Adobe segment that says that the components are not transformed."""
@@ -102,7 +99,7 @@ def _plain_header(stream: bytes) -> tuple[bytes, bool, int, tuple[int, int]]:
     kept, frame, components, size = [b"\xff\xd8"], 0, 0, (0, 0)
     for marker, start, end in segments(stream):
         segment = stream[start:end]
-        if marker in APPLICATIONS:
+        if marker in BESIDE:
             continue
         if marker == SCAN_MARKER and frame:
             if frame in SEQUENTIAL:

@@ -29,8 +29,9 @@ NEXT = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
 STRAY = 2**16
 """How many such bytes at a time."""
 
-APPLICATIONS = range(0xE0, 0xF0)
-COMMENT = 0xFE
+BESIDE = {*range(0xE0, 0xF0), 0xFE}
+"""Application segments and comments, which stand beside the picture."""
+
 SCAN_MARKER = 0xDA
 
 READ = {
@@ -73,7 +74,7 @@ def lean(stream: bytes) -> bytes:
         last = end
         if marker == SCAN_MARKER:
             return stream if whole else b"".join(stream[part:after] for part, after in (*kept, (start, len(stream))))
-        if marker in APPLICATIONS or marker == COMMENT:
+        if marker in BESIDE:
             head = next((each for each in READ.get(marker, ()) if stream.startswith(each, start + 4)), None)
             if head is None or head in seen:
                 whole = False

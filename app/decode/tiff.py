@@ -99,13 +99,12 @@ def _check(page: TiffPage, data: bytes) -> None:
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
         for offset, count in parts:
-            rows, columns = jpeg_size(data[offset : offset + count])
+            part = data[offset : offset + count]
+            rows, columns = jpeg_size(part)
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
             # Tables that all parts share are left out of each (TIFF Technical Note 2).
-            part = data[offset : offset + count]
-            whole = page.jpegtables[:-2] + part[2:] if page.jpegtables else part
-            jpeg.check(whole)
+            jpeg.check(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
 
 
 def _plain(page: TiffPage) -> int:

@@ -32,7 +32,6 @@ from tifffile import COMPRESSION
 from app import sample
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
-BITS = 12
 
 PLACES = (0.05, 0.95)
 """Where damage begins, in shares of the coded data."""
@@ -168,13 +167,13 @@ def rle(pixels: Grey) -> Coded:
 
 def coded(grey: NDArray[np.uint8]) -> dict[str, Callable[[], Coded]]:
     """Each codec, by a name for the ledger, and a function that codes a radiograph of 8 bits in it."""
-    wide = grey.astype(np.uint16) << np.uint16(BITS - 8)
+    wide = grey.astype(np.uint16) << np.uint16(sample.BITS - 8)
     wide |= np.random.default_rng(1).integers(0, 8, wide.shape).astype(np.uint16)  # detectors' lower bits are noise
     colour = np.repeat(grey[..., None], 3, axis=2)
 
     def syntax(uid: UID, code: Callable[[bytes, Callable[[bytes], bytes]], Coded]) -> Callable[[], Coded]:
         pixels: Grey = grey if uid == JPEGBaseline8Bit else wide
-        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else BITS)
+        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else sample.BITS)
         return lambda: code(bytes(sample.ENCODERS[uid](pixels)), wrap)
 
     found = {
