@@ -202,6 +202,12 @@ def test_the_threshold_works_in_the_browser_and_downloads_come_from_the_service(
     assert browser.complaints == []
 
 
+def test_dicom_without_preamble_can_be_segmented_as_dicom(browser: Browser, rg1: bytes) -> None:
+    browser.show("RG1_UNCR.dcm", rg1[132:])
+    assert browser.page.is_enabled("[data-name=dicom-seg]")
+    assert browser.complaints == []
+
+
 def test_dicom_another_film_and_a_broken_one(
     browser: Browser, rg1: bytes, rg1_png: bytes, rg1_pixels: NDArray[np.uint16]
 ) -> None:
