@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app import errors, limits
-from app.decode import jpeg, jpeg_header, png, webp
+from app.decode import jpeg, jpeg_header, png
 from app.decode.grey import luminance, upright
 from app.decode.lean import lean
 from app.decode.png_chunks import inflated
@@ -100,6 +100,8 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
         image.draft("L", (image.width // part, image.height // part))
     image.load()
     if image.format == "WEBP":
+        from app.decode import webp  # few images need it
+
         webp.check(data, image)
     return image if image.mode == "L" else image.convert("L")
 

@@ -24,8 +24,8 @@ from pydicom.uid import (
 from pydicom.valuerep import DA, TM, validate_value
 
 from app import __version__, errors
+from app.decode import with_preamble
 from app.decode.dicom import read
-from app.decode.preamble import with_preamble
 from app.mask import LEFT, RIGHT
 from app.result import Result
 
