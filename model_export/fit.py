@@ -53,9 +53,9 @@ class Fit:
             else:
                 batchnorm.share(self.model)
             self.model = nn.parallel.DistributedDataParallel(self.model)
-        self.loss = KnownBceDice(config.bce_weight, config.dice_weight, config.field_weight, config.inside_weight).to(
-            place.device
-        )
+        self.loss = KnownBceDice(
+            config.bce_weight, config.dice_weight, config.field_weight, config.inside_weight, config.outside_weight
+        ).to(place.device)
         self.optimiser = _optimiser(config, self.network)
         self.schedule = _schedule(config, self.optimiser, steps)
         self.precision = _precision(config.precision, place.device)

@@ -13,7 +13,8 @@ class KnownBceDice(nn.Module):
     BCE is the mean over an image's known pixels; soft Dice is 2 sum(p t) / (sum(p) + sum(t)) over them (Milletari et
     al. 2016, arXiv:1606.04797, without their squares). Both are averaged over the batch. The outputs are summed: lung
     with weight 1, field with ``field_weight``, and ``inside_weight`` times the mean of lung's probability beyond the
-    field's, because lung lies inside the field.
+    field's, because lung lies inside the field. Of images whose field is known, ``outside_weight`` times the mean share of
+    the lung's probability that lies beyond it is added: the figure by which `truth.score_field` judges a mask.
 
     Shape:
         - logits, target, known: (N, outputs, H, W); target in [0, 1], between them where an edge crosses a pixel; known
@@ -27,11 +28,13 @@ class KnownBceDice(nn.Module):
         dice_weight: float = 1.0,
         field_weight: float = 0.5,
         inside_weight: float = 0.5,
+        outside_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.bce_weight = bce_weight
         self.dice_weight = dice_weight
         self.inside_weight = inside_weight
+        self.outside_weight = outside_weight
         self.register_buffer("output_weights", torch.tensor([1.0, field_weight]), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -49,6 +52,10 @@ class KnownBceDice(nn.Module):
         loss = (weights * each).sum()
         if logits.shape[1] > 1 and self.inside_weight:
             loss = loss + self.inside_weight * functional.relu(probability[:, 0] - probability[:, 1]).mean()
+        if logits.shape[1] > 1 and self.outside_weight:
+            lung, beyond = probability[:, 0], (1 - target[:, 1]) * known[:, 0] * known[:, 1]
+            share = (lung * beyond).sum((1, 2)) / (lung.sum((1, 2)) + SMOOTH)
+            loss = loss + self.outside_weight * share.mean()
         return loss
 
 

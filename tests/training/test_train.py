@@ -314,3 +314,12 @@ class TestLoss:
         inside, outside = (torch.stack([torch.ones(4, 4), torch.full((4, 4), each)])[None] for each in (3.0, -3.0))
         loss = KnownBceDice(dice_weight=0)
         assert loss(outside, target, known) > loss(inside, target, known) + 0.3
+
+    def test_the_share_of_lung_outside_a_known_field_is_added(self) -> None:
+        logits, known = torch.full((1, 2, 4, 4), 9.0), torch.ones(1, 2, 4, 4)
+        target = torch.zeros(1, 2, 4, 4)
+        target[:, :, 1:] = 1  # one row of four lies outside the field
+        weighed, plain = KnownBceDice(outside_weight=3), KnownBceDice()
+        assert (weighed(logits, target, known) - plain(logits, target, known)).item() == pytest.approx(0.75, abs=1e-3)
+        known[:, 1, 0] = 0  # a lung mask says nothing of what lies outside the field
+        assert weighed(logits, target, known).item() == plain(logits, target, known).item()
