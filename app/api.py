@@ -31,7 +31,15 @@ from app.view import load_view
 
 PAGE = files("app").joinpath("page.html")
 
-EXPOSED = ("ETag", "Retry-After", "Server-Timing", "X-Lung-Decision", "X-Lung-Reasons", "X-Lung-Model")
+EXPOSED = (
+    "ETag",
+    "Retry-After",
+    "Server-Timing",
+    "X-Lung-Decision",
+    "X-Lung-Reasons",
+    "X-Lung-Expected-Dice",
+    "X-Lung-Model",
+)
 """Headers that a page of another origin may read."""
 
 DOCS_FILES = "/docs/files"
@@ -139,11 +147,12 @@ def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -
 
 def _facts(result: Result) -> dict[str, str]:
     """What travels with every answer, whatever its form."""
+    expected = result.verdict.expected_dice
     return {
         "X-Lung-Decision": str(result.verdict.decision),
         "X-Lung-Reasons": ", ".join(reason.code for reason in result.verdict.reasons),
         "X-Lung-Model": result.model.sha256[:16],
-    }
+    } | ({} if expected is None else {"X-Lung-Expected-Dice": f"{expected:.4f}"})
 
 
 def _timing(stages: dict[str, float]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app import precision, processor, seal, selfcheck
 from app.errors import BlankFilm, ModelError
+from app.expected_dice import Calibration
 from app.precision import PrecisionReason
 from app.preprocess import InputSpec, preprocess
 
@@ -54,6 +55,7 @@ class Card:
         quantised_from: digest of the FP32 file that an INT8 model was made from.
         self_check: an INT8 model's expected answer (selfcheck.answer).
         outputs: what each channel of its output is, "lung" first; files from before there were others lack it.
+        expected_dice: the coefficients of `expected_dice.Calibration`; None gives no estimate.
     """
 
     name: str
@@ -66,6 +68,12 @@ class Card:
     quantised_from: str | None = None
     self_check: list[float] | None = None
     outputs: tuple[str, ...] = OUTPUTS[:1]
+    expected_dice: dict[str, Any] | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What makes an estimate of a mask's Dice, if the model has learned one."""
+        return None if self.expected_dice is None else Calibration.read(self.expected_dice)
 
     def to_json(self) -> str:
         """The card as one line of JSON."""
@@ -83,7 +91,7 @@ class Card:
         outputs = tuple(card.outputs)
         answer = card.self_check
         good = (
-            set(facts) | {"outputs"} == {field.name for field in fields(cls)},
+            set(facts) | {"outputs", "expected_dice"} == {field.name for field in fields(cls)},
             outputs in (OUTPUTS[:1], OUTPUTS),
             isinstance(card.name, str) and card.name,
             0 < card.threshold < 1,
@@ -91,6 +99,7 @@ class Card:
             isinstance(card.training, dict) and isinstance(card.metrics, dict),
             card.precision in ("fp32", "int8"),
             card.quantised_from is None or isinstance(card.quantised_from, str),
+            card.expected_dice is None or card.calibration is not None,
             answer is None or (len(answer) == selfcheck.BLOCKS**2 and all(0 <= mean <= 1 for mean in answer)),
         )
         if not all(good):

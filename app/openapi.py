@@ -73,6 +73,7 @@ HEADERS = {
     for name, meaning in {
         "X-Lung-Decision": "The verdict: accept, review or reject.",
         "X-Lung-Reasons": "The codes of its reasons, the gravest first, separated by commas.",
+        "X-Lung-Expected-Dice": "The Dice that the mask may be expected to reach, 0 to 1; absent without an estimate.",
         "X-Lung-Model": "The first 16 digits of the model's SHA-256.",
         "Server-Timing": "Milliseconds of each stage.",
         "ETag": "Changes with the film, the options and the models.",

@@ -18,7 +18,7 @@ from app.options import Options
 from app.pose import UPRIGHT, Pose
 from app.precision import PrecisionReason
 from app.preprocess import Geometry, preprocess
-from app.quality import confidence, judge
+from app.quality import Finding, confidence, judge
 from app.result import Result
 from app.view import View, load_view
 
@@ -77,7 +77,10 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
             outlines = regions(cleaned, threshold)
         mask = cleaned > threshold
         sided = sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
-        verdict = judge(view.frontal, pose, geometry, probability, sided * mask)
+        field = others[0] if others else None
+        lungs = sided * mask
+        finding = Finding(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
+        verdict = judge(view.frontal, finding, model.card.calibration)
     return Result(
         radiograph=radiograph,
         geometry=geometry,
@@ -86,7 +89,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         pose=pose,
         verdict=verdict,
         raw=probability,
-        field=others[0] if others else None,
+        field=field,
         cleaned=cleaned,
         sides=sided,
         regions=tuple(outlines),

@@ -29,6 +29,15 @@ class VerdictOut(BaseModel):
     reasons: list[ReasonOut] = Field(description="The gravest first.")
     frontal: float = Field(description="Probability that this is a frontal chest radiograph.", ge=0, le=1)
     confidence: float = Field(description="Mean of 2p - 1 over the lungs, p the network's probability.", ge=0, le=1)
+    expected_dice: float | None = Field(
+        description="The Dice that the mask may be expected to reach; null if the model gives none, or without a lung.",
+        ge=0,
+        le=1,
+    )
+    doubtful_parts: list[str] = Field(
+        description="Where the mask is most likely wrong, the most doubtful first; empty unless it is doubtful.",
+        examples=[["left lower"]],
+    )
 
 
 class SpacingOut(BaseModel):

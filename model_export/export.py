@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import tempfile
 import warnings
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app import seal
+from app.expected_dice import Calibration
 from app.folder import write_whole
 from app.network import METADATA_KEY, Card, Network
 from app.preprocess import InputSpec, preprocess
@@ -36,7 +39,14 @@ class ParityError(ValueError):
     """The exported file does not give PyTorch's answers; it was not written."""
 
 
-def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolerance: float = TOLERANCE) -> float:
+def export(
+    state_file: Path,
+    output: Path,
+    index: Index,
+    rows: list[Row],
+    tolerance: float = TOLERANCE,
+    expected_dice: Path | None = None,
+) -> float:
     """Write the ONNX file of a checkpoint to ``output``, or nothing.
 
     The graph takes ``radiograph`` (1, channels, size, size) float32, standardised, and gives ``probability``
@@ -47,17 +57,21 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
         output: the file to write.
         index, rows: the real films that decide about parity.
         tolerance: largest difference allowed between PyTorch's and onnxruntime's probability, at any pixel.
+        expected_dice: coefficients that `expect` wrote, for the card.
 
     Returns:
         The largest difference found.
 
     Raises:
         ParityError: the difference is larger.
+        ValueError: there is no image to compare on, or ``expected_dice`` holds no coefficients.
     """
     if not rows:
         raise ValueError("no film to compare PyTorch and onnxruntime on")
     state = checkpoint.read(state_file)
     card = checkpoint.card(state, output.stem.replace("_", "-"))
+    if expected_dice:
+        card = replace(card, expected_dice=_read_coefficients(expected_dice))
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
         save(_convert(checkpoint.load_network(state), card), candidate)
@@ -70,6 +84,13 @@ def export(state_file: Path, output: Path, index: Index, rows: list[Row], tolera
         output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(output, candidate.read_bytes())
     return difference
+
+
+def _read_coefficients(path: Path) -> dict[str, Any]:
+    try:
+        return asdict(Calibration.read(json.loads(path.read_text())))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} holds no coefficients of expect; write it anew") from None
 
 
 def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:

@@ -13,8 +13,8 @@ class KnownBceDice(nn.Module):
     BCE is the mean over an image's known pixels; soft Dice is 2 sum(p t) / (sum(p) + sum(t)) over them (Milletari et
     al. 2016, arXiv:1606.04797, without their squares). Both are averaged over the batch. The outputs are summed: lung
     with weight 1, field with ``field_weight``, and ``inside_weight`` times the mean of lung's probability beyond the
-    field's, because lung lies inside the field. Of images whose field is known, ``outside_weight`` times the mean share of
-    the lung's probability that lies beyond it is added: the figure by which `truth.score_field` judges a mask.
+    field's, because lung lies inside the field. Of images whose field is known, ``outside_weight`` times the mean share
+    of the lung's probability that lies beyond it is added: the figure by which `truth.score_field` judges a mask.
 
     Shape:
         - logits, target, known: (N, outputs, H, W); target in [0, 1], between them where an edge crosses a pixel; known

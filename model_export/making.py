@@ -1,4 +1,4 @@
-"""The commands that make a model: prepare, train, curve, export, label and view."""
+"""The commands that make a model: prepare, train, curve, expect, export, label and view."""
 
 from __future__ import annotations
 
@@ -65,6 +65,20 @@ def add_commands(commands: Commands) -> None:
     command.set_defaults(run=_curve)
 
     command = commands.add_parser(
+        "expect",
+        help="learn how good a mask may be expected to be",
+        description="Learn the expected Dice from masks of images that their network never saw, as they are and made "
+        "worse. Give the last.pt of each fold: the images of a best.pt's fold chose its epoch.",
+        formatter_class=DEFAULTS,
+    )
+    add_data(command)
+    command.add_argument("--models", type=Path, nargs="+", required=True, help="the last.pt of each fold")
+    command.add_argument("--output", type=Path, default=Path("runs/expected_dice"), help="folder to write")
+    command.add_argument("--leave-out", nargs="*", default=[], metavar="ID", help="images whose own masks are wrong")
+    command.add_argument("--seed", type=int, default=1, help="decides how images are made worse")
+    command.set_defaults(run=_expect)
+
+    command = commands.add_parser(
         "export",
         help="write the ONNX files, FP32 and INT8",
         description="Convert a checkpoint to ONNX, its card inside, and quantise that to INT8 beside it (x.onnx and "
@@ -75,6 +89,7 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("--checkpoint", type=Path, default=RUN / "best.pt", help="weights to export")
     command.add_argument("--output", type=Path, default=WEIGHTS, help="file to write")
     command.add_argument("--split", default="validation", choices=SPLITS, help="films on which both files are checked")
+    command.add_argument("--expected-dice", type=Path, help="expected_dice.json, made by expect, for the model's card")
     command.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="write the INT8 file")
     command.set_defaults(run=_export)
 
@@ -176,6 +191,14 @@ def _curve(options: argparse.Namespace) -> None:
     print(f"picture: {curve(options.folder)}")
 
 
+def _expect(options: argparse.Namespace) -> None:
+    from model_export.expect import expect
+    from model_export.index import read_index
+
+    expect(read_index(options.data), options.models, options.output, tuple(options.leave_out), options.seed)
+    print(f"coefficients: {options.output / 'expected_dice.json'}")
+
+
 def _export(options: argparse.Namespace) -> None:
     from app.network import int8_path
     from model_export.config import Config
@@ -185,7 +208,7 @@ def _export(options: argparse.Namespace) -> None:
 
     index = read_index(options.data)
     rows = index.select_scored(options.split)
-    difference = export(options.checkpoint, options.output, index, rows)
+    difference = export(options.checkpoint, options.output, index, rows, expected_dice=options.expected_dice)
     megabytes = options.output.stat().st_size / 1e6
     print(
         f"{options.output}: {megabytes:.2f} MB; differs from PyTorch by at most {difference:.1e} in probability on "

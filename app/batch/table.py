@@ -17,6 +17,8 @@ COLUMNS = (
     "reasons",
     "frontal",
     "confidence",
+    "expected_dice",
+    "doubtful_parts",
     *(
         f"{part}_{name}"
         for part in PARTS
@@ -41,6 +43,8 @@ def row(document: dict[str, Any]) -> Row:
         "reasons": " ".join(reason["code"] for reason in verdict["reasons"]),
         "frontal": verdict["frontal"],
         "confidence": verdict["confidence"],
+        "expected_dice": verdict["expected_dice"],
+        "doubtful_parts": ", ".join(verdict["doubtful_parts"]),
     }
     for part in PARTS:
         measures = lungs[part]

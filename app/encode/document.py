@@ -22,6 +22,8 @@ def document(result: Result) -> dict[str, Any]:
             ],
             "frontal": round(verdict.frontal, 4),
             "confidence": round(verdict.confidence, 4),
+            "expected_dice": None if verdict.expected_dice is None else round(verdict.expected_dice, 4),
+            "doubtful_parts": list(verdict.doubtful_parts),
         },
         "film": {
             "width": film.width,

@@ -1,0 +1,238 @@
+"""`expect`: learn what a mask's Dice may be expected to be, from images that the network never saw.
+
+Every checkpoint scores the validation images with lung masks, and of a fold's set those that it was not trained on, as
+they are and worsened. A line through the figures of `app.expected_dice.look` is fitted to log(1.01 - Dice), robustly
+(Huber), because some masks are wrong themselves; it is judged on patients that it was not fitted to.
+
+Written to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row an image),
+expected_dice.png.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from app.encode.pictures import grey_png
+from app.expected_dice import NAMES, OFFSET, Calibration, Look, look
+from app.pipeline import Segmenter, segment
+from app.quality import FRONTAL, MIN_EXPECTED_DICE
+from model_export import checkpoint, metrics
+from model_export.config import read_config
+from model_export.index import Index, Row
+from model_export.options import read_model
+from model_export.sickness import Mask, Pixels
+from model_export.tail import MIN_GOOD
+from model_export.train import split_rows
+from model_export.worsen import worsen
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+GOOD = 0.95
+"""A mask of this Dice needs no review: telling of it is a false alarm."""
+
+VARIANTS = 6
+"""Worsened copies of each image."""
+
+UNCHANGED_WEIGHT = 3.0
+"""Of an image as it is; a worsened copy has 1."""
+
+RIDGE = 3.0
+"""Weight of the squared slopes of standardised figures."""
+
+HUBER = 0.5
+"""Residual, in log units, from which an image's weight falls."""
+
+LEARN_PARTS = 5
+"""Parts into which patients are dealt to judge the fit."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One mask and its figures.
+
+    Attributes:
+        id, source, patient: the image's.
+        fold: position of the checkpoint that drew the mask.
+        unchanged: whether the image is as it was.
+        dice: of the mask.
+        look: its figures.
+    """
+
+    id: str
+    source: str
+    patient: str
+    fold: int
+    unchanged: bool
+    dice: float
+    look: Look
+
+
+def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str, ...], seed: int) -> Calibration:
+    """Learn the expected Dice, print how good it is on patients left out, and write it to ``output``.
+
+    Args:
+        index: the prepared folder.
+        models: the last.pt of each fold.
+        output: the folder to write.
+        leave_out: images whose masks are wrong.
+        seed: decides how images are worsened.
+
+    Raises:
+        ValueError: there is no checkpoint of a run, or nothing to learn from.
+    """
+    samples = list(_samples(index, models, set(leave_out), seed))
+    dice = np.array([sample.dice for sample in samples])
+    if len({sample.patient for sample in samples}) < LEARN_PARTS or dice.min() >= MIN_GOOD:
+        raise ValueError(f"{len(samples)} masks, {int((dice < MIN_GOOD).sum())} of them bad: too few to learn from")
+    held = _judged_apart(samples)
+    calibration = fit(samples)
+    output.mkdir(parents=True, exist_ok=True)
+    found = {"all": _figures(dice, held)}
+    unchanged = np.array([sample.unchanged for sample in samples])
+    found["unchanged"] = _figures(dice[unchanged], held[unchanged])
+    for source in sorted({sample.source for sample in samples}):
+        chosen = unchanged & np.array([sample.source == source for sample in samples])
+        found[f"unchanged, {source}"] = _figures(dice[chosen], held[chosen])
+    facts = asdict(calibration) | {"learned_from": len(samples), "judged_apart": found}
+    (output / "expected_dice.json").write_text(json.dumps(facts, indent=2) + "\n")
+    with (output / "expected_dice.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "source", "fold", "unchanged", "dice", "expected_dice", *NAMES))
+        for sample, value in zip(samples, held, strict=True):
+            figures = (f"{figure:.4f}" for figure in asdict(sample.look).values())
+            writer.writerow(
+                (
+                    sample.id,
+                    sample.source,
+                    sample.fold,
+                    sample.unchanged,
+                    f"{sample.dice:.4f}",
+                    f"{value:.4f}",
+                    *figures,
+                )
+            )
+    _draw(dice, held, unchanged, output / "expected_dice.png")
+    for name, figures_of in found.items():
+        print(f"{name:28}" + "  ".join(f"{figure} {value}" for figure, value in figures_of.items()))
+    return calibration
+
+
+def fit(samples: list[Sample]) -> Calibration:
+    """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
+    figures = np.array([list(asdict(sample.look).values()) for sample in samples])
+    target = np.log(1 + OFFSET - np.array([sample.dice for sample in samples]))
+    weights = np.array([UNCHANGED_WEIGHT if sample.unchanged else 1.0 for sample in samples])
+    low, high = np.percentile(figures, (0.5, 99.5), axis=0)
+    figures = figures.clip(low, high)
+    centre, spread = figures.mean(0), np.maximum(figures.std(0), 1e-9)
+    design = np.column_stack([np.ones(len(figures)), (figures - centre) / spread])
+    penalty = np.diag([0.0] + [RIDGE] * len(NAMES))
+    robust: NDArray[np.floating[Any]] = np.ones(len(target))
+    solution: Values = np.zeros(design.shape[1])
+    for _ in range(20):
+        weighted = design * (weights * robust)[:, np.newaxis]
+        solution = np.linalg.solve(design.T @ weighted + penalty, weighted.T @ target)
+        robust = np.minimum(1, HUBER / np.maximum(np.abs(target - design @ solution), 1e-9))
+    slopes = solution[1:] / spread
+
+    def named(values: Values) -> dict[str, float]:
+        return {name: round(float(value), 6) for name, value in zip(NAMES, values, strict=True)}
+
+    return Calibration(round(float(solution[0] - slopes @ centre), 6), named(slopes), named(low), named(high))
+
+
+def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -> Iterator[Sample]:
+    for number, path in enumerate(models):
+        if path.suffix != ".pt":
+            raise ValueError(f"{path} is no checkpoint of a run, so that nobody knows which images it was trained on")
+        config = read_config(checkpoint.read(path)["config"])
+        _, validation = split_rows(index, config)
+        rows = [row for row in validation if row.kind == "lung" and row.quality == "ok" and row.id not in leave_out]
+        model = read_model(path)
+        for position, row in enumerate(tqdm(rows, desc=f"expect, {path.parent.name}", unit="image", leave=False)):
+            yield from _looked(index, row, rows[(position + 1) % len(rows)], model, number, seed)
+
+
+def _looked(index: Index, row: Row, other: Row, model: Segmenter, number: int, seed: int) -> Iterator[Sample]:
+    image, mask = _read(index, row, "images"), _read(index, row, "masks") > 0
+    size = (image.shape[1], image.shape[0])
+    beside = np.asarray(Image.fromarray(_read(index, other, "images")).resize(size), np.float32) / np.float32(255)
+    random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
+    for variant in range(VARIANTS + 1):
+        shown = image if variant == 0 else _worsened(image, mask, beside, random)
+        result = segment(grey_png(shown), model=model)
+        # What is taken for no chest image, or has no lung, is told by the verdict already.
+        if result.verdict.frontal < FRONTAL or not result.regions:
+            continue
+        seen = look(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
+        dice = metrics.dice(result.mask, mask)
+        yield Sample(row.id, row.source, row.patient, number, variant == 0, dice, seen)
+
+
+def _read(index: Index, row: Row, folder: str) -> NDArray[np.uint8]:
+    with Image.open(index.folder / folder / f"{row.id}.png") as image:
+        return np.ascontiguousarray(np.asarray(image.convert("L"))[row.geometry(index.size).box])
+
+
+def _worsened(image: NDArray[np.uint8], mask: Mask, other: Pixels, random: np.random.Generator) -> NDArray[np.uint8]:
+    changed = worsen(np.asarray(image, np.float32) / np.float32(255), mask, other, random)
+    return (changed * 255).round().astype(np.uint8)
+
+
+def _judged_apart(samples: list[Sample]) -> Values:
+    """The expected Dice of every sample, by a fit to other patients."""
+    patients = sorted({sample.patient for sample in samples})
+    order = np.random.default_rng(0).permutation(len(patients))
+    part_of = {patients[place]: number % LEARN_PARTS for number, place in enumerate(order)}
+    held = np.zeros(len(samples))
+    for part in range(LEARN_PARTS):
+        calibration = fit([sample for sample in samples if part_of[sample.patient] != part])
+        for position, sample in enumerate(samples):
+            if part_of[sample.patient] == part:
+                held[position] = calibration(sample.look)
+    return held
+
+
+def _figures(dice: Values, expected: Values) -> dict[str, Any]:
+    """How good estimates are: mean absolute error, AUC for "below MIN_GOOD", bad masks told and good ones told of."""
+    bad, good, told = dice < MIN_GOOD, dice >= GOOD, expected < MIN_EXPECTED_DICE
+    figures: dict[str, Any] = {"masks": len(dice), "bad": int(bad.sum())}
+    figures["mean_absolute_error"] = round(float(np.abs(dice - expected).mean()), 4)
+    if bad.any() and not bad.all():
+        # Mann-Whitney: how often a bad mask's estimate is lower than another's.
+        lower = (expected[bad][:, np.newaxis] < expected[~bad]).mean()
+        same = (expected[bad][:, np.newaxis] == expected[~bad]).mean()
+        figures["auc"] = round(float(lower + same / 2), 4)
+        figures["bad_told"] = round(float(told[bad].mean()), 4)
+    if good.any():
+        figures["good_told"] = round(float(told[good].mean()), 4)
+    return figures
+
+
+def _draw(dice: Values, expected: Values, unchanged: NDArray[np.bool_], path: Path) -> None:
+    figure, axis = pyplot.subplots(figsize=(7, 6.5), layout="constrained")
+    axis.scatter(expected[~unchanged], dice[~unchanged], s=8, alpha=0.4, label="worsened")
+    axis.scatter(expected[unchanged], dice[unchanged], s=14, label="as they are")
+    least = min(0.6, float(expected.min()))
+    axis.plot([least, 1], [least, 1], color="0.6", linewidth=0.8)
+    axis.axvline(MIN_EXPECTED_DICE, color="tab:red", linewidth=0.8, label=f"for review below {MIN_EXPECTED_DICE}")
+    axis.axhline(MIN_GOOD, color="0.6", linestyle=":", linewidth=0.8)
+    axis.set(xlabel="expected Dice, patients left out", ylabel="Dice", xlim=(least, 1), ylim=(0.4, 1))
+    axis.legend(loc="lower right")
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)

@@ -1,0 +1,79 @@
+"""Images made hard on purpose, so that masks fail and `expect` learns what a failing mask looks like.
+
+Each change takes an image (height, width) float32 in [0, 1], its lungs (height, width) bool, another image of the same
+size, and a generator, and returns a changed copy. They are harsher than training's own changes (`sickness`, `augment`),
+which the network has learned to bear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+from model_export.sickness import Mask, Pixels, add_effusion, add_opacities, add_white_lung
+
+Change = Callable[[Pixels, Mask, Pixels, np.random.Generator], Pixels]
+
+
+def worsen(image: Pixels, mask: Mask, other: Pixels, random: np.random.Generator) -> Pixels:
+    """Return an image with one to three of CHANGES, kept in [0, 1]; the lungs stay where they are."""
+    for number in random.permutation(len(CHANGES))[: random.integers(1, 4)]:
+        image = np.clip(CHANGES[number](image, mask, other, random), 0, 1).astype(np.float32)
+    return image
+
+
+def _sick(change: Callable[[Pixels, Mask, np.random.Generator], Pixels]) -> Change:
+    return lambda image, mask, _, random: change(image, mask, random)
+
+
+def _noise(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+    """Noise of up to a quarter of the range."""
+    return np.asarray(image + random.normal(0, random.uniform(0.05, 0.25), image.shape), np.float32)
+
+
+def _gamma(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+    return np.asarray(image ** np.exp(random.uniform(-1.3, 1.3)))
+
+
+def _slope(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+    """An exposure that runs from one side to the other, beyond the range."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    angle = random.uniform(0, 2 * np.pi)
+    along = (columns / image.shape[1] - 0.5) * np.cos(angle) + (rows / image.shape[0] - 0.5) * np.sin(angle)
+    return image + along * random.uniform(0.8, 2.5)
+
+
+def _double(image: Pixels, _: Mask, other: Pixels, random: np.random.Generator) -> Pixels:
+    """Another chest shines through: a cassette exposed twice."""
+    part = random.uniform(0.2, 0.55)
+    return (1 - part) * image + part * other
+
+
+def _blur(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+    return np.asarray(ndimage.gaussian_filter(image, random.uniform(2, 8)))
+
+
+def _plates(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+    """One to three bright rectangles, of up to a fifth of the image each."""
+    image = image.copy()
+    height, width = image.shape
+    for _number in range(random.integers(1, 4)):
+        rows, columns = int(height * random.uniform(0.1, 0.45)), int(width * random.uniform(0.1, 0.4))
+        top, left = random.integers(0, height - rows), random.integers(0, width - columns)
+        image[top : top + rows, left : left + columns] = random.uniform(0.5, 1)
+    return image
+
+
+CHANGES: tuple[Change, ...] = (
+    _sick(add_white_lung),
+    _sick(add_effusion),
+    _sick(add_opacities),
+    _noise,
+    _gamma,
+    _slope,
+    _double,
+    _blur,
+    _plates,
+)

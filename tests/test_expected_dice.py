@@ -1,0 +1,132 @@
+"""How good a mask may be expected to be, and where it is doubtful."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.expected_dice import NAMES, Calibration, Look, doubtful_parts, look
+from app.mask import LEFT, RIGHT
+from app.network import Card
+from app.pose import Pose
+from app.preprocess import InputSpec, letterbox
+from app.quality import Decision, Finding, judge
+
+SIDE = 256
+
+
+def grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return tuple(np.mgrid[:SIDE, :SIDE].astype(np.float32))  # type: ignore[return-value]
+
+
+def lung(column: float, height: float = 80, softness: float = 1) -> NDArray[np.float32]:
+    """The probability of one lung, an ellipse about (column, 128)."""
+    rows, columns = grid()
+    distance = np.hypot((columns - column) / 35, (rows - 128) / height)
+    return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) * 35 / softness, -30, 30))), np.float32)
+
+
+PAIR = np.maximum(lung(70), lung(186))
+FIELD = np.maximum(lung(85, 90), lung(171, 90))
+SIDES = np.where(np.arange(SIDE) < 128, np.uint8(RIGHT), np.uint8(LEFT)) * np.ones((SIDE, 1), np.uint8)
+
+
+def looked(probability: NDArray[np.float32], field: NDArray[np.float32] | None = None) -> Look:
+    return look(probability, field, SIDES, 0, 0.5)
+
+
+def calibration(level: float) -> Calibration:
+    """One that expects this Dice of every mask."""
+    zeros = dict.fromkeys(NAMES, 0.0)
+    return Calibration(float(np.log(1.01 - level)), zeros, zeros, zeros)
+
+
+class TestLook:
+    @pytest.mark.parametrize(
+        ("name", "worse"),
+        [
+            ("error", np.maximum(lung(70), lung(186, softness=8))),
+            ("outline", PAIR * (np.indices((SIDE, SIDE))[0] % 16 < 8)),
+            ("inside", PAIR * 0.8),
+            ("outside", np.maximum(PAIR, np.float32(0.1))),
+            ("imbalance", np.maximum(lung(70), lung(186, height=30))),
+        ],
+    )
+    def test_each_figure_tells_of_its_fault(self, name: str, worse: NDArray[np.float32]) -> None:
+        assert getattr(looked(worse), name) > getattr(looked(PAIR), name) + 0.5
+
+    def test_a_missing_outer_third_is_missed(self) -> None:
+        assert looked(FIELD, FIELD).missed == pytest.approx(0, abs=0.02)
+        assert looked(lung(85, 90), FIELD).missed == pytest.approx(1, abs=0.02)
+        lower = FIELD * (np.arange(SIDE) < 128)[:, np.newaxis]
+        assert looked(lower, FIELD).missed == pytest.approx(0.5, abs=0.05)
+        assert looked(lower, None).missed == 0
+
+    @pytest.mark.parametrize("turns", [1, 2, 3])
+    def test_a_turned_image_looks_the_same(self, turns: int) -> None:
+        faulty = np.maximum(lung(70), lung(186, height=50, softness=4))
+        turned = look(*(np.rot90(each, turns) for each in (faulty, FIELD, SIDES)), turns, 0.5)
+        assert asdict(turned) == pytest.approx(asdict(look(faulty, FIELD, SIDES, 0, 0.5)), abs=0.1)
+
+    def test_no_lung_gives_numbers(self) -> None:
+        assert np.isfinite(list(asdict(looked(np.zeros((SIDE, SIDE), np.float32))).values())).all()
+
+
+class TestDoubtfulParts:
+    @pytest.mark.parametrize("turns", range(4))
+    def test_they_are_where_the_network_is_unsure_whatever_the_pose(self, turns: int) -> None:
+        rows, _ = grid()
+        unsure = np.where((rows > 160) & (SIDES == LEFT) & (PAIR > 0.5), np.float32(0.6), PAIR)
+        parts = doubtful_parts(np.rot90(unsure, turns), np.rot90(SIDES, turns), turns, 0.5)
+        assert parts == ("left lower",)
+
+    def test_without_a_lung_there_are_none(self) -> None:
+        assert doubtful_parts(np.zeros((SIDE, SIDE), np.float32), SIDES, 0, 0.5) == ()
+
+
+class TestCalibration:
+    def test_figures_beyond_what_was_learned_count_as_its_end(self) -> None:
+        one = dict.fromkeys(NAMES, 1.0)
+        learned = Calibration(-4.0, one | {"missed": 2.0}, dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.1))
+        far = Look(**dict.fromkeys(NAMES, 100.0))
+        assert learned(far) == learned(Look(**dict.fromkeys(NAMES, 0.1))) == pytest.approx(1.01 - np.exp(-3.3))
+
+    def test_a_card_with_other_coefficients_is_refused(self) -> None:
+        good = asdict(calibration(0.9))
+        card = Card("net", InputSpec(), 0.5, "above threshold is lung; left and right lung in one mask", {}, {})
+        kept = Card.from_json(replace(card, expected_dice=good).to_json())
+        assert kept.calibration == calibration(0.9)
+        assert Card.from_json(card.to_json()).calibration is None
+        for bad in (good | {"intercept": None}, good | {"slopes": {}}, {}, good | {"intercept": float("nan")}, [1]):
+            with pytest.raises((KeyError, TypeError, ValueError)):
+                Card.from_json(replace(card, expected_dice=bad).to_json())  # type: ignore[arg-type]
+
+
+class TestVerdict:
+    @pytest.fixture
+    def finding(self) -> Finding:
+        rows, _ = grid()
+        unsure = np.where((rows > 160) & (SIDES == LEFT) & (PAIR > 0.5), np.float32(0.6), PAIR)
+        lungs = SIDES * (unsure > 0.5)
+        return Finding(Pose(), letterbox(SIDE, SIDE, SIDE), None, unsure, None, SIDES, lungs, 0.5)
+
+    def test_a_mask_of_low_expected_dice_is_for_review_and_says_where(self, finding: Finding) -> None:
+        verdict = judge(1.0, finding, calibration(0.85))
+        assert verdict.decision == Decision.REVIEW
+        assert verdict.expected_dice == pytest.approx(0.85)
+        assert verdict.doubtful_parts == ("left lower",)
+        assert [reason.code for reason in verdict.reasons] == ["doubtful-mask"]
+        assert "the left lung's lower third" in verdict.reasons[0].text
+
+    def test_a_good_one_is_accepted_however_unsure_the_network_is(self, finding: Finding) -> None:
+        verdict = judge(1.0, finding, calibration(0.97))
+        assert verdict.confidence < 0.9
+        assert (verdict.decision, verdict.doubtful_parts) == (Decision.ACCEPT, ())
+
+    def test_a_model_that_gives_no_estimate_is_judged_by_its_confidence(self, finding: Finding) -> None:
+        verdict = judge(1.0, finding, None)
+        assert verdict.expected_dice is None
+        assert [reason.code for reason in verdict.reasons] == ["low-confidence"]

@@ -1,0 +1,79 @@
+"""The expected Dice: learned robustly, judged on other patients, and carried by the exported model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.expected_dice import NAMES, Look
+from app.network import Network
+from model_export.config import Config
+from model_export.expect import Sample, expect, fit
+from model_export.export import export
+from model_export.index import Index
+from model_export.train import train
+from model_export.worsen import CHANGES, worsen
+
+
+def sample(number: int, random: np.random.Generator) -> Sample:
+    """A mask whose Dice follows from its figures; every tenth image's own mask is wrong."""
+    figures = random.uniform(0, 1, len(NAMES))
+    dice = 1.01 - np.exp(-4 + 1.5 * figures[0] + 0.5 * figures[3])
+    wrong = 0.4 if number % 10 == 0 else 0.0
+    return Sample(
+        str(number), "a", str(number // 3), 0, number % 2 == 0, float(dice - wrong), Look(*map(float, figures))
+    )
+
+
+def test_the_fit_is_not_moved_by_wrong_masks() -> None:
+    random = np.random.default_rng(1)
+    samples = [sample(number, random) for number in range(400)]
+    calibration = fit(samples)
+    right = [each for position, each in enumerate(samples) if position % 10]
+    assert np.mean([abs(calibration(each.look) - each.dice) for each in right]) < 0.01
+
+
+def test_images_are_worsened_each_time_alike() -> None:
+    image = np.random.default_rng(1).random((96, 96), np.float32)
+    mask = np.zeros((96, 96), bool)
+    mask[20:80, 10:40] = mask[20:80, 56:86] = True
+    for seed in range(2 * len(CHANGES)):
+        once, again = (worsen(image, mask, image[::-1], np.random.default_rng(seed)) for _ in range(2))
+        np.testing.assert_array_equal(once, again)
+        assert once.dtype == np.float32
+        assert 0 <= once.min() <= once.max() <= 1
+        assert not np.array_equal(once, image)
+
+
+def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Drawn images are small and no frontal chest images, which is not what is tried here.
+    monkeypatch.setattr("model_export.expect.FRONTAL", 0.0)
+    monkeypatch.setattr("app.limits.MIN_SIDE", 16)
+    settings = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery", learning_rate=0.02)
+    train(index, tmp_path / "fold0", settings, resume=False)
+    last = tmp_path / "fold0" / "last.pt"
+    out = tmp_path / "expected"
+    first = index.select_scored("validation")[0].id
+    calibration = expect(index, [last], out, (first,), seed=1)
+    assert "mean_absolute_error" in capsys.readouterr().out
+    with (out / "expected_dice.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["unchanged"] for row in rows} == {"True", "False"}
+    assert first not in {row["id"] for row in rows}
+    facts = json.loads((out / "expected_dice.json").read_text())
+    assert facts["learned_from"] == len(rows)
+    assert (out / "expected_dice.png").exists()
+    export(last, tmp_path / "net.onnx", index, index.select("validation"), expected_dice=out / "expected_dice.json")
+    assert Network(tmp_path / "net.onnx", threads=1).card.calibration == calibration
+
+    (out / "expected_dice.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds no coefficients"):
+        export(last, tmp_path / "n.onnx", index, index.select("validation"), expected_dice=out / "expected_dice.json")
+    with pytest.raises(ValueError, match="no checkpoint of a run"):
+        expect(index, [tmp_path / "net.onnx"], out, (), seed=1)
