@@ -68,7 +68,7 @@ class Sample:
     Attributes:
         id, source, patient: the image's.
         fold: position of the checkpoint that drew the mask.
-        unchanged: whether the image is as it was.
+        changes: how the image was made worse; none if it is as it was.
         dice: of the mask.
         look: its figures.
     """
@@ -77,7 +77,7 @@ class Sample:
     source: str
     patient: str
     fold: int
-    unchanged: bool
+    changes: tuple[str, ...]
     dice: float
     look: Look
 
@@ -103,7 +103,7 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
     calibration = fit(samples)
     output.mkdir(parents=True, exist_ok=True)
     found = {"all": _figures(dice, held)}
-    unchanged = np.array([sample.unchanged for sample in samples])
+    unchanged = np.array([not sample.changes for sample in samples])
     found["unchanged"] = _figures(dice[unchanged], held[unchanged])
     for source in sorted({sample.source for sample in samples}):
         chosen = unchanged & np.array([sample.source == source for sample in samples])
@@ -112,20 +112,11 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
     (output / "expected_dice.json").write_text(json.dumps(facts, indent=2) + "\n")
     with (output / "expected_dice.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "source", "fold", "unchanged", "dice", "expected_dice", *NAMES))
+        writer.writerow(("id", "source", "fold", "changes", "dice", "expected_dice", *NAMES))
         for sample, value in zip(samples, held, strict=True):
-            figures = (f"{figure:.4f}" for figure in asdict(sample.look).values())
-            writer.writerow(
-                (
-                    sample.id,
-                    sample.source,
-                    sample.fold,
-                    sample.unchanged,
-                    f"{sample.dice:.4f}",
-                    f"{value:.4f}",
-                    *figures,
-                )
-            )
+            facts_of = (sample.id, sample.source, sample.fold, ", ".join(sample.changes))
+            numbers = (sample.dice, value, *asdict(sample.look).values())
+            writer.writerow((*facts_of, *(f"{number:.4f}" for number in numbers)))
     _draw(dice, held, unchanged, output / "expected_dice.png")
     for name, figures_of in found.items():
         print(f"{name:28}" + "  ".join(f"{figure} {value}" for figure, value in figures_of.items()))
@@ -136,7 +127,7 @@ def fit(samples: list[Sample]) -> Calibration:
     """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
     figures = np.array([list(asdict(sample.look).values()) for sample in samples])
     target = np.log(1 + OFFSET - np.array([sample.dice for sample in samples]))
-    weights = np.array([UNCHANGED_WEIGHT if sample.unchanged else 1.0 for sample in samples])
+    weights = np.array([1.0 if sample.changes else UNCHANGED_WEIGHT for sample in samples])
     low, high = np.percentile(figures, (0.5, 99.5), axis=0)
     figures = figures.clip(low, high)
     centre, spread = figures.mean(0), np.maximum(figures.std(0), 1e-9)
@@ -174,14 +165,14 @@ def _looked(index: Index, row: Row, other: Row, model: Segmenter, number: int, s
     beside = np.asarray(Image.fromarray(_read(index, other, "images")).resize(size), np.float32) / np.float32(255)
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
     for variant in range(VARIANTS + 1):
-        shown = image if variant == 0 else _worsened(image, mask, beside, random)
+        shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, beside, random)
         result = segment(grey_png(shown), model=model)
         # What is taken for no chest image, or has no lung, is told by the verdict already.
         if result.verdict.frontal < FRONTAL or not result.regions:
             continue
         seen = look(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
         dice = metrics.dice(result.mask, mask)
-        yield Sample(row.id, row.source, row.patient, number, variant == 0, dice, seen)
+        yield Sample(row.id, row.source, row.patient, number, changes, dice, seen)
 
 
 def _read(index: Index, row: Row, folder: str) -> NDArray[np.uint8]:
@@ -189,9 +180,11 @@ def _read(index: Index, row: Row, folder: str) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.asarray(image.convert("L"))[row.geometry(index.size).box])
 
 
-def _worsened(image: NDArray[np.uint8], mask: Mask, other: Pixels, random: np.random.Generator) -> NDArray[np.uint8]:
-    changed = worsen(np.asarray(image, np.float32) / np.float32(255), mask, other, random)
-    return (changed * 255).round().astype(np.uint8)
+def _worsened(
+    image: NDArray[np.uint8], mask: Mask, other: Pixels, random: np.random.Generator
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    changed, names = worsen(np.asarray(image, np.float32) / np.float32(255), mask, other, random)
+    return (changed * 255).round().astype(np.uint8), names
 
 
 def _judged_apart(samples: list[Sample]) -> Values:

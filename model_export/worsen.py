@@ -17,11 +17,12 @@ from model_export.sickness import Mask, Pixels, add_effusion, add_opacities, add
 Change = Callable[[Pixels, Mask, Pixels, np.random.Generator], Pixels]
 
 
-def worsen(image: Pixels, mask: Mask, other: Pixels, random: np.random.Generator) -> Pixels:
-    """Return an image with one to three of CHANGES, kept in [0, 1]; the lungs stay where they are."""
-    for number in random.permutation(len(CHANGES))[: random.integers(1, 4)]:
-        image = np.clip(CHANGES[number](image, mask, other, random), 0, 1).astype(np.float32)
-    return image
+def worsen(image: Pixels, mask: Mask, other: Pixels, random: np.random.Generator) -> tuple[Pixels, tuple[str, ...]]:
+    """Return an image with one to three of CHANGES, kept in [0, 1], and their names; the lungs stay where they are."""
+    names = tuple(str(name) for name in random.permutation(list(CHANGES))[: random.integers(1, 4)])
+    for name in names:
+        image = np.clip(CHANGES[name](image, mask, other, random), 0, 1).astype(np.float32)
+    return image, names
 
 
 def _sick(change: Callable[[Pixels, Mask, np.random.Generator], Pixels]) -> Change:
@@ -46,8 +47,8 @@ def _slope(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> P
 
 
 def _double(image: Pixels, _: Mask, other: Pixels, random: np.random.Generator) -> Pixels:
-    """Another chest shines through: a cassette exposed twice."""
-    part = random.uniform(0.2, 0.55)
+    """Another chest shines through, less than this one: a cassette exposed twice."""
+    part = random.uniform(0.1, 0.35)
     return (1 - part) * image + part * other
 
 
@@ -66,14 +67,14 @@ def _plates(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> 
     return image
 
 
-CHANGES: tuple[Change, ...] = (
-    _sick(add_white_lung),
-    _sick(add_effusion),
-    _sick(add_opacities),
-    _noise,
-    _gamma,
-    _slope,
-    _double,
-    _blur,
-    _plates,
-)
+CHANGES: dict[str, Change] = {
+    "white lung": _sick(add_white_lung),
+    "effusion": _sick(add_effusion),
+    "opacities": _sick(add_opacities),
+    "noise": _noise,
+    "gamma": _gamma,
+    "slope": _slope,
+    "double": _double,
+    "blur": _blur,
+    "plates": _plates,
+}
