@@ -32,7 +32,7 @@ from model_export import checkpoint, metrics
 from model_export.config import read_config
 from model_export.index import Index, Row
 from model_export.options import read_model
-from model_export.sickness import Mask, Pixels
+from model_export.sickness import Mask
 from model_export.tail import MIN_GOOD
 from model_export.train import split_rows
 from model_export.worsen import worsen
@@ -155,17 +155,15 @@ def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -
         _, validation = split_rows(index, config)
         rows = [row for row in validation if row.kind == "lung" and row.quality == "ok" and row.id not in leave_out]
         model = read_model(path)
-        for position, row in enumerate(tqdm(rows, desc=f"expect, {path.parent.name}", unit="image", leave=False)):
-            yield from _looked(index, row, rows[(position + 1) % len(rows)], model, number, seed)
+        for row in tqdm(rows, desc=f"expect, {path.parent.name}", unit="image", leave=False):
+            yield from _looked(index, row, model, number, seed)
 
 
-def _looked(index: Index, row: Row, other: Row, model: Segmenter, number: int, seed: int) -> Iterator[Sample]:
+def _looked(index: Index, row: Row, model: Segmenter, number: int, seed: int) -> Iterator[Sample]:
     image, mask = _read(index, row, "images"), _read(index, row, "masks") > 0
-    size = (image.shape[1], image.shape[0])
-    beside = np.asarray(Image.fromarray(_read(index, other, "images")).resize(size), np.float32) / np.float32(255)
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
     for variant in range(VARIANTS + 1):
-        shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, beside, random)
+        shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
         result = segment(grey_png(shown), model=model)
         # What is taken for no chest image, or has no lung, is told by the verdict already.
         if result.verdict.frontal < FRONTAL or not result.regions:
@@ -181,9 +179,9 @@ def _read(index: Index, row: Row, folder: str) -> NDArray[np.uint8]:
 
 
 def _worsened(
-    image: NDArray[np.uint8], mask: Mask, other: Pixels, random: np.random.Generator
+    image: NDArray[np.uint8], mask: Mask, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    changed, names = worsen(np.asarray(image, np.float32) / np.float32(255), mask, other, random)
+    changed, names = worsen(np.asarray(image, np.float32) / np.float32(255), mask, random)
     return (changed * 255).round().astype(np.uint8), names
 
 

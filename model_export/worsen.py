@@ -1,44 +1,34 @@
 """Images made hard on purpose, so that masks fail and `expect` learns what a failing mask looks like.
 
-Each change takes an image (height, width) float32 in [0, 1], its lungs (height, width) bool, another image of the same
-size, and a generator, and returns a changed copy. They are harsher than training's own changes (`sickness`, `augment`),
-which the network has learned to bear.
+They are harsher than training's own changes (`sickness`, `augment`), which the network has learned to bear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import ndimage
 
-from model_export.sickness import Mask, Pixels, add_effusion, add_opacities, add_white_lung
-
-Change = Callable[[Pixels, Mask, Pixels, np.random.Generator], Pixels]
+from model_export.sickness import Change, Mask, Pixels, add_effusion, add_opacities, add_white_lung
 
 
-def worsen(image: Pixels, mask: Mask, other: Pixels, random: np.random.Generator) -> tuple[Pixels, tuple[str, ...]]:
+def worsen(image: Pixels, mask: Mask, random: np.random.Generator) -> tuple[Pixels, tuple[str, ...]]:
     """Return an image with one to three of CHANGES, kept in [0, 1], and their names; the lungs stay where they are."""
     names = tuple(str(name) for name in random.permutation(list(CHANGES))[: random.integers(1, 4)])
     for name in names:
-        image = np.clip(CHANGES[name](image, mask, other, random), 0, 1).astype(np.float32)
+        image = np.clip(CHANGES[name](image, mask, random), 0, 1).astype(np.float32)
     return image, names
 
 
-def _sick(change: Callable[[Pixels, Mask, np.random.Generator], Pixels]) -> Change:
-    return lambda image, mask, _, random: change(image, mask, random)
-
-
-def _noise(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+def _noise(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     """Noise of up to a quarter of the range."""
     return np.asarray(image + random.normal(0, random.uniform(0.05, 0.25), image.shape), np.float32)
 
 
-def _gamma(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+def _gamma(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     return np.asarray(image ** np.exp(random.uniform(-1.3, 1.3)))
 
 
-def _slope(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+def _slope(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     """An exposure that runs from one side to the other, beyond the range."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     angle = random.uniform(0, 2 * np.pi)
@@ -46,17 +36,11 @@ def _slope(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> P
     return image + along * random.uniform(0.8, 2.5)
 
 
-def _double(image: Pixels, _: Mask, other: Pixels, random: np.random.Generator) -> Pixels:
-    """Another chest shines through, less than this one: a cassette exposed twice."""
-    part = random.uniform(0.1, 0.35)
-    return (1 - part) * image + part * other
-
-
-def _blur(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+def _blur(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     return np.asarray(ndimage.gaussian_filter(image, random.uniform(2, 8)))
 
 
-def _plates(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> Pixels:
+def _plates(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     """One to three bright rectangles, of up to a fifth of the image each."""
     image = image.copy()
     height, width = image.shape
@@ -68,13 +52,12 @@ def _plates(image: Pixels, _: Mask, __: Pixels, random: np.random.Generator) -> 
 
 
 CHANGES: dict[str, Change] = {
-    "white lung": _sick(add_white_lung),
-    "effusion": _sick(add_effusion),
-    "opacities": _sick(add_opacities),
+    "white lung": add_white_lung,
+    "effusion": add_effusion,
+    "opacities": add_opacities,
     "noise": _noise,
     "gamma": _gamma,
     "slope": _slope,
-    "double": _double,
     "blur": _blur,
     "plates": _plates,
 }
