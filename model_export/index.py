@@ -95,6 +95,10 @@ class Index:
             and (not sources or row.source in sources)
         ]
 
+    def select_images(self, split: str) -> list[Row]:
+        """Return the rows of a split, also those without a mask."""
+        return [row for row in self.rows if row.split == split]
+
     def select_scored(self, split: str, leave_out: tuple[str, ...] = ()) -> list[Row]:
         """Return the rows of a split on which a lung mask can be scored: those that came with one.
 

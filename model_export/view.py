@@ -71,15 +71,15 @@ def train_view(
         ValueError: there is nothing to train or validate on, or ``epochs`` is less than 1.
         ParityError: onnxruntime does not give PyTorch's answers; nothing is written.
     """
-    rows, validation_rows = index.select("train"), index.select("validation")
+    rows, validation_rows = index.select_images("train"), index.select_images("validation")
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; it must be at least 1")
     if not rows or not validation_rows:
         raise ValueError(f"{len(rows)} films to train on, {len(validation_rows)} to validate on; both need some")
     others, refused = read_others(folders)
     learnt, held = _split(others)
-    made = make_pictures(MADE, seed, read_lungs(index, rows))
-    made_for_validation = make_pictures(MADE_FOR_VALIDATION, seed + 1, read_lungs(index, validation_rows))
+    made = make_pictures(MADE, seed, read_lungs(index, index.select("train")))
+    made_for_validation = make_pictures(MADE_FOR_VALIDATION, seed + 1, read_lungs(index, index.select("validation")))
     print(
         f"{len(rows)} films and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
         f"validate on; {refused} files refused"
