@@ -71,7 +71,8 @@ def export(
     state = checkpoint.read(state_file)
     card = checkpoint.card(state, output.stem.replace("_", "-"))
     if expected_dice:
-        card = replace(card, expected_dice=_read_coefficients(expected_dice))
+        coefficients, judged = _read_expected_dice(expected_dice)
+        card = replace(card, expected_dice=coefficients, metrics=card.metrics | {"expected_dice": judged})
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
         save(_convert(checkpoint.load_network(state), card), candidate)
@@ -86,9 +87,11 @@ def export(
     return difference
 
 
-def _read_coefficients(path: Path) -> dict[str, Any]:
+def _read_expected_dice(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `expect` wrote: the coefficients, and how good they are on patients left out."""
     try:
-        return asdict(Calibration.read(json.loads(path.read_text())))
+        facts = json.loads(path.read_text())
+        return asdict(Calibration.read(facts)), facts["judged_apart"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path} holds no coefficients of expect; write it anew") from None
 

@@ -115,9 +115,10 @@ def _robustness(options: argparse.Namespace) -> None:
 
 def _tail(options: argparse.Namespace) -> None:
     from model_export.index import read_index
-    from model_export.tail import tail
+    from model_export.tail import pair, tail
 
-    tail(read_index(options.data), options.models, options.output, options.split)
+    index = read_index(options.data)
+    tail(index, list(pair(index, options.models, options.split)), options.output)
     print(f"tables and pictures: {options.output}")
 
 

@@ -23,6 +23,7 @@ from model_export.index import Index, Row, digest
 from model_export.robustness import robustness, robustness_table
 from model_export.scoring import Scored, by_finding, by_source, score_films
 from model_export.sweep import read_log
+from model_export.tail import sets_table, tail
 from model_export.unet import build
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -65,6 +66,7 @@ def report(
     drawn = curve(run)
     output.mkdir(parents=True, exist_ok=True)
     scored = score_films(index, rows, network)
+    tailed = tail(index, [(row, network) for row in index.select("validation")], output)
     robust = robustness(index, rows, network, output)
     compared = compare(index, rows, others, output, {f"this model, {network.card.precision}": scored})
     facts = _training(run, config) | {
@@ -75,6 +77,8 @@ def report(
         "split": rows[0].split,
         "counts": _counts(index),
         "means": means_table(by_source(scored)),
+        "tail": sets_table(tailed),
+        "expected_dice": _expected_table(network.card.metrics.get("expected_dice", {})),
         "findings": means_table(by_finding(scored)),
         "robustness": robustness_table(robust),
         "compared": compared,
@@ -109,6 +113,17 @@ def _training(run: Path, config: Config) -> dict[str, Any]:
         "weights": sum(parameter.numel() for parameter in build(config).parameters()),
         "config": config,
     }
+
+
+def _expected_table(judged: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Header, and how good the expected Dice is on each set, as `expect` judged it; empty if it did not."""
+    names = list(dict.fromkeys(name for figures_of in judged.values() for name in figures_of))
+    header = [["images", *(name.replace("_", " ") for name in names)]]
+    return (
+        header + [[label, *(str(found.get(name, "")) for name in names)] for label, found in judged.items()]
+        if names
+        else []
+    )
 
 
 def _counts(index: Index) -> list[list[str]]:

@@ -53,14 +53,14 @@ class Tailed:
         score: Dice, or the share of the field's lateral third that was found.
         outside: share of the lung mask outside the field; None for a lung mask.
         decision: the verdict's.
-        confidence: the verdict's.
+        expected_dice: the verdict's; None if the model gives none.
     """
 
     row: Row
     score: float
     outside: float | None
     decision: str
-    confidence: float
+    expected_dice: float | None
 
     @property
     def is_silent(self) -> bool:
@@ -68,28 +68,31 @@ class Tailed:
         return self.score < MIN_GOOD and self.decision == Decision.ACCEPT
 
 
-def tail(index: Index, models: list[Path], output: Path, split: str) -> list[Tailed]:
-    """Score models on every set of a split, print the table, and write tables and pictures to ``output``.
+Job = tuple[Row, Segmenter]
+"""An image, and the model that scores it."""
+
+
+def tail(index: Index, jobs: list[Job], output: Path) -> list[Tailed]:
+    """Score images, print the table of their sets, and write tables and pictures to ``output``.
 
     Args:
         index: the prepared folder.
-        models: one model, or one checkpoint a fold; images of no fold are scored by the first.
+        jobs: the images, as `pair` gives them.
         output: the folder to write.
-        split: of the images that are no fold's.
 
     Raises:
-        FileNotFoundError, ValueError: a model, an image or a mask is missing or damaged.
+        FileNotFoundError, ValueError: an image or a mask is missing or damaged.
     """
-    jobs = list(_jobs(index, models, split))
     scored = [_score(index, row, model) for row, model in tqdm(jobs, desc="tail", unit="image", leave=False)]
     output.mkdir(parents=True, exist_ok=True)
     with (output / "tail.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "source", "kind", "finding", "score", "outside", "decision", "confidence"])
+        writer.writerow(["id", "source", "kind", "finding", "score", "outside", "decision", "expected_dice"])
         for each in scored:
             outside = "" if each.outside is None else f"{each.outside:.5f}"
             facts = (each.row.id, each.row.source, each.row.kind, each.row.finding, f"{each.score:.5f}", outside)
-            writer.writerow([*facts, each.decision, f"{each.confidence:.4f}"])
+            expected = "" if each.expected_dice is None else f"{each.expected_dice:.4f}"
+            writer.writerow([*facts, each.decision, expected])
     table = sets_table(scored)
     with (output / "sets.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
@@ -131,8 +134,17 @@ def _line(name: str, group: list[Tailed]) -> list[str]:
     ]
 
 
-def _jobs(index: Index, models: list[Path], split: str) -> Iterator[tuple[Row, Segmenter]]:
-    """Each image with the model that scores it."""
+def pair(index: Index, models: list[Path], split: str) -> Iterator[Job]:
+    """Yield each image of a split with the model that scores it.
+
+    Args:
+        index: the prepared folder.
+        models: one model, or one checkpoint a fold; images of no fold are scored by the first.
+        split: of the images that are no fold's.
+
+    Raises:
+        FileNotFoundError, ValueError: a model is missing or damaged.
+    """
     folded: set[str] = set()
     for path in models:
         config = read_config(checkpoint.read(path)["config"]) if path.suffix == ".pt" else None
@@ -150,8 +162,8 @@ def _score(index: Index, row: Row, model: Segmenter) -> Tailed:
     verdict = result.verdict
     if row.kind == "field":
         outside, score = score_field(*(_shrunk(mask) for mask in (result.mask, target)))
-        return Tailed(row, score, outside, str(verdict.decision), verdict.confidence)
-    return Tailed(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.confidence)
+        return Tailed(row, score, outside, str(verdict.decision), verdict.expected_dice)
+    return Tailed(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.expected_dice)
 
 
 def _shrunk(mask: metrics.Mask) -> metrics.Mask:
