@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_other_views_of_the_chest_are_not_accepted(shared: Path) -> None:
         assert decisions.count(Decision.REJECT) >= 0.8 * len(decisions)
         if folder == "lateral":
             assert Decision.ACCEPT not in decisions
+
+
+def test_a_child_s_chest_is_a_chest(shared: Path) -> None:
+    """Children of one to five years, two thirds with pneumonia, of patients that no network was trained on."""
+    folder = shared / "more" / "v7_children"
+    with (folder / "index.csv").open(newline="") as file:
+        names = [row["id"] for row in csv.DictReader(file) if row["split"] == "validation"]
+    images = [path for path in sorted((folder / "images").iterdir()) if path.stem in set(names[::4])]
+    decisions = [segment(path.read_bytes()).verdict.decision for path in images]
+    assert len(decisions) > 50
+    assert decisions.count(Decision.REJECT) <= 0.02 * len(decisions)
 
 
 def test_half_a_film_is_not_accepted(small: NDArray[np.uint16]) -> None:
