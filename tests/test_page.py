@@ -202,6 +202,21 @@ def test_the_threshold_works_in_the_browser_and_downloads_come_from_the_service(
     assert browser.complaints == []
 
 
+def test_the_doubtful_band_is_drawn_where_one_asks_for_it(browser: Browser, rg1_png: bytes) -> None:
+    browser.show("film.png", rg1_png)
+    page = browser.page
+    for switch in ("fill", "contour", "letters"):
+        page.uncheck(f"#{switch}")
+    assert browser.painted() == 0
+    page.check("#doubt")
+    band = browser.painted()
+    page.uncheck("#doubt")
+    page.check("#fill")
+    assert 0 < band < browser.painted() / 2
+    assert f"Expected Dice: {segment(rg1_png).verdict.expected_dice:.2f}." in page.text_content("#figures")
+    assert browser.complaints == []
+
+
 def test_dicom_without_preamble_can_be_segmented_as_dicom(browser: Browser, rg1: bytes) -> None:
     browser.show("RG1_UNCR.dcm", rg1[132:])
     assert browser.page.is_enabled("[data-name=dicom-seg]")
