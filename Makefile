@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation lock sbom lint types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom lint types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -54,6 +54,9 @@ coverage: $(VENV)/.service ## Which branches of app the default suite takes; at 
 
 mutation: $(VENV)/.service ## How many small changes of decoders, mask and folders' runs the tests notice: ARGS=--help
 	$(BIN)/python tests/promises/mutation.py $(ARGS)
+
+record: $(VENV)/.service ## Write, or compare, checksums of all outputs: ARGS="write before.json", "compare before.json after.json"
+	PYTHONPATH=.:tests $(BIN)/python tests/tools/record_outputs.py $(ARGS)
 
 lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings, with digests; ARGS=--upgrade for newer ones
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
