@@ -23,6 +23,7 @@ RUN python3 -m pip install --no-cache-dir --no-compile --only-binary=:all: --req
 FROM ${BASE_IMAGE} AS code
 COPY serverless.py /ready/
 COPY app /ready/app
+COPY lungseg /ready/lungseg
 # A checkout made under umask 077 is unreadable to Lambda's user; bytecode that is not checked against its source saves a
 # stat per module, and holds however the layers' times are rewritten.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /ready && chmod -R a+rX,go-w /ready

@@ -14,7 +14,7 @@ help: ## List the targets
 
 demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
 	@mkdir -p demo
-	@$(BIN)/python -m app segment "$$($(BIN)/python tests/films.py RG1_UNCR.dcm)" \
+	@$(BIN)/python -m lungseg segment "$$($(BIN)/python tests/films.py RG1_UNCR.dcm)" \
 		--output demo/mask.png --overlay demo/overlay.png
 
 test: $(VENV)/.all ## Run the whole default test suite
@@ -49,7 +49,7 @@ bench-model: $(VENV)/.all ## Time the served network against the author's, on on
 bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 films, killed half-way and resumed
 	$(BIN)/python -m benchmarks.folder
 
-coverage: $(VENV)/.service ## Which branches of app the default suite takes; at least 95 % are demanded
+coverage: $(VENV)/.service ## Which branches of app and lungseg the default suite takes; at least 95 % are demanded
 	$(BIN)/python tests/promises/branches.py $(ARGS)
 
 mutation: $(VENV)/.service ## How many small changes of decoders, mask and folders' runs the tests notice: ARGS=--help
@@ -96,15 +96,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.workstation: requirements.txt app/requirements.txt | $(VENV)/bin/python
-	$(PIP) -r app/requirements.txt
+$(VENV)/.workstation: requirements.txt lungseg/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r lungseg/requirements.txt
 	@touch $@
 
-$(VENV)/.service: requirements.txt app/requirements.txt tests/requirements.txt | $(VENV)/bin/python
-	$(PIP) -r app/requirements.txt -r tests/requirements.txt
+$(VENV)/.service: requirements.txt lungseg/requirements.txt tests/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r lungseg/requirements.txt -r tests/requirements.txt
 	@touch $@
 
-$(VENV)/.all: requirements.txt app/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
+$(VENV)/.all: requirements.txt lungseg/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
 	@touch $@
 
@@ -125,10 +125,10 @@ $(LOCKED)/.arm64: requirements.lock | $(VENV)/bin/python
 
 # The tools of AWS, beside the service: two environments, because checkov pins a boto3 of its own. So does aws-sam-cli, but
 # it runs with a newer one: the service's requirements come last and have their way, pip complains and goes on.
-$(E2E)/.all: requirements.txt app/requirements.txt tests/e2e/requirements.txt
+$(E2E)/.all: requirements.txt lungseg/requirements.txt tests/e2e/requirements.txt
 	$(PYTHON) -m venv $(E2E)
 	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
-	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r app/requirements.txt
+	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r lungseg/requirements.txt
 	@touch $@
 
 $(E2E)/checkov/.all: tests/e2e/checkov.txt | $(E2E)/.all

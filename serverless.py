@@ -12,19 +12,22 @@ import os
 from importlib import import_module
 from typing import Any
 
-from app import network
-from app.view import load_view
+from lungseg.model import network
+from lungseg.model.view import load_view
 
 HTTP, RECORDS = "http", "records"
 
+MODULES = {HTTP: "app.http", RECORDS: "app.dispatch"}
+
 # Lambda's runtime leaves the root logger at WARNING.
-logging.getLogger("app").setLevel(logging.INFO)
+for package in ("app", "lungseg"):
+    logging.getLogger(package).setLevel(logging.INFO)
 
 network.load()
 load_view()
-for door in (HTTP, RECORDS):
+for door, module in MODULES.items():
     if os.environ.get("LUNG_DOOR", HTTP) == door:
-        import_module(f"app.aws.{door}")
+        import_module(module)
 
 
 def handler(event: Any, context: Any) -> Any:
@@ -37,7 +40,7 @@ def handler(event: Any, context: Any) -> Any:
         context: Lambda's context object.
 
     Returns:
-        What the event's source expects; see `app.aws.http` and `app.aws.events`.
+        What the event's source expects; see `app.http` and `app.events`.
 
     Raises:
         UnsupportedEvent: the event is none of these. Lambda reports it as the invocation's error.
@@ -45,10 +48,10 @@ def handler(event: Any, context: Any) -> Any:
             this alone.
     """
     if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
-        from app.aws import http
+        from app import http
 
         if http.infer(event, context):
             return http.handle(event, context)
-    from app.aws import records
+    from app import dispatch
 
-    return records.handle(event, context)
+    return dispatch.handle(event, context)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from app import errors, openapi
-from app.options import Options
-from app.schemas import JobIn, JobOut
+from lungseg import errors
+from lungseg.pipeline.options import Options
+from lungseg.server import openapi
+from lungseg.server.schemas import JobIn, JobOut
 
 if TYPE_CHECKING:
-    from app.aws.settings import Settings
-    from app.aws.store import Store
+    from app.buckets.s3 import Store
+    from app.buckets.settings import Settings
 
 router = APIRouter(prefix="/v1/jobs")
 
@@ -29,7 +30,7 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     """
     wanted = job or JobIn()
     with _buckets() as (store, settings):
-        from app.aws import jobs
+        from app.buckets import jobs
 
         options = Options(wanted.threshold, wanted.clean, wanted.upright)
         made = jobs.create(tuple(wanted.formats), options, store, settings)
@@ -42,7 +43,7 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
 def get_job(job_id: JobId, response: Response) -> JobOut:
     """The results' addresses hold for some minutes; ask again for new ones."""
     with _buckets() as (store, settings):
-        from app.aws import jobs
+        from app.buckets import jobs
 
         found = jobs.look(job_id, store, settings)
     response.headers["Cache-Control"] = "no-store"
@@ -56,11 +57,11 @@ def _buckets() -> Iterator[tuple[Store, Settings]]:
     Raises:
         JobsUnavailable, StorageUnavailable.
     """
-    from app.aws.settings import Misconfigured, configured, settings
+    from app.buckets.settings import Misconfigured, configured, settings
 
     if not configured():
         raise errors.JobsUnavailable("No buckets are configured here.")
-    from app.aws.store import StoreError, store
+    from app.buckets.s3 import StoreError, store
 
     try:
         yield store(), settings()

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR
 from model_export.export import to_onnx
 from model_export.unet import build

@@ -1,6 +1,6 @@
 """What films cost on AWS: `python -m benchmarks.cost`, from runs/bench/film.json and public prices.
 
-Run `make bench` before. Every assumption is printed with the tables; prices are those of app/remote/cost.py.
+Run `make bench` before. Every assumption is printed with the tables; prices are those of lungseg/remote/cost.py.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from app.remote import cost as price
 from benchmarks.machine import kept
 from benchmarks.tables import table
+from lungseg.remote import cost as price
 
 MEMORY = (512, 884, price.CORE_MB, 2 * price.CORE_MB)
 """MB of a function."""

@@ -57,8 +57,8 @@ def main() -> None:
 
 def measured(film: Film, rounds: int) -> dict[str, Any]:
     """All measurements of one film."""
-    from app.pipeline import segment
     from benchmarks import doors, events, floor
+    from lungseg.pipeline.segment import segment
 
     pipeline, event = doors.Pipeline(), events.event_of(film.data)
     mask = pipeline(film.data)
@@ -95,8 +95,8 @@ def authors(film: Film, rounds: int) -> dict[str, Any]:
     """The author's way beside this one."""
     import numpy as np
 
-    from app.pipeline import segment
     from benchmarks import author, doors
+    from lungseg.pipeline.segment import segment
 
     pipeline = doors.Pipeline()
     with tempfile.TemporaryDirectory() as folder:

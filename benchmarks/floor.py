@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import get_frame
 
-from app import network
-from app.decode import decode
-from app.encode.pictures import mask_png
-from app.preprocess import preprocess
 from benchmarks.kinds import Film
 from benchmarks.machine import Times, median
+from lungseg.decode import decode
+from lungseg.encode.png import mask_png
+from lungseg.model import network
+from lungseg.model.preprocess import preprocess
 
 Task = Callable[[], object]
 
@@ -54,7 +54,7 @@ def tasks(film: Film, mask: NDArray[np.bool_]) -> dict[str, Task]:
         f"decode: {name}": lambda call=call: call(film.data) for name, call in DECODERS[film.kind].items()
     }
     found["network"] = lambda: model(square)
-    found["write: app.encode.pictures"] = lambda: mask_png(mask)
+    found["write: lungseg.encode.png"] = lambda: mask_png(mask)
     found["write: Pillow"] = lambda: _pillow_png(mask)
     return found
 

@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from app.batch.manifest import NAME
-from app.decode import decode
+from lungseg.batch.manifest import NAME
+from lungseg.decode import decode
 
 FOLDER = 500
 """Films in one folder."""
@@ -75,7 +75,7 @@ def make(folder: Path, count: int) -> int:
     """Write the films; how many of them are broken."""
     film = get_testdata_file("RG1_UNCR.dcm", download=False)
     if film is None:
-        raise SystemExit("error: RG1 is not installed; run: pip install -r app/requirements.txt")
+        raise SystemExit("error: RG1 is not installed; run: pip install -r lungseg/requirements.txt")
     data = Path(str(film)).read_bytes()
     good, bad = cycle(variants(data)), cycle([b"", b"no film", next(variants(data))[1][:4000]])
     broken = 0
@@ -113,7 +113,7 @@ def encoded(picture: Image.Image, file_format: str) -> bytes:
 
 def measure(source: Path, target: Path, films: int, broken: int, workers: int) -> int:
     """Run until half is done, kill, run to the end, run once more; print, and check."""
-    command = [sys.executable, "-m", "app", "batch", str(source), str(target), "--workers", str(workers)]
+    command = [sys.executable, "-m", "lungseg", "batch", str(source), str(target), "--workers", str(workers)]
     first = course(command, target, kill_at=films // 2)
     before = outputs(target)
     finished = {name: before[name] for name in recorded(target) if name in before}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from app.decode import decode
+from lungseg.decode import decode
 
 NOISE = 1 / 256
 """Standard deviation, as a part of the film's range: one grey of 8 bits. PNGs then take 3 to 4 bits a pixel, as the
@@ -96,5 +96,5 @@ def packaged(name: str) -> bytes:
     """
     path = get_testdata_file(name, download=False)
     if path is None:
-        raise SystemExit(f"error: {name} is not installed; run: pip install -r app/requirements.txt")
+        raise SystemExit(f"error: {name} is not installed; run: pip install -r lungseg/requirements.txt")
     return Path(str(path)).read_bytes()

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from app import processor
+from lungseg.model import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from app import network, processor
-from app.preprocess import InputSpec
+from lungseg.model import network, processor
+from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR, read_config
 from model_export.export import to_onnx
 from model_export.timing import ROUNDS, gigaflops, millions, race

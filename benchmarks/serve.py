@@ -59,8 +59,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, metavar="S", help="of each run (default: %(default)s)")
     parser.add_argument("--docs", action="store_true", help="rewrite docs/PERFORMANCE.md")
     arguments = parser.parse_args()
-    from app.admission import places
     from benchmarks.kinds import made
+    from lungseg.server.admission import places
 
     sizes = (("1 Mpx JPEG", "JPEG", 1), ("5 Mpx JPEG", "JPEG", 5), ("5 Mpx PNG", "PNG", 5))
     films = {film.name: film.data for film in (made(*size) for size in sizes)}
@@ -165,7 +165,7 @@ def serving(settings: dict[str, str]) -> Iterator[tuple[str, int]]:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    line = [sys.executable, "-m", "app", "serve", "--port", str(port)]
+    line = [sys.executable, "-m", "lungseg", "serve", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(line, cwd=machine.ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL) as process:
         try:

@@ -34,7 +34,7 @@ def main() -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     import numpy as np
 
-    from app import network
+    from lungseg.model import network
 
     count = int(sys.argv[1])
     os.environ["LUNG_THREADS"] = str(count)

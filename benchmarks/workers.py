@@ -65,7 +65,7 @@ def _course(films: list[bytes], count: int, cores: list[int], folder: Path) -> f
     source.mkdir(parents=True)
     for number in range(count):
         (source / f"{number:05}.jpg").write_bytes(films[number % len(films)])
-    line = [sys.executable, "-m", "app", "batch", str(source), str(folder / "out"), "--workers", str(len(cores))]
+    line = [sys.executable, "-m", "lungseg", "batch", str(source), str(folder / "out"), "--workers", str(len(cores))]
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -80,7 +80,7 @@ def network_alone() -> float:
     """Milliseconds of one run of the served network on one core."""
     import numpy as np
 
-    from app import network
+    from lungseg.model import network
 
     model = network.load()
     spec = model.card.input

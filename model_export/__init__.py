@@ -1,3 +1,3 @@
 """Offline program: prepare the public films, train a U-Net, evaluate it, export it to ONNX."""
 
-import app  # noqa: F401 -- before onnxruntime, whose events to its maker it switches off
+import lungseg  # noqa: F401 -- before onnxruntime, whose events to its maker it switches off

@@ -3,7 +3,7 @@
     python -m model_export prepare --input data/input --splits data/splits    films -> data/prepared
     python -m model_export train                                              data/prepared -> runs/lung_unet
     python -m model_export curve                                              its loss and Dice, as a picture
-    python -m model_export export                                             best.pt -> app/weights/lung_unet.onnx
+    python -m model_export export                                             best.pt -> lung_unet.onnx, as it is served
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
     python -m model_export robustness                                         the same on changed films
     python -m model_export verdict                                            when to rely on a mask

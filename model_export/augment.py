@@ -14,7 +14,7 @@ import torch
 from monai.data.meta_obj import set_track_meta
 from numpy.typing import NDArray
 
-from app.preprocess import Geometry, InputSpec, place, standardise
+from lungseg.model.preprocess import Geometry, InputSpec, place, standardise
 from model_export.sickness import make_sick
 from model_export.truth import know
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.network import MASK_CONVENTION, Card
-from app.precision import PrecisionReason
-from app.preprocess import InputSpec
+from lungseg.model.network import MASK_CONVENTION, Card
+from lungseg.model.precision import PrecisionReason
+from lungseg.model.preprocess import InputSpec
 from model_export.config import read_config
 from model_export.unet import UNet, build
 

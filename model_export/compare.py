@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.pipeline import Segmenter
+from lungseg.pipeline.segment import Segmenter
 from model_export.evaluate import with_interval
 from model_export.index import Index, Row
 from model_export.scoring import Scored, score_films

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export.augment import Augment
 from model_export.index import Index, Row
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from app.pipeline import Segmenter
+from lungseg.pipeline.segment import Segmenter
 from model_export import metrics
 from model_export.index import Index, Row, read_target
 from model_export.scoring import Scored, by_source, interval, mean, read_result, score_films

@@ -1,8 +1,8 @@
 """`expect`: learn what a mask's Dice may be expected to be, from images that the network never saw.
 
 Every checkpoint scores the validation images with lung masks, and of a fold's set those that it was not trained on, as
-they are and worsened. A line through the figures of `app.expected_dice.look` is fitted to log(1.01 - Dice), robustly
-(Huber), because some masks are wrong themselves; it is judged on patients that it was not fitted to.
+they are and worsened. A line through the figures of `lungseg.pipeline.expected_dice.look` is fitted to log(1.01 - Dice),
+robustly (Huber), because some masks are wrong themselves; it is judged on patients that it was not fitted to.
 
 Written to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row an image),
 expected_dice.png.
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from app.encode.pictures import grey_png
-from app.expected_dice import NAMES, OFFSET, Calibration, Look, look
-from app.pipeline import Segmenter, segment
-from app.quality import FRONTAL, MIN_EXPECTED_DICE
+from lungseg.encode.png import grey_png
+from lungseg.pipeline.expected_dice import NAMES, OFFSET, Calibration, Look, look
+from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
 from model_export import checkpoint, metrics
 from model_export.config import read_config
 from model_export.index import Index, Row

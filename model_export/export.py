@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app import seal
-from app.expected_dice import Calibration
-from app.folder import write_whole
-from app.network import METADATA_KEY, Card, Network
-from app.preprocess import InputSpec, preprocess
+from lungseg.files import write_whole
+from lungseg.model import checksum
+from lungseg.model.network import METADATA_KEY, Card, Network
+from lungseg.model.preprocess import InputSpec, preprocess
+from lungseg.pipeline.expected_dice import Calibration
 from model_export import checkpoint
 from model_export.index import Index, Row, read_film
 from model_export.unet import UNet
@@ -146,8 +146,8 @@ def put_card(model: onnx.ModelProto, card: Card) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model that serving will read: with its seal."""
-    path.write_bytes(seal.sealed(model.SerializeToString()))
+    """Write a model that serving will read: with its checksum."""
+    path.write_bytes(checksum.sealed(model.SerializeToString()))
 
 
 class _Served(nn.Module):

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.pipeline import Segmenter
+from lungseg.pipeline.segment import Segmenter
 from model_export.index import Index, read_target
 from model_export.scoring import BINS, Scored, by_source, read_result
 

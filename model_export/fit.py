@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from app import processor
+from lungseg.model import processor
 from model_export import batchnorm
 from model_export.config import Config
 from model_export.data import Example, Films

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app import errors
-from app.decode import Radiograph, decode
-from app.preprocess import Geometry
+from lungseg import errors
+from lungseg.decode import Radiograph, decode
+from lungseg.model.preprocess import Geometry
 from model_export import layout
 
 QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")

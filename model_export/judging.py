@@ -140,7 +140,7 @@ def _verdict(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from app.network import Network
+    from lungseg.model.network import Network
     from model_export.compare import trained_on
     from model_export.index import read_index
     from model_export.report import report

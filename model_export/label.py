@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from app.pipeline import Segmenter
-from app.preprocess import place, standardise
+from lungseg.model.preprocess import place, standardise
+from lungseg.pipeline.segment import Segmenter
 from model_export.checkpoint import masks_of
 from model_export.index import QUALITIES, Index, Row, read_index, write_index
 from model_export.layout import Skipped

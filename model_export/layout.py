@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app import errors
-from app.decode import decode
+from lungseg import errors
+from lungseg.decode import decode
 
 SPLITS = ("train", "validation", "test")
 FILM = re.compile(r"(?P<id>(?P<set>MCUCXR|CHNCXR)_\d+_(?P<finding>[01]))\.png")

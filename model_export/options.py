@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from model_export.layout import SPLITS
 
 if TYPE_CHECKING:
-    from app.pipeline import Segmenter
+    from lungseg.pipeline.segment import Segmenter
 
 PREPARED = Path("data/prepared")
 RUN = Path("runs/lung_unet")
-WEIGHTS = Path("app/weights/lung_unet.onnx")
-INT8 = Path("app/weights/lung_unet.int8.onnx")
-VIEW = Path("app/weights/view.onnx")
+WEIGHTS = Path("lungseg/model/weights/lung_unet.onnx")
+INT8 = Path("lungseg/model/weights/lung_unet.int8.onnx")
+VIEW = Path("lungseg/model/weights/view.onnx")
 
 DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 
@@ -40,9 +40,9 @@ def read_model(path: Path) -> Segmenter:
     An INT8 model is computed in floats where this processor's own 8-bit sums would saturate: its scores are then those
     of the processors that serve it.
     """
-    from app import processor
-    from app.errors import ModelError
-    from app.network import Network
+    from lungseg.errors import ModelError
+    from lungseg.model import processor
+    from lungseg.model.network import Network
     from model_export.checkpoint import TorchModel
 
     if path.suffix == ".pt":

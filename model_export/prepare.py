@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from app import errors
-from app.decode import decode
-from app.decode.radiograph import Pixels
-from app.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
+from lungseg import errors
+from lungseg.decode import decode
+from lungseg.decode.radiograph import Pixels
+from lungseg.model.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export import layout
 from model_export.hospital import read_hospital
 from model_export.index import Index, Row, read_index, write_index

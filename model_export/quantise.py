@@ -22,11 +22,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
-from app import processor, selfcheck
-from app.folder import write_whole
-from app.network import Card, Network
-from app.pipeline import segment
-from app.preprocess import preprocess
+from lungseg.files import write_whole
+from lungseg.model import processor, selfcheck
+from lungseg.model.network import Card, Network
+from lungseg.model.preprocess import preprocess
+from lungseg.pipeline.segment import segment
 from model_export import metrics
 from model_export.export import put_card, save
 from model_export.index import Index, Row, read_film, read_target

@@ -12,8 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.network import Card, Network
-from app.pipeline import Segmenter
+from lungseg.model.network import Card, Network
+from lungseg.pipeline.segment import Segmenter
 from model_export import checkpoint, figures
 from model_export.compare import compare
 from model_export.config import Config, read_config

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from tqdm import tqdm
 
-from app.encode.overlay import overlay
-from app.pipeline import Segmenter, segment
+from lungseg.encode.overlay import overlay
+from lungseg.pipeline.segment import Segmenter, segment
 from model_export import metrics
 from model_export.index import Index, Row, read_film, read_target
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
-from app.errors import FilmError
-from app.pipeline import Segmenter, segment
-from app.result import Result
+from lungseg.errors import FilmError
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import Segmenter, segment
 from model_export import metrics
 from model_export.index import Index, Row, read_target
 

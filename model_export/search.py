@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from app.network import Network, int8_path
-from app.preprocess import InputSpec
+from lungseg.model.network import Network, int8_path
+from lungseg.model.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.export import export, put_card, save, to_onnx

@@ -17,8 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from app.errors import FilmError
-from app.folder import write_whole
+from lungseg.errors import FilmError
+from lungseg.files import write_whole
 from model_export.config import Config
 from model_export.index import Index, Row, read_index, write_index
 from model_export.layout import Pair

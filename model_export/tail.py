@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from app.encode.overlay import overlay
-from app.pipeline import Segmenter
-from app.quality import Decision
-from app.result import Result
+from lungseg.encode.overlay import overlay
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import Segmenter
+from lungseg.pipeline.verdict import Decision
 from model_export import checkpoint, metrics
 from model_export.config import read_config
 from model_export.index import Index, Row, read_target

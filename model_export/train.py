@@ -33,7 +33,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export import checkpoint
 from model_export.config import Config, read_config
 from model_export.data import Films, SeededOrder, shared_weights, weights

@@ -27,7 +27,7 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes
 from tqdm import tqdm
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export import checkpoint, metrics, sweep
 from model_export.config import AUTHOR, Config
 from model_export.data import Films

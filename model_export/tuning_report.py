@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from app.folder import write_whole
+from lungseg.files import write_whole
 from model_export import sweep
 from model_export.config import AUTHOR, Config
 from model_export.dice_axis import scale_dice

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.encode.pictures import grey_png
-from app.errors import FilmError
-from app.pipeline import Segmenter, segment
-from app.quality import Decision
-from app.result import Result
+from lungseg.encode.png import grey_png
+from lungseg.errors import FilmError
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.pipeline.verdict import Decision
 from model_export import metrics
 from model_export.index import Index, Row, read_film, read_target
 

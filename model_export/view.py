@@ -1,7 +1,7 @@
 """`view`: trains the small network that tells how a film lies, and whether it is a frontal chest film at all.
 
 It reads the segmentation network's own input and averages it to a quarter of its side first: what it looks for is
-large. Its answer is an app.view.View.
+large. Its answer is a lungseg.model.view.View.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from app.folder import write_whole
-from app.network import METADATA_KEY
-from app.preprocess import InputSpec, place, preprocess, standardise
-from app.view import ViewNetwork
+from lungseg.files import write_whole
+from lungseg.model.network import METADATA_KEY
+from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
+from lungseg.model.view import ViewNetwork
 from model_export.export import TOLERANCE, ParityError, fold_batch_norm, save, trace
 from model_export.index import Index, Row, digest
 from model_export.view_augment import POOL, Batch, Batches

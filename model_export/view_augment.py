@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export.view_pictures import SIDE, Grey, Picture, Random, shuffled
 
 POOL = 4
@@ -279,7 +279,7 @@ def _spoil(film: Grey, random: Random) -> tuple[Grey, Look]:
 
 
 def _standardise(squares: Tensor, boxes: Tensor, spec: InputSpec) -> Tensor:
-    """As app.preprocess does: clip each box to its percentiles, bring it to mean 0 and deviation 1; 0 around it."""
+    """Clip each box to its percentiles, bring it to mean 0 and deviation 1 (lungseg.model.preprocess); 0 around."""
     sample = torch.where(boxes, squares, torch.nan)[:, :, ::STRIDE, ::STRIDE].flatten(1)
     levels = torch.tensor([spec.low_percentile, spec.high_percentile]) / 100
     low, high = torch.nanquantile(sample, levels, dim=1)[:, :, None, None, None]

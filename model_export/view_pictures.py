@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from app import errors
-from app.decode import decode
-from app.decode.radiograph import Pixels
-from app.preprocess import InputSpec, clip_range, letterbox, shrink
+from lungseg import errors
+from lungseg.decode import decode
+from lungseg.decode.radiograph import Pixels
+from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink
 from model_export.index import Index, Row
 
 SIDE = 192

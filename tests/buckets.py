@@ -14,8 +14,8 @@ from urllib.parse import quote, quote_plus
 import boto3
 import pytest
 
-from app.aws import settings, store
-from app.aws.records import handle
+from app.buckets import s3, settings
+from app.dispatch import handle
 
 
 class Context:
@@ -96,7 +96,7 @@ def make(address: str | None, monkeypatch: pytest.MonkeyPatch, versioned: bool) 
 def forget() -> None:
     """Nothing of one test's buckets is left for the next."""
     settings.settings.cache_clear()
-    store.store.cache_clear()
+    s3.store.cache_clear()
 
 
 def s3_event(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> dict[str, Any]:

@@ -13,8 +13,8 @@ from films import SHARED, packaged, png
 from numpy.typing import NDArray
 from processes import smaller
 
-from app import processor
-from app.decode import decode
+from lungseg.decode import decode
+from lungseg.model import processor
 
 TRAINING = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if TRAINING else ["training"]

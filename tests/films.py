@@ -31,7 +31,7 @@ def packaged(name: str) -> Path:
     """A film of pydicom-data: RG1 is a real chest film (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
     path = get_testdata_file(name, download=False)
     if path is None:
-        raise FileNotFoundError(f"{name} is not installed; run: pip install -r app/requirements.txt")
+        raise FileNotFoundError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt")
     return Path(str(path))
 
 

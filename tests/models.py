@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app import seal
-from app.network import METADATA_KEY
+from lungseg.model import checksum
+from lungseg.model.network import METADATA_KEY
 
 
 def card_of(model: bytes) -> dict[str, Any]:
     """The card in a sealed file."""
-    entry = model[_card_starts(model) : -seal.LENGTH]
+    entry = model[_card_starts(model) : -checksum.LENGTH]
     card: dict[str, Any] = json.loads(entry[entry.index(b"{") :])
     return card
 
@@ -27,12 +27,12 @@ def with_card(model: bytes, card: object) -> bytes:
     if card is not None:
         text = card if isinstance(card, bytes) else json.dumps(card).encode()
         content += _field(14, _field(1, METADATA_KEY.encode()) + _field(2, text))
-    return seal.sealed(content)
+    return checksum.sealed(content)
 
 
 def _card_starts(model: bytes) -> int:
     """Where the metadata entry of the card begins: it is the last thing before the seal."""
-    content = model[: -seal.LENGTH]
+    content = model[: -checksum.LENGTH]
     key = content.rindex(_field(1, METADATA_KEY.encode()))
     entry = _field(14, content[key:])
     assert content.endswith(entry)

@@ -25,7 +25,7 @@ def smaller(film: bytes, width: int = 307) -> bytes:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "app", *map(str, arguments)]
+    return [sys.executable, "-m", "lungseg", *map(str, arguments)]
 
 
 def run(*arguments: object, data: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:

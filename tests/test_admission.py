@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from processes import command, wait_for
 
-from app import admission, intake
-from app.admission import Admission
-from app.encode.pictures import mask_png
-from app.errors import ModelError
-from app.intake import PATH
-from app.pipeline import segment
+from lungseg.encode.png import mask_png
+from lungseg.errors import ModelError
+from lungseg.pipeline.segment import segment
+from lungseg.server import admission, intake
+from lungseg.server.admission import Admission
+from lungseg.server.intake import PATH
 
 Message = dict[str, Any]
 
@@ -273,7 +273,7 @@ def test_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_of_it_is_there_on_lambda() -> None:
-    program = "from app.api import app; print([each.cls.__name__ for each in app.user_middleware])"
+    program = "from lungseg.server.api import app; print([each.cls.__name__ for each in app.user_middleware])"
     for name, there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
         environment = os.environ | {name: "function"}
         run = subprocess.run(

@@ -17,11 +17,13 @@ import pytest
 from fastapi.testclient import TestClient
 from films import png, read_mask
 
-from app import __version__, api, limits, network
-from app.encode.formats import FORMATS
-from app.encode.pictures import mask_png
-from app.pipeline import segment
-from app.view import load_view
+from lungseg import __version__, limits
+from lungseg.encode.formats import FORMATS
+from lungseg.encode.png import mask_png
+from lungseg.model import network
+from lungseg.model.view import load_view
+from lungseg.pipeline.segment import segment
+from lungseg.server import api
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +272,7 @@ def test_bytes_that_are_no_film_are_no_answer_that_is_known(client: TestClient) 
 
 def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -> None:
     program = (
-        "from fastapi.testclient import TestClient; from app.api import app;"
+        "from fastapi.testclient import TestClient; from lungseg.server.api import app;"
         "print(TestClient(app).get('/health', headers={'origin': 'https://pacs.example'}).headers"
         ".get('access-control-allow-origin'))"
     )
@@ -322,7 +324,7 @@ def test_serve_answers_over_a_socket(rg1: bytes) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", str(port)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "lungseg", "serve", "--port", str(port)], stderr=subprocess.PIPE, text=True
     ) as server:
         try:
             url = f"http://127.0.0.1:{port}"

@@ -32,8 +32,8 @@ from processes import (
     workers_of,
 )
 
-from app.batch.manifest import NAME
-from app.cli import main
+from lungseg.batch.manifest import NAME
+from lungseg.cli.main import main
 
 PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 
@@ -488,7 +488,7 @@ class TestWrongUse:
     def test_the_command_line_itself_is_refused_in_one_line(self, source: Path, target: Path) -> None:
         done = run("batch", source, target, "--workers", "0")
         assert done.returncode == 2
-        assert "see python -m app batch --help" in one_line(done)
+        assert "see python -m lungseg batch --help" in one_line(done)
 
     def test_a_pattern_finds_films(self, ward: Path, target: Path) -> None:
         done = run("batch", f"{ward}/**/*ö*.png", target)

@@ -14,24 +14,14 @@ from typing import Any
 
 import pytest
 
-from app import errors
-from app.batch import manifest as manifest_module
-from app.batch import watch as watch_module
-from app.batch.entry import Entry, Mark
-from app.batch.manifest import NAME, InUse, Manifest, append
-from app.batch.watch import Watch
-from app.folder import (
-    PARTIAL,
-    Left,
-    LeftOut,
-    Source,
-    matches,
-    read_film,
-    remove_partials,
-    replaced,
-    write_whole,
-)
-from app.terminal import printable
+from lungseg import errors
+from lungseg.batch import manifest as manifest_module
+from lungseg.batch import watch as watch_module
+from lungseg.batch.entry import Entry, Mark
+from lungseg.batch.manifest import NAME, InUse, Manifest, append
+from lungseg.batch.watch import Watch
+from lungseg.files import PARTIAL, Left, LeftOut, Source, matches, read_film, remove_partials, replaced, write_whole
+from lungseg.terminal import printable
 
 ROW = {"verdict": "accept", "reasons": ""}
 

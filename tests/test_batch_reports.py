@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from app.batch import report as report_module
-from app.batch.entry import Entry, Mark
-from app.batch.report import summary, write_report, write_table
-from app.batch.table import COLUMNS, row
-from app.batch.tally import Tally
-from app.batch.work import Order
-from app.options import Options
+from lungseg.batch import report as report_module
+from lungseg.batch.entry import Entry, Mark
+from lungseg.batch.report import summary, write_report, write_table
+from lungseg.batch.table import COLUMNS, row
+from lungseg.batch.tally import Tally
+from lungseg.batch.work import Order
+from lungseg.pipeline.options import Options
 
 MARK = Mark(1, 2, 3, 4)
 

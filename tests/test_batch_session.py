@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from app.batch import session as session_module
-from app.batch import stop as stop_module
-from app.batch.entry import Entry, Mark
-from app.batch.manifest import Manifest
-from app.batch.run import Run
-from app.batch.session import Session, Settings
-from app.batch.stop import Stop
-from app.batch.work import Job, Order, work
-from app.folder import Left, LeftOut, Source
-from app.options import Options
+from lungseg.batch import session as session_module
+from lungseg.batch import stop as stop_module
+from lungseg.batch.entry import Entry, Mark
+from lungseg.batch.manifest import Manifest
+from lungseg.batch.run import Run
+from lungseg.batch.session import Session, Settings
+from lungseg.batch.stop import Stop
+from lungseg.batch.work import Job, Order, work
+from lungseg.files import Left, LeftOut, Source
+from lungseg.pipeline.options import Options
 
 
 class Alone:

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from films import RAMP8, png
 
-from app import __version__, errors
-from app.batch import work as work_module
-from app.batch.entry import NO_FILE, Entry, Mark
-from app.batch.manifest import NAME, Manifest
-from app.batch.work import MANIFEST_VERSION, Job, Order, Seen, done, fail, job, work
-from app.encode.pictures import mask_png
-from app.folder import PARTIAL, read_film
-from app.options import Options
-from app.pipeline import segment
+from lungseg import __version__, errors
+from lungseg.batch import work as work_module
+from lungseg.batch.entry import NO_FILE, Entry, Mark
+from lungseg.batch.manifest import NAME, Manifest
+from lungseg.batch.work import MANIFEST_VERSION, Job, Order, Seen, done, fail, job, work
+from lungseg.encode.png import mask_png
+from lungseg.files import PARTIAL, read_film
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.segment import segment
 
 MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
 
@@ -219,7 +219,7 @@ class TestWork:
             path.symlink_to("../other")
             return read_film(path)
 
-        monkeypatch.setattr("app.batch.work.read_film", turned)
+        monkeypatch.setattr("lungseg.batch.work.read_film", turned)
         assert not work(job("a.png", None, order, False), order).settled
 
     def test_image_that_is_replaced_before_it_is_read_keeps_no_output(self, ordered: Ordered, small: bytes) -> None:

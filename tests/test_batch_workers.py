@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from processes import SLOW_FILES, alive, wait_for, workers_of
 
-from app import errors, network
-from app.batch import manifest as manifest_module
-from app.batch import workers as workers_module
-from app.batch.entry import Entry
-from app.batch.manifest import InUse, Manifest
-from app.batch.work import Job, Order, job
-from app.batch.workers import TAKEN, Workers
-from app.options import Options
-from app.view import load_view
+from lungseg import errors
+from lungseg.batch import manifest as manifest_module
+from lungseg.batch import workers as workers_module
+from lungseg.batch.entry import Entry
+from lungseg.batch.manifest import InUse, Manifest
+from lungseg.batch.work import Job, Order, job
+from lungseg.batch.workers import TAKEN, Workers
+from lungseg.model import network
+from lungseg.model.view import load_view
+from lungseg.pipeline.options import Options
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 

@@ -22,9 +22,9 @@ from films import encode, png, read_mask
 from PIL import Image
 from processes import command, one_line, only_line, run, smaller, wait_for
 
-from app.api import app
-from app.cli import main
-from app.encode.formats import FORMATS
+from lungseg.cli.main import main
+from lungseg.encode.formats import FORMATS
+from lungseg.server.api import app
 
 
 class TestSegment:
@@ -177,7 +177,7 @@ class TestSegment:
         loop.symlink_to("loop")
         (tmp_path / "old.png").write_bytes(b"an earlier mask, which is replaced, and not written into")
         monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
-        monkeypatch.setattr("app.commands.segment.segment", lambda *_: pytest.fail("it was too early"))
+        monkeypatch.setattr("lungseg.cli.segment.segment", lambda *_: pytest.fail("it was too early"))
         for output, text in (
             (tmp_path / "new.png", "unwritable: The folder of the output is read-only, or closed to you."),
             (tmp_path / "old.png", "unwritable: The folder of the output is read-only, or closed to you."),
@@ -202,7 +202,7 @@ class TestSegment:
 
     def test_closed_streams_are_one_line(self, rg1_png: bytes) -> None:
         for redirect, code in (("<&-", 2), (">&-", 2), ("| true", 1)):
-            shell = f"{sys.executable} -m app segment - -o - {redirect}; exit ${{PIPESTATUS[0]}}"
+            shell = f"{sys.executable} -m lungseg segment - -o - {redirect}; exit ${{PIPESTATUS[0]}}"
             done = subprocess.run(["bash", "-c", shell], input=rg1_png, capture_output=True, check=False)
             if redirect == "| true" and done.returncode == 0:
                 continue  # the mask fitted into the pipe before its reader left
@@ -280,8 +280,8 @@ class TestItself:
             main([*command, "--help"])
         assert end.value.code == 0
         said = capsys.readouterr().out
-        assert "usage: python -m app" in said
-        assert "examples:\n  python -m app" in said
+        assert "usage: python -m lungseg" in said
+        assert "examples:\n  python -m lungseg" in said
         assert max(map(len, said.splitlines())) <= 120
 
     def test_no_command_is_help(self) -> None:
@@ -318,15 +318,15 @@ class TestItself:
         (tmp_path / "onnxruntime.py").write_text("raise ImportError(name='onnxruntime')")
         done = run("segment", "film.png", PYTHONPATH=str(tmp_path))
         assert done.returncode == 1
-        assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install -r app/requirements.txt"
+        assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install -r lungseg/requirements.txt"
 
 
-@pytest.mark.parametrize("program", ["app.pipeline", "serverless", "model_export.timing"])
+@pytest.mark.parametrize("program", ["lungseg.pipeline.segment", "serverless", "model_export.timing"])
 def test_nothing_is_kept_for_the_makers_of_onnxruntime(program: str, tmp_path: Path) -> None:
     """Its official builds collect events, and send them, unless they are told not to."""
     if program.startswith("model_export"):
         pytest.importorskip("torch")
-    code = f"import {program}; from app import network; network.load()"
+    code = f"import {program}; from lungseg.model import network; network.load()"
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=120)
     assert list(tmp_path.rglob("*")) == []

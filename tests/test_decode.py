@@ -7,8 +7,8 @@ import pytest
 from films import RAMP8, RAMP16, dicom, encode, png, tiff
 from PIL import Image
 
-from app import errors, limits
-from app.decode import decode
+from lungseg import errors, limits
+from lungseg.decode import decode
 
 
 @pytest.mark.parametrize(

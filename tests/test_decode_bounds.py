@@ -18,10 +18,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from app import errors, limits
-from app.decode import decode
-from app.decode.jpeg_header import lean as lean_jpeg
-from app.decode.png_chunks import lean as lean_png
+from lungseg import errors, limits
+from lungseg.decode import decode
+from lungseg.decode.bounds.jpeg import lean as lean_jpeg
+from lungseg.decode.bounds.png import lean as lean_png
 
 TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 WIDE = Image.fromarray(RAMP8[:128])

@@ -16,8 +16,8 @@ from pydicom.uid import (
     MPEG2MPML,
 )
 
-from app import errors
-from app.decode import decode
+from lungseg import errors
+from lungseg.decode import decode
 
 
 def test_monochrome1_is_turned_round() -> None:

@@ -31,8 +31,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from app import errors, limits
-from app.decode import decode
+from lungseg import errors, limits
+from lungseg.decode import decode
 
 
 def compressed(pixels: NDArray[np.uint8], inside: bytes, syntax: UID) -> bytes:
@@ -182,7 +182,7 @@ def test_colour_becomes_luminance(name: str) -> None:
 
 
 def test_a_missing_decoder_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.decode.codecs.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("lungseg.decode.codecs.importlib.util.find_spec", lambda _: None)
     with pytest.raises(errors.UnsupportedDicom, match=r"JPEG-LS Lossless.*imagecodecs"):
         decode(packaged("MR_small_jpeg_ls_lossless.dcm").read_bytes())
 
@@ -250,8 +250,8 @@ def grown_by(film: bytes) -> int:
     program = """
 import sys
 from memory import of_process
-from app import errors
-from app.decode import decode, dicom
+from lungseg import errors
+from lungseg.decode import decode, dicom
 film = sys.stdin.buffer.read()
 before = of_process("VmHWM")
 try:

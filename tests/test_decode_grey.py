@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from app.decode.grey import luminance, upright
+from lungseg.decode.greyscale import luminance, upright
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2"])

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from app.decode.jpeg2000_header import COC, COD, CODESTREAM, EOC, MOST_PARTS, SOD, SOT, check
+from lungseg.decode.bounds.jpeg2000 import COC, COD, CODESTREAM, EOC, MOST_PARTS, SOD, SOT, check
 
 PARTS, PICTURE = "too many tiles, precincts or layers", "no picture, or no tiles"
 

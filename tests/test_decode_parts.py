@@ -16,12 +16,14 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from app import errors, limits
-from app.decode import decode, png_chunks, tiff_tags
-from app.decode.deflate import READ, WRITTEN, Inflated
-from app.decode.jpeg_header import MOST_SCANS, jpeg_size, segments
-from app.decode.jpeg_header import lean as lean_jpeg
-from app.decode.lean import lean
+from lungseg import errors, limits
+from lungseg.decode import decode
+from lungseg.decode.bounds import png as png_bounds
+from lungseg.decode.bounds import tiff as tiff_bounds
+from lungseg.decode.bounds.inflate import READ, WRITTEN, Inflated
+from lungseg.decode.bounds.jpeg import MOST_SCANS, jpeg_size, segments
+from lungseg.decode.bounds.jpeg import lean as lean_jpeg
+from lungseg.decode.bounds.raster import lean
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -44,7 +46,7 @@ def png_of(*parts: bytes, head: bytes | None = None, size: int = 300 * 200 + 200
 class TestPng:
     def test_a_plain_file_is_left_as_it_is(self) -> None:
         for film in (png(RAMP8), png_of(chunk(b"gAMA", bytes(4)))):
-            assert png_chunks.lean(film) is film
+            assert png_bounds.lean(film) is film
 
     @pytest.mark.parametrize(
         "part",
@@ -59,21 +61,21 @@ class TestPng:
         ],
     )
     def test_what_is_no_part_of_the_picture_is_left_out(self, part: bytes) -> None:
-        assert png_chunks.lean(png_of(part)) == png_of()
+        assert png_bounds.lean(png_of(part)) == png_of()
         kept = chunk(b"pHYs", bytes(9))
-        assert png_chunks.lean(png_of(kept, part, kept)) == png_of(kept, kept)
+        assert png_bounds.lean(png_of(kept, part, kept)) == png_of(kept, kept)
         assert decode(png_of(part)).pixels.shape == (200, 300)
 
     def test_an_orientation_is_kept(self) -> None:
         for part in (chunk(b"eXIf", bytes(60)), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>")):
             film = png_of(part)
-            assert png_chunks.lean(film) is film
+            assert png_bounds.lean(film) is film
         large = chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(2**21))
-        assert png_chunks.lean(png_of(large)) == png_of()
+        assert png_bounds.lean(png_of(large)) == png_of()
 
     def test_what_follows_the_end_is_left_out(self) -> None:
         text = chunk(b"tEXt", b"a\0b")
-        assert png_chunks.lean(png_of(text) + b"anything behind") == png_of()
+        assert png_bounds.lean(png_of(text) + b"anything behind") == png_of()
 
     @pytest.mark.parametrize(
         ("head", "says"),
@@ -86,29 +88,29 @@ class TestPng:
     )
     def test_a_header_of_no_png_is_refused(self, head: bytes, says: str) -> None:
         with pytest.raises(ValueError, match=f"^{says}$"):
-            png_chunks.lean(png_of(head=head))
+            png_bounds.lean(png_of(head=head))
 
     def test_a_stream_of_another_picture_is_refused(self) -> None:
         """A few bytes that would have to stand for millions, and millions that stand for a few rows."""
         short = SIGNATURE + ihdr(5000, 5000) + chunk(b"IDAT", bytes(10_000)) + chunk(b"tEXt", bytes(9_000))
         with pytest.raises(ValueError, match=r"^a stream of another picture$"):
-            png_chunks.lean(short + chunk(b"IEND", b""))
+            png_bounds.lean(short + chunk(b"IEND", b""))
         long = SIGNATURE + ihdr() + chunk(b"IDAT", bytes(400_000)) + chunk(b"IEND", b"")
         with pytest.raises(ValueError, match=r"^a stream of another picture$"):
-            png_chunks.lean(long)
+            png_bounds.lean(long)
 
     def test_the_sides_are_looked_at_first(self) -> None:
         for head, error in ((ihdr(30, 200), errors.TooSmall), (ihdr(20_000, 200), errors.TooLarge)):
             with pytest.raises(error):
-                png_chunks.lean(png_of(head=head))
+                png_bounds.lean(png_of(head=head))
 
     def test_chunks_are_counted(self) -> None:
         data = SIGNATURE + chunk(b"IDAT", b"") * (limits.MAX_PARTS - 1)
-        assert len(list(png_chunks.chunks(data))) == limits.MAX_PARTS - 1
-        assert next(png_chunks.chunks(data)) == (b"IDAT", 8, 20)
-        assert list(png_chunks.chunks(data))[1] == (b"IDAT", 20, 32)
+        assert len(list(png_bounds.chunks(data))) == limits.MAX_PARTS - 1
+        assert next(png_bounds.chunks(data)) == (b"IDAT", 8, 20)
+        assert list(png_bounds.chunks(data))[1] == (b"IDAT", 20, 32)
         with pytest.raises(ValueError, match=r"^too many chunks$"):
-            list(png_chunks.chunks(data + chunk(b"IDAT", b"") * 2))
+            list(png_bounds.chunks(data + chunk(b"IDAT", b"") * 2))
 
     @pytest.mark.parametrize(
         ("head", "size"),
@@ -128,16 +130,16 @@ class TestPng:
         ],
     )
     def test_the_rows_bytes_are_worked_out(self, head: tuple[int, ...], size: int) -> None:
-        assert png_chunks.raw_size(SIGNATURE + ihdr(*head)) == size
+        assert png_bounds.raw_size(SIGNATURE + ihdr(*head)) == size
 
     def test_no_byte_behind_the_last_row_is_inflated(self) -> None:
         film = png_of(size=300 * 200 + 200 + 5_000_000)
         with pytest.raises(errors.DamagedFilm, match="more rows"):
-            list(png_chunks.inflated(film))
+            list(png_bounds.inflated(film))
         rows = bytes(200 * 301)
         split = zlib.compress(bytes(200 * 301))
         parts = chunk(b"IDAT", split[:40]) + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", split[40:])
-        assert b"".join(png_chunks.inflated(SIGNATURE + ihdr() + parts)) == rows
+        assert b"".join(png_bounds.inflated(SIGNATURE + ihdr() + parts)) == rows
 
 
 class TestInflated:
@@ -285,7 +287,7 @@ def directory(
 class TestTiffTags:
     def test_values_are_counted(self, order: str, large: bool) -> None:
         def check(*entries: tuple[int, int, int]) -> None:
-            tiff_tags.check(directory(*entries, order=order, large=large), 1)
+            tiff_bounds.check(directory(*entries, order=order, large=large), 1)
 
         most = limits.MAX_PARTS
         check((256, 3, 1), (700, 7, 10_000_000), (273, 4, most), (320, 3, 3 * 2**16))
@@ -294,33 +296,33 @@ class TestTiffTags:
                 check((256, 3, 1), (code, kind, most + 1))
         with pytest.raises(ValueError, match=r"^too many numbers$"):
             check((320, 3, 3 * 2**16 + 1))
-        check((700, 7, tiff_tags.MOST_BYTES))
+        check((700, 7, tiff_bounds.MOST_BYTES))
         with pytest.raises(ValueError, match=r"^too many bytes in a directory$"):
-            check((700, 7, tiff_tags.MOST_BYTES), (256, 3, 1))
+            check((700, 7, tiff_bounds.MOST_BYTES), (256, 3, 1))
         with pytest.raises(ValueError, match=r"^too many bytes in a directory$"):
-            check((700, 1, tiff_tags.MOST_BYTES // 2 + 1), (701, 2, tiff_tags.MOST_BYTES // 2))
+            check((700, 1, tiff_bounds.MOST_BYTES // 2 + 1), (701, 2, tiff_bounds.MOST_BYTES // 2))
 
     def test_tags_are_counted(self, order: str, large: bool) -> None:
-        tags = [(256, 3, 1)] * tiff_tags.MOST_TAGS
-        tiff_tags.check(directory(*tags, order=order, large=large), 1)
+        tags = [(256, 3, 1)] * tiff_bounds.MOST_TAGS
+        tiff_bounds.check(directory(*tags, order=order, large=large), 1)
         with pytest.raises(ValueError, match=r"^too many tags$"):
-            tiff_tags.check(directory(*tags, (256, 3, 1), order=order, large=large), 1)
+            tiff_bounds.check(directory(*tags, (256, 3, 1), order=order, large=large), 1)
 
     def test_so_many_directories_are_looked_at(self, order: str, large: bool) -> None:
         first = directory((256, 3, 1), order=order, large=large)
         link = len(first)
         first = directory((256, 3, 1), order=order, large=large, link=link)
         second = directory((273, 4, limits.MAX_PARTS + 1), order=order, large=large)[16 if large else 8 :]
-        tiff_tags.check(first + second, 1)
+        tiff_bounds.check(first + second, 1)
         with pytest.raises(ValueError, match=r"^too many numbers$"):
-            tiff_tags.check(first + second, 2)
+            tiff_bounds.check(first + second, 2)
 
     def test_a_link_into_nowhere_ends_it(self, order: str, large: bool) -> None:
         for link in (0, 10**6):
-            tiff_tags.check(directory((256, 3, 1), order=order, large=large, link=link), 16)
-        tiff_tags.check(directory((256, 3, 1), order=order, large=large, start=10**6), 16)
+            tiff_bounds.check(directory((256, 3, 1), order=order, large=large, link=link), 16)
+        tiff_bounds.check(directory((256, 3, 1), order=order, large=large, start=10**6), 16)
         with pytest.raises(struct.error):
-            tiff_tags.check(directory(order=order, large=large)[:6], 16)
+            tiff_bounds.check(directory(order=order, large=large)[:6], 16)
 
 
 def saved(change: Callable[[Dataset], None]) -> bytes:

@@ -13,9 +13,9 @@ import pytest
 from films import RAMP8, RAMP16, chunk, encode, order, png
 from PIL import Image
 
-from app import errors
-from app.decode import decode
-from app.decode.png_chunks import ADAM7
+from lungseg import errors
+from lungseg.decode import decode
+from lungseg.decode.bounds.png import ADAM7
 
 
 def test_16_bit_png_keeps_every_level() -> None:

@@ -13,8 +13,8 @@ from films import RAMP8, RAMP16, encode, order, tiff
 from memory import peak_of
 from PIL import Image
 
-from app import errors
-from app.decode import decode
+from lungseg import errors
+from lungseg.decode import decode
 
 
 @pytest.mark.parametrize("white", ["minisblack", "miniswhite"])

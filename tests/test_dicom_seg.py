@@ -23,12 +23,12 @@ from pydicom.uid import (
 )
 from test_truth_table import CELLS
 
-from app import errors
-from app.encode.dicom_seg import dicom_seg
-from app.mask import LEFT, RIGHT
-from app.options import Options
-from app.pipeline import segment
-from app.result import Result
+from lungseg import errors
+from lungseg.encode.dicom_seg import dicom_seg
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
 
 KEPT = (
     "PatientName",

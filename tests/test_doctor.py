@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from films import RAMP8, png
 
-from app import doctor, errors, network, processor
-from app.doctor import REINSTALL, Check, available_memory, examine
-from app.encode.formats import FORMATS
-from app.precision import PrecisionReason
+from lungseg import errors
+from lungseg.doctor import installation
+from lungseg.doctor.installation import REINSTALL, Check, available_memory, examine
+from lungseg.encode.formats import FORMATS
+from lungseg.model import network, processor
+from lungseg.model.precision import PrecisionReason
 
 Files = dict[str, str | None]
 
@@ -48,7 +50,7 @@ def test_an_exception_in_a_check_is_one_more_finding(monkeypatch: pytest.MonkeyP
         yield Check("first", "ok", "well")
         raise ZeroDivisionError("whatever stands in here")
 
-    monkeypatch.setattr(doctor, "CHECKS", (_some_check,))
+    monkeypatch.setattr(installation, "CHECKS", (_some_check,))
     assert list(examine()) == [
         Check("first", "ok", "well"),
         Check("some check", "failed", "an unexpected ZeroDivisionError", REINSTALL),
@@ -57,8 +59,8 @@ def test_an_exception_in_a_check_is_one_more_finding(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("version", "state"), [((3, 11, 7), "ok"), ((3, 12, 0), "ok"), ((3, 13, 1), "warning")])
 def test_another_python_is_a_warning(monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str) -> None:
-    monkeypatch.setattr(doctor, "sys", SimpleNamespace(version_info=version))
-    (found,) = doctor._python()
+    monkeypatch.setattr(installation, "sys", SimpleNamespace(version_info=version))
+    (found,) = installation._python()
     assert (found.name, found.state, found.text) == ("Python", state, ".".join(map(str, version)))
     assert bool(found.remedy) == (state == "warning")
 
@@ -70,10 +72,10 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
         return before(name, package)
 
     before = importlib.import_module
-    list(doctor._packages())  # each of them is imported for the first time as it is
+    list(installation._packages())  # each of them is imported for the first time as it is
 
-    monkeypatch.setattr(doctor.importlib, "import_module", without)
-    found = {check.name: check for check in doctor._packages()}
+    monkeypatch.setattr(installation.importlib, "import_module", without)
+    found = {check.name: check for check in installation._packages()}
     # Without the one no film is read; the other is what a workstation adds.
     assert found["pydicom"] == Check("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
     assert found["tqdm"] == Check("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
@@ -84,20 +86,20 @@ def test_a_decoder_that_fails_or_lies_is_named() -> None:
     def no_film() -> bytes:
         raise RuntimeError
 
-    assert doctor._decoded("x", no_film) == Check("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
-    side = doctor.drawing().shape
+    assert installation._decoded("x", no_film) == Check("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
+    side = installation.drawing().shape
     other = np.resize(RAMP8, side).astype(np.uint8)
-    lying = doctor._decoded("x", lambda: png(other))
+    lying = installation._decoded("x", lambda: png(other))
     assert lying == Check("x", "failed", "reads as another picture than was written", REINSTALL)
 
 
 def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "load", broken)
-    monkeypatch.setattr("app.view.load_view", broken)
-    (model,), (view,) = doctor._model(), doctor._view_model()
+    monkeypatch.setattr("lungseg.model.view.load_view", broken)
+    (model,), (view,) = installation._model(), installation._view_model()
     for found in (model, view):
         assert (found.state, found.text) == ("failed", "the model is broken")
-        assert "app/weights" in found.remedy
+        assert "lungseg/model/weights" in found.remedy
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_precision_is_a_warning_only_where_int8_should_serve(
     model = SimpleNamespace(card=card, sha256="0" * 64, precision_reason=reason)
     monkeypatch.setattr(network, "load", lambda: model)
     monkeypatch.setattr(processor, "dot_products", lambda: products)
-    first, check = doctor._model()
+    first, check = installation._model()
     assert first == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")
     assert check.state == state
     assert check.text == f"{precision}, because {reason.text}"
@@ -135,7 +137,7 @@ def test_a_format_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise ImportError
 
     monkeypatch.setitem(FORMATS, "dicom-seg", SimpleNamespace(name="dicom-seg", encode=no_form))  # type: ignore[arg-type]
-    found = {check.name: check for check in doctor._drawing()}
+    found = {check.name: check for check in installation._drawing()}
     assert found["format dicom-seg"] == Check("format dicom-seg", "failed", "cannot be made (ImportError)", REINSTALL)
     assert found["format all"].state == "failed"  # which holds it
     assert {check.state for name, check in found.items() if name not in ("format dicom-seg", "format all")} == {"ok"}
@@ -166,15 +168,15 @@ def test_memory_is_what_both_the_kernel_and_the_container_leave(files: Files, sa
     ("free", "state", "says"),
     [
         (None, "warning", "cannot be told"),
-        (doctor.WORKER_BYTES - 1, "warning", "1,300 MiB free"),
-        (2 * doctor.WORKER_BYTES, "ok", "enough for 2"),
+        (installation.WORKER_BYTES - 1, "warning", "1,300 MiB free"),
+        (2 * installation.WORKER_BYTES, "ok", "enough for 2"),
     ],
 )
 def test_too_little_memory_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, free: int | None, state: str, says: str
 ) -> None:
-    monkeypatch.setattr(doctor, "available_memory", lambda: free)
-    (found,) = doctor._memory()
+    monkeypatch.setattr(installation, "available_memory", lambda: free)
+    (found,) = installation._memory()
     assert found.state == state
     assert says in found.text
     assert bool(found.remedy) == (state == "warning")
@@ -182,8 +184,8 @@ def test_too_little_memory_is_a_warning(
 
 @pytest.mark.parametrize(("threads", "state"), [("2", "ok"), ("3", "warning"), ("many", "failed"), ("0", "failed")])
 def test_more_threads_than_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch, threads: str, state: str) -> None:
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(installation.os, "cpu_count", lambda: 2)
     monkeypatch.setenv("LUNG_THREADS", threads)
-    (found,) = doctor._threads()
+    (found,) = installation._threads()
     assert found.state == state
     assert bool(found.remedy) == (state != "ok")

@@ -17,12 +17,12 @@ from buckets import Buckets
 from services import Answer, Gateway, both, keyed, line_to, serving, worker
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api import app
-from app.cli import main
-from app.errors import ModelError
-from app.remote.http_checks import OVER_BYTES
-from app.remote.retry import Patience
-from app.remote.segment import DIRECT_BYTES
+from lungseg.cli.main import main
+from lungseg.doctor.service import OVER_BYTES
+from lungseg.errors import ModelError
+from lungseg.remote.retry import Patience
+from lungseg.remote.segment import DIRECT_BYTES
+from lungseg.server.api import app
 
 JSON = {"Content-Type": "application/json"}
 KEY = "a-key-of-the-tests"
@@ -31,7 +31,7 @@ SEEN = ("service", "authorisation", "model", "binary mode", "payload limit", "jo
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.remote.service.Patience", lambda: Patience(attempts=2, first=0.01))
+    monkeypatch.setattr("lungseg.remote.service.Patience", lambda: Patience(attempts=2, first=0.01))
     monkeypatch.delenv("LUNG_API_KEY", raising=False)
     monkeypatch.delenv("LUNG_TOKEN", raising=False)
 
@@ -166,7 +166,7 @@ class TestUrl:
     ) -> None:
         with serving() as address, monkeypatch.context() as patch:
             own = SimpleNamespace(load=broken)
-            patch.setattr("app.remote.http_checks.network", own)
+            patch.setattr("lungseg.doctor.service.network", own)
             code, found = checks(capsys, "--url", address)
         assert code == 0
         assert found["model"]["text"] == "it cannot be compared: the file is broken"
@@ -177,7 +177,7 @@ class TestUrl:
         with serving(Gateway(worker(buckets))) as address:
             code, found = checks(capsys, "--url", address, "--job")
         assert (code, found["a job"]["state"]) == (0, "ok")
-        monkeypatch.setattr("app.remote.http_checks.JOB_SECONDS", 1)
+        monkeypatch.setattr("lungseg.doctor.service.JOB_SECONDS", 1)
         with serving() as address:
             code, found = checks(capsys, "--url", address, "--job")
         assert (code, found["a job"]["state"]) == (1, "failed")
@@ -211,7 +211,7 @@ class TestStack:
     def test_what_is_wrong_is_found(
         self, lungs: Lungs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("app.remote.http_checks.http_checks", lambda *_, **__: iter(()))
+        monkeypatch.setattr("lungseg.doctor.service.http_checks", lambda *_, **__: iter(()))
         storage, queues, films = lungs.s3, boto3.client("sqs"), lungs.films
         wrong: list[tuple[str, str, Callable[[], Any]]] = [
             ("input bucket, public access", "failed", lambda: storage.delete_public_access_block(Bucket=films)),
@@ -238,7 +238,7 @@ class TestStack:
     def test_a_policy_that_says_less_is_none(
         self, lungs: Lungs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("app.remote.http_checks.http_checks", lambda *_, **__: iter(()))
+        monkeypatch.setattr("lungseg.doctor.service.http_checks", lambda *_, **__: iter(()))
         for change in ({"Effect": "Allow"}, {"Action": "s3:GetObject"}, {"Principal": {"AWS": "arn:aws:iam::1:root"}}):
             lungs.protect(lungs.films, **change)
             code, found = checks(capsys, "--stack", lungs.name)
@@ -252,7 +252,7 @@ class TestStack:
         def refuse(*_: object) -> Iterator[None]:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetBucketPolicy")
 
-        monkeypatch.setattr("app.remote.stack_checks._bucket", refuse)
+        monkeypatch.setattr("lungseg.doctor.stack._bucket", refuse)
         code, found = checks(capsys, "--stack", lungs.name)
         assert (code, found["input bucket"]["state"]) == (0, "warning")
         assert "GetBucketPolicy answered AccessDenied" in found["input bucket"]["text"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app import errors, limits, quality
+from lungseg import errors, limits
+from lungseg.pipeline import verdict
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "ERRORS.md").read_text()
 
@@ -32,7 +33,7 @@ def test_codes_are_stable_names() -> None:
 
 
 def test_every_reason_is_documented_as_it_is() -> None:
-    expected = [[str(reason.decision), reason.code, reason.text] for reason in quality.REASONS]
+    expected = [[str(reason.decision), reason.code, reason.text] for reason in verdict.REASONS]
     assert rows("Reasons of a verdict") == expected
 
 

@@ -11,7 +11,7 @@ from buckets import Context
 from films import read_mask
 
 import serverless
-from app.aws import records
+from app import dispatch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,4 +33,4 @@ def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
 @pytest.mark.parametrize("name", [each for each in EVENTS if not each.startswith(("api_", "function_", "load_"))])
 def test_the_example_records_are_known(name: str) -> None:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
-    assert [source for source in records.SOURCES if source.infer(event)], name
+    assert [source for source in dispatch.SOURCES if source.infer(event)], name

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.expected_dice import NAMES, Calibration, Look, doubtful_parts, look
-from app.mask import LEFT, RIGHT
-from app.network import Card
-from app.pose import Pose
-from app.preprocess import InputSpec, letterbox
-from app.quality import Decision, Finding, judge
+from lungseg.model.network import Card
+from lungseg.model.preprocess import InputSpec, letterbox
+from lungseg.pipeline.expected_dice import NAMES, Calibration, Look, doubtful_parts, look
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.pose import Pose
+from lungseg.pipeline.verdict import Decision, Finding, judge
 
 SIDE = 256
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from films import SHARED, dice
 
-from app.errors import FilmError
-from app.pipeline import segment
+from lungseg.errors import FilmError
+from lungseg.pipeline.segment import segment
 
 CASES = SHARED.parent / "cases"
 LIST = CASES / "expected.csv"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from app import errors, mark
-from app.decode import decode
-from app.encode.formats import FORMATS
-from app.measure import measure
-from app.options import Options
-from app.pipeline import segment
-from app.result import Result
-from app.schemas import RunLengths, Segmentation
+from lungseg import errors
+from lungseg.decode import decode, mark
+from lungseg.encode.formats import FORMATS
+from lungseg.pipeline.measure import measure
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
+from lungseg.server.schemas import RunLengths, Segmentation
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
-from app.guard import Guard
+from lungseg.server.guard import Guard
 
 HOSTS = ["localhost", "lung.example"]
 
@@ -62,7 +62,7 @@ def test_post_of_another_sites_page_is_refused(headers: dict[str, str], expected
 
 
 def test_lambda_has_no_guard_and_no_queue() -> None:
-    program = "from app.api import app; print(*(each.cls.__name__ for each in app.user_middleware))"
+    program = "from lungseg.server.api import app; print(*(each.cls.__name__ for each in app.user_middleware))"
     for name, is_there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
         environment = os.environ | {name: "function"}
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)

@@ -10,11 +10,11 @@ import pytest
 from buckets import Buckets, forget
 from fastapi.testclient import TestClient
 
-from app.api import app
-from app.aws import work
-from app.encode.pictures import labels_png, mask_png
-from app.options import Options
-from app.pipeline import segment
+from app.buckets import process
+from lungseg.encode.png import labels_png, mask_png
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.segment import segment
+from lungseg.server.api import app
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_upload_form_used_twenty_times_is_one_job_done_once(
     first_is_good: bool, buckets: Buckets, client: TestClient, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films: list[bytes] = []
-    monkeypatch.setattr(work, "segment", lambda data, *args: films.append(data) or segment(data, *args))
+    monkeypatch.setattr(process, "segment", lambda data, *args: films.append(data) or segment(data, *args))
     job = client.post("/v1/jobs").json()
     for number in range(20):
         upload(job, (b"" if number or first_is_good else b"no film") + small + bytes(number))

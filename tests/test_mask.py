@@ -11,10 +11,10 @@ from films import dice
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.enlarge import enlarge
-from app.mask import LEFT, RIGHT, area, clean, regions, sides
-from app.pose import Pose
-from app.preprocess import letterbox
+from lungseg.model.preprocess import letterbox
+from lungseg.pipeline.mask import LEFT, RIGHT, area, clean, regions, sides
+from lungseg.pipeline.pose import Pose
+from lungseg.pipeline.upsample import enlarge
 
 SIDE = 200
 

@@ -10,9 +10,9 @@ import pytest
 from buckets import Buckets
 from processes import one_line, run
 
-from app.aws import model
-from app.errors import ModelError
-from app.network import WEIGHTS
+from app import model_store
+from lungseg.errors import ModelError
+from lungseg.model.network import WEIGHTS
 
 CONTENT = WEIGHTS.read_bytes()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -30,10 +30,10 @@ def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None
 def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
     buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "FOLDER", tmp_path)
+    monkeypatch.setattr(model_store, "FOLDER", tmp_path)
     buckets.drop("lung.onnx", CONTENT)
     (tmp_path / f"{DIGEST}.onnx").write_bytes(b"changed")
-    assert model.fetch(f"s3://{buckets.films}/lung.onnx", DIGEST).read_bytes() == CONTENT
+    assert model_store.fetch(f"s3://{buckets.films}/lung.onnx", DIGEST).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
 def test_another_model_or_none_is_refused(
     key: str, digest: str, message: str, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "FOLDER", tmp_path)
+    monkeypatch.setattr(model_store, "FOLDER", tmp_path)
     buckets.drop("lung.onnx", CONTENT)
     with pytest.raises(ModelError, match=message):
-        model.fetch(f"s3://{buckets.films}/{key}", digest)
+        model_store.fetch(f"s3://{buckets.films}/{key}", digest)
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(buckets: Buckets, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.encode.formats import FORMATS
-from app.naming import ERROR_SUFFIX, is_output, output_name, output_path
+from lungseg.encode.formats import FORMATS
+from lungseg.encode.naming import ERROR_SUFFIX, is_output, output_name, output_path
 
 SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
 ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]

@@ -22,10 +22,10 @@ from films import dice, dicom
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.encode.document import document
-from app.encode.formats import FORMATS
-from app.encode.preview import SIDE, preview_png
-from app.pipeline import segment
+from lungseg.encode.document import document
+from lungseg.encode.formats import FORMATS
+from lungseg.encode.preview import SIDE, preview_png
+from lungseg.pipeline.segment import segment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Chromium
@@ -118,7 +118,7 @@ def server() -> Iterator[str]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", str(port)], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "lungseg", "serve", "--port", str(port)], stderr=subprocess.DEVNULL
     ) as process:
         try:
             for _ in range(300):

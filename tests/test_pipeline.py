@@ -12,11 +12,12 @@ from films import dice, encode, packaged, png
 from numpy.typing import NDArray
 from PIL import Image
 
-from app import errors, network, processor
-from app.decode import decode
-from app.errors import ModelError
-from app.options import Options
-from app.pipeline import segment
+from lungseg import errors
+from lungseg.decode import decode
+from lungseg.errors import ModelError
+from lungseg.model import network, processor
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.segment import segment
 
 
 @pytest.fixture(scope="module")

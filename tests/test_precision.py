@@ -14,16 +14,16 @@ from films import dice
 from models import card_of, with_card
 from processes import one_line, run
 
-from app import network, precision, processor
-from app.aws import work
-from app.batch.work import Order
-from app.encode.formats import FORMATS
-from app.errors import ModelError
-from app.negotiate import etag
-from app.network import Network, int8_path
-from app.options import Options
-from app.pipeline import segment
-from app.precision import PrecisionReason
+from app.buckets import process
+from lungseg.batch.work import Order
+from lungseg.encode.formats import FORMATS
+from lungseg.errors import ModelError
+from lungseg.model import network, precision, processor
+from lungseg.model.network import Network, int8_path
+from lungseg.model.precision import PrecisionReason
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.segment import segment
+from lungseg.server.negotiation import etag
 
 VNNI, NONE, UNKNOWN = ("avx512_vnni",), (), None
 """What `processor.dot_products` says of three processors."""
@@ -171,7 +171,7 @@ def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatc
     for model in (exact, quantised):
         tags.add(etag(b"film", FORMATS["mask"], Options(), model.sha256, "view"))
         monkeypatch.setattr(network, "load", lambda served=model: served)
-        recipes.add(work._recipe(work.Order(("mask",))))
+        recipes.add(process._recipe(process.Order(("mask",))))
     assert len(tags) == len(recipes) == 2
     orders = [Order(tmp_path, tmp_path, ("mask",), Options(), (model.sha256, "view")) for model in (exact, quantised)]
     assert orders[0] != orders[1]

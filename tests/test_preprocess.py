@@ -9,17 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app import errors
-from app.enlarge import enlarge, enlarge_bits
-from app.preprocess import (
-    Geometry,
-    InputSpec,
-    letterbox,
-    place,
-    preprocess,
-    shrink,
-    standardise,
-)
+from lungseg import errors
+from lungseg.model.preprocess import Geometry, InputSpec, letterbox, place, preprocess, shrink, standardise
+from lungseg.pipeline.upsample import enlarge, enlarge_bits
 
 SPEC = InputSpec()
 

@@ -12,10 +12,10 @@ from films import dice, dicom, packaged, png
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.options import Options
-from app.pipeline import segment
-from app.quality import REASONS, Decision, Verdict
-from app.result import Result
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
+from lungseg.pipeline.verdict import REASONS, Decision, Verdict
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,16 @@ from fastapi.testclient import TestClient
 from films import dicom, encode, tiff
 from PIL import Image
 
-from app import api, doctor, readiness
-from app.sample import TRANSFER_SYNTAXES, dicom_film
-from app.selfcheck import drawing
+from lungseg.doctor import installation
+from lungseg.doctor.phantom import TRANSFER_SYNTAXES, dicom_film
+from lungseg.model.selfcheck import drawing
+from lungseg.server import api, readiness
 
 PROGRAM = """
 import pickle, sys
-from app import readiness
+from lungseg.server import readiness
 readiness.load()
-from app.decode import decode
+from lungseg.decode import decode
 before = set(sys.modules)
 for film in pickle.load(sys.stdin.buffer):
     decode(film)
@@ -51,9 +52,9 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
 
 
 def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [doctor.Check("WebP", "failed", ""), doctor.Check("PNG", "ok", "")]
+    found = [installation.Check("WebP", "failed", ""), installation.Check("PNG", "ok", "")]
     monkeypatch.setattr(readiness, "_missing", None)
-    monkeypatch.setattr(doctor, "decoders", lambda: iter(found))
+    monkeypatch.setattr(installation, "decoders", lambda: iter(found))
     with TestClient(api.app) as client:
         answer = client.get("/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, "short-of-resources")

@@ -11,14 +11,15 @@ import pytest
 from buckets import SHAPES, Buckets, Context, make, map_event, operations_event, s3_event, sns_message, sqs_event
 from films import RAMP16, dicom, read_mask
 
-from app.aws import run, work
-from app.aws.events import distributed_map
-from app.aws.records import handle
-from app.aws.run import UnsupportedEvent
-from app.aws.settings import Misconfigured
-from app.aws.store import Store, StoreError
-from app.encode.pictures import mask_png
-from app.pipeline import segment
+from app import invocation
+from app.buckets import process
+from app.buckets.s3 import Store, StoreError
+from app.buckets.settings import Misconfigured
+from app.dispatch import handle
+from app.events import distributed_map
+from app.invocation import UnsupportedEvent
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -142,16 +143,16 @@ def test_a_film_replaced_while_it_was_in_work_is_done_again(
 ) -> None:
     newer = small if newer_is_good else b"no film"
     buckets.drop("a.png", rg1_png)
-    original = work.segment
+    original = process.segment
 
     def slow(data: bytes, *args: Any) -> Any:
         if data == rg1_png:
             buckets.drop("a.png", newer)
-            monkeypatch.setattr(work, "segment", original)
+            monkeypatch.setattr(process, "segment", original)
             buckets.do("a.png")  # somebody else does the newer one meanwhile
         return original(data, *args)
 
-    monkeypatch.setattr(work, "segment", slow)
+    monkeypatch.setattr(process, "segment", slow)
     buckets.do("a.png")
     if newer_is_good:
         assert buckets.written() == {"a.png.mask.png", "a.png.json"}
@@ -231,7 +232,7 @@ def test_a_throttle_is_handed_to_every_source_in_its_own_way(
 def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     buckets.drop("b", b"no film")
-    late = handle(map_event(buckets.films, "a", "b"), Context(run.RESERVE_MS - 1))
+    late = handle(map_event(buckets.films, "a", "b"), Context(invocation.RESERVE_MS - 1))
     assert [item["Key"] for item in late["Items"]] == ["a", "b"]
     assert buckets.written() == set()
     end = handle(late, Context())
@@ -242,7 +243,7 @@ def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, smal
 def test_films_for_which_no_time_is_left_are_handed_back(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     event = sqs_event(s3_event(buckets.films, "a"))
-    assert handle(event, Context(run.RESERVE_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
+    assert handle(event, Context(invocation.RESERVE_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
     assert handle(event, Context())["batchItemFailures"] == []
 
 
@@ -361,7 +362,7 @@ class TestDirect:
 def test_a_film_too_large_is_refused_before_it_is_read(
     buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.limits.MAX_BYTES", len(small) - 1)
+    monkeypatch.setattr("lungseg.limits.MAX_BYTES", len(small) - 1)
     buckets.drop("a", small)
     assert buckets.do("a") == {"failed": 1}
     assert json.loads(buckets.get("a.error.json"))["code"] == "too-large"

@@ -21,14 +21,14 @@ from buckets import Buckets
 from processes import command, run
 from services import Answer, Gateway, both, keyed, line_to, problem, serving, worker
 
-from app import limits
-from app.cli import main
-from app.encode.formats import FORMATS
-from app.remote import errors
-from app.remote.film import Film
-from app.remote.retry import Patience
-from app.remote.segment import DIRECT_BYTES
-from app.remote.service import Service
+from lungseg import limits
+from lungseg.cli.main import main
+from lungseg.encode.formats import FORMATS
+from lungseg.remote import errors
+from lungseg.remote.film import Film
+from lungseg.remote.retry import Patience
+from lungseg.remote.segment import DIRECT_BYTES
+from lungseg.remote.service import Service
 
 KEY = "a-key-of-the-tests"
 TIMED = ("json", "preview", "all", "dicom-seg")
@@ -187,14 +187,14 @@ class TestJobs:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        from app.aws import store
+        from app.buckets.s3 import store
 
         gateway = Gateway(both(keyed(KEY), worker(buckets)))
         monkeypatch.setenv("LUNG_API_KEY", KEY)
         with line_to(s3) as line, serving(gateway) as address:
             # What the service presigns leads over the line from now on.
             monkeypatch.setenv("AWS_ENDPOINT_URL", line.address)
-            store.store.cache_clear()
+            store.cache_clear()
             assert main(["remote", "segment", str(large), "--url", address]) == 0
         heard = bytes(line.heard)
         assert heard.count(large.read_bytes()) == 1
@@ -225,7 +225,8 @@ class TestJobs:
                 path.touch()
                 os.truncate(path, size)
                 program = (
-                    "import sys; from app.cli import main; main(sys.argv[1:]); print(open('/proc/self/status').read())"
+                    "import sys; from lungseg.cli.main import main; main(sys.argv[1:]);"
+                    "print(open('/proc/self/status').read())"
                 )
                 line = [sys.executable, "-c", program, "remote", "segment", str(path), "--url", address]
                 done = subprocess.run(line, capture_output=True, text=True, check=True)
@@ -289,7 +290,7 @@ class TestItself:
         assert end.value.code == 0
         said = capsys.readouterr().out
         assert "examples:\n" in said
-        assert f"python -m app {' '.join(command)}" in said
+        assert f"python -m lungseg {' '.join(command)}" in said
         assert "LUNG_API_KEY" in said
         assert max(map(len, said.splitlines())) <= 120
 
@@ -298,7 +299,8 @@ class TestItself:
         assert "examples:" in capsys.readouterr().out
 
     def test_other_commands_load_neither_http_nor_aws(self) -> None:
-        code = "import sys, app.cli; print(*{'boto3', 'botocore', 'httpx2', 'tqdm', 'fastapi'} & set(sys.modules))"
+        late = "{'boto3', 'botocore', 'httpx2', 'tqdm', 'fastapi'}"
+        code = f"import sys, lungseg.cli.main; print(*{late} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == ""
 

@@ -17,11 +17,11 @@ import pytest
 from buckets import Buckets, Context, map_event
 from processes import only_line
 
-from app.aws import store
-from app.aws.records import handle
-from app.cli import main
-from app.remote import backfill
-from app.remote.cost import GETS, PUTS, Films, Settings, estimate, lines
+from app.buckets.s3 import store
+from app.dispatch import handle
+from lungseg.cli.main import main
+from lungseg.remote import backfill
+from lungseg.remote.cost import GETS, PUTS, Films, Settings, estimate, lines
 
 PASS = {"Type": "Pass", "End": True}
 FAIL_ONE = {
@@ -297,7 +297,7 @@ def test_a_films_requests_are_those_that_are_reckoned_with(done: bool, buckets: 
     if done:
         buckets.do("in/a.png")
     asked: Counter[str] = Counter()
-    events = store.store()._client.meta.events
+    events = store()._client.meta.events
     events.register("before-call.s3.*", lambda model, **_: asked.update([model.name]))
     handle(map_event(buckets.films, "in/a.png"), Context())
     # A film that is done costs one more look at what is there, and no PUT, which costs twelve times as much.

@@ -30,11 +30,11 @@ from cryptography.x509.oid import NameOID
 from processes import only_line
 from services import Answer, Gateway, first, keyed, line_to, problem, serving
 
-from app.cli import main
-from app.remote import errors
-from app.remote.access import Access
-from app.remote.retry import Patience
-from app.remote.service import Service, _content
+from lungseg.cli.main import main
+from lungseg.remote import errors
+from lungseg.remote.access import Access
+from lungseg.remote.retry import Patience
+from lungseg.remote.service import Service, _content
 
 KEY = "a-key-of-the-tests"
 TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
@@ -43,7 +43,7 @@ TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short, and nothing of this machine's own settings goes along."""
-    monkeypatch.setattr("app.remote.service.Patience", lambda: Patience(first=0.01))
+    monkeypatch.setattr("lungseg.remote.service.Patience", lambda: Patience(first=0.01))
     for name in ("LUNG_API_KEY", "LUNG_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
@@ -413,7 +413,7 @@ class TestWhatAnswers:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         for name in ("MAX_OUTPUT_BYTES", "MAX_PROBLEM_BYTES"):
-            monkeypatch.setattr(f"app.remote.service.{name}", 10**6)
+            monkeypatch.setattr(f"lungseg.remote.service.{name}", 10**6)
         headers = {"content-length": "2000000"} if stated else {}
         answer = Answer(status, bytes(2 * 10**6), {"x-lung-decision": "accept"} | headers)
         with serving(Gateway(lambda *_: answer)) as address:

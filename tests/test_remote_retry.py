@@ -10,9 +10,9 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
-from app.remote import errors
-from app.remote import retry as retry_module
-from app.remote.retry import Patience, retry_after
+from lungseg.remote import errors
+from lungseg.remote import retry as retry_module
+from lungseg.remote.retry import Patience, retry_after
 
 
 def answering(*answers: httpx2.Response | Exception) -> Callable[[], httpx2.Response]:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import serverless
-from app import network
-from app.aws.run import UnsupportedEvent
-from app.encode.pictures import mask_png
-from app.pipeline import segment
+from app.invocation import UnsupportedEvent
+from lungseg.encode.png import mask_png
+from lungseg.model import network
+from lungseg.pipeline.segment import segment
 
 EVENTS = Path(__file__).parent / "events"
 
@@ -252,7 +252,7 @@ def test_answer_that_is_too_large_by_the_image_s_size_is_refused_before_the_work
     def work(*_: object) -> None:
         raise AssertionError("the image was worked on")
 
-    monkeypatch.setattr("app.pipeline.preprocess", work)
+    monkeypatch.setattr("lungseg.pipeline.segment.preprocess", work)
     film = encode(Image.effect_noise((side, side), 20), "JPEG")
     answer = serverless.handler(event("api_gateway_v2", film, **_query(asked)), Context())
     assert answer["statusCode"] == 422

@@ -16,11 +16,12 @@ import pytest
 import uvicorn
 from processes import wait_for
 
-from app import intake, limits, protocol
-from app.api import app
-from app.encode.pictures import mask_png
-from app.pipeline import segment
-from app.quiet import OncePerMinute, log_config
+from lungseg import limits
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
+from lungseg.server import intake, protocol
+from lungseg.server.api import app
+from lungseg.server.quiet import OncePerMinute, log_config
 
 Address = tuple[str, int]
 

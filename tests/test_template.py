@@ -12,7 +12,7 @@ import pytest
 from cloudformation import POOL, WAYS, deployed, listed, load, of
 
 import serverless
-from app.aws.keys import JOBS, MARKERS, REPORTS
+from app.buckets.keys import JOBS, MARKERS, REPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -227,5 +227,6 @@ def test_the_functions_get_what_the_handler_reads() -> None:
         each["Environment"]["Variables"]["LUNG_DOOR"] for each in of(template, "AWS::Serverless::Function").values()
     }
     assert doors == {serverless.HTTP, serverless.RECORDS}
-    named = set(re.findall(r"LUNG_[A-Z0-9_]+", " ".join(each.read_text() for each in (ROOT / "app").rglob("*.py"))))
+    modules = (file for package in ("app", "lungseg") for file in (ROOT / package).rglob("*.py"))
+    named = set(re.findall(r"LUNG_[A-Z0-9_]+", " ".join(file.read_text() for file in modules)))
     assert set(common) - {name for name in common if not name.startswith("LUNG_")} <= named

@@ -37,8 +37,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from app.decode import decode
-from app.pipeline import segment
+from lungseg.decode import decode
+from lungseg.pipeline.segment import segment
 
 AGREEMENT = 0.995
 """Dice of two masks that count as the same."""

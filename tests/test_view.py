@@ -10,11 +10,11 @@ import pytest
 from films import packaged
 from numpy.typing import NDArray
 
-from app.decode import decode
-from app.errors import ModelError
-from app.network import WEIGHTS
-from app.preprocess import InputSpec, preprocess
-from app.view import ViewNetwork, load_view
+from lungseg.decode import decode
+from lungseg.errors import ModelError
+from lungseg.model.network import WEIGHTS
+from lungseg.model.preprocess import InputSpec, preprocess
+from lungseg.model.view import ViewNetwork, load_view
 
 Square = NDArray[np.float32]
 

@@ -15,10 +15,10 @@ from urllib.parse import quote, quote_plus
 from crew import FILMS, MASKS
 from objects import NAME, Object
 
-from app.aws.keys import MARKERS
-from app.encode.pictures import mask_png
-from app.naming import output_name
-from app.pipeline import segment
+from app.buckets.keys import MARKERS
+from lungseg.encode.naming import output_name
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from runtime import FunctionError, Runtime, runtime
 from servers import Server, moto
 from test_batch_seaweed import from_s3
 
-from app.aws.run import RESERVE_MS
+from app.invocation import RESERVE_MS
 
 TRIES = 5
 """How often a request is sent before it counts as failed."""

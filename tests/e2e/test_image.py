@@ -24,7 +24,7 @@ SIZE = (4348, 4618)
 IMPORTS = """
 import ast, importlib, pathlib, sys
 root = pathlib.Path("/var/task")
-files = [root / "serverless.py", *sorted((root / "app").rglob("*.py"))]
+files = [root / "serverless.py", *sorted((root / "app").rglob("*.py")), *sorted((root / "lungseg").rglob("*.py"))]
 for file in files:
     for node in ast.walk(ast.parse(file.read_text())):
         names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
@@ -70,7 +70,7 @@ def python(image: str, program: str, *options: str) -> str:
 
 
 def from_command_line(film: bytes, folder: Path) -> bytes:
-    """The mask that `python -m app segment` writes."""
+    """The mask that `python -m lungseg segment` writes."""
     (folder / "film").write_bytes(film)
     run(*command("segment", folder / "film", "--output", folder / "mask.png"), cwd=ROOT)
     return (folder / "mask.png").read_bytes()
@@ -79,7 +79,7 @@ def from_command_line(film: bytes, folder: Path) -> bytes:
 def test_it_holds_the_service_and_nothing_else(image: str) -> None:
     listed = python(image, "import pathlib; print(*pathlib.Path('/var/task').rglob('*'), sep='\\n')").splitlines()
     packages = {each.removeprefix("/var/task/").split("/")[0].lower() for each in listed}
-    assert {"serverless.py", "app", "onnxruntime", "boto3"} <= packages
+    assert {"serverless.py", "app", "lungseg", "onnxruntime", "boto3"} <= packages
     assert not packages & {
         "torch",
         "pytest",
@@ -93,7 +93,7 @@ def test_it_holds_the_service_and_nothing_else(image: str) -> None:
         "data",
     }
     assert not [each for each in listed if "/tests/" in each or Path(each).name.startswith("RG")]
-    assert not [each for each in listed if each.startswith("/var/task/app/") and Path(each).suffix == ".txt"]
+    assert not [each for each in listed if each.startswith("/var/task/lungseg/") and Path(each).suffix == ".txt"]
 
 
 def test_every_file_can_be_read_by_anyone_changed_by_none_and_is_compiled(image: str) -> None:

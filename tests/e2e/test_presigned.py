@@ -25,7 +25,7 @@ from runtime import Runtime, runtime
 from servers import KEY_ID, REGION, SECRET, seaweed
 from test_batch_seaweed import from_s3
 
-from app.aws import store
+from app.buckets import s3
 
 EVENT = Path(__file__).parents[1] / "events" / "api_gateway_v1.json"
 HASTE = 2
@@ -232,7 +232,7 @@ def test_an_unknown_job_is_told_so(service: Service) -> None:
 def test_addresses_name_the_bucket_s_own_region() -> None:
     # The global endpoint answers a new bucket's requests with a redirect for hours, and no form survives one.
     session = boto3.Session(aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET, region_name=REGION)
-    here = store.Store(session.client("s3", config=store.CONFIG))
+    here = s3.Store(session.client("s3", config=s3.CONFIG))
     host = f"films.s3.{REGION}.amazonaws.com"
     assert urlsplit(here.address("films", "key", 60)).netloc == host
     assert urlsplit(here.upload_form("films", "key", "image/png", 100, 60)["url"]).netloc == host

@@ -30,9 +30,9 @@ from processes import smaller, wait_for
 from runtime import runtime
 from servers import REGION, client, environment, free_ports, running
 
-from app.aws.run import RESERVE_MS
-from app.encode.pictures import mask_png
-from app.pipeline import segment
+from app.invocation import RESERVE_MS
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
 
 FILMS, MASKS = "backfill-films", "backfill-masks"
 ARN = f"arn:aws:lambda:{REGION}:123456789012:function:batch"

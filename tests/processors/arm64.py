@@ -149,9 +149,9 @@ def judge(
     """Return what was measured, a line each, and what is wrong."""
     from films import dice
 
-    from app.encode.formats import FORMATS
-    from app.errors import FilmError
-    from app.pipeline import segment
+    from lungseg.encode.formats import FORMATS
+    from lungseg.errors import FilmError
+    from lungseg.pipeline.segment import segment
 
     facts = json.loads((folder / "facts.json").read_text())
     lines, failures = [f"processor: {', '.join(facts)}"], []
@@ -186,7 +186,7 @@ def judge_formats(folder: Path, lines: list[str]) -> list[str]:
     """Return what is wrong with the output formats; those that hold the mask are compared with this processor's."""
     from films import dice
 
-    from app.pipeline import segment
+    from lungseg.pipeline.segment import segment
 
     here = segment((folder / "formats.bin").read_bytes())
     files = {path.name: path.read_bytes() for path in (folder / "formats").iterdir()}

@@ -26,10 +26,10 @@ class Context:
 def main() -> None:
     """Do everything in FOLDER."""
     folder = Path(sys.argv[1])
-    from app import network, processor
-    from app.encode.formats import FORMATS
-    from app.errors import FilmError
-    from app.pipeline import segment
+    from lungseg.encode.formats import FORMATS
+    from lungseg.errors import FilmError
+    from lungseg.model import network, processor
+    from lungseg.pipeline.segment import segment
 
     model = network.load()
     facts = [processor.describe(), model.card.precision, str(model.precision_reason)]

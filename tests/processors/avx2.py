@@ -57,7 +57,7 @@ def main() -> int:
 
 def run_app(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command of the command line under the emulator."""
-    line = [str(EMULATOR), sys.executable, "-m", "app", *map(str, arguments)]
+    line = [str(EMULATOR), sys.executable, "-m", "lungseg", *map(str, arguments)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, env=os.environ | environment, check=False, timeout=600)
 
 
@@ -90,7 +90,7 @@ def check_segment() -> str:
         expect(len(lines) == len(starts) and all(good) and not done.stdout, f"segment prints {lines}")
         mask = read_mask(output.read_bytes())
     here = subprocess.run(
-        [sys.executable, "-m", "app", "segment", image, "-o", "-"],
+        [sys.executable, "-m", "lungseg", "segment", image, "-o", "-"],
         cwd=ROOT,
         capture_output=True,
         env=os.environ | {"LUNG_PRECISION": "fp32"},
@@ -120,7 +120,7 @@ def check_int8_setting() -> str:
 def check_float_sums() -> str:
     """The kernels saturate here, and the self-check notices; float sums give the answer that the file promises."""
     program = (
-        "from app.network import *;"
+        "from lungseg.model.network import *;"
         "models = [Network(int8_path(WEIGHTS), 1, float_sums=each) for each in (False, True)];"
         "print(*(model.checks_out() for model in models))"
     )

@@ -17,12 +17,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from app import __version__
+from lungseg import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 SBOM = ROOT / "docs" / "sbom.json"
 LICENCES = ROOT / "docs" / "LICENCES.md"
-MODELS = ROOT / "app" / "weights"
+MODELS = ROOT / "lungseg" / "model" / "weights"
 
 Component = dict[str, Any]
 
@@ -186,7 +186,7 @@ def models() -> list[Component]:
     return [
         {
             "type": "machine-learning-model",
-            "bom-ref": f"app/weights/{file.name}",
+            "bom-ref": f"lungseg/model/weights/{file.name}",
             "name": file.name,
             "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}],
         }

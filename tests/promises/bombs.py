@@ -10,7 +10,7 @@ from struct import pack
 
 from ledger import cases
 
-from app import limits
+from lungseg import limits
 
 DAMAGED, LARGE, SMALL, BLANK = "damaged-film", "too-large", "too-small", "blank-film"
 UNSUPPORTED, OTHER_DICOM, MANGLED, FILM = "unsupported-format", "unsupported-dicom", "mangled-body", "mask"

@@ -22,7 +22,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from app import mark
+from lungseg.decode import mark
 
 LETTERS = "".join(secrets.choice(string.ascii_letters) for _ in range(6))
 DIGITS = "".join(secrets.choice("123456789") for _ in range(12))

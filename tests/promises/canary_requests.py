@@ -10,8 +10,8 @@ from typing import Any
 from canaries import CARRIED, DIGITS, Film, canary, caught
 from ears import FILM_FORMS
 
-from app import errors
-from app.encode.formats import FORMATS
+from lungseg import errors
+from lungseg.encode.formats import FORMATS
 
 
 @dataclass(frozen=True)

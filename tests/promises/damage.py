@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 from tifffile import COMPRESSION
 
-from app import sample
+from lungseg.doctor import phantom
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -167,14 +167,14 @@ def rle(pixels: Grey) -> Coded:
 
 def coded(grey: NDArray[np.uint8]) -> dict[str, Callable[[], Coded]]:
     """Each codec, by a name for the ledger, and a function that codes a radiograph of 8 bits in it."""
-    wide = grey.astype(np.uint16) << np.uint16(sample.BITS - 8)
+    wide = grey.astype(np.uint16) << np.uint16(phantom.BITS - 8)
     wide |= np.random.default_rng(1).integers(0, 8, wide.shape).astype(np.uint16)  # detectors' lower bits are noise
     colour = np.repeat(grey[..., None], 3, axis=2)
 
     def syntax(uid: UID, code: Callable[[bytes, Callable[[bytes], bytes]], Coded]) -> Callable[[], Coded]:
         pixels: Grey = grey if uid == JPEGBaseline8Bit else wide
-        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else sample.BITS)
-        return lambda: code(bytes(sample.ENCODERS[uid](pixels)), wrap)
+        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else phantom.BITS)
+        return lambda: code(bytes(phantom.ENCODERS[uid](pixels)), wrap)
 
     found = {
         "JPEG baseline": lambda: jpeg(pillow(grey, "JPEG", quality=90)),

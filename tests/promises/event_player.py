@@ -38,10 +38,10 @@ from event_shapes import (
 )
 from moto import mock_aws
 
-from app import errors
-from app.aws.events.distributed_map import Unfinished
-from app.aws.run import UnsupportedEvent
-from app.aws.store import StoreError
+from app.buckets.s3 import StoreError
+from app.events.distributed_map import Unfinished
+from app.invocation import UnsupportedEvent
+from lungseg import errors
 
 DECLARED = (UnsupportedEvent, StoreError, Unfinished)
 """What the handler may raise where the environment is right: Lambda reports it, and the source sees to the rest."""

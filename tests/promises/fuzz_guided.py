@@ -16,19 +16,23 @@ from random import Random
 import atheris
 from ledger import WHOLE
 
-APP = Path(__file__).parents[2] / "app"
-
-FOLLOWED = ["app", "tifffile", "pydicom", "PIL"] if WHOLE else ["app"]
+FOLLOWED = ["lungseg", "tifffile", "pydicom", "PIL"] if WHOLE else ["lungseg"]
 """Packages whose branches count; to prepare all of them takes ten seconds."""
 
-BESIDES = [f"app.{path.stem}" for path in APP.glob("*.py")] + ["app.decode.display"]
+ROOT = Path(__file__).parents[2]
+
+BESIDES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "lungseg").rglob("*.py")
+    if "decode" not in path.parts or path.stem == "display"
+]
 """Modules of them that decode nothing, or arrays only: atheris never frees an array that they have compared."""
 
 FIRST = 1 if WHOLE else 6
 """Every so many-th seed is a film to begin with; each is segmented once before any is spoilt."""
 
 with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
-    for late in ("app.decode.dicom", "app.decode.tiff"):  # which the service imports as soon as it needs them
+    for late in ("lungseg.decode.dicom", "lungseg.decode.tiff"):  # which the service imports as soon as it needs them
         import_module(late)
     from fuzz_worker import PEAK, SECONDS, outcome
     from mutate import LONGEST, mutate

@@ -24,8 +24,9 @@ from memory import of_process
 from mutate import mutate
 from seeds import seeds
 
-from app import errors, pipeline
-from app.decode import decode, png
+from lungseg import errors
+from lungseg.decode import decode, fast_png
+from lungseg.pipeline import segment
 
 SECONDS = 5
 """A film that takes longer hangs."""
@@ -33,7 +34,7 @@ SECONDS = 5
 PEAK = 1200 * 2**20
 """Bytes of memory that the process may have at its peak."""
 
-LARGE = png.LEAST
+LARGE = fast_png.LEAST
 """Bytes of a PNG that is read another way than small ones."""
 
 RUNNING, SAID = "running", "said"
@@ -55,9 +56,9 @@ def outcome(film: bytes) -> str:
     Raises:
         Exception: a promise is broken.
     """
-    png.LEAST = 0 if zlib.crc32(film) % 2 else LARGE
+    fast_png.LEAST = 0 if zlib.crc32(film) % 2 else LARGE
     try:
-        result = pipeline.segment(film)
+        result = segment.segment(film)
         size = result.radiograph.height, result.radiograph.width
         assert result.mask.shape == result.radiograph.pixels.shape == size
     except errors.FilmError as refusal:

@@ -67,9 +67,9 @@ def handler(event: object, context: object) -> Any:
 @functools.cache
 def _armed() -> Callable[[object, object], Any]:
     import serverless
-    from app.aws import work
+    from app.buckets import process
 
-    segment = work.segment
+    segment = process.segment
 
     def killing(data: bytes, *args: Any) -> Any:
         if data.endswith(KILL):
@@ -78,7 +78,7 @@ def _armed() -> Callable[[object, object], Any]:
             raise MemoryError
         return segment(data, *args)
 
-    work.segment = killing
+    process.segment = killing
     return serverless.handler
 
 

@@ -10,7 +10,7 @@ from random import Random
 import grammars
 from grammars import ITEM, Fragments, Part, Segments, changed
 
-from app.sample import TRANSFER_SYNTAXES
+from lungseg.doctor.phantom import TRANSFER_SYNTAXES
 
 Others = Sequence[bytes]
 """Films that parts may be taken from."""

@@ -91,7 +91,7 @@ def main() -> int:
         run([], arguments.workers)
     else:
         # One of them, so that all are made, and their tests found.
-        run(["app.mask.x_area__mutmut_1"], arguments.workers)
+        run(["lungseg.pipeline.mask.x_area__mutmut_1"], arguments.workers)
         run(sample(arguments.seed), arguments.workers)
 
     files: dict[str, list[str]] = {}

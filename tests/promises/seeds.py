@@ -29,9 +29,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from app.decode.png_chunks import ADAM7
-from app.sample import TRANSFER_SYNTAXES, dicom_film
-from app.selfcheck import drawing
+from lungseg.decode.bounds.png import ADAM7
+from lungseg.doctor.phantom import TRANSFER_SYNTAXES, dicom_film
+from lungseg.model.selfcheck import drawing
 
 GREY = drawing(80)[:, 4:76]
 """80 x 72, so that no two sides are alike."""

@@ -40,9 +40,9 @@ def serve(line: Connection, films: list[bytes]) -> None:
 
     Each film goes through both doors in turn: `pipeline.segment` with its PNG, and an event of API Gateway.
     """
-    from app import errors
-    from app.encode.pictures import mask_png
-    from app.pipeline import segment
+    from lungseg import errors
+    from lungseg.encode.png import mask_png
+    from lungseg.pipeline.segment import segment
     from serverless import handler
 
     event = json.loads(EVENT.read_text())

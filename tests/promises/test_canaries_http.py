@@ -27,11 +27,11 @@ from processes import command, wait_for
 from starlette.types import Receive, Scope, Send
 
 import serverless
-from app import errors, limits
-from app.admission import Admission
-from app.api import app
-from app.aws import records
-from app.guard import Guard
+from app import dispatch
+from lungseg import errors, limits
+from lungseg.server.admission import Admission
+from lungseg.server.api import app
+from lungseg.server.guard import Guard
 
 
 def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
@@ -72,7 +72,7 @@ def test_over_http(
         assert code == "bad-parameter", request.label
     seen.add(ask(client, Request("job", "GET", f"/v1/jobs/{canary('jobId')}"), ears))
     monkeypatch.setenv("LUNG_OUTPUT_BUCKET", f"nowhere-{canary('bucket').lower()}")
-    records.settings.cache_clear()
+    dispatch.settings.cache_clear()
     seen.add(ask(client, Request("bucket", path="/v1/jobs", headers={"Content-Type": "application/json"}), ears))
     for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
         monkeypatch.delenv(name)
@@ -88,7 +88,7 @@ def test_over_http(
         patch.setattr(limits, "MAX_BYTES", 1000)
         seen.add(ask(client, whole, ears))
     with monkeypatch.context() as patch:
-        patch.setattr("app.intake.STALL_SECONDS", 0.01)
+        patch.setattr("lungseg.server.intake.STALL_SECONDS", 0.01)
         seen.add(ask(TestClient(_silent), whole, ears))
     seen.add(ask(TestClient(Guard(app, [canary("host")])), whole, ears))
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
@@ -96,7 +96,7 @@ def test_over_http(
     seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), ears))
     for failure in (*failures(), MemoryError(canary("memory"))):
         with monkeypatch.context() as patch:
-            patch.setattr("app.api.segment", raising(failure))
+            patch.setattr("lungseg.server.api.segment", raising(failure))
             seen.add(ask(client, whole, ears))
     assert seen >= OVER_HTTP
     ears.enter(ledger, "HTTP", f"{CHANNELS}, answers' status, headers and bodies")
@@ -148,7 +148,7 @@ def test_through_lambda(
             assert call(event, whole, name, ears) == "answer-too-large"
         for failure in failures():
             with monkeypatch.context() as patch:
-                patch.setattr("app.api.segment", raising(failure))
+                patch.setattr("lungseg.server.api.segment", raising(failure))
                 assert call(event, whole, name, ears) in ("internal-error", "model-unavailable")
     ears.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, answers' status, headers and bodies")
 

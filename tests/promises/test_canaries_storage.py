@@ -21,8 +21,9 @@ from ears import CHANNELS, FILM_FORMS, Ears, some
 from ledger import WHOLE, Ledger
 
 import serverless
-from app.aws import records, store
-from app.encode.formats import FORMATS
+from app import dispatch
+from app.buckets import s3
+from lungseg.encode.formats import FORMATS
 
 KEY = f"{canary('prefix')}/{canary('folder')} ü+%20/{canary('key')}.dcm"
 KEY_PLACES = frozenset({"prefix", "folder", "key"})
@@ -40,7 +41,7 @@ def test_of_films_in_buckets(
     ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
-    records.settings.cache_clear()
+    dispatch.settings.cache_clear()
     placed = KEY_PLACES | caught(repr(BESIDE))
     for film, code in some(films, 9, lambda each: each[1]):
         buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
@@ -104,7 +105,7 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
         event = make(buckets.films, KEY)
         ears.listen(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
         with monkeypatch.context() as patch:
-            patch.setattr("app.aws.work.segment", raising(next(failures())))
+            patch.setattr("app.buckets.process.segment", raising(next(failures())))
             ears.listen(f"{shape}, internal error", KEY_PLACES, only_items(answered(event)), allowed=stated(event))
     for key in odd:
         for event in ({"image_key": key}, sqs_event(f"{{{key}"), {"Items": [{"Key": key}], "BatchInput": {key: key}}):
@@ -118,7 +119,7 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
     for code, status in some((("AccessDenied", 403), ("SlowDown", 503), ("InvalidObjectState", 403)), 1):
         body = f"<Error><Code>{code}</Code><Message>{KEY}</Message><Key>{KEY}</Key></Error>".encode()
         for failure in (_answering(status, body), raising(ConnectionError(KEY)), raising(OSError(5, KEY))):
-            forgotten = store.store()._client.meta.events
+            forgotten = s3.store()._client.meta.events
             forgotten.register("before-send.s3.GetObject", failure)
             with no_pauses():
                 for event in (SHAPES["s3"](buckets.films, KEY), {"image_key": KEY, "return": "mask"}):

@@ -15,8 +15,8 @@ from ledger import WHOLE, Ledger
 from processes import command
 from services import Gateway, serving
 
-from app.cli import main
-from app.encode.formats import FORMATS
+from lungseg.cli.main import main
+from lungseg.encode.formats import FORMATS
 
 
 @pytest.fixture

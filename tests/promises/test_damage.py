@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from processes import smaller
 
-from app import errors
-from app.pipeline import segment
+from lungseg import errors
+from lungseg.pipeline.segment import segment
 
 WIDTH = 480
 

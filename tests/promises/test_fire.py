@@ -34,13 +34,13 @@ from redelivery import to_keep
 from storm import KILLED_AFTER, KILLED_BEFORE, Killed, Storm
 
 import serverless
-from app.aws import jobs, store, work
-from app.aws.keys import MARKERS, Item, Outputs, job_film
-from app.aws.settings import settings as read_settings
-from app.encode.formats import FORMATS
-from app.naming import ERROR_SUFFIX
-from app.options import Options
-from app.pipeline import segment
+from app.buckets import jobs, process, s3
+from app.buckets.keys import MARKERS, Item, Outputs, job_film
+from app.buckets.settings import settings as read_settings
+from lungseg.encode.formats import FORMATS
+from lungseg.encode.naming import ERROR_SUFFIX
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.segment import segment
 
 WORKERS = 4
 DELIVERIES, COPIES = cases(150, 10_000), 0.2
@@ -103,7 +103,7 @@ class Hospital:
     def __init__(self, buckets: Buckets, films: list[Film], queue: Queue, storm: Storm, baton: Baton) -> None:
         self._client, self._bucket, self._films, self._queue = buckets.client, buckets.films, films, queue
         self._storm, self._baton, self._dice, self._keys = storm, baton, random.Random(2), odd_keys()
-        self._clean = store.Store(buckets.client)
+        self._clean = s3.Store(buckets.client)
         self.triggers = triggers(buckets)
         self._copies = set(random.Random(3).sample(range(EVENTS), DELIVERIES - EVENTS))
         self._told: dict[str, str] = {}
@@ -214,7 +214,7 @@ def test_every_film_version_has_its_outputs_once(
     redrive = deployed()["Resources"]["FilmQueue"]["Properties"]["RedrivePolicy"]
     queue = Queue(random.Random(4), redrive["maxReceiveCount"])
     storm = Storm(baton, random.Random(5), RATE, buckets.films, buckets.outputs)
-    storm.reach(store.store()._client)
+    storm.reach(s3.store()._client)
     hospital = Hospital(buckets, films, queue, storm, baton)
     functions = [Function(hospital, queue, storm, baton, number) for number in range(WORKERS)]
     remembered = functools.cache(segment)
@@ -225,7 +225,7 @@ def test_every_film_version_has_its_outputs_once(
             baton.pass_on()
         return remembered(*film)
 
-    monkeypatch.setattr(work, "segment", slow)
+    monkeypatch.setattr(process, "segment", slow)
     # Between two tries boto3 waits up to 20 s; here the others work meanwhile.
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: baton.pass_on())
     with redirect_stdout(io.StringIO()):  # a line of metrics for each batch
@@ -371,12 +371,13 @@ def test_no_output_calls_the_function_or_meets_another_film_s(
     buckets: Buckets, caplog: pytest.LogCaptureFixture, ledger: Ledger
 ) -> None:
     """Whatever the key and the trigger; and where somebody lets the bucket of masks call it, nothing is done."""
-    caplog.set_level("CRITICAL", "app")
+    for package in ("app", "lungseg"):
+        caplog.set_level("CRITICAL", package)
     names = read_settings()
     rules = [triggers(buckets, **each) for each in ({}, {"FilmPrefix": "in/"}, {"FilmPrefix": "in/a.mask"})]
     owners: dict[str, str] = {}
     storm = Storm(Baton(random.Random(1)), random.Random(1), 0, buckets.films, buckets.outputs)
-    storm.reach(store.store()._client)
+    storm.reach(s3.store()._client)
 
     @settings(
         max_examples=cases(15, 700),

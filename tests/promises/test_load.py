@@ -17,12 +17,12 @@ from objects import pixels_of, poison
 from PIL import Image
 from processes import smaller
 
-from app import problems
-from app.encode.formats import FORMATS
-from app.errors import FilmError
-from app.pipeline import segment
 from benchmarks import machine
 from benchmarks.serve import OVERLOADED, PATH, Ask, Seen, digest, load, one_each, serving
+from lungseg.encode.formats import FORMATS
+from lungseg.errors import FilmError
+from lungseg.pipeline.segment import segment
+from lungseg.server import problems
 
 CLIENTS = 64
 SECONDS = cases(3, 300)

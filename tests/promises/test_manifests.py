@@ -15,11 +15,11 @@ from films import encode
 from ledger import Ledger, cases
 from PIL import Image
 
-from app.batch.manifest import NAME
-from app.batch.report import FORMULA
-from app.cli import main
-from app.encode.pictures import mask_png
-from app.pipeline import segment
+from lungseg.batch.manifest import NAME
+from lungseg.batch.report import FORMULA
+from lungseg.cli.main import main
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
 
 SEED = 20261128
 IMAGES = cases(24, 120)

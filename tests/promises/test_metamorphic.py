@@ -24,12 +24,12 @@ from ledger import WHOLE, Ledger, cases
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.decode import decode
-from app.encode.pictures import mask_png
-from app.mask import LEFT, RIGHT
-from app.options import Options
-from app.pipeline import segment
-from app.result import Result
+from lungseg.decode import decode
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

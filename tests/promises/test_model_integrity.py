@@ -20,14 +20,14 @@ from ledger import WHOLE, Ledger, cases
 from models import card_of, with_card
 from processes import one_line, run
 
-from app import network, processor, seal, view
-from app.errors import ModelError
+from lungseg.errors import ModelError
+from lungseg.model import checksum, network, processor, view
 
 SHIPPED = sorted(network.WEIGHTS.parent.glob("*.onnx"))
 INT8, VIEW = network.int8_path(network.WEIGHTS), network.WEIGHTS.with_name("view.onnx")
 SERVED = INT8 if processor.dot_products() else network.WEIGHTS
 """The file that this processor serves."""
-ROOT = network.WEIGHTS.parents[2]
+ROOT = network.WEIGHTS.parents[3]
 
 DAMAGED = "The model's file is damaged, or was not written by `python -m model_export`."
 
@@ -60,7 +60,7 @@ def test_a_changed_bit_is_refused(copy: Path, ledger: Ledger) -> None:
     size, dice = copy.stat().st_size, random.Random(8)
     count = cases(8, 400)
     places = [dice.randrange(number * size // count, (number + 1) * size // count) for number in range(count)]
-    places += [*range(cases(2, 16)), *range(size - cases(2, seal.LENGTH), size)]
+    places += [*range(cases(2, 16)), *range(size - cases(2, checksum.LENGTH), size)]
     served = []
     with copy.open("r+b", buffering=0) as file:
         for place in places:
@@ -83,7 +83,7 @@ def _at(file: Any, place: int, byte: int | None) -> int:
 def test_a_file_that_is_not_whole_is_refused(copy: Path, ledger: Ledger) -> None:
     """Cut anywhere, empty, with something behind it, twice in one, a text, a folder, or missing."""
     content, size = copy.read_bytes(), copy.stat().st_size
-    cuts = {0, 1, size - seal.LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
+    cuts = {0, 1, size - checksum.LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
     others = [content[:cut] for cut in sorted(cuts)]
     others += [
         content + b"\0",
@@ -178,9 +178,10 @@ def test_a_file_in_another_s_place_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the program, which new processes run; its folder of weights."""
-    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("weights"))
+    for package in ("app", "lungseg"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("weights"))
     shutil.copy(ROOT / "serverless.py", tmp_path)
-    weights = tmp_path / "app" / "weights"
+    weights = tmp_path / "lungseg" / "model" / "weights"
     weights.mkdir()
     for path in SHIPPED:
         (weights / path.name).symlink_to(path)
@@ -228,12 +229,12 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
         damage(program / name)
     if network.WEIGHTS.name in names:
         (program / INT8.name).unlink(missing_ok=True)
-    films = program.parents[1] / "films"
+    films = program.parents[2] / "films"
     films.mkdir()
     film = films / "film.png"
     film.write_bytes(png(RAMP8))
     commands: list[list[object]] = [["serve", "--port", "65000"]]
-    commands += [["info"], ["segment", film], ["batch", films, program.parents[1] / "masks"]] if WHOLE else []
+    commands += [["info"], ["segment", film], ["batch", films, program.parents[2] / "masks"]] if WHOLE else []
     lines = []
     for command in commands:
         done = run(*command)
@@ -242,8 +243,8 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
         assert not done.stdout
     init = subprocess.run([sys.executable, "-c", "import serverless"], capture_output=True, timeout=60, check=False)
     assert init.returncode == 1
-    lines.append(init.stderr.decode().splitlines()[-1].replace("app.errors.ModelError", "error"))
-    assert not list(program.parents[1].glob("**/*.mask.png"))
+    lines.append(init.stderr.decode().splitlines()[-1].replace("lungseg.errors.ModelError", "error"))
+    assert not list(program.parents[2].glob("**/*.mask.png"))
     count = f"{len(lines)} starts with {fault}"
     ledger.enter(8, "The command line and Lambda's INIT refuse it by one line", count, lines[0])
     assert len(set(lines)) == 1
@@ -253,7 +254,7 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
 def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
     buckets.drop("lung.onnx", SERVED.read_bytes())
     names = {"LUNG_MODEL": f"s3://{buckets.films}/lung.onnx", "TMPDIR": str(tmp_path)}
-    digests = ("0" * 64, seal.check(VIEW.read_bytes()), "", seal.check(SERVED.read_bytes())[:-1])
+    digests = ("0" * 64, checksum.check(VIEW.read_bytes()), "", checksum.check(SERVED.read_bytes())[:-1])
     lines = []
     for digest in digests[: cases(1, len(digests))]:
         done = run("info", LUNG_MODEL_SHA256=digest, **names)

@@ -23,8 +23,8 @@ from ledger import WHOLE, Ledger, cases
 from numpy.typing import NDArray
 from processes import command, wait_for
 
-from app.encode.pictures import mask_png
-from app.pipeline import segment
+from lungseg.encode.png import mask_png
+from lungseg.pipeline.segment import segment
 
 TRICKLING, SILENT, NOT_READING = cases(10, 50), cases(60, 500), cases(6, 50)
 

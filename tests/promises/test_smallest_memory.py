@@ -20,9 +20,9 @@ from peak import Peak, measure
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from app.aws.run import RESERVE_MS
-from app.encode.formats import FORMATS
-from app.limits import MAX_PIXELS
+from app.invocation import RESERVE_MS
+from lungseg.encode.formats import FORMATS
+from lungseg.limits import MAX_PIXELS
 
 PROMISE = "The largest image in the least memory is done or refused, and kills no function"
 

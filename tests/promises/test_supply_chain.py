@@ -91,14 +91,22 @@ def imported(files: Iterator[Path]) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module is not None:
                 top.add(node.module.partition(".")[0])
     distributions = importlib.metadata.packages_distributions()
-    return {canonical(distributions[name][0]) for name in top - sys.stdlib_module_names - {"app", "serverless"}}
+    return {
+        canonical(distributions[name][0]) for name in top - sys.stdlib_module_names - {"app", "lungseg", "serverless"}
+    }
+
+
+def modules() -> Iterator[Path]:
+    """The modules of both packages."""
+    for package in ("app", "lungseg"):
+        yield from (ROOT / package).rglob("*.py")
 
 
 def of_the_image() -> Iterator[Path]:
     """The modules that the image holds, as .dockerignore leaves them."""
-    left_out = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("app/")]
+    left_out = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("lungseg/")]
     yield ROOT / "serverless.py"
-    for file in (ROOT / "app").rglob("*.py"):
+    for file in modules():
         name = file.relative_to(ROOT).as_posix()
         if not any(name == each or name.startswith(f"{each}/") for each in left_out):
             yield file
@@ -115,7 +123,7 @@ def test_the_image_installs_exactly_what_is_locked(ledger: Ledger, document: dic
     lacking = unlocked(pinned("requirements.txt"), LOCK)
     packages = {canonical(each["name"]): each["version"] for each in document["components"] if "purl" in each}
     needed = imported(of_the_image())
-    everywhere = imported((ROOT / "app").rglob("*.py"))
+    everywhere = imported(modules())
     unused = dependencies(ROOT, ROOT / "tests" / "promises" / "deptry.toml")
     bad = unfree(document["components"])
     digests = sum(len(digests) for _, digests in entries.values())
@@ -129,7 +137,7 @@ def test_the_image_installs_exactly_what_is_locked(ledger: Ledger, document: dic
     assert not lacking
     assert packages == {name: version for name, (version, _) in entries.items()}, "run: make sbom"
     assert needed <= set(entries)
-    assert everywhere <= set(entries) | set(pinned("app/requirements.txt"))
+    assert everywhere <= set(entries) | set(pinned("lungseg/requirements.txt"))
     assert unused.returncode == 0, unused.stderr
     assert not bad
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.network import WEIGHTS, Network, threads
+from lungseg.model.network import WEIGHTS, Network, threads
 from model_export import metrics
 from model_export.__main__ import main
 from model_export.evaluate import evaluate

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.expected_dice import NAMES, Look
-from app.network import Network
+from lungseg.model.network import Network
+from lungseg.pipeline.expected_dice import NAMES, Look
 from model_export.config import Config
 from model_export.expect import Sample, expect, fit
 from model_export.export import export
@@ -55,7 +55,7 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
 ) -> None:
     # Drawn images are small and no frontal chest images, which is not what is tried here.
     monkeypatch.setattr("model_export.expect.FRONTAL", 0.0)
-    monkeypatch.setattr("app.limits.MIN_SIDE", 16)
+    monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
     settings = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery", learning_rate=0.02)
     train(index, tmp_path / "fold0", settings, resume=False)
     last = tmp_path / "fold0" / "last.pt"

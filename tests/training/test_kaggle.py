@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from app.decode import decode
+from lungseg.decode import decode
 from model_export.index import read_index
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def test_it_goes_from_clone_to_mask(
 
 def copy_of_the_code(target: Path) -> None:
     target.mkdir()
-    for part in ("app", "model_export"):
+    for part in ("lungseg", "model_export"):
         shutil.copytree(ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.txt", target)
 

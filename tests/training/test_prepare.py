@@ -13,7 +13,7 @@ from drawings import MONTGOMERY, SHENZHEN, SIZE, chest, write, write_public_layo
 from films import dice, encode
 from PIL import Image
 
-from app.enlarge import enlarge
+from lungseg.pipeline.upsample import enlarge
 from model_export.__main__ import main
 from model_export.index import Index, digest, read_index
 from model_export.layout import read_mask

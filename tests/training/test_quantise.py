@@ -9,8 +9,8 @@ import onnx
 import pytest
 from drawings import TINY
 
-from app import network, processor
-from app.network import Network, int8_path
+from lungseg.model import network, processor
+from lungseg.model.network import Network, int8_path
 from model_export import quantise as module
 from model_export.__main__ import main
 from model_export.config import Config

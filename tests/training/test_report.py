@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawings import SIZE, TINY
 
-from app.network import WEIGHTS, Network, int8_path
+from lungseg.model.network import WEIGHTS, Network, int8_path
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.index import Index

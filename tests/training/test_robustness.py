@@ -10,7 +10,7 @@ import pytest
 from drawings import chest
 from PIL import Image, ImageFilter
 
-from app.network import WEIGHTS, int8_path
+from lungseg.model.network import WEIGHTS, int8_path
 from model_export.index import Index
 from model_export.options import read_model
 from model_export.prepare import prepare

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from app.network import Network, int8_path
+from lungseg.model.network import Network, int8_path
 from model_export import pareto, quantise, sweep
 from model_export.__main__ import main
 from model_export.config import Config

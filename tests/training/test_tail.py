@@ -19,7 +19,7 @@ SMALL = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="
 def test_an_image_of_a_fold_is_scored_by_the_model_that_never_saw_it(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.limits.MIN_SIDE", 16)
+    monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
     for fold in range(2):
         train(index, tmp_path / str(fold), replace(SMALL, fold=fold), resume=False)
     jobs = list(pair(index, [tmp_path / "0" / "last.pt", tmp_path / "1" / "last.pt"], "validation"))

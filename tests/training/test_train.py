@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from drawings import TINY
 
-from app.preprocess import InputSpec
+from lungseg.model.preprocess import InputSpec
 from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
@@ -235,8 +235,8 @@ class TestData:
         assert np.median(contrast) < -0.15
 
     def test_without_augmentation_training_sees_what_serving_sees(self, index: Index) -> None:
-        from app.decode import decode
-        from app.preprocess import preprocess
+        from lungseg.decode import decode
+        from lungseg.model.preprocess import preprocess
 
         spec = InputSpec(size=index.size, channels=3)
         rows = index.rows

@@ -12,10 +12,10 @@ from drawings import chest
 from films import png
 from torch.nn import functional
 
-from app import seal
-from app.network import METADATA_KEY
-from app.preprocess import InputSpec, preprocess
-from app.view import ViewNetwork
+from lungseg.model import checksum
+from lungseg.model.network import METADATA_KEY
+from lungseg.model.preprocess import InputSpec, preprocess
+from lungseg.model.view import ViewNetwork
 from model_export import view_augment
 from model_export.__main__ import main
 from model_export.checkpoint import masks_of
@@ -63,7 +63,7 @@ def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Pa
         assert all(0 <= value <= 1 for value in (view.mirrored, view.inverted, view.frontal))
 
     model = onnx.load(output)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, seal.KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
 
 
@@ -85,7 +85,7 @@ def quadrants() -> Picture:
 
 
 def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undone in the order that app.view states, every square is the same picture again."""
+    """Undone in the order that lungseg.model.view states, every square is the same picture again."""
     monkeypatch.setattr(view_augment, "_look_at_film", lambda random: Look(0, (1, 1), (0, 0)))
     for changes in ("_add_opacities", "_expose"):
         monkeypatch.setattr(Batches, changes, lambda self, squares: squares)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from films import SHARED
 
-from app.preprocess import InputSpec, letterbox
+from lungseg.model.preprocess import InputSpec, letterbox
 from model_export.augment import Augment
 from model_export.truth import know, lateral_third, score_field
 

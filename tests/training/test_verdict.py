@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.network import WEIGHTS, int8_path
+from lungseg.model.network import WEIGHTS, int8_path
 from model_export.__main__ import main
 from model_export.index import Index
 from model_export.options import read_model

@@ -1,1 +1,0 @@
-"""What AWS adds: films in buckets, the events that tell of them, jobs, and a model that lies in a bucket."""

@@ -1,0 +1,102 @@
+"""One invocation's films: done while there is time, and counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Any
+
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from app.buckets.keys import Item
+from app.buckets.process import Outcome, Report, work
+from app.buckets.requests import Order
+from app.buckets.s3 import Store, StoreError
+from app.buckets.settings import Settings
+from lungseg.errors import ModelError, place
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "LungSegmentation"
+
+RESERVE_MS = 45_000
+"""Time that must be left when a film is begun. The largest in all formats took up to 36 s of one processor, which is
+what comes with the least memory that template.yaml allows (1,769 MB)."""
+
+
+class UnsupportedEvent(Exception):
+    """The event is of a kind this function does not serve. Lambda reports it as the invocation's error, so that an
+    asynchronous event is kept for a retry and not lost behind a success."""
+
+
+class NoTime(StoreError):
+    """Too little of the invocation is left to begin another film; it is handed back."""
+
+
+class Unexpected(StoreError):
+    """An unexpected exception. It is handed back as a failure of S3 is, so that the other films of the batch are done,
+    and this one is tried again."""
+
+
+class Run:
+    """One invocation: does films while there is time for them, and counts what became of them.
+
+    Attributes:
+        store, settings: of this function.
+        counts: films by outcome, and "later" for those that must be tried again.
+    """
+
+    def __init__(self, context: Any, store: Store, settings: Settings) -> None:
+        """Args: context, Lambda's."""
+        self._context = context
+        self._longest = 0.0
+        self.store, self.settings = store, settings
+        self.counts: Counter[str] = Counter()
+        self.codes: Counter[str] = Counter()
+
+    def __call__(self, item: Item, order: Order | None = None, delivery: str | None = None) -> Report:
+        """Do one film.
+
+        Args:
+            order: what to make; None is what its job asked for, or what the settings say.
+            delivery: identifies a delivery that has come before (`app.buckets.crashes`).
+
+        Raises:
+            StoreError, ModelError: it is not done, and may be tried again.
+        """
+        started = time.monotonic()
+        try:
+            if self._context.get_remaining_time_in_millis() < max(RESERVE_MS, 2000 * self._longest):
+                raise NoTime("Too little time is left for another film.")
+            report = self._work(item, order, delivery)
+        except (StoreError, ModelError) as error:
+            self.counts["later"] += 1
+            log.warning("a film must come again: %s", error if isinstance(error, StoreError) else type(error).__name__)
+            raise
+        except Exception as error:
+            self.counts["later"] += 1
+            # Its text may name an object, and its context too.
+            log.error("a film must come again: %s in %s", type(error).__name__, place(error))
+            raise Unexpected(f"An unexpected {type(error).__name__} stopped it.") from None
+        self._longest = max(self._longest, time.monotonic() - started)
+        self.counts[report.outcome] += 1
+        if report.problem:
+            self.codes[report.problem["code"]] += 1
+        return report
+
+    def _work(self, item: Item, order: Order | None, delivery: str | None) -> Report:
+        if item.bucket == self.settings.outputs:
+            log.error("an event came from the bucket of masks; its trigger must be removed")
+            return Report(Outcome.GONE)
+        return work(item, self.store, self.settings, order, delivery)
+
+    def tell(self, milliseconds: float) -> None:
+        """One line for the log, and the metrics; neither names a film."""
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.counts.items())) or "none"
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(self.codes.items()))
+        log.info("films: %s%s; %.0f ms", counted, f" ({codes})" if codes else "", milliseconds)
+        metrics = Metrics(namespace=NAMESPACE, service="batch")
+        for outcome in (*Outcome, "later"):
+            metrics.add_metric(f"Films{outcome.capitalize()}", MetricUnit.Count, self.counts[outcome])
+        metrics.flush_metrics()

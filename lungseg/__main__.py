@@ -1,0 +1,34 @@
+"""`python -m lungseg`."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """End at once: a library that is interrupted while it is imported says that it is not installed."""
+    os.write(2, b"error: interrupted\n")
+    os._exit(130)
+
+
+IGNORED = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+"""As a shell has it for what runs in the background."""
+
+# The imports take the first quarter of a second.
+if not IGNORED:
+    signal.signal(signal.SIGINT, _interrupted)
+try:
+    from lungseg.cli.main import main
+except ImportError as error:
+    raise SystemExit(f"error: {error.name} cannot be imported; run: pip install -r lungseg/requirements.txt") from None
+if not IGNORED:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+try:
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
+except KeyboardInterrupt:
+    print("error: interrupted", file=sys.stderr)
+    code = 130
+raise SystemExit(code)

@@ -1,0 +1,73 @@
+"""What is said of one film in a table: a row of numbers, and its names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+"""The columns of one image, by name."""
+
+PARTS = ("both", "right", "left")
+
+COLUMNS = (
+    "path",
+    "width",
+    "height",
+    "verdict",
+    "reasons",
+    "frontal",
+    "confidence",
+    "expected_dice",
+    "doubtful_parts",
+    *(
+        f"{part}_{name}"
+        for part in PARTS
+        for name in ("px", "mm2", "box_x", "box_y", "box_width", "box_height", "centroid_x", "centroid_y")
+    ),
+    "right_to_left",
+    "share",
+    "precision",
+    "precision_reason",
+    "milliseconds",
+)
+"""``px`` and ``mm2`` are areas; boxes and centroids are in the film's pixels. What is not known is empty."""
+
+
+def row(document: dict[str, Any]) -> Row:
+    """The columns of one film but for its path, from its JSON document (`lungseg.encode.document`)."""
+    verdict, film, lungs = document["verdict"], document["film"], document["lungs"]
+    columns = {
+        "width": film["width"],
+        "height": film["height"],
+        "verdict": verdict["decision"],
+        "reasons": " ".join(reason["code"] for reason in verdict["reasons"]),
+        "frontal": verdict["frontal"],
+        "confidence": verdict["confidence"],
+        "expected_dice": verdict["expected_dice"],
+        "doubtful_parts": ", ".join(verdict["doubtful_parts"]),
+    }
+    for part in PARTS:
+        measures = lungs[part]
+        x, y, width, height = measures["box"] or (None,) * 4
+        centre = measures["centroid"] or (None, None)
+        columns |= {
+            f"{part}_px": measures["pixels"],
+            f"{part}_mm2": _rounded(measures["mm2"]),
+            f"{part}_box_x": x,
+            f"{part}_box_y": y,
+            f"{part}_box_width": width,
+            f"{part}_box_height": height,
+            f"{part}_centroid_x": _rounded(centre[0]),
+            f"{part}_centroid_y": _rounded(centre[1]),
+        }
+    return columns | {
+        "right_to_left": lungs["right_to_left"],
+        "share": lungs["share"],
+        "precision": document["model"]["precision"],
+        "precision_reason": document["model"]["precision_reason"],
+        "milliseconds": round(sum(document["milliseconds"].values()), 1),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,170 @@
+"""`batch`: a folder of films to a folder of outputs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lungseg.batch.manifest import NAME, InUse, Manifest
+from lungseg.batch.stop import Stop
+from lungseg.batch.work import Order
+from lungseg.batch.workers import DEFAULT_TIMEOUT
+from lungseg.cli.common import (
+    DONE,
+    DOUBTFUL,
+    EXIT_CODES,
+    FAILED,
+    FORMAT_LIST,
+    INTERRUPTED,
+    CommandError,
+    Commands,
+    add_choices,
+    at_least_one,
+    chosen,
+    workstation,
+)
+from lungseg.encode.formats import FORMATS
+from lungseg.files import Left, Source, real, remove_partials
+from lungseg.model import network
+from lungseg.model.view import load_view
+from lungseg.terminal import say
+
+DESCRIPTION = f"""\
+Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. A
+film that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to folders
+are not followed but named, and outputs of this program beside their image are skipped and counted.
+
+A film is left alone if it has not changed since its outputs were made, with the same options, models and version, and
+all of them are there. So a run that was stopped, by whatever, goes on where it was when it is started again. A film
+that was refused for what it is stays refused until it changes; one that could not be read, or whose process died, is
+tried again. OUT_DIR/{NAME} is where this is known from; without it every film is done again.
+"""
+
+EXAMPLES = """\
+examples:
+  python -m lungseg batch films masks                                masks of a folder
+  python -m lungseg batch films masks --workers 4                    in four processes
+  python -m lungseg batch 'films/**/*.dcm' masks                     a pattern, in quotes; ** is any number of folders
+  python -m lungseg batch films out --format mask --format json      two outputs for each film
+  python -m lungseg batch films out --csv measures.csv --report run.json
+  python -m lungseg batch inbox out --watch                          and the films that are put there later
+
+"""
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "batch",
+        help="a folder of films, once or as they arrive",
+        description=DESCRIPTION,
+        epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,
+    )
+    parser.add_argument("source", metavar="IN_DIR|PATTERN", help="a folder, or a glob pattern in quotes")
+    parser.add_argument("target", metavar="OUT_DIR", type=Path, help="made if it is not there; never inside IN_DIR")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        metavar="NAME",
+        action="append",
+        help="what to write, several times for several (default: mask); see below. Of a film of which one of several "
+        "cannot be made, the others are",
+    )
+    parser.add_argument(
+        "--workers",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="processes; they share the cores (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=at_least_one,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help="for one image; a process that takes longer is killed, and the image fails (default: %(default)s)",
+    )
+    add_choices(parser)
+    parser.add_argument("--again", action="store_true", help="do films that are done, too")
+    parser.add_argument("--report", type=Path, metavar="run.json", help="also write counts, and films to look at")
+    parser.add_argument("--csv", type=Path, metavar="measures.csv", help="also write one line of measures a film")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="then go on with films that arrive or change, each once it has stopped growing, until Ctrl-C or SIGTERM; "
+        "films in work are finished first. --report and --csv are brought up to date every minute",
+    )
+    parser.add_argument(
+        "--every",
+        type=at_least_one,
+        default=2,
+        metavar="SECONDS",
+        help="how often --watch looks; seldom if looking takes long (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    workstation("tqdm")
+    from lungseg.batch.session import Session, Settings
+
+    source = _source(arguments)
+    left_out: list[tuple[Left, str]] = []
+    count = sum(1 for _ in source.films(lambda *what: left_out.append(what)))
+    closed = any(kind is Left.CLOSED for kind, _ in left_out)
+    if not count and not left_out and not arguments.watch:
+        raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
+    model, view = network.load(), load_view()
+    options = chosen(arguments)
+    formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
+    order = Order(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
+
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    try:
+        manifest = Manifest(arguments.target)
+    except InUse:
+        raise CommandError("another run is writing into OUT_DIR; wait for its end") from None
+    try:
+        if left := remove_partials(arguments.target, NAME):
+            say(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
+        settings = Settings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
+        with Stop() as stop:
+            session = Session(source, order, manifest, stop, settings)
+            for kind, path in left_out:
+                session.left_out(kind, path)
+            if arguments.watch:
+                session.watch(arguments.every)
+            else:
+                session.once(count)
+    finally:
+        manifest.close()
+    if arguments.watch:
+        return DONE
+    if stop.asked:
+        say("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    if session.tally.failed or closed or not session.complete:
+        return FAILED
+    return DOUBTFUL if arguments.strict and session.tally.doubtful else DONE
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    """Where the films are; no output may come to lie where films are looked for."""
+    try:
+        source = Source.named(arguments.source)
+    except FileNotFoundError:
+        raise CommandError("IN_DIR is no folder, no file and no pattern") from None
+    if not source.folder.is_dir():
+        raise CommandError("the folder that the pattern begins with is not there")
+    if source.sees(arguments.target):
+        raise CommandError("OUT_DIR lies in IN_DIR, so masks would be taken for films; name a folder outside it")
+    for name, path in (("--report", arguments.report), ("--csv", arguments.csv)):
+        if path is None:
+            continue
+        folder = real(path).parent
+        if source.sees(folder) or path.is_dir() or not (folder.is_dir() or folder == real(arguments.target)):
+            raise CommandError(f"{name} must name a file in a folder that is there, outside IN_DIR")
+    if arguments.report and arguments.csv and real(arguments.report) == real(arguments.csv):
+        raise CommandError("--report and --csv name the same file")
+    return source

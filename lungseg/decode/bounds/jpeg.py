@@ -1,0 +1,131 @@
+"""The size that a JPEG stream states, of any of the family: baseline to lossless, and JPEG-LS."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from lungseg import errors, limits
+
+SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Start of frame: SOF0 to SOF15 but the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
+
+LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
+"""Frames of lossless processes (T.81 table B.1), and of JPEG-LS."""
+
+END = b"\xff\xd9"
+
+SCAN = b"\xff\xda"
+MOST_SCANS = 50
+"""A progressive JPEG has about ten."""
+
+BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
+"""Markers without a length behind them (T.81 section B.1.1.3)."""
+
+NEXT = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
+"""The next marker, behind bytes that belong to no segment, of which decoders take some, and fill bytes."""
+
+STRAY = 2**16
+"""How many such bytes at a time."""
+
+BESIDE = {*range(0xE0, 0xF0), 0xFE}
+"""Application segments and comments, which stand beside the picture."""
+
+SCAN_MARKER = 0xDA
+
+READ = {
+    0xE0: (b"JFIF\0",),
+    0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
+    0xEE: (b"Adobe",),
+}
+"""Application segments that say how the picture is to be shown, by their first bytes; one of each is read."""
+
+
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each segment's marker, and where it starts and ends; up to the first that is not one.
+
+    Raises:
+        ValueError: there are more of them than any film's.
+    """
+    position = 2
+    for _ in range(limits.MAX_PARTS):
+        found = NEXT.match(stream, position, position + STRAY)
+        if found is None:
+            return
+        marker, position = found[1][0], found.end()
+        start = position - 2
+        if marker not in BARE_MARKERS and marker != 0:
+            position += int.from_bytes(stream[position : position + 2], "big")
+        if marker != 0:
+            yield marker, start, position
+    raise ValueError("too many segments")
+
+
+def lean(stream: bytes) -> bytes:
+    """The JPEG without comments, profiles, thumbnails and whatever else stands beside its picture.
+
+    Raises:
+        ValueError: it has no scan, or is in too many parts.
+    """
+    kept, whole, last, seen = [(0, 2)], True, 2, set[bytes]()
+    for marker, start, end in segments(stream):
+        whole = whole and start == last
+        last = end
+        if marker == SCAN_MARKER:
+            return stream if whole else b"".join(stream[part:after] for part, after in (*kept, (start, len(stream))))
+        if marker in BESIDE:
+            head = next((each for each in READ.get(marker, ()) if stream.startswith(each, start + 4)), None)
+            if head is None or head in seen:
+                whole = False
+                continue
+            seen.add(head)
+        kept.append((start, end))
+    raise ValueError("no scan")
+
+
+def check_scans(stream: bytes) -> None:
+    """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the film."""
+    if stream.count(SCAN) > MOST_SCANS:
+        raise ValueError("too many scans")
+
+
+def check_kind(stream: bytes) -> None:
+    """Refuse a JPEG file that is whole, but of a kind that is read inside DICOM alone.
+
+    Raises:
+        UnsupportedFormat: it is lossless, JPEG-LS, or has more than 8 bits a sample.
+    """
+    for marker, start, _end in segments(stream):
+        if marker in LOSSLESS:
+            raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is read inside DICOM alone.")
+        if marker in SIZE_MARKERS:
+            if stream[start + 4 : start + 5] != b"\x08":
+                raise errors.UnsupportedFormat("The JPEG has more than 8 bits a sample: read inside DICOM alone.")
+            return
+
+
+def has_colour_marker(stream: bytes) -> bool:
+    """Return whether a JPEG says itself what its colours are: by a JFIF or an Adobe segment."""
+    return any(
+        marker in (0xE0, 0xEE) and stream.startswith((b"JFIF\0", b"Adobe"), start + 4)
+        for marker, start, _end in segments(stream)
+    )
+
+
+def jpeg_size(stream: bytes) -> tuple[int, int]:
+    """Height and width of a JPEG or JPEG-LS stream, from its frame header; no pixel is decoded.
+
+    Raises:
+        ValueError: there is no frame header where one must be, or no end behind it, which libjpeg would make up with
+            grey in place of what is missing; or it has too many scans.
+    """
+    check_scans(stream)
+    for marker, start, _end in segments(stream):
+        if marker in SIZE_MARKERS and start + 9 <= len(stream):
+            # Coded data never holds these two bytes: each FF in it is followed by 00 or a restart marker.
+            if stream.find(END, start) < 0:
+                raise ValueError("no end of image")
+            height, width = struct.unpack_from(">HH", stream, start + 5)
+            return height, width
+    raise ValueError("no frame header")

@@ -1,0 +1,144 @@
+"""The chunks of a PNG (PNG specification, clause 5), and the stream that its picture's are parts of.
+
+A film is read from its picture alone: what else a file may hold takes time and memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from lungseg import errors, limits
+from lungseg.decode import mark
+from lungseg.decode.bounds.inflate import Inflated
+
+SIGNATURE = 8
+"""Bytes before the first chunk."""
+
+SMALL, EXIF, TEXT = 2**10, 2**16, 2**20
+
+KEPT = {
+    b"IHDR": SMALL,
+    b"PLTE": SMALL,
+    b"tRNS": SMALL,
+    b"IDAT": limits.MAX_BYTES,
+    b"IEND": SMALL,
+    b"gAMA": SMALL,
+    b"cHRM": SMALL,
+    b"sRGB": SMALL,
+    b"sBIT": SMALL,
+    b"bKGD": SMALL,
+    b"hIST": SMALL,
+    b"pHYs": SMALL,
+    b"tIME": SMALL,
+    b"eXIf": EXIF,
+}
+"""Chunks that are handed on to a decoder, and the most bytes that one of them has."""
+
+XMP = b"XML:com.adobe.xmp"
+"""The keyword of the text that may hold an orientation."""
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples to a pixel by colour type (section 11.2.2)."""
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
+
+RATIO = 1032
+"""The most that a byte of deflate stands for: 258 bytes for each of four codes (RFC 1951, section 3.2.5)."""
+
+SLACK = 2**16
+"""Bytes by which a stream that does not compress may be longer than its rows, and as much again as these."""
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Each chunk's kind, and where it starts and ends, its length and checksum included; the last may be cut short.
+
+    What follows the end chunk is no part of the PNG.
+
+    Raises:
+        ValueError: there are more of them than any film's.
+    """
+    position = SIGNATURE
+    for _ in range(limits.MAX_PARTS):
+        if position + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, position)
+        yield kind, position, position + length + 12
+        if kind == b"IEND":
+            return
+        position += length + 12
+    raise ValueError("too many chunks")
+
+
+def is_own(data: bytes) -> bool:
+    """Return whether a PNG is an output of this program, by the text chunk that its outputs carry."""
+    try:
+        for kind, start, end in chunks(data):
+            if kind == mark.KIND and data[start + 8 : end - 4] == mark.TEXT:
+                return True
+            if kind in (b"IDAT", b"IEND"):
+                return False
+    except ValueError:  # more chunks than any image has: its decoder says so
+        pass
+    return False
+
+
+def lean(data: bytes) -> bytes:
+    """The PNG without texts, profiles, animations and whatever else stands beside its picture.
+
+    Raises:
+        TooSmall, TooLarge, DamagedFilm: by the sides that its header states.
+        ValueError: it is in too many parts, or its stream cannot be that of its picture.
+        KeyError, struct.error: it has no header.
+    """
+    if data[12:16] != b"IHDR":
+        raise ValueError("no header")
+    width, height = struct.unpack_from(">II", data, 16)
+    limits.check_size(height, width, len(data))
+    if data[26:28] != bytes(2) or data[28] > 1:
+        raise ValueError("a compression, filter or interlacing that there is not")
+    kept, compressed, whole = [(0, SIGNATURE)], 0, True
+    for kind, start, end in chunks(data):
+        length = end - start - 12
+        if length <= KEPT.get(kind, -1) or (kind == b"iTXt" and length <= TEXT and data.startswith(XMP, start + 8)):
+            kept.append((start, end))
+        else:
+            whole = False
+        if kind == b"IDAT":
+            compressed += length
+    size = raw_size(data)
+    if size > RATIO * compressed + SLACK or compressed > 2 * size + SLACK:
+        raise ValueError("a stream of another picture")
+    return data if whole else b"".join(data[start:end] for start, end in kept)
+
+
+def raw_size(data: bytes) -> int:
+    """Bytes of the picture's rows, each with the byte that names its filter, as the header states them."""
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits, size = depth * CHANNELS[colour_type], 0
+    for row, column, row_step, column_step in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        rows, columns = -(-(height - row) // row_step), -(-(width - column) // column_step)
+        if rows > 0 and columns > 0:
+            size += rows * (1 + -(-columns * bits // 8))
+    return size
+
+
+def inflated(data: bytes) -> Iterator[bytes]:
+    """Yield the picture's rows, piece by piece; not a byte more, however long the stream is.
+
+    Decoders ignore what follows the last row. After damage there often is something: zeros, for example, are taken for
+    pixels.
+
+    Raises:
+        DamagedFilm: the stream holds more or fewer rows than the header promises.
+        zlib.error: the stream is broken, or its checksum is wrong.
+    """
+    view, left = memoryview(data), raw_size(data)
+    for piece in Inflated(view[start + 8 : end - 4] for kind, start, end in chunks(data) if kind == b"IDAT"):
+        left -= len(piece)
+        if left < 0:
+            raise errors.DamagedFilm("The PNG holds more rows than its header promises.")
+        yield piece
+    if left > 0:
+        raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")

@@ -1,0 +1,59 @@
+"""How much a TIFF's directories hold, before tifffile believes it (TIFF 6.0, section 2; BigTIFF).
+
+tifffile reads some values as soon as it comes to them, and makes an object of each number.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from lungseg import limits
+
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value by its type."""
+
+BYTES = (1, 2, 6, 7)
+"""Types that are read as one value, however long."""
+
+TABLES = {301: 3 * 2**16, 320: 3 * 2**16}
+"""The transfer function and the palette have a number for each grey and colour."""
+
+MOST_TAGS = 4096
+MOST_BYTES = 2**24
+"""Of the values of a directory: colour profiles, and what scanners write for themselves."""
+
+
+def check(data: bytes, pages: int) -> None:
+    """Raise ValueError if one of the first ``pages`` directories holds far more than any film's.
+
+    Raises:
+        struct.error: the file ends within its header.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    large = data[2:4] in (b"+\0", b"\0+")
+    number, entry, link = (f"{order}{form}" for form in (("Q", "HHQQ", "Q") if large else ("H", "HHII", "I")))
+    (start,) = struct.unpack_from(link, data, 8 if large else 4)
+    for _ in range(pages):
+        if not 0 < start < len(data):
+            return
+        try:
+            (tags,) = struct.unpack_from(number, data, start)
+            first = start + struct.calcsize(number)
+            if tags > MOST_TAGS:
+                raise ValueError("too many tags")
+            end = first + tags * struct.calcsize(entry)
+            (start,) = struct.unpack_from(link, data, end)
+        except struct.error:
+            return  # tifffile stops here, too
+        _check_directory(struct.iter_unpack(entry, data[first:end]))
+
+
+def _check_directory(entries: Iterator[tuple[int, int, int, int]]) -> None:
+    total = 0
+    for code, kind, count, _value in entries:
+        total += count * SIZES.get(kind, 1)
+        if kind not in BYTES and count > TABLES.get(code, limits.MAX_PARTS):
+            raise ValueError("too many numbers")
+    if total > MOST_BYTES:
+        raise ValueError("too many bytes in a directory")

@@ -1,0 +1,131 @@
+"""From the stored values of a grey DICOM picture to display values, as PS3.3 C.11 and PS3.4 N.2 lay it out.
+
+Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 turned round. All of it is worked out once on the
+values that occur (at most 65,536), then looked up for each pixel. A modality LUT or window that makes no sense on this
+film is left out rather than obeyed.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+from lungseg import errors
+
+FLAT_SHARE = 0.9
+"""A window that gives so much of the film one grey was made for another picture."""
+
+
+NO_TABLE = (
+    *(ValueError, TypeError, IndexError, AttributeError, KeyError),
+    *(NotImplementedError, OverflowError, struct.error),
+)
+"""What pydicom raises of a lookup table or window that is none."""
+
+SAMPLE = 7
+"""Every seventh pixel is asked; it comes from all columns, unless they are a multiple of seven."""
+
+
+def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> NDArray[np.uint16]:
+    """Display values (height, width), the darkest pixel 0 and the brightest 65535.
+
+    Args:
+        raw: (height, width), the pixels as they are allocated, signed if PixelRepresentation is 1.
+        native: whether their unused bits are as the file has them; codecs give values right-justified.
+
+    Raises:
+        BlankFilm: every pixel is padding.
+        DamagedFilm: the header contradicts itself.
+    """
+    stored = _stored_values(raw, dataset, native)
+    padding = _padding(raw, stored, dataset, native)
+    film = stored if padding is None else stored[~padding]
+    if not film.size:
+        raise errors.BlankFilm("Every pixel is marked as padding.")
+    low, high = int(film.min()), int(film.max())
+    sample = film.reshape(-1)[::SAMPLE]
+    counts = np.bincount(sample.astype(np.int32) - low, minlength=high - low + 1)
+
+    display = _window(_modality(np.arange(low, high + 1), dataset), counts, dataset)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        display = -display
+    display -= display.min()
+    display *= 65535 / (display.max() or 1)
+
+    # A place for each pattern of bits, of which a signed value is another one: no pixel is shifted or widened first.
+    patterns = np.arange(low, high + 1).astype(stored.dtype).view(f"u{stored.itemsize}")
+    table = np.zeros(2 ** (8 * stored.itemsize), np.uint16)
+    table[patterns] = np.rint(display).astype(np.uint16)
+    pixels = table[stored.view(patterns.dtype)]
+    if padding is not None:
+        pixels[padding] = 0  # outside the exposed field: dark, as air is
+    return pixels
+
+
+def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> NDArray[np.integer]:
+    """The stored bits of each pixel, as signed or unsigned integers of the allocated width.
+
+    Native pixels may be left-justified (HighBit above BitsStored - 1), and bits outside the stored ones may hold old
+    overlay planes: shifting up drops what is above, shifting back what is below, and extends the sign. Codecs give
+    their values right-justified.
+    """
+    allocated, bits = raw.dtype.itemsize * 8, int(dataset.BitsStored)
+    high_bit = int(dataset.get("HighBit") or bits - 1) if native else bits - 1
+    if bits == allocated:
+        high_bit = bits - 1  # there is no other place for so many
+    if not bits - 1 <= high_bit < allocated:
+        raise errors.DamagedFilm("The header's BitsStored, HighBit and BitsAllocated contradict each other.")
+    return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
+
+
+def _padding(
+    raw: NDArray[np.integer], stored: NDArray[np.integer], dataset: Dataset, native: bool
+) -> NDArray[np.bool_] | None:
+    """True where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks no film (PS3.3 C.7.5.1.1.2).
+
+    Files write the value with the other sign, or outside the stored bits; so it is compared as the bit pattern that
+    stands in a pixel, and as the value that the pattern means.
+    """
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    pattern = np.array([value, value if limit is None else limit]).astype(raw.dtype)  # wraps to the pixels' sign
+    low, high = np.sort(pattern)
+    padding = (raw >= low) & (raw <= high)
+    meaning = _stored_values(pattern, dataset, native)
+    if (meaning == pattern).all():
+        padding |= (stored >= low) & (stored <= high)
+    return padding
+
+
+def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.generic]:
+    """``values`` through the modality LUT or rescale; as they are if that is empty, infinite, or a single grey."""
+    try:
+        with np.errstate(all="ignore"):
+            rescaled = np.asarray(apply_modality_lut(values, dataset))
+            return rescaled if np.isfinite(rescaled).all() and np.ptp(rescaled) > 0 else values
+    except NO_TABLE:
+        return values
+
+
+def _window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
+    """``values`` through the VOI LUT or window; as they are without one, or if it would flatten the film.
+
+    Args:
+        values: what a pixel can be.
+        counts: how many pixels are.
+    """
+    plain = np.asarray(values, np.float64)
+    try:
+        with np.errstate(all="ignore"):
+            windowed = np.asarray(apply_voi_lut(values, dataset), np.float64)
+    except NO_TABLE:
+        return plain  # a window that is no window (width 0, no centre) says nothing about the pixels
+    _, grey = np.unique(windowed, return_inverse=True)
+    flat = np.bincount(grey, weights=counts).max() / counts.sum()
+    return windowed if np.isfinite(windowed).all() and flat < FLAT_SHARE else plain

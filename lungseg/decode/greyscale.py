@@ -1,0 +1,48 @@
+"""Colour to grey, and the eight ways in which a picture may be stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungseg.decode.radiograph import Pixels
+
+TRANSPOSED = range(5, 9)
+"""Orientations whose stored rows are the picture's columns."""
+
+ROWS = 256
+"""Rows made grey at once: 32-bit sums of all rows of a large film would take six times its own room."""
+
+
+def luminance(colour: NDArray[np.integer]) -> Pixels:
+    """Grey of an RGB picture by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
+
+    Args:
+        colour: (height, width, 3 or more) or a palette's (colours, 3), uint8 or uint16; what follows the third sample
+            is dropped.
+
+    Returns:
+        (height, width) or (colours,) of the same depth, in the machine's byte order; what was grey keeps its grey.
+    """
+    grey = np.empty(colour.shape[:-1], np.uint8 if colour.dtype.itemsize == 1 else np.uint16)
+    for top in range(0, len(colour), ROWS):
+        strip = colour[top : top + ROWS]
+        red, green, blue = (strip[..., channel].astype(np.uint32) for channel in range(3))
+        grey[top : top + ROWS] = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    return grey
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Stored pixels as they are to be shown.
+
+    Args:
+        orientation: TIFF's and EXIF's tag 274, 1 to 8 (TIFF 6.0, page 36); any other value is taken for 1.
+    """
+    turned: NDArray[Any] = pixels.T if orientation in TRANSPOSED else pixels
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)

@@ -1,0 +1,115 @@
+"""JPEG decoding that is strict about the coded data: what libjpeg only warns of is a refusal.
+
+libjpeg fills what is missing with grey, or continues in the wrong place after a hole, and calls it a warning. So do all
+decoders built on it, except simplejpeg, which can raise the warning. simplejpeg reads 8 bits only, so for other
+precisions the check is separate from decoding: `check` reads the same Huffman codes under an 8-bit header. The pixels
+of that are wrong, but the codes end where they should, or not (ITU-T T.81, sections F.2.2, G.2 and H.2.2).
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from lungseg import errors
+from lungseg.decode.bounds.jpeg import BESIDE, LOSSLESS, SCAN_MARKER, SIZE_MARKERS, segments
+
+SEQUENTIAL = {0xC0, 0xC1}
+"""Baseline and extended sequential frames (T.81 table B.1)."""
+
+ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\0"
+"""An Adobe segment that says that the components are not transformed."""
+
+HEADER = re.compile(r"Unknown Adobe color transform|unknown JFIF revision|Invalid SOS parameters")
+"""Warnings of the header alone (libjpeg's jerror.h)."""
+
+UNKNOWN_SAMPLING = "subsampling"
+"""Part of simplejpeg's message for chroma sampling that is none of TurboJPEG's."""
+
+SMALLEST = 8
+"""`check` decodes at one eighth of the size, which reads all of the coded data."""
+
+BROKEN = "The JPEG data is broken or ends too early."
+
+
+class UnknownSamplingError(Exception):
+    """The chroma sampling is one that simplejpeg does not read; Pillow does."""
+
+
+def read_grey(stream: bytes, height: int, width: int, part: int = 1) -> NDArray[np.uint8]:
+    """Decode an 8-bit JPEG to its luminance at one ``part``-th of its size, (ceil(height / part), ceil(width / part)).
+
+    Args:
+        stream: the whole JPEG.
+        height, width: as its header states them, in pixels.
+        part: 1, 2, 4 or 8.
+
+    Raises:
+        DamagedFilm: its data is damaged, or ends too early.
+        UnknownSamplingError.
+    """
+    try:
+        return _decode(stream, "GRAY", (height, width), part)[..., 0]
+    except ValueError as error:
+        if UNKNOWN_SAMPLING in str(error):
+            raise UnknownSamplingError from None
+        if not HEADER.search(str(error)):
+            raise errors.DamagedFilm(BROKEN) from None
+    # Decoding stops at the first warning: that of the header must not hide one of the data.
+    check(stream)
+    return _decode(stream, "GRAY", (height, width), part, strict=False)[..., 0]
+
+
+def check(stream: bytes) -> None:
+    """Raise DamagedFilm unless the coded data of a JPEG is whole; the JPEG may be of any precision, lossy or lossless.
+
+    One of unusual chroma sampling is not checked.
+
+    Raises:
+        DamagedFilm.
+    """
+    head, lossless, components, size = _plain_header(stream)
+    try:
+        if lossless:
+            simplejpeg.decode_jpeg(head, "GRAY" if components == 1 else "RGB")
+        else:
+            _decode(head, "GRAY", size, SMALLEST)
+    except ValueError as error:
+        if UNKNOWN_SAMPLING not in str(error):
+            raise errors.DamagedFilm(BROKEN) from None
+
+
+def _decode(stream: bytes, colours: str, size: tuple[int, int], part: int, strict: bool = True) -> NDArray[np.uint8]:
+    least = {} if part == 1 else {"min_height": -(-size[0] // part), "min_width": -(-size[1] // part)}
+    return np.asarray(simplejpeg.decode_jpeg(stream, colours, strict=strict, **least))
+
+
+def _plain_header(stream: bytes) -> tuple[bytes, bool, int, tuple[int, int]]:
+    """Return a JPEG under a header of 8 bits that libjpeg does not warn of, and what the frame header says.
+
+    Returns:
+        The stream, whether it is lossless, the number of components, and (height, width).
+
+    Raises:
+        ValueError: it has no frame header or no scan.
+    """
+    kept, frame, components, size = [b"\xff\xd8"], 0, 0, (0, 0)
+    for marker, start, end in segments(stream):
+        segment = stream[start:end]
+        if marker in BESIDE:
+            continue
+        if marker == SCAN_MARKER and frame:
+            if frame in SEQUENTIAL:
+                segment = segment[:-3] + b"\x00\x3f\x00"  # the only band that there is
+            return b"".join([*kept, segment, stream[end:]]), frame in LOSSLESS, components, size
+        if marker in SIZE_MARKERS and len(segment) > 9:
+            frame, components = marker, segment[9]
+            size = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big"))
+            segment = segment[:4] + b"\x08" + segment[5:]
+            if frame in LOSSLESS and components > 1:
+                kept.append(ADOBE_RGB)
+        kept.append(segment)
+    raise ValueError("no frame header or no scan")

@@ -1,0 +1,177 @@
+"""TIFF films, through tifffile: the first page that is a picture of its own, at 1 to 16 bits."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
+
+from lungseg import errors, limits
+from lungseg.decode import codecs, jpeg
+from lungseg.decode.bounds import tiff
+from lungseg.decode.bounds.jpeg import jpeg_size
+from lungseg.decode.greyscale import luminance, upright
+from lungseg.decode.radiograph import Pixels, Radiograph
+
+# tifffile reports odd tags by quoting them.
+logging.getLogger("tifffile").disabled = True
+
+COMPRESSIONS = {
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.JPEG,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+}
+"""Those that scanners and viewers write, each unpacked no further than the size that the header states."""
+
+GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
+
+SLACK = 2**14
+"""Bytes of headers and tables in one part of a picture that does not compress."""
+
+PAGES = 16
+"""How far a film is looked for among thumbnails."""
+
+TILE = 4096
+"""Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
+
+ORIENTATION = 274
+
+NO_MICROSCOPE: dict[str, Any] = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
+"""Of a file that names one of these, tifffile would read all pages at once."""
+
+
+def decode(data: bytes) -> Radiograph:
+    """Decode the first page of a TIFF that is not marked as a reduced copy of another; further pages are left alone.
+
+    Raises:
+        UnsupportedFormat: floating-point or more than 16 bits, a compression that films are not written in, CMYK and
+            other colour models, or a volume.
+        DamagedFilm, TooSmall, TooLarge.
+    """
+    try:
+        tiff.check(data, PAGES)
+        with TiffFile(io.BytesIO(data), **NO_MICROSCOPE) as file:
+            pages = (page for page in islice(file.pages, PAGES) if isinstance(page, TiffPage))
+            page = next((page for page in pages if not page.is_reduced), None)
+            if page is None:
+                raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
+            _check(page, data)
+            return Radiograph(upright(_grey(page, data), _orientation(page)))
+    except (errors.FilmError, MemoryError, ImportError):
+        raise  # the last two say nothing of the film
+    # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
+    except Exception:
+        raise errors.DamagedFilm("The TIFF data is broken or ends too early.") from None
+
+
+def _check(page: TiffPage, data: bytes) -> None:
+    """Refuse on the page's tags what must not, or cannot, be decoded."""
+    height, width = page.imagelength, page.imagewidth
+    limits.check_size(height, width, len(data))
+    if page.is_tiled and (page.tilelength > max(height, TILE) or page.tilewidth > max(width, TILE)):
+        raise errors.DamagedFilm("The TIFF's tiles are far larger than its picture.")
+    if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
+        raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
+    if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:
+        raise errors.UnsupportedFormat("The TIFF's colour model is none of grey, palette, RGB and YCbCr.")
+    if page.dtype is None or page.dtype.kind not in "bui" or page.bitspersample > 16:
+        raise errors.UnsupportedFormat("The TIFF's pixels are not whole numbers of at most 16 bits.")
+    if page.compression not in COMPRESSIONS:
+        raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
+    # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    # And one that stopped before the last strip leaves it out of the list.
+    if len(parts) < math.prod(page.chunked) or any(
+        not offset or not count or offset + count > len(data) for offset, count in parts
+    ):
+        raise errors.DamagedFilm("A part of the TIFF is missing.")
+    if sum(count for _offset, count in parts) > min(len(data), 2 * _plain(page) + SLACK * len(parts)):
+        raise errors.DamagedFilm("The TIFF's parts are far longer than its picture, or lie over one another.")
+    if page.compression == COMPRESSION.JPEG:
+        # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
+        for offset, count in parts:
+            part = data[offset : offset + count]
+            rows, columns = jpeg_size(part)
+            if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
+                raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
+            # Tables that all parts share are left out of each (TIFF Technical Note 2).
+            jpeg.check(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
+
+
+def _plain(page: TiffPage) -> int:
+    """Bytes of the picture without compression, tiles at the border counted whole."""
+    return math.prod(page.chunks) * math.prod(page.chunked) * (page.bitspersample + 7) // 8
+
+
+def _orientation(page: TiffPage) -> int:
+    """The orientation, which some programs write as bytes, or several times; 1 if it is no number."""
+    value = page.tags.valueof(ORIENTATION, default=1)
+    first = value[0] if isinstance(value, bytes | tuple) and value else value
+    return first if isinstance(first, int) else 1
+
+
+def _unpadded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+    """A page of PackBits strips that are padded, which the codec takes for damage.
+
+    Raises:
+        ValueError: a strip is broken.
+    """
+    rows = [min(page.rowsperstrip, page.imagelength - top) for top in range(0, page.imagelength, page.rowsperstrip)]
+    width = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+    strips = zip(page.dataoffsets, page.databytecounts, rows, strict=True)
+    plain = b"".join(
+        codecs.unpack_padded(data[offset : offset + count], high * width) for offset, count, high in strips
+    )
+    kind = page.dtype.kind if page.dtype is not None else "u"
+    dtype = np.dtype(f"{page.parent.byteorder}{kind}{page.bitspersample // 8}")
+    return np.frombuffer(plain, dtype).reshape(page.shape)
+
+
+def _pixels(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+    padded = page.compression == COMPRESSION.PACKBITS and not page.is_tiled and page.bitspersample in (8, 16)
+    try:
+        pixels: NDArray[np.integer] = page.asarray(maxworkers=1)
+        return pixels
+    except Exception:  # tifffile passes on whatever the codec raises
+        if padded and page.planarconfig == PLANARCONFIG.CONTIG:
+            return _unpadded(page, data)
+        raise
+
+
+def _grey(page: TiffPage, data: bytes) -> Pixels:
+    """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
+    pixels = _pixels(page, data)
+    if "S" in page.axes:
+        pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
+    if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
+        # Only a JPEG's YCbCr has become RGB; else luminance is the first sample.
+        stored = page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG
+        return np.ascontiguousarray(pixels[..., 0]) if stored else luminance(pixels)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0]  # grey with alpha
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels.astype(np.intp)]
+    return _spread(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
+
+
+def _spread(pixels: NDArray[np.generic], bits: int, turned: bool) -> Pixels:
+    """Grey of any depth as uint8 or uint16; fewer than 8 bits are spread, so that shrinking finds greys between."""
+    whole = pixels.astype(np.int32)
+    if pixels.dtype.kind == "i":
+        whole += 1 << (bits - 1)
+    top = (1 << bits) - 1
+    if turned:
+        whole = top - whole
+    if bits < 8:
+        whole = whole * 255 // top
+    return whole.astype(np.uint8) if bits <= 8 else whole.astype(np.uint16)

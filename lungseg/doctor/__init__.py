@@ -1,0 +1,1 @@
+"""Checks of an installation, of a service and of a stack on AWS."""

@@ -1,0 +1,225 @@
+"""Does this installation work? Each check tries what it speaks of, on a drawing; no film is needed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lungseg import errors, limits
+from lungseg.encode.formats import FORMATS
+from lungseg.model import network, processor
+from lungseg.model.precision import PrecisionReason
+from lungseg.model.selfcheck import drawing
+
+State = Literal["ok", "warning", "failed"]
+
+PYTHONS = ((3, 11), (3, 12))
+
+REINSTALL = "Run: pip install -r lungseg/requirements.txt"
+
+SERVICE = {
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "onnxruntime": "onnxruntime",
+    "pydicom": "pydicom",
+    "imagecodecs": "imagecodecs",
+    "tifffile": "tifffile",
+    "contourpy": "contourpy",
+    "pycocotools": "pycocotools",
+    "highdicom": "highdicom",
+    "fastapi": "fastapi",
+    "mangum": "mangum",
+    "python-multipart": "python_multipart",
+}
+"""Packages by their names at PyPI, and the modules that they bring."""
+
+WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
+"""What `serve`, `batch` and `remote` need besides."""
+
+WORKER_BYTES = 1300 * 2**20
+"""What one process was seen to take for the largest film that is read and its overlay; half of it for its mask."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found.
+
+    Attributes:
+        name: what was looked at.
+        state: "failed" if films cannot be segmented, or not as they should.
+        text: what was found.
+        remedy: what to do about it; empty if all is well.
+    """
+
+    name: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Check]:
+    """Every check, in an order in which a later one's failure may come from an earlier one's."""
+    for check in CHECKS:
+        try:
+            yield from check()
+        except Exception as error:  # a broken installation fails in any way
+            name = check.__name__.strip("_").replace("_", " ")
+            yield Check(name, "failed", f"an unexpected {type(error).__name__}", REINSTALL)
+
+
+def _python() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info[:2] in PYTHONS
+    remedy = "" if good else "Use Python 3.11 or 3.12, which this program is tested with."
+    yield Check("Python", "ok" if good else "warning", version, remedy)
+
+
+def _packages() -> Iterator[Check]:
+    for name, module in (SERVICE | WORKSTATION).items():
+        try:
+            importlib.import_module(module)
+            yield Check(name, "ok", importlib.metadata.version(name))
+        except Exception as error:  # a broken one fails in any way
+            state: State = "failed" if name in SERVICE else "warning"
+            yield Check(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
+
+
+def decoders() -> Iterator[Check]:
+    """The checks of what is read: a drawing in each format and transfer syntax."""
+    from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES, dicom_film, picture_film
+
+    for name in PICTURES:
+        yield _decoded(name, functools.partial(picture_film, name))
+    for syntax in TRANSFER_SYNTAXES:
+        yield _decoded(f"DICOM {syntax.name}", functools.partial(dicom_film, syntax))
+
+
+def _decoded(name: str, film: Callable[[], bytes]) -> Check:
+    """Whether a film reads as the drawing that it was made of."""
+    from lungseg.decode import decode
+
+    try:
+        pixels = decode(film()).pixels
+        alike = float(np.corrcoef(pixels.ravel().astype(float), drawing().ravel().astype(float))[0, 1])
+    except Exception as error:  # codecs raise anything
+        return Check(name, "failed", f"cannot be read ({type(error).__name__})", REINSTALL)
+    if alike < 0.99:
+        return Check(name, "failed", "reads as another picture than was written", REINSTALL)
+    return Check(name, "ok", "read")
+
+
+def _model() -> Iterator[Check]:
+    try:
+        model = network.load()
+    except errors.ModelError as error:
+        remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that lungseg/model/weights is whole (git lfs, a full copy)."
+        yield Check("model", "failed", str(error), remedy)
+        return
+    reason = model.precision_reason
+    yield Check("model", "ok", f"{model.card.name}, {model.card.precision}, {model.sha256[:16]}")
+    text = f"{model.card.precision}, because {reason.text}"
+    if reason is PrecisionReason.SELF_CHECK_FAILED and processor.dot_products():
+        remedy = "Report it with the output of `info`. FP32 gives the same masks, about 3 times as slowly."
+        yield Check("precision", "warning", text, remedy)
+    elif reason is PrecisionReason.NO_INT8_FILE and processor.dot_products():
+        remedy = "Write the INT8 file with `python -m model_export export`: about 3 times as fast on this processor."
+        yield Check("precision", "warning", text, remedy)
+    else:
+        yield Check("precision", "ok", text)
+
+
+def _view_model() -> Iterator[Check]:
+    from lungseg.model.view import load_view
+
+    try:
+        yield Check("view model", "ok", load_view().sha256[:16])
+    except errors.ModelError as error:
+        yield Check("view model", "failed", str(error), "Check that lungseg/model/weights is whole.")
+
+
+def _drawing() -> Iterator[Check]:
+    from lungseg.doctor.phantom import dicom_film
+    from lungseg.pipeline.segment import segment
+
+    film = dicom_film()
+    result = segment(film)
+    good = result.mask.any() and not result.mask.all()
+    remedy = "" if good else "Fetch lungseg/model/weights again."
+    share = f"lungs cover {result.lung_share:.0%} of it"
+    yield Check("segmentation of a drawing", "ok" if good else "failed", share, remedy)
+    for form in FORMATS.values():
+        try:
+            form.encode(result, film)
+        except Exception as error:  # whatever it is, this format fails
+            yield Check(f"format {form.name}", "failed", f"cannot be made ({type(error).__name__})", REINSTALL)
+        else:
+            yield Check(f"format {form.name}", "ok", "made")
+
+
+def _memory() -> Iterator[Check]:
+    free = available_memory()
+    if free is None:
+        yield Check("memory", "warning", "cannot be told on this system", f"Have {_mib(WORKER_BYTES)} for each worker.")
+        return
+    workers = free // WORKER_BYTES
+    text = f"{_mib(free)} free; a process takes up to {_mib(WORKER_BYTES)} for {limits.MAX_PIXELS:,} pixels"
+    if workers:
+        yield Check("memory", "ok", f"{text}: enough for {workers}")
+    else:
+        yield Check("memory", "warning", text, "End other programs, or send smaller films.")
+
+
+def _processor() -> Iterator[Check]:
+    yield Check("processor", "ok", processor.describe())
+
+
+def _threads() -> Iterator[Check]:
+    try:
+        threads = network.threads()
+    except errors.ModelError as error:
+        yield Check("threads", "failed", str(error), "Correct LUNG_THREADS, or leave it out.")
+        return
+    cores = os.cpu_count() or 1
+    remedy = "" if threads <= cores else f"Set LUNG_THREADS to {cores} or fewer."
+    yield Check("threads", "ok" if threads <= cores else "warning", f"{threads} for a film, of {cores} cores", remedy)
+
+
+def available_memory() -> int | None:
+    """Bytes that programs may still take, by the kernel and by the container's limit; None if it cannot be told."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
+
+
+CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    _python,
+    _packages,
+    decoders,
+    _model,
+    _view_model,
+    _drawing,
+    _memory,
+    _processor,
+    _threads,
+)

@@ -1,0 +1,104 @@
+"""The self-check's drawing as a film in every transfer syntax: real input for every decoder, and nobody's film."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Literal
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from lungseg.model.selfcheck import drawing
+
+BITS = 12
+"""Of a DICOM film's pixels, as detectors have them; JPEG baseline knows 8."""
+
+Film = NDArray[np.uint8] | NDArray[np.uint16]
+
+ENCODERS: dict[UID, Callable[[Film], bytes | bytearray]] = {
+    JPEGBaseline8Bit: lambda film: imagecodecs.jpeg8_encode(film, level=97),
+    JPEGExtended12Bit: lambda film: imagecodecs.jpeg8_encode(film, level=97, bitspersample=BITS),
+    JPEGLossless: lambda film: imagecodecs.jpeg8_encode(film, bitspersample=BITS, lossless=True, predictor=4),
+    JPEGLosslessSV1: lambda film: imagecodecs.jpeg8_encode(film, bitspersample=BITS, lossless=True, predictor=1),
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEGLSNearLossless: lambda film: imagecodecs.jpegls_encode(film, level=3),
+    JPEG2000Lossless: lambda film: imagecodecs.jpeg2k_encode(film, codecformat="j2k", bitspersample=BITS),
+    JPEG2000: lambda film: imagecodecs.jpeg2k_encode(film, level=60, codecformat="j2k", bitspersample=BITS),
+    HTJ2KLossless: lambda film: imagecodecs.htj2k_encode(film, reversible=True),
+    HTJ2KLosslessRPCL: lambda film: imagecodecs.htj2k_encode(film, reversible=True),
+    HTJ2K: lambda film: imagecodecs.htj2k_encode(film, level=0.001, reversible=False),
+}
+
+PLAIN = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+)
+
+TRANSFER_SYNTAXES: tuple[UID, ...] = (*PLAIN, *ENCODERS)
+"""All that are read."""
+
+PICTURES = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""Formats that are read besides DICOM, by Pillow's names."""
+
+
+def picture_film(file_format: str) -> bytes:
+    """The drawing as a picture file, 8 bits."""
+    buffer = io.BytesIO()
+    Image.fromarray(drawing()).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def dicom_film(syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """The drawing as a CR object of one transfer syntax."""
+    bits = 8 if syntax == JPEGBaseline8Bit else BITS
+    film: Film = drawing() if bits == 8 else drawing().astype(np.uint16) << np.uint16(BITS - 8)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.Rows, dataset.Columns = film.shape
+    dataset.BitsAllocated = 8 * film.itemsize
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    dataset.PixelRepresentation = 0
+    if syntax in ENCODERS:
+        dataset.PixelData = encapsulate([bytes(ENCODERS[syntax](film))])
+    else:
+        order: Literal["<", ">"] = ">" if syntax == ExplicitVRBigEndian else "<"
+        dataset.PixelData = film.astype(film.dtype.newbyteorder(order)).tobytes()
+    if syntax == RLELossless:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

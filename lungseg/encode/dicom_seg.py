@@ -1,0 +1,275 @@
+"""A result as a DICOM Segmentation object: each lung a binary segment on the film's own grid, in the film's study."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+from pydicom import Dataset
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+from pydicom.valuerep import DA, TM, validate_value
+
+from lungseg import __version__, errors
+from lungseg.decode import with_preamble
+from lungseg.decode.dicom import read
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.result import Result
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation, SegmentDescription
+
+# It logs the UIDs of what it copies.
+logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+
+NAME = "lung-segmentation"
+
+PROJECTIONS = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+"""Films that have no place in space; a slice of a CT has one, and its segmentation would need it."""
+
+REQUIRED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientOrientation",
+)
+"""What is kept of the film, and left empty where the film does not have it (type 2 of the standard)."""
+
+OPTIONAL = (
+    "IssuerOfPatientID",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyDescription",
+    "BodyPartExamined",
+    "TimezoneOffsetFromUTC",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+"""What is kept of the film where it has it."""
+
+TEXT = ("LO", "PN", "SH")
+UID_FORM = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
+"""Leading zeros in a part are against the standard, but archives know films by such names."""
+
+NO_MOMENT = ("19000101", "000000")
+"""Content date and time are required, and a film may have none."""
+
+SERIES = 900
+"""Number of the series: behind the film's own in a viewer's list."""
+
+LUNGS = (
+    (RIGHT, "Right lung", codes.cid244.Right, (0, 140, 255)),
+    (LEFT, "Left lung", codes.cid244.Left, (255, 150, 0)),
+)
+"""Label, name, laterality and colour (RGB) of each segment; its number is the label."""
+
+
+def dicom_seg(result: Result, film: bytes) -> bytes:
+    """Write the lungs as a Segmentation object (binary), which belongs to the film's study and refers to the film.
+
+    There are always two segments and two frames, of the film's size and orientation: the patient's right lung, then
+    the left. A lung that was not found has an empty frame. A radiograph has no place in space, so there is no frame of
+    reference: the frames lie on the film pixel by pixel.
+
+    The same film, model and settings give the same bytes. So UIDs are derived from them, and the content's date and
+    time are the film's own (of its content, else its acquisition, else its study), not those of now.
+
+    Patient and study are the film's. What it lacks, or has in a form that the standard does not allow, is left empty,
+    or derived from the film's bytes where it must not be (the UIDs of study and series).
+
+    Args:
+        result: what was found in the film.
+        film: its file.
+
+    Raises:
+        NeedsDicom: the film is not DICOM, not a radiograph, or has no UID that could be referred to.
+        NoLung: the mask is empty.
+    """
+    whole = with_preamble(film)
+    if whole is None:
+        raise errors.NeedsDicom("The film is not DICOM, so there is no study that a segmentation could belong to.")
+    if not result.labels.any():
+        raise errors.NoLung("The mask is empty, so there is nothing to segment.")
+    header = read(whole)
+    if _uid(header, "SOPClassUID") not in PROJECTIONS:
+        raise errors.NeedsDicom("The film is a DICOM object, but not one of CR, DX and SC.")
+    if not _uid(header, "SOPInstanceUID"):
+        raise errors.NeedsDicom("The DICOM film has no SOPInstanceUID, so a segmentation could not refer to it.")
+
+    segmentation = _segmentation(result, _source(header, result, film), _identity(result, film))
+    segmentation.update(_kept(header))
+    buffer = io.BytesIO()
+    segmentation.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _source(header: Dataset, result: Result, film: bytes) -> Dataset:
+    """The film as highdicom is to see it: what it is and how large, and nothing of the patient."""
+    digest = hashlib.sha256(film).hexdigest()
+    source = Dataset()
+    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the film's texts were written in
+    source.SOPClassUID = _uid(header, "SOPClassUID")
+    source.SOPInstanceUID = _uid(header, "SOPInstanceUID")
+    source.StudyInstanceUID = _uid(header, "StudyInstanceUID") or _derived(digest, "study")
+    source.SeriesInstanceUID = _uid(header, "SeriesInstanceUID") or _derived(digest, "film's series")
+    source.Rows, source.Columns = result.labels.shape
+    for keyword in REQUIRED:
+        setattr(source, keyword, None)
+    return source
+
+
+def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentation:
+    """The object without patient and moment."""
+    import highdicom  # takes a second, and few requests need it
+
+    spacing = result.radiograph.spacing
+    measures = None
+    if spacing is not None and spacing.source == "PixelSpacing":
+        measures = highdicom.PixelMeasuresSequence((spacing.row, spacing.column), slice_thickness=None)
+    segmentation = highdicom.seg.Segmentation(
+        source_images=[source],
+        pixel_array=result.labels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(result, identity, *lung) for lung in LUNGS],
+        series_instance_uid=_derived(identity, "series"),
+        series_number=SERIES,
+        sop_instance_uid=_derived(identity, "object"),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=result.model.name,
+        software_versions=__version__,
+        device_serial_number=result.model.sha256,
+        content_label="LUNGS",
+        content_description=f"Lungs, drawn by a neural network. Verdict: {result.verdict.decision}",
+        content_qualification=highdicom.ContentQualificationValues.RESEARCH,
+        series_description="Lung segmentation",
+        pixel_measures=measures,
+        omit_empty_frames=False,
+    )
+    # What highdicom takes from the clock or draws at random.
+    del segmentation.InstanceCreationDate, segmentation.InstanceCreationTime
+    for equipment in segmentation.ContributingEquipmentSequence:
+        del equipment.ContributionDateTime
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = _derived(identity, "dimensions")
+    return segmentation
+
+
+def _segment(
+    result: Result, identity: str, label: int, name: str, laterality: Code, colour: tuple[int, int, int]
+) -> SegmentDescription:
+    """One lung, described by the standard's codes: the anatomical structure lung, right or left."""
+    import highdicom
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=result.model.name,
+        family=codes.cid7162.ArtificialIntelligence,
+        version=result.model.sha256,
+        source=NAME,
+        parameters={"precision": result.model.precision, "threshold": str(result.threshold)},
+    )
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=label,
+        segment_label=name,
+        segmented_property_category=codes.cid7150.AnatomicalStructure,
+        segmented_property_type=codes.cid7151.Lung,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=_derived(identity, name),
+        tracking_id=name,
+        display_color=highdicom.color.CIELabColor.from_rgb(*colour),
+    )
+    modifier = highdicom.sr.CodedConcept.from_code(laterality)
+    segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return segment
+
+
+def _identity(result: Result, film: bytes) -> str:
+    """A digest of all that the object is made of."""
+    digest = hashlib.sha256(film)
+    for fact in (result.model.sha256, str(result.threshold), __version__):
+        digest.update(fact.encode())
+    digest.update(result.labels.tobytes())
+    return digest.hexdigest()
+
+
+def _derived(identity: str, part: str) -> str:
+    """A UID of its own for each part of an object: a UUID as PS3.5 section B.2 writes it."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{identity} {part}').int}"
+
+
+def _kept(header: Dataset) -> Dataset:
+    """Patient, study, moment and what else is kept of the film."""
+    kept = Dataset()
+    for keyword in (*REQUIRED, *OPTIONAL):
+        values = _values(header, keyword)
+        if values or keyword in REQUIRED:
+            setattr(kept, keyword, values)
+    kept.ContentDate, kept.ContentTime = _moment(header)
+    return kept
+
+
+def _moment(header: Dataset) -> tuple[str, str]:
+    """The film's date and time."""
+    for event in ("Content", "Acquisition", "Study"):
+        date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
+        if len(date) == 1:
+            return date[0], time[0] if len(time) == 1 else NO_MOMENT[1]
+    return NO_MOMENT
+
+
+def _uid(header: Dataset, keyword: str) -> str:
+    """A UID of the film; empty if there is none."""
+    values = _values(header, keyword)
+    return values[0] if len(values) == 1 else ""
+
+
+def _values(header: Dataset, keyword: str) -> list[str]:
+    """The values of an element; none of them if one cannot be read or is none of its kind.
+
+    Texts are taken as they stand, even too long: archives know the patient by them.
+    """
+    kind = dictionary_VR(keyword)
+    try:
+        element = header[keyword]
+        if kind != element.VR or element.is_empty:
+            return []
+        values = [str(each) for each in (element.value if isinstance(element.value, MultiValue) else [element.value])]
+        for value in values:
+            if kind == "UI" and not UID_FORM.fullmatch(value):
+                return []
+            if kind not in ("UI", *TEXT):
+                validate_value(kind, value, RAISE)
+            {"DA": DA, "TM": TM}.get(kind, str)(value)
+    # pydicom fails on odd values in any way, and its texts quote them.
+    except Exception:
+        return []
+    return values

@@ -1,0 +1,46 @@
+"""Everything about a result that is not a picture, as one JSON document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from lungseg.pipeline.measure import measure
+from lungseg.pipeline.result import Result
+
+
+def document(result: Result) -> dict[str, Any]:
+    """Verdict, measurements, model and timings of one film; `schemas.Segmentation` describes each member."""
+    film, verdict = result.radiograph, result.verdict
+    lungs = measure(result)
+    return {
+        "verdict": {
+            "decision": str(verdict.decision),
+            "reasons": [
+                {"code": reason.code, "decision": str(reason.decision), "text": reason.text}
+                for reason in verdict.reasons
+            ],
+            "frontal": round(verdict.frontal, 4),
+            "confidence": round(verdict.confidence, 4),
+            "expected_dice": None if verdict.expected_dice is None else round(verdict.expected_dice, 4),
+            "doubtful_parts": list(verdict.doubtful_parts),
+        },
+        "film": {
+            "width": film.width,
+            "height": film.height,
+            "spacing_mm": None if film.spacing is None else asdict(film.spacing),
+            "turned_degrees": 90 * result.pose.turns,
+            "inverted": result.pose.inverted,
+            "mirrored": result.pose.mirrored,
+        },
+        "lungs": {
+            "both": asdict(lungs.both),
+            "right": asdict(lungs.right),
+            "left": asdict(lungs.left),
+            "right_to_left": None if lungs.right_to_left is None else round(lungs.right_to_left, 4),
+            "share": round(lungs.share, 5),
+        },
+        "threshold": result.threshold,
+        "model": asdict(result.model),
+        "milliseconds": {stage: round(value, 2) for stage, value in result.milliseconds.items()},
+    }

@@ -1,0 +1,192 @@
+"""The forms in which a result is given: what `?format=` and `--format` name."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lungseg.encode import png, shapes
+from lungseg.encode.document import document
+from lungseg.encode.overlay import overlay_png
+from lungseg.encode.preview import preview_png
+from lungseg.errors import FilmError
+from lungseg.pipeline.result import Result
+
+PNG, JSON = "image/png", "application/json"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form of a result.
+
+    Attributes:
+        name: what callers ask for.
+        media_type: of the answer.
+        suffix: of its file, behind the film's whole name.
+        meaning: a line for help texts and the API's description.
+        encode: the result, and the film's file that it came from, as bytes of this form.
+    """
+
+    name: str
+    media_type: str
+    suffix: str
+    meaning: str
+    encode: Callable[[Result, bytes], bytes]
+
+
+def _json(make: Callable[[Result], object]) -> Callable[[Result, bytes], bytes]:
+    return lambda result, _: json.dumps(make(result), separators=(",", ":")).encode()
+
+
+def _npz(result: Result, _: bytes) -> bytes:
+    """Arrays "mask" bool, "labels" uint8, "probability" float16, each (height, width); "spacing" mm, or empty."""
+    spacing = result.radiograph.spacing
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        mask=result.mask,
+        labels=result.labels,
+        probability=result.probability.astype(np.float16),
+        spacing=np.array([] if spacing is None else [spacing.row, spacing.column]),
+    )
+    return buffer.getvalue()
+
+
+def _dicom_seg(result: Result, film: bytes) -> bytes:
+    from lungseg.encode.dicom_seg import dicom_seg  # highdicom is slow to import
+
+    return dicom_seg(result, film)
+
+
+def _all(result: Result, film: bytes) -> bytes:
+    """A ZIP of every form but the preview; of those alone that can be made, as a PNG gives no DICOM object."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for each in FORMATS.values():
+            if each.name in ("all", "preview"):
+                continue
+            try:
+                content = each.encode(result, film)
+            except FilmError:
+                continue
+            # A fixed time: the same film gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(f"lungs{each.suffix}"), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format(
+            "mask",
+            PNG,
+            ".mask.png",
+            "the mask: 1-bit PNG of the film's own size, white = lung",
+            lambda result, _: png.bits_png(result.bits, result.geometry.width),
+        ),
+        Format(
+            "labels",
+            PNG,
+            ".labels.png",
+            "8-bit PNG: 1 the patient's right lung, 2 the left one, 0 elsewhere",
+            lambda result, _: png.labels_png(result.labels),
+        ),
+        Format(
+            "overlay",
+            PNG,
+            ".overlay.png",
+            "a picture to look at: the film with its lungs tinted and outlined",
+            lambda result, _: overlay_png(result.radiograph.pixels, result.mask),
+        ),
+        Format(
+            "probability",
+            PNG,
+            ".probability.png",
+            "16-bit PNG of lung's probability, 65535 = 1",
+            lambda result, _: png.probability_png(result.probability),
+        ),
+        Format(
+            "cutout",
+            PNG,
+            ".cutout.png",
+            "the film cropped to the lungs and a small margin, at its own depth, bone bright",
+            lambda result, _: png.cutout_png(result),
+        ),
+        Format(
+            "json",
+            JSON,
+            ".json",
+            "verdict, areas, boxes, centroids, model and timings",
+            _json(document),
+        ),
+        Format(
+            "contours",
+            "application/geo+json",
+            ".contours.json",
+            "outlines as GeoJSON polygons in the film's pixels",
+            _json(shapes.contours),
+        ),
+        Format(
+            "rle",
+            JSON,
+            ".rle.json",
+            "both lungs, and each, as COCO run lengths",
+            _json(shapes.rle),
+        ),
+        Format(
+            "dicom-seg",
+            "application/dicom",
+            ".seg.dcm",
+            "DICOM Segmentation of both lungs, for a film that is DICOM",
+            _dicom_seg,
+        ),
+        Format(
+            "npz",
+            "application/x-npz",
+            ".npz",
+            "NumPy arrays: mask, labels, probability, spacing",
+            _npz,
+        ),
+        Format(
+            "all",
+            "application/zip",
+            ".zip",
+            "a ZIP of all of the above that the film allows",
+            _all,
+        ),
+        Format(
+            "preview",
+            PNG,
+            ".preview.png",
+            "RGB PNG of at most 1024 pixels a side, to draw from: red the film, green lung's probability, blue the "
+            "side (1 right, 2 left); its text chunk `document` is the JSON",
+            lambda result, _: preview_png(result),
+        ),
+    )
+}
+"""By name, in the order in which help texts list them."""
+
+
+def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, FilmError]]:
+    """Several forms of a result.
+
+    Args:
+        film: the file that it came from.
+        names: of FORMATS.
+
+    Returns:
+        Each form's bytes, and the refusals of those that cannot be made of this film, by their names.
+    """
+    made: dict[str, bytes] = {}
+    refusals: dict[str, FilmError] = {}
+    for name in names:
+        try:
+            made[name] = FORMATS[name].encode(result, film)
+        except FilmError as error:
+            refusals[name] = error
+    return made, refusals

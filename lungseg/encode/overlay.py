@@ -1,0 +1,52 @@
+"""The film with the mask's outline and a tint on the lungs: a picture to look at, not data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from lungseg.decode.radiograph import Pixels
+from lungseg.encode.png import own_png
+
+TINT = (0, 140, 255)
+OUTLINE = (255, 210, 0)
+TINT_SHARE = 0.22
+OUTLINE_SHARE = 1 / 500
+"""Width of the outline as a part of the longer side: about 2 pixels on a screen."""
+
+
+def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
+    """Lay a mask over its film.
+
+    Args:
+        pixels: (height, width) uint8 or uint16.
+        mask: (height, width) bool, True = lung.
+
+    Returns:
+        An RGB image of the film's size, the film's darkest and brightest half percent clipped.
+    """
+    picture = np.repeat(display(pixels)[..., np.newaxis], 3, axis=2)
+    lungs = picture[mask]
+    picture[mask] = lungs + (TINT_SHARE * (np.array(TINT) - lungs)).astype(np.int16)
+    picture[_outline(mask)] = OUTLINE
+    return Image.fromarray(picture)
+
+
+def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
+    """`overlay` as a PNG."""
+    return own_png(overlay(pixels, mask))
+
+
+def display(pixels: Pixels) -> NDArray[np.uint8]:
+    """A film as 8 bits for a screen, its darkest and brightest half percent clipped."""
+    low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
+    scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask's inner edge: a box blur is below 1 wherever something else than lung is within its radius."""
+    radius = max(1, round(max(mask.shape) * OUTLINE_SHARE / 2))
+    blurred = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(radius))
+    return mask & (np.asarray(blurred) < 255)

@@ -1,0 +1,111 @@
+"""What is refused before any work is done, and why at that number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from lungseg import errors
+
+MAX_PIXELS = 40_000_000
+"""Twice the largest film of the public sets (Montgomery, 4020 x 4892 = 19.7 Mpx)."""
+
+MAX_BYTES = 2 * MAX_PIXELS + 2**20
+"""The largest film allowed, stored plainly at 16 bits, and a header."""
+
+MAX_SIDE = 16_384
+"""No detector comes near it; a long thin picture within MAX_PIXELS is no radiograph."""
+
+MIN_SIDE = 64
+"""An eighth of the network's input: below it a lung has no edge left to find."""
+
+
+MAX_SAMPLES = 5
+"""Samples of a pixel: colour, alpha and one to spare; more is no picture of a film."""
+
+MAX_PARTS = 20_000
+"""Chunks or segments of a picture file, strips or tiles of a TIFF: MAX_BYTES in a PNG's parts of 8 KB are half as many,
+and no film is higher than MAX_SIDE rows. Programs make an object of each, so that a small one costs a thousandfold."""
+
+MAX_ELEMENTS = 5_000
+"""Elements of a DICOM object, those within sequences too, and pieces of its picture; a radiograph has some hundred. So
+many are always read, and of those with little in them some more."""
+
+MAX_VALUE = 2**17
+"""Bytes of a DICOM element other than the picture: a lookup table of 65,536 entries, which is the largest there is."""
+
+MAX_TEXT = 2**14
+"""Bytes of a DICOM element of numbers or words; the longest that decoding looks at has some dozen."""
+
+
+def check_bytes(count: int) -> None:
+    """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""
+    if count == 0:
+        raise errors.EmptyBody("The film has 0 bytes.")
+    if count > MAX_BYTES:
+        raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
+
+
+MAX_JSON_BYTES = 2**14
+"""Bytes of a request's body on any route but POST /v1/segment; the largest job has 300."""
+
+
+MAX_PIXELS_A_BYTE = 2000
+"""Pixels for each byte of the file: a JPEG that can still be looked at has a hundred at most, a drawn mask of 20 Mpx a
+thousand."""
+
+
+def check_size(height: int, width: int, count: int) -> None:
+    """Refuse a film by what its header says, before a pixel is read.
+
+    Args:
+        height, width: in pixels.
+        count: the bytes of its file.
+
+    Raises:
+        TooSmall, TooLarge.
+        DamagedFilm: so few bytes hold no such film.
+        AnswerTooLarge: only within `answering`.
+    """
+    if min(height, width) < MIN_SIDE:
+        raise errors.TooSmall(f"The film is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
+    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        raise errors.TooLarge(
+            f"The film is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
+        )
+    if height * width > MAX_PIXELS_A_BYTE * count:
+        raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")
+    least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
+    if least > MAX_ANSWER:
+        raise errors.AnswerTooLarge(
+            f"An answer in this format has at least {least:,} bytes with its base64 for an image of {width} x {height} "
+            f"pixels; {MAX_ANSWER:,} can be given."
+        )
+
+
+MAX_ANSWER = 6 * 2**20 - 2**14
+"""Bytes that AWS Lambda gives as the answer of one invocation (Lambda quotas: 6 MB), less room for headers."""
+
+
+_bytes_a_pixel: ContextVar[float] = ContextVar("bytes of the answer for each pixel, at least", default=0.0)
+
+
+@contextmanager
+def answering(bytes_a_pixel: float) -> Iterator[None]:
+    """Let `check_size` refuse images, within the block, whose answer is too large for AWS Lambda.
+
+    Args:
+        bytes_a_pixel: of the answer for each pixel of the image, at least.
+    """
+    token = _bytes_a_pixel.set(bytes_a_pixel)
+    try:
+        yield
+    finally:
+        _bytes_a_pixel.reset(token)
+
+
+def check_answer(count: int) -> None:
+    """Raise AnswerTooLarge if so many bytes, base64 included, are more than an invocation can answer."""
+    if count > MAX_ANSWER:
+        raise errors.AnswerTooLarge(f"The answer has {count:,} bytes with its base64; {MAX_ANSWER:,} can be given.")

@@ -1,0 +1,100 @@
+"""How a film lies, and whether it is one: a small network that looks at every film before the lungs are sought."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungseg.errors import ModelError
+from lungseg.model.network import METADATA_KEY, NO_CARD, WEIGHTS, open_session, read_input, sole, threads
+from lungseg.model.preprocess import InputSpec
+
+ANSWERS = 7
+"""Numbers that the network gives: four of the turns, then mirrored, inverted and frontal."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What kind of picture a film looks like; all are probabilities, 0 to 1.
+
+    A film is mirrored first and turned then: np.rot90(square, -turns) stands upright, mirrored still.
+
+    Attributes:
+        turns: (4,) float32, that the film has been turned by 0 to 3 quarter turns counter-clockwise.
+        mirrored: that right and left are exchanged.
+        inverted: that bone is dark.
+        frontal: that it is a frontal chest radiograph at all.
+    """
+
+    turns: NDArray[np.float32]
+    mirrored: float
+    inverted: float
+    frontal: float
+
+
+class ViewNetwork:
+    """The loaded network; one object serves every film, from several threads at once.
+
+    Attributes:
+        card: the facts that travel in its file.
+        sha256: digest of the ONNX file.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Load ``path`` and run on ``threads`` CPU threads.
+
+        Raises:
+            ModelError: the file is missing, damaged, not ONNX, or another network's.
+        """
+        self._session, self.sha256 = open_session(path, threads)
+        try:
+            self.card = _read_card(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        except NO_CARD:
+            raise ModelError(
+                "The view network carries no card of this service; write it with `python -m model_export view`."
+            ) from None
+        if [output.shape for output in self._session.get_outputs()] != [[1, ANSWERS]]:
+            raise ModelError("The model is none that tells how a film lies.")
+        spec = InputSpec(**self.card["input"])
+        self._size = spec.size
+        self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
+
+    def __call__(self, square: NDArray[np.float32]) -> View:
+        """The view of a film in the segmentation network's input, (1, 1, size, size) float32 of any size."""
+        if square.shape[-1] != self._size:
+            image = Image.fromarray(square[0, 0]).resize((self._size, self._size), Image.Resampling.BILINEAR)
+            square = np.asarray(image)[np.newaxis, np.newaxis]
+        (found,) = self._session.run(None, {self._input: square})
+        turns, (mirrored, inverted, frontal) = np.split(np.asarray(found)[0], [4])
+        return View(turns, float(mirrored), float(inverted), float(frontal))
+
+
+def _read_card(text: str) -> dict[str, Any]:
+    """The card of a view network.
+
+    Raises:
+        NO_CARD: it is none.
+    """
+    card: dict[str, Any] = json.loads(text)
+    read_input(card["input"])
+    kinds = {name: type(fact) for name, fact in card.items()}
+    if kinds != {"name": str, "input": dict, "training": dict, "metrics": dict} or not card["name"]:
+        raise ValueError("a fact is missing or wrong")
+    return card
+
+
+@functools.cache
+def load_view() -> ViewNetwork:
+    """The view network of this process, loaded once.
+
+    Raises:
+        ModelError.
+    """
+    return ViewNetwork(WEIGHTS.with_name("view.onnx"), threads())

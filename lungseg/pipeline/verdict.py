@@ -1,0 +1,220 @@
+"""Can the mask be relied on? A verdict with reasons, from the view, the mask's expected Dice and the lungs' shape.
+
+The figures behind each limit are those of the validation films: `python -m model_export verdict --split validation`
+writes them to verdicts.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungseg.decode.radiograph import Spacing
+from lungseg.model.preprocess import Geometry
+from lungseg.pipeline.expected_dice import Calibration, doubtful_parts, look
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.pose import Pose
+
+
+class Decision(StrEnum):
+    """What to do with a mask."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Something that speaks for a decision, or is merely to be known if that is "accept".
+
+    Attributes:
+        code: stable name, for programs.
+        decision: what it leads to by itself.
+        text: the same for a person.
+    """
+
+    code: str
+    decision: Decision
+    text: str
+
+
+NOT_FRONTAL = Reason("not-frontal", Decision.REJECT, "This does not look like a frontal chest radiograph.")
+NO_LUNG = Reason("no-lung", Decision.REJECT, "No lung was found.")
+DOUBTFUL_VIEW = Reason("doubtful-view", Decision.REVIEW, "This may not be a frontal chest radiograph.")
+DOUBTFUL_MASK = Reason("doubtful-mask", Decision.REVIEW, "The mask may be wrong in part: its expected Dice is low.")
+LOW_CONFIDENCE = Reason("low-confidence", Decision.REVIEW, "The network is unsure where the lungs are.")
+ONE_LUNG = Reason("one-lung", Decision.REVIEW, "Only one lung was found, or one is far smaller than the other.")
+CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the film's border: a part of them may be missing.")
+SMALL_FILM = Reason("small-film", Decision.REVIEW, "The film has so few pixels that the lungs' edges are a guess.")
+MIRRORED = Reason("mirrored", Decision.REVIEW, "The film may be mirrored: right and left may be exchanged.")
+IMPLAUSIBLE_SIZE = Reason(
+    "implausible-size",
+    Decision.ACCEPT,
+    "By the file's pixel spacing the lungs are too small or too large for an adult's; the spacing may be wrong.",
+)
+TURNED = Reason("turned", Decision.ACCEPT, "The film is turned; the mask lies as the film does.")
+INVERTED = Reason("inverted", Decision.ACCEPT, "The film's greys are inverted: bone is dark.")
+
+REASONS = (
+    NOT_FRONTAL,
+    NO_LUNG,
+    DOUBTFUL_VIEW,
+    DOUBTFUL_MASK,
+    LOW_CONFIDENCE,
+    ONE_LUNG,
+    CUT_OFF,
+    SMALL_FILM,
+    MIRRORED,
+    IMPLAUSIBLE_SIZE,
+    TURNED,
+    INVERTED,
+)
+"""All of them, the gravest first."""
+
+FRONTAL, SURELY_FRONTAL = 0.3, 0.9
+"""Below the first a film is rejected, below the second reviewed; the validation films lie above 0.999."""
+
+MIN_EXPECTED_DICE = 0.94
+"""Below it a mask is reviewed."""
+
+CONFIDENT, HARDLY_CONFIDENT = 0.9, 0.6
+"""Below the second a mask is rejected: what the network sees are no lungs. Below the first it is reviewed if the model
+gives no expected Dice."""
+
+SMALLER_LUNG = 0.2
+"""The smaller lung's area as a part of the larger one's."""
+
+BORDER = 0.15
+"""How much of one border of the film is lung."""
+
+SMALL_SIDE = 200
+"""Pixels: half the network's grid and less, where an edge of the lung has a pixel of blur to each side."""
+
+
+MIN_AREA, MAX_AREA = 10_000, 100_000
+"""Square millimetres of both lungs. Of Montgomery's 138 images, the smallest mask has 14,900 and the largest 59,900."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to rely on a mask.
+
+    Attributes:
+        reasons: the gravest first; with "accept" they are notes.
+        frontal: the probability that the film is a frontal chest radiograph.
+        confidence: how far the network is from 0.5 where it sees lung, 0 to 1.
+        expected_dice: the Dice that the mask may be expected to reach, 0 to 1; None if the model gives none, or there
+            is no lung.
+        doubtful_parts: where the mask is most likely wrong, as "left lower", the most doubtful first; empty if the mask
+            is not doubtful.
+    """
+
+    reasons: tuple[Reason, ...]
+    frontal: float
+    confidence: float
+    expected_dice: float | None = None
+    doubtful_parts: tuple[str, ...] = ()
+
+    @property
+    def decision(self) -> Decision:
+        """The gravest that a reason leads to."""
+        order = list(Decision)
+        return max((reason.decision for reason in self.reasons), key=order.index, default=Decision.ACCEPT)
+
+
+def confidence(probability: NDArray[np.float32]) -> float:
+    """The mean of 2p - 1 over the pixels above 0.5; 0 if there are none.
+
+    Args:
+        probability: (height, width) float32 in [0, 1].
+    """
+    lung = probability[probability > 0.5]
+    return float(lung.mean() * 2 - 1) if lung.size else 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in an image, on the network's grid, (height, width) each.
+
+    Attributes:
+        pose: how the image was taken to lie.
+        geometry: how the image's grid and this one fit together.
+        spacing: the image's own; None if it is not known.
+        probability, field: float32 in [0, 1], what the network gave; the field's is None without one.
+        sides: uint8, mask.RIGHT or mask.LEFT: which lung each pixel would belong to.
+        lungs: the same where there is lung, 0 elsewhere.
+        threshold: what lung lies above.
+    """
+
+    pose: Pose
+    geometry: Geometry
+    spacing: Spacing | None
+    probability: NDArray[np.float32]
+    field: NDArray[np.float32] | None
+    sides: NDArray[np.uint8]
+    lungs: NDArray[np.uint8]
+    threshold: float
+
+
+def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> Verdict:
+    """Return the verdict on one image.
+
+    Args:
+        frontal: the probability that it is a frontal chest radiograph.
+        finding: what was found in it.
+        calibration: the model's; None gives no expected Dice.
+    """
+    pose, geometry, lungs = finding.pose, finding.geometry, finding.lungs
+    sure = confidence(finding.probability)
+    right, left = (int(np.count_nonzero(lungs == label)) for label in (RIGHT, LEFT))
+    found = right + left > 0
+    expected = _expected_dice(finding, calibration) if found and calibration else None
+    borders = (lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1])
+    holds = {
+        NOT_FRONTAL: frontal < FRONTAL or (found and sure < HARDLY_CONFIDENT),
+        NO_LUNG: not found,
+        DOUBTFUL_VIEW: FRONTAL <= frontal < SURELY_FRONTAL,
+        DOUBTFUL_MASK: expected is not None and expected < MIN_EXPECTED_DICE,
+        LOW_CONFIDENCE: expected is None and found and HARDLY_CONFIDENT <= sure < CONFIDENT,
+        ONE_LUNG: found and min(right, left) < SMALLER_LUNG * max(right, left),
+        CUT_OFF: max(float((border > 0).mean()) for border in borders) > BORDER,
+        SMALL_FILM: min(geometry.height, geometry.width) < SMALL_SIDE,
+        MIRRORED: pose.mirrored,
+        IMPLAUSIBLE_SIZE: found and not MIN_AREA <= _area(finding, right + left) <= MAX_AREA,
+        TURNED: pose.turns != 0,
+        INVERTED: pose.inverted,
+    }
+    reasons = tuple(reason for reason in REASONS if holds[reason])
+    if not holds[DOUBTFUL_MASK]:
+        return Verdict(reasons, frontal, sure, expected)
+    parts = doubtful_parts(finding.probability, finding.sides, pose.turns, finding.threshold)
+    return Verdict(tuple(map(_located(parts), reasons)), frontal, sure, expected, parts)
+
+
+def _expected_dice(finding: Finding, calibration: Calibration) -> float:
+    return calibration(look(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold))
+
+
+def _located(parts: tuple[str, ...]) -> Callable[[Reason], Reason]:
+    """A function that adds to DOUBTFUL_MASK's text where it doubts, and leaves other reasons alone."""
+    where = {
+        side: " and ".join(part.removeprefix(f"{side} ") for part in parts if part.startswith(side))
+        for side in ("right", "left")
+    }
+    named = " and ".join(f"the {side} lung's {thirds} third" for side, thirds in where.items() if thirds)
+    text = f"The mask may be wrong, most likely in {named}."
+    return lambda reason: replace(reason, text=text) if reason is DOUBTFUL_MASK and named else reason
+
+
+def _area(finding: Finding, pixels: int) -> float:
+    """Square millimetres of so many pixels of the grid; without a spacing, a plausible area."""
+    if finding.spacing is None:
+        return MIN_AREA
+    height, width = finding.lungs.shape
+    scale = finding.geometry.height / height * finding.geometry.width / width
+    return pixels * scale * finding.spacing.row * finding.spacing.column

@@ -1,0 +1,106 @@
+"""Who a caller says that he is: an API key, a bearer token, or a request signed with AWS credentials."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import httpx2
+
+from lungseg.remote import errors
+
+
+@dataclass(frozen=True)
+class Access:
+    """What goes along with each request to the service, and to no other host.
+
+    Attributes:
+        key: of API Gateway's usage plan, for ``X-Api-Key``; empty for none.
+        token: for ``Authorization: Bearer``; empty for none.
+        sign: whether requests are signed with AWS's own credentials (SigV4), as IAM authorisation wants.
+        region: to sign for; found by the service's host name, or by AWS's own settings, if it is None.
+    """
+
+    key: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    sign: bool = False
+    region: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.key or self.token or self.sign)
+
+    def auth(self, base: httpx2.URL) -> httpx2.Auth | None:
+        """What adds it to the requests of a client of ``base``.
+
+        Raises:
+            InsecureAddress: it would travel where others can read it.
+            AwsRefused: requests are to be signed, and there are no credentials or no region.
+        """
+        if not self:
+            return None
+        if base.scheme != "https" and not is_loopback(base.host):
+            raise errors.InsecureAddress("It begins with http://, and leads away from this machine.")
+        return _Auth(self, base)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name can only mean this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class _Auth(httpx2.Auth):
+    requires_request_body = True
+    """The signature covers it; a body that travels unsigned is read from memory just so."""
+
+    def __init__(self, access: Access, base: httpx2.URL) -> None:
+        self._access, self._base = access, base
+        self.requires_request_body = access.sign
+        if access.sign:
+            self._signer  # noqa: B018 - so that missing credentials are known before a film is read
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        if self._access.key:
+            request.headers["X-Api-Key"] = self._access.key
+        if self._access.token:
+            request.headers["Authorization"] = f"Bearer {self._access.token}"
+        if self._access.sign:
+            self._sign(request)
+        yield request
+
+    @cached_property
+    def _signer(self) -> Any:
+        from botocore.auth import SigV4Auth
+
+        from lungseg.remote.aws import asking, session
+
+        with asking("The request cannot be signed"):
+            home = session(self._access.region)
+            credentials = home.get_credentials()
+            region = self._access.region or _region_of(self._base.host) or home.region_name
+        if credentials is None:
+            raise errors.AwsRefused("There are no AWS credentials to sign with.")
+        if not region:
+            raise errors.AwsRefused("It is not known which region to sign for.")
+        return SigV4Auth(credentials, "execute-api", region)
+
+    def _sign(self, request: httpx2.Request) -> None:
+        from botocore.awsrequest import AWSRequest
+
+        # Headers that a proxy may change are left unsigned; the signer adds the host and the time.
+        signed = AWSRequest(request.method, str(request.url), data=request.content)
+        self._signer.add_auth(signed)
+        for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):
+            if name in signed.headers:
+                request.headers[name] = signed.headers[name]
+
+
+def _region_of(host: str) -> str | None:
+    found = re.fullmatch(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", host)
+    return found[1] if found else None

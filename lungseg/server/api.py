@@ -1,0 +1,226 @@
+"""The HTTP door: its routes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, Field, ValidationError
+
+from app import jobs_api
+from lungseg import __version__, errors
+from lungseg.encode.formats import FORMATS, Format
+from lungseg.model import network
+from lungseg.model.view import load_view
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
+from lungseg.server import negotiation, openapi, problems
+from lungseg.server.intake import Intake
+from lungseg.server.middleware import Head, NoSniff
+from lungseg.server.schemas import Health, ModelCard, ModelOut, Ready
+from lungseg.server.upload import read_upload
+
+PAGE = files("lungseg.server").joinpath("page.html")
+
+EXPOSED = (
+    "ETag",
+    "Retry-After",
+    "Server-Timing",
+    "X-Lung-Decision",
+    "X-Lung-Reasons",
+    "X-Lung-Expected-Dice",
+    "X-Lung-Model",
+)
+"""Headers that a page of another origin may read."""
+
+DOCS_FILES = "/docs/files"
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Load every codec before the first request; Lambda, which has no lifespan, imports what it needs when it does."""
+    from lungseg.server import readiness
+
+    await run_in_threadpool(readiness.load)
+    yield
+
+
+app = FastAPIOffline(
+    title="Lung segmentation of frontal chest radiographs",
+    description=openapi.DESCRIPTION,
+    version=__version__,
+    redoc_url=None,  # it fetches its maker's logo
+    static_url=DOCS_FILES,
+    docs_url=None,  # get_docs answers it, with a policy
+    lifespan=lifespan,
+    redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
+)
+problems.install(app)
+app.add_middleware(Head)
+app.add_middleware(Intake)
+
+origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+
+if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
+    from lungseg.server import admission
+    from lungseg.server.guard import Guard
+
+    concurrent, waiting = admission.places()
+    app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
+
+    app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
+
+# Outside all that is ours: what one of them does not expect is answered, and logged without its text.
+app.add_middleware(problems.LastResort)
+app.add_middleware(NoSniff)
+
+if origins:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+
+
+class Parameters(BaseModel):
+    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
+
+    format: str | None = Field(default=None, description=openapi.FORMAT, json_schema_extra={"enum": list(FORMATS)})
+    threshold: float | None = Field(default=None, gt=0, lt=1, description=openapi.THRESHOLD)
+    clean: bool = Field(default=True, description=openapi.CLEAN)
+    upright: bool = Field(default=True, description=openapi.UPRIGHT)
+
+
+@app.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
+async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+    """Send the film as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
+
+    PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
+    """
+    negotiation.check_names(request.query_params.keys())
+    upload = await read_upload(request)
+    wanted = _with_fields(query, upload.fields)
+    chosen = negotiation.choose(wanted.format, request.headers.get("accept", ""))
+    options = Options(wanted.threshold, wanted.clean, wanted.upright)
+    return await run_in_threadpool(_answer, upload.image, chosen, options, request.headers.get("if-none-match", ""))
+
+
+def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
+    """Return the parameters of a query and of a form together.
+
+    Raises:
+        BadParameter: a field is none, has no such value, or is in the query too.
+    """
+    negotiation.check_names(fields)
+    if twice := query.model_fields_set & set(fields):
+        raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
+    try:
+        return Parameters.model_validate(query.model_dump(exclude_unset=True) | fields)
+    except ValidationError as error:
+        raise errors.BadParameter(problems.describe(error.errors())) from None
+
+
+def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
+    tag = negotiation.etag(film, chosen, options, network.load().sha256, load_view().sha256)
+    # A film never lies in a shared cache, and a private one asks each time.
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
+    if negotiation.has_already(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    result = segment(film, options)
+    started = time.perf_counter()
+    content = chosen.encode(result, film)
+    encoded = 1000 * (time.perf_counter() - started)
+    headers |= _facts(result) | {"Server-Timing": _timing(result.milliseconds | {"encode": encoded})}
+    return Response(content, media_type=chosen.media_type, headers=headers)
+
+
+def _facts(result: Result) -> dict[str, str]:
+    """What travels with every answer, whatever its form."""
+    expected = result.verdict.expected_dice
+    return {
+        "X-Lung-Decision": str(result.verdict.decision),
+        "X-Lung-Reasons": ", ".join(reason.code for reason in result.verdict.reasons),
+        "X-Lung-Model": result.model.sha256[:16],
+    } | ({} if expected is None else {"X-Lung-Expected-Dice": f"{expected:.4f}"})
+
+
+def _timing(stages: dict[str, float]) -> str:
+    return ", ".join(f"{stage};dur={value:.1f}" for stage, value in stages.items())
+
+
+@app.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
+def get_model() -> ModelCard:
+    """The cards that travel in the models' files: what they were trained on, their scores, their input."""
+    model, view = network.load(), load_view()
+    served = {"sha256": model.sha256, "precision_reason": model.precision_reason}
+    return ModelCard(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
+
+
+@app.get("/health", summary="Is the process up?")
+def get_health() -> Health:
+    """Answers at once, whatever state the model is in."""
+    return Health(status="ok", version=__version__)
+
+
+@app.get("/ready", summary="Can films be sent?", responses=openapi.READY_ERRORS)
+def get_ready() -> Ready:
+    """Answers once the models and the codecs are loaded; 503 while a format is missing."""
+    from lungseg.server import readiness
+
+    readiness.check()
+    model = network.load()
+    load_view()
+    identity = network.ModelIdentity.of(model.card, model.precision_reason, model.sha256)
+    return Ready(status="ready", model=ModelOut(**asdict(identity)))
+
+
+@app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
+def get_page() -> HTMLResponse:
+    """One file that asks nothing of any other host."""
+    from lungseg.server import browser
+
+    html = PAGE.read_text()
+    allowed = browser.policy(html, img_src="blob: data:", connect_src="'self'")
+    return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
+
+
+@app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+def get_docs(request: Request) -> HTMLResponse:
+    """Swagger UI, from this server alone."""
+    from lungseg.server import browser
+
+    root = request.scope.get("root_path", "")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}{app.openapi_url}",
+        title=app.title,
+        swagger_js_url=f"{root}{DOCS_FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{DOCS_FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
+    )
+    page.headers["Content-Security-Policy"] = browser.policy(
+        bytes(page.body).decode(),
+        script_src="'self'",
+        style_src="'self' 'unsafe-inline'",
+        img_src="'self' data:",
+        connect_src="'self'",
+    )
+    return page
+
+
+app.include_router(jobs_api.router)
+openapi.describe(app)

@@ -1,0 +1,154 @@
+"""A request's body, read whole before the routes see it: never more than its route takes, and not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lungseg import errors, limits
+from lungseg.server import problems
+
+log = logging.getLogger(__name__)
+
+STEP = 2**16
+"""Bytes that count as progress: a client that moves one byte at a time makes none."""
+
+PATH = "/v1/segment"
+
+STALL_SECONDS = 30.0
+"""The longest that a client may take for 64 KB of a body, or for what is left of it."""
+
+DRAIN_SECONDS = 5.0
+"""How long the rest of a refused body is thrown away: a connection that is closed before its client has sent
+everything may lose the answer (RFC 9112 section 9.6)."""
+
+
+def takes_image(scope: Scope) -> bool:
+    """Whether a request is a POST to /v1/segment, whatever a proxy put before that path."""
+    return bool(scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATH))
+
+
+class Intake:
+    """Hands on each request with its whole body as one message.
+
+    Refuses, without reading on: bodies above MAX_BYTES on /v1/segment and above MAX_JSON_BYTES elsewhere (413), by
+    Content-Length where there is one, before a client that sent `Expect: 100-continue` is told to go on; encodings
+    other than gzip (415); and clients that are slower than 64 KB in STALL_SECONDS (408).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body, then run the app."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            _check_head(scope)
+            body = await _read(receive, _limit(scope), takes_image(scope))
+        except errors.FilmError as error:
+            headers = {"Connection": "close"}
+            if isinstance(error, errors.UnsupportedEncoding):
+                headers["Accept-Encoding"] = "gzip"  # RFC 9110 section 15.5.16
+            await refuse(error, scope, receive, send, headers)
+            return
+        if body is None:
+            log.info("the client left before its request had arrived")
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        del body  # the list alone holds it, until the route has taken it
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self.app(scope, replay, send)
+
+
+def content_encoding(headers: Headers) -> str:
+    """Return a request's Content-Encoding in lower case; "identity" if it names none."""
+    return headers.get("content-encoding", "identity").strip().lower()
+
+
+def _limit(scope: Scope) -> int:
+    return limits.MAX_BYTES if takes_image(scope) else limits.MAX_JSON_BYTES
+
+
+def _too_large(image: bool) -> errors.FilmError:
+    if image:
+        return errors.TooLarge(f"The film has more than {limits.MAX_BYTES:,} bytes.")
+    return errors.BodyTooLarge(f"The body has more than {limits.MAX_JSON_BYTES:,} bytes.")
+
+
+def _check_head(scope: Scope) -> None:
+    """Refuse what the headers alone show.
+
+    Raises:
+        TooLarge, BodyTooLarge, UnsupportedEncoding.
+    """
+    headers, image = Headers(scope=scope), takes_image(scope)
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > _limit(scope):
+        raise _too_large(image)
+    if content_encoding(headers) not in (("identity", "gzip", "x-gzip") if image else ("identity",)):
+        raise errors.UnsupportedEncoding("The body has a Content-Encoding that cannot be undone here.")
+
+
+async def _read(receive: Receive, limit: int, image: bool) -> bytes | None:
+    """Return a request's body; None if the client left.
+
+    Raises:
+        TooLarge, BodyTooLarge, RequestTimeout.
+    """
+    body = io.BytesIO()  # its value shares the buffer: joined pieces would be there twice
+    size, more = 0, True
+    try:
+        while more:
+            step = size + STEP
+            async with asyncio.timeout(STALL_SECONDS):
+                while more and size < step:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    piece = message.get("body", b"")
+                    size, more = size + len(piece), message.get("more_body", False)
+                    if size > limit:
+                        raise _too_large(image)
+                    body.write(piece)
+    except TimeoutError:
+        raise errors.RequestTimeout(f"Less than 64 KB of the body came in {STALL_SECONDS:.0f} seconds.") from None
+    return body.getvalue()
+
+
+async def refuse(
+    error: errors.FilmError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
+) -> None:
+    """Answer with a problem document, then throw away some of what the client still sends.
+
+    A client that waits for `100 Continue` gets none, and its connection ends here.
+    """
+    asks = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+    answer = problems.answer(error.problem(), (headers or {}) | ({"Connection": "close"} if asks else {}))
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    if not asks:
+        await _throw_away(receive)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _throw_away(receive: Receive) -> None:
+    """Read the rest of a request and keep none of it; no more than an image may have, and not for long."""
+    count = 0
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while count <= limits.MAX_BYTES:
+                message = await receive()
+                count += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,66 @@
+"""Which form a request is answered in, and whether its sender has that answer already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from mimeparse import MimeTypeParseException, best_match
+
+from lungseg import __version__, errors
+from lungseg.encode.formats import FORMATS, Format
+from lungseg.pipeline.options import Options
+
+PARAMETERS = {"format", "threshold", "clean", "upright"}
+
+BY_MEDIA_TYPE = {
+    FORMATS[name].media_type: FORMATS[name] for name in ("all", "npz", "dicom-seg", "contours", "json", "mask")
+}
+"""What an Accept header chooses among; the last is what a sender gets that takes several alike."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise BadParameter unless all parameters are known: a misspelt one would change nothing without a word."""
+    if not set(names) <= PARAMETERS:
+        raise errors.BadParameter(f"There is a parameter that is none of {', '.join(sorted(PARAMETERS))}.")
+
+
+def choose(name: str | None, accept: str) -> Format:
+    """The form of an answer: the one named, else the one that the Accept header likes best.
+
+    Raises:
+        BadParameter: there is no form of that name.
+        NotAcceptable: the header likes none of them.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
+        return FORMATS[name]
+    try:
+        media_type = best_match(list(BY_MEDIA_TYPE), (accept or "*/*").lower())
+    except MimeTypeParseException:
+        media_type = FORMATS["mask"].media_type  # RFC 9110 section 12.5.1: a header may be left out of account
+    if not media_type:
+        raise errors.NotAcceptable(f"The Accept header allows none of {', '.join(BY_MEDIA_TYPE)}.")
+    return BY_MEDIA_TYPE[media_type]
+
+
+def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
+    """A strong entity tag: the same film, form, options, models and program give the same bytes.
+
+    JSON holds timings, so its tag is a weak one, and that of the forms that hold it.
+
+    Args:
+        models: the digests of their files.
+    """
+    facts = [__version__, form.name, repr(options), *models, hashlib.sha256(film).hexdigest()]
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+    return f'W/"{digest}"' if form.name in ("json", "all", "preview") else f'"{digest}"'
+
+
+def has_already(if_none_match: str, tag: str) -> bool:
+    """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
+
+    "*" names none: the sender has no answer then, and bytes that are no film would pass for one.
+    """
+    return tag.removeprefix("W/") in (each.strip().removeprefix("W/") for each in if_none_match.split(","))

@@ -1,0 +1,149 @@
+"""What the HTTP door says of itself: texts, examples and the answers that each route may give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from lungseg import errors
+from lungseg.encode.formats import FORMATS
+from lungseg.server import problems
+from lungseg.server.schemas import RunLengths, Segmentation
+
+DESCRIPTION = """\
+Send a frontal chest radiograph, get its lung mask.
+
+    curl --data-binary @film.dcm 'https://HOST/v1/segment' -o mask.png
+    curl --data-binary @film.dcm 'https://HOST/v1/segment?format=json'
+
+With every mask goes a verdict, `accept`, `review` or `reject`, in the JSON and in the header `X-Lung-Decision`. A
+refusal is an RFC 9457 problem document with a stable `code` and a `remedy`.
+
+It reports lungs, makes no diagnosis, and is not a medical device.
+"""
+
+FORMAT = "The answer's form; it goes before the Accept header. " + "; ".join(
+    f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
+)
+THRESHOLD = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
+CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
+UPRIGHT = "Recognise turned and inverted films, and segment them as if they were not."
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+BODY = {
+    "required": True,
+    "description": "One film.",
+    "content": dict.fromkeys(
+        (
+            "application/octet-stream",
+            "application/dicom",
+            "image/png",
+            "image/jpeg",
+            "image/tiff",
+            "image/bmp",
+            "image/webp",
+        ),
+        BINARY,
+    )
+    | {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "The film."},
+                    "format": {"type": "string", "enum": list(FORMATS), "description": FORMAT},
+                    "threshold": {
+                        "type": "number",
+                        "exclusiveMinimum": 0,
+                        "exclusiveMaximum": 1,
+                        "description": THRESHOLD,
+                    },
+                    "clean": {"type": "boolean", "description": CLEAN},
+                    "upright": {"type": "boolean", "description": UPRIGHT},
+                },
+            }
+        }
+    },
+}
+
+HEADERS = {
+    name: {"description": meaning, "schema": {"type": "string"}}
+    for name, meaning in {
+        "X-Lung-Decision": "The verdict: accept, review or reject.",
+        "X-Lung-Reasons": "The codes of its reasons, the gravest first, separated by commas.",
+        "X-Lung-Expected-Dice": "The Dice that the mask may be expected to reach, 0 to 1; absent without an estimate.",
+        "X-Lung-Model": "The first 16 digits of the model's SHA-256.",
+        "Server-Timing": "Milliseconds of each stage.",
+        "ETag": "Changes with the film, the options and the models.",
+    }.items()
+}
+
+
+def _refusals(*kinds: type[errors.FilmError]) -> dict[int | str, dict[str, Any]]:
+    """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
+    return {
+        status: problems.response(", ".join(kind.code for kind in kinds if kind.status == status))
+        for status in sorted({kind.status for kind in kinds})
+    }
+
+
+def _responses() -> dict[int | str, dict[str, Any]]:
+    """Every answer of the route that segments, by status."""
+    media_types = dict.fromkeys(each.media_type for each in FORMATS.values())
+    content: dict[str, Any] = {media: BINARY for media in media_types if media != "application/json"}
+    content["application/geo+json"] = {"schema": {"type": "object"}}
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "The answer, in the form asked for.",
+            "model": Segmentation | RunLengths,
+            "content": content,
+            "headers": HEADERS,
+        },
+        304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
+    }
+    return answers | _refusals(
+        *(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD + errors.BROWSER)
+    )
+
+
+SEGMENT: dict[str, Any] = {
+    "summary": "Segment the lungs of one film",
+    "responses": _responses(),
+    "openapi_extra": {"requestBody": BODY},
+}
+
+MODEL_ERRORS = _refusals(errors.ModelUnavailable)
+
+READY_ERRORS = _refusals(errors.ModelUnavailable, errors.Shortage)
+
+JOB = _refusals(
+    errors.BadParameter,
+    errors.BodyTooLarge,
+    errors.RequestTimeout,
+    errors.UnsupportedEncoding,
+    errors.InternalError,
+    errors.JobsUnavailable,
+    errors.StorageUnavailable,
+)
+
+JOB_STATE = JOB | _refusals(errors.NoSuchJob)
+
+
+def describe(app: FastAPI) -> None:
+    """Leave out of ``app``'s description the 422 that FastAPI adds for parameters: `problems` answers 400 instead."""
+    whole = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = whole()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(unused, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,136 @@
+"""Everything that goes wrong over HTTP becomes an RFC 9457 problem document, and nothing of the request is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lungseg import errors
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = "10"
+"""After a shortage."""
+
+MAX_NAMED = 5
+"""Errors of one request that are named."""
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str = Field(examples=["urn:lung-segmentation:problem:too-small"])
+    title: str = Field(examples=["The film is too small"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The film is 1 x 1 pixels; each side needs at least 64."])
+    code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
+    remedy: str = Field(
+        description="What to do about it.",
+        examples=["Send the film at its own size, at least 64 pixels on each side."],
+    )
+
+
+def response(meaning: str) -> dict[str, Any]:
+    """A route's OpenAPI entry for one status that it answers with a problem document."""
+    return {"description": meaning, "content": {errors.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal and failure of ``app`` with a problem document."""
+
+    @app.exception_handler(errors.FilmError)
+    async def film_error(_: Request, error: errors.FilmError) -> Response:
+        return answer(error.problem())
+
+    @app.exception_handler(errors.ModelError)
+    async def model_error(_: Request, error: errors.ModelError) -> Response:
+        log.error("the model cannot be served: %s", error)
+        return answer(errors.ModelUnavailable("The model is missing, damaged or of another kind.").problem())
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
+        # The places and rules alone: the error also quotes what was sent, of which a member's unknown name is a part.
+        return answer(errors.BadParameter(describe(error.errors())).problem())
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's own, of a JSON body that is not even text
+            return answer(errors.BadParameter("The request's body cannot be read.").problem())
+        document = errors.problem(
+            error.status_code,
+            {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),
+            str(error.detail),
+            "This path or method is not served.",
+            "POST a film to /v1/segment; /docs describes the service.",
+        )
+        return answer(document, error.headers)
+
+
+def describe(found: Sequence[Any]) -> str:
+    """Return what pydantic found wrong: the first MAX_NAMED places and rules, nothing of what was sent."""
+    wrong = [
+        f"{'a member' if each['type'] == 'extra_forbidden' else each['loc'][-1]}: {each['msg']}"
+        for each in found[:MAX_NAMED]
+    ]
+    if len(found) > MAX_NAMED:
+        wrong.append(f"and {len(found) - MAX_NAMED} more")
+    return "; ".join(wrong) + "."
+
+
+class LastResort:
+    """Answers what no handler expected with a 500, and logs where it happened but not what it said.
+
+    Starlette's own last resort raises the exception on to the server, which would log its text; the text of a
+    decoder's exception may quote the film.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except asyncio.CancelledError:  # the server shuts down, and has waited long enough
+            if started:
+                raise
+            closing = errors.Overloaded("The server is shutting down.").problem()
+            await answer(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
+        except Exception as error:
+            log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
+            is_shortage = _is_shortage(error)
+            if not started:
+                failure: errors.FilmError = errors.InternalError("An unexpected error stopped the request.")
+                if is_shortage:
+                    failure = errors.Shortage(f"The request ended with an {type(error).__name__}.")
+                retry = {"Retry-After": RETRY_SECONDS} if is_shortage else None
+                await answer(failure.problem(), retry)(scope, receive, send)
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether an exception says that memory or descriptors ran out; a failed import of what was there says it too."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, MemoryError | ImportError)
+
+
+def answer(document: dict[str, Any], headers: Any = None) -> Response:
+    """Return a problem document as a response, which is an ASGI app as well; no cache keeps it."""
+    fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return JSONResponse(document, document["status"], {**(headers or {}), **fixed}, media_type=errors.MEDIA_TYPE)

@@ -1,0 +1,194 @@
+"""The JSON documents of the HTTP door, as its OpenAPI text describes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lungseg.encode.formats import FORMATS
+from lungseg.model.precision import PrecisionReason
+from lungseg.server.problems import Problem
+
+DecisionName = Literal["accept", "review", "reject"]
+
+
+class ReasonOut(BaseModel):
+    """Something that speaks for the decision; with "accept" it is a note."""
+
+    code: str = Field(description="Stable name; docs/ERRORS.md lists them.", examples=["turned"])
+    decision: DecisionName = Field(description="What it leads to by itself.")
+    text: str = Field(examples=["The film is turned; the mask lies as the film does."])
+
+
+class VerdictOut(BaseModel):
+    """Whether to rely on the mask. It is no diagnosis."""
+
+    decision: DecisionName
+    reasons: list[ReasonOut] = Field(description="The gravest first.")
+    frontal: float = Field(description="Probability that this is a frontal chest radiograph.", ge=0, le=1)
+    confidence: float = Field(description="Mean of 2p - 1 over the lungs, p the network's probability.", ge=0, le=1)
+    expected_dice: float | None = Field(
+        description="The Dice that the mask may be expected to reach; null if the model gives none, or without a lung.",
+        ge=0,
+        le=1,
+    )
+    doubtful_parts: list[str] = Field(
+        description="Where the mask is most likely wrong, the most doubtful first; empty unless it is doubtful.",
+        examples=[["left lower"]],
+    )
+
+
+class SpacingOut(BaseModel):
+    """Distance between the centres of neighbouring pixels, in mm."""
+
+    row: float = Field(gt=0)
+    column: float = Field(gt=0)
+    source: Literal["PixelSpacing", "ImagerPixelSpacing"]
+
+
+class FilmOut(BaseModel):
+    """The film as it was read."""
+
+    width: int
+    height: int
+    spacing_mm: SpacingOut | None = Field(description="From DICOM alone.")
+    turned_degrees: Literal[0, 90, 180, 270] = Field(description="By how much it lies turned counter-clockwise.")
+    inverted: bool = Field(description="Whether its bone is dark.")
+    mirrored: bool = Field(description="Whether right and left are exchanged in the picture.")
+
+
+class MeasuresOut(BaseModel):
+    """A part of the film; x runs to the right and y down."""
+
+    pixels: int = Field(ge=0)
+    mm2: float | None = Field(description="null if the film's spacing is not known.")
+    box: tuple[int, int, int, int] | None = Field(description="x, y, width, height; null if it is empty.")
+    centroid: tuple[float, float] | None = Field(description="x, y, pixel centres at whole numbers.")
+
+
+class LungsOut(BaseModel):
+    """Measurements; right and left are the patient's."""
+
+    both: MeasuresOut
+    right: MeasuresOut
+    left: MeasuresOut
+    right_to_left: float | None = Field(description="Right area by left area; null if one is missing.")
+    share: float = Field(description="The part of the film that is lung.", ge=0, le=1)
+
+
+class ModelOut(BaseModel):
+    """The model that made the mask."""
+
+    name: str
+    precision: Literal["int8", "fp32"]
+    precision_reason: PrecisionReason = Field(description="Why the model serves in this precision.")
+    sha256: str
+
+
+class Segmentation(BaseModel):
+    """What `format=json` answers."""
+
+    verdict: VerdictOut
+    film: FilmOut
+    lungs: LungsOut
+    threshold: float = Field(gt=0, lt=1)
+    model: ModelOut
+    milliseconds: dict[str, float] = Field(description="Time of each stage.")
+
+
+class RunLength(BaseModel):
+    """A mask as COCO has it."""
+
+    size: tuple[int, int] = Field(description="Height and width.")
+    counts: str = Field(description="Compressed run lengths; pycocotools.mask.decode reads them.")
+
+
+class RunLengths(BaseModel):
+    """What `format=rle` answers."""
+
+    lungs: RunLength
+    right: RunLength
+    left: RunLength
+
+
+class Health(BaseModel):
+    """The process is up."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Ready(BaseModel):
+    """Films can be sent."""
+
+    status: Literal["ready"]
+    model: ModelOut
+
+
+class ModelCard(BaseModel):
+    """The served models' own facts, as they travel in their files."""
+
+    segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")
+    view: dict[str, Any] = Field(description="Card of the network that tells how a film lies and if it is one.")
+
+
+def _known(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"must be one of {', '.join(FORMATS)}")
+    return name
+
+
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name no format twice")
+    return names
+
+
+FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
+
+
+class JobIn(BaseModel):
+    """What a job is to make."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    formats: Annotated[list[FormatName], AfterValidator(_different)] = Field(
+        default=["mask"],
+        max_length=len(FORMATS),
+        description="The JSON is made besides.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    clean: bool = True
+    upright: bool = True
+
+
+class UploadOut(BaseModel):
+    """A form by which one film may be uploaded."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str] = Field(description="Send them before the part `file`, as they are.")
+    max_bytes: int
+
+
+class ResultOut(BaseModel):
+    """One output."""
+
+    url: str = Field(description="Presigned; GET it without credentials.")
+    media_type: str
+
+
+class JobOut(BaseModel):
+    """How far a job is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="Whoever knows it may have the results.")
+    status: Literal["waiting", "running", "done", "failed", "expired"]
+    expires: datetime = Field(description="Until when the film may be uploaded.")
+    upload: UploadOut | None = Field(description="Of a new job.")
+    results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
+    problem: Problem | None = Field(description="Of a job that failed.")
