@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from lungseg import errors
-from lungseg.decode import decode, mark
+from lungseg.decode import decode
+from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.measure import measure
 from lungseg.pipeline.options import Options
@@ -56,8 +57,8 @@ def test_own_png_is_no_chest_xray(name: str, result: Result, rg1: bytes) -> None
 
 
 def test_mark_counts_as_text_before_the_picture_alone(rg1_png: bytes) -> None:
-    text = chunk(mark.KIND, mark.TEXT)
-    other = chunk(mark.KIND, mark.TEXT + b" 2"), chunk(b"paDd", mark.TEXT), chunk(b"tEXt", b"Comment\0" + mark.TEXT)
+    text = chunk(OWN_KIND, OWN_TEXT)
+    other = chunk(OWN_KIND, OWN_TEXT + b" 2"), chunk(b"paDd", OWN_TEXT), chunk(b"tEXt", b"Comment\0" + OWN_TEXT)
     for unmarked in (rg1_png, rg1_png[:33] + b"".join(other) + rg1_png[33:], rg1_png[:-12] + text + rg1_png[-12:]):
         assert decode(unmarked).height == 1955
     with pytest.raises(errors.OwnOutput):

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lungseg import errors
-from lungseg.decode import mark
+from lungseg.decode.bounds.png import OWN_KEYWORD, OWN_KIND, OWN_PROGRAM, OWN_TEXT
 from lungseg.decode.radiograph import Pixels
 from lungseg.pipeline.measure import measure
 from lungseg.pipeline.result import Result
@@ -48,7 +48,7 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
-    own = chunk(mark.KIND, mark.TEXT)
+    own = chunk(OWN_KIND, OWN_TEXT)
     return SIGNATURE + chunk(b"IHDR", header) + own + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -110,7 +110,7 @@ def own_png(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes
         texts: further text chunks, by their keywords.
     """
     chunks = PngInfo()
-    for keyword, text in {mark.KEYWORD: mark.PROGRAM, **(texts or {})}.items():
+    for keyword, text in {OWN_KEYWORD: OWN_PROGRAM, **(texts or {})}.items():
         chunks.add_text(keyword, text)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=chunks)

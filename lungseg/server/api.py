@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
@@ -32,7 +32,7 @@ from lungseg.server.middleware import Head, NoSniff
 from lungseg.server.schemas import Health, ModelCard, ModelOut, Ready
 from lungseg.server.upload import read_upload
 
-PAGE = files("lungseg.server").joinpath("page.html")
+PAGE = Path(__file__).with_name("page.html")
 
 EXPOSED = (
     "ETag",

@@ -22,7 +22,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from lungseg.decode import mark
+from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT
 
 LETTERS = "".join(secrets.choice(string.ascii_letters) for _ in range(6))
 DIGITS = "".join(secrets.choice("123456789") for _ in range(12))
@@ -323,7 +323,7 @@ def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
         "too-large": [Film("too wide", data[:8] + wide + data[33:])],
         "too-small": [Film(f"tiny {each.__name__}", each(tiny)) for each in makers],
         "blank-film": [Film(f"blank {each.__name__}", each(empty)) for each in makers],
-        "own-output": [Film("own", data[:33] + chunk(mark.KIND, mark.TEXT) + data[33:])],
+        "own-output": [Film("own", data[:33] + chunk(OWN_KIND, OWN_TEXT) + data[33:])],
         "damaged-film": [Film(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()],
         "unsupported-dicom": [
             Film("frames", dicom_film(pixels, NumberOfFrames=2)),

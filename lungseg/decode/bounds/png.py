@@ -9,11 +9,17 @@ import struct
 from collections.abc import Iterator
 
 from lungseg import errors, limits
-from lungseg.decode import mark
 from lungseg.decode.bounds.inflate import Inflated
 
 SIGNATURE = 8
 """Bytes before the first chunk."""
+
+OWN_KEYWORD, OWN_PROGRAM = "Software", "lung-segmentation"
+"""The text chunk of this program's own PNGs: a keyword for the program that made them, and its name (PNG specification,
+11.3.3.2). A mask or an overlay that comes back as an image would give a mask again, of a picture of lungs."""
+
+OWN_KIND, OWN_TEXT = b"tEXt", f"{OWN_KEYWORD}\0{OWN_PROGRAM}".encode("latin-1")
+"""The chunk's kind, and what it holds."""
 
 SMALL, EXIF, TEXT = 2**10, 2**16, 2**20
 
@@ -75,7 +81,7 @@ def is_own(data: bytes) -> bool:
     """Return whether a PNG is an output of this program, by the text chunk that its outputs carry."""
     try:
         for kind, start, end in chunks(data):
-            if kind == mark.KIND and data[start + 8 : end - 4] == mark.TEXT:
+            if kind == OWN_KIND and data[start + 8 : end - 4] == OWN_TEXT:
                 return True
             if kind in (b"IDAT", b"IEND"):
                 return False
