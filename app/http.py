@@ -14,11 +14,11 @@ from mangum.types import ASGI
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
+from app.main import app
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
 from lungseg.limits import answering, check_answer
 from lungseg.server import negotiation, problems
-from lungseg.server.api import app
 
 log = logging.getLogger(__name__)
 

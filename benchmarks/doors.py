@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 
 import serverless
+from app.main import app
 from lungseg.encode.png import bits_png
 from lungseg.pipeline.segment import segment
-from lungseg.server.api import app
 
 
 class Pipeline:

@@ -17,7 +17,7 @@ from buckets import Buckets
 from processes import wait_for
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lungseg.server.api import app
+from app.main import app
 
 
 @contextmanager

@@ -273,7 +273,8 @@ def test_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_of_it_is_there_on_lambda() -> None:
-    program = "from lungseg.server.api import app; print([each.cls.__name__ for each in app.user_middleware])"
+    imports = "from lungseg.server.api import create_app"
+    program = f"{imports}; print([each.cls.__name__ for each in create_app().user_middleware])"
     for name, there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
         environment = os.environ | {name: "function"}
         run = subprocess.run(

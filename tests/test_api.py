@@ -28,7 +28,7 @@ from lungseg.server import api
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    return TestClient(api.app)
+    return TestClient(api.create_app())
 
 
 def problem(response: httpx2.Response) -> dict[str, object]:
@@ -272,8 +272,8 @@ def test_bytes_that_are_no_film_are_no_answer_that_is_known(client: TestClient) 
 
 def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -> None:
     program = (
-        "from fastapi.testclient import TestClient; from lungseg.server.api import app;"
-        "print(TestClient(app).get('/health', headers={'origin': 'https://pacs.example'}).headers"
+        "from fastapi.testclient import TestClient; from lungseg.server.api import create_app;"
+        "print(TestClient(create_app()).get('/health', headers={'origin': 'https://pacs.example'}).headers"
         ".get('access-control-allow-origin'))"
     )
     for setting, expected in (("", "None"), ("https://pacs.example", "https://pacs.example")):
@@ -352,3 +352,9 @@ def test_head_is_get_without_its_body(path: str, client: TestClient) -> None:
     assert head.headers["content-type"] == get.headers["content-type"]
     assert head.headers["content-length"] == get.headers["content-length"]
     assert head.content == b""
+
+
+def test_local_server_offers_no_jobs() -> None:
+    with TestClient(api.create_app()) as local:
+        assert problem(local.post("/v1/jobs"))["code"] == "not-found"
+        assert not [path for path in local.get("/openapi.json").json()["paths"] if "jobs" in path]

@@ -22,9 +22,9 @@ from films import encode, png, read_mask
 from PIL import Image
 from processes import command, one_line, only_line, run, smaller, wait_for
 
+from app.main import app
 from lungseg.cli.main import main
 from lungseg.encode.formats import FORMATS
-from lungseg.server.api import app
 
 
 class TestSegment:

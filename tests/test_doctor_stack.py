@@ -17,12 +17,12 @@ from buckets import Buckets
 from services import Answer, Gateway, both, keyed, line_to, serving, worker
 from starlette.types import Message, Receive, Scope, Send
 
+from app.main import app
 from lungseg.cli.main import main
 from lungseg.doctor.service import OVER_BYTES
 from lungseg.errors import ModelError
 from lungseg.remote.retry import Patience
 from lungseg.remote.segment import DIRECT_BYTES
-from lungseg.server.api import app
 
 JSON = {"Content-Type": "application/json"}
 KEY = "a-key-of-the-tests"

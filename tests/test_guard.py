@@ -62,7 +62,8 @@ def test_post_of_another_sites_page_is_refused(headers: dict[str, str], expected
 
 
 def test_lambda_has_no_guard_and_no_queue() -> None:
-    program = "from lungseg.server.api import app; print(*(each.cls.__name__ for each in app.user_middleware))"
+    imports = "from lungseg.server.api import create_app"
+    program = f"{imports}; print(*(each.cls.__name__ for each in create_app().user_middleware))"
     for name, is_there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
         environment = os.environ | {name: "function"}
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)

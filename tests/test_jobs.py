@@ -11,10 +11,10 @@ from buckets import Buckets, forget
 from fastapi.testclient import TestClient
 
 from app.buckets import process
+from app.main import app
 from lungseg.encode.png import labels_png, mask_png
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
-from lungseg.server.api import app
 
 
 @pytest.fixture

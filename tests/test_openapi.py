@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.checks import CHECKS, load_all_checks
 
+from app.main import app
 from lungseg.decode import decode
-from lungseg.server.api import app
 
 CASES = int(os.environ.get("LUNG_CASES", "20"))
 """Requests a route."""

@@ -55,7 +55,7 @@ def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch)
     found = [installation.Check("WebP", "failed", ""), installation.Check("PNG", "ok", "")]
     monkeypatch.setattr(readiness, "_missing", None)
     monkeypatch.setattr(installation, "decoders", lambda: iter(found))
-    with TestClient(api.app) as client:
+    with TestClient(api.create_app()) as client:
         answer = client.get("/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, "short-of-resources")
         assert "WebP" in answer.json()["detail"]
@@ -80,7 +80,7 @@ def test_shortage_says_that_the_image_is_not_at_fault(
         raise error
 
     monkeypatch.setattr(api, "segment", fail)
-    answer = TestClient(api.app).post("/v1/segment", content=small)
+    answer = TestClient(api.create_app()).post("/v1/segment", content=small)
     assert answer.status_code == expected
     assert answer.json()["code"] == ("short-of-resources" if expected == 503 else "internal-error")
     assert ("retry-after" in answer.headers) == (expected == 503)

@@ -16,11 +16,11 @@ import pytest
 import uvicorn
 from processes import wait_for
 
+from app.main import app
 from lungseg import limits
 from lungseg.encode.png import mask_png
 from lungseg.pipeline.segment import segment
 from lungseg.server import intake, protocol
-from lungseg.server.api import app
 from lungseg.server.quiet import OncePerMinute, log_config
 
 Address = tuple[str, int]

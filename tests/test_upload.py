@@ -9,11 +9,11 @@ import zlib
 import pytest
 from fastapi.testclient import TestClient
 
+from app.main import app
 from lungseg import limits
 from lungseg.encode.png import mask_png
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
-from lungseg.server.api import app
 
 client = TestClient(app)
 

@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         # By its name, for processes of its own.
         # No access log: its lines would hold query strings. No web sockets, which uvicorn logs whatever is asked of it.
         uvicorn.run(
-            "lungseg.server.api:app",
+            "lungseg.server.api:create_app",
+            factory=True,
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,

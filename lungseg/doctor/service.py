@@ -19,7 +19,7 @@ from lungseg.remote import refusals
 from lungseg.remote.errors import JobUnfinished, RemoteError
 from lungseg.remote.film import Film
 from lungseg.remote.jobs import Job
-from lungseg.remote.segment import DIRECT_BYTES
+from lungseg.remote.segment import DIRECT_BYTES, WITHOUT_JOBS
 from lungseg.remote.service import Service
 
 ACCEPTS = ("image/png", "*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
@@ -169,7 +169,7 @@ def _jobs(service: Service, deployed: bool) -> Iterator[Check]:
     code = refusals.code_of(answer)
     if code == "no-such-job":
         yield Check("jobs", "ok", "large films can be sent")
-    elif code == "jobs-unavailable" and not deployed:
+    elif code in WITHOUT_JOBS and not deployed:
         yield Check("jobs", "ok", "none are taken, for want of buckets; large films go in one request")
     else:
         error = refusals.of_service(answer)

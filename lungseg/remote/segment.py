@@ -23,7 +23,7 @@ BEYOND = frozenset({"answer-too-large"})
 """Refusals of an answer that is too large for Lambda, while a job would lead to it."""
 
 WITHOUT_JOBS = frozenset({"jobs-unavailable", "not-found", "method-not-allowed"})
-"""What a service answers that takes no jobs, as a local one without buckets. It has no gateway's limit either."""
+"""What a service answers that takes no jobs, as a local one. It has no gateway's limit either."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The HTTP door: its routes."""
+"""The HTTP API: its routes, and the app that serves them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -18,7 +18,6 @@ from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field, ValidationError
 
-from app import jobs_api
 from lungseg import __version__, errors
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.model import network
@@ -57,43 +56,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = FastAPIOffline(
-    title="Lung segmentation of frontal chest radiographs",
-    description=openapi.DESCRIPTION,
-    version=__version__,
-    redoc_url=None,  # it fetches its maker's logo
-    static_url=DOCS_FILES,
-    docs_url=None,  # get_docs answers it, with a policy
-    lifespan=lifespan,
-    redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
-)
-problems.install(app)
-app.add_middleware(Head)
-app.add_middleware(Intake)
-
-origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
-
-if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
-    from lungseg.server import admission
-    from lungseg.server.guard import Guard
-
-    concurrent, waiting = admission.places()
-    app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
-
-    app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
-
-# Outside all that is ours: what one of them does not expect is answered, and logged without its text.
-app.add_middleware(problems.LastResort)
-app.add_middleware(NoSniff)
-
-if origins:
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-    )
+router = APIRouter()
 
 
 class Parameters(BaseModel):
@@ -105,7 +68,7 @@ class Parameters(BaseModel):
     upright: bool = Field(default=True, description=openapi.UPRIGHT)
 
 
-@app.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
+@router.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
 async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
     """Send the film as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
@@ -162,7 +125,7 @@ def _timing(stages: dict[str, float]) -> str:
     return ", ".join(f"{stage};dur={value:.1f}" for stage, value in stages.items())
 
 
-@app.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
+@router.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
 def get_model() -> ModelCard:
     """The cards that travel in the models' files: what they were trained on, their scores, their input."""
     model, view = network.load(), load_view()
@@ -170,13 +133,13 @@ def get_model() -> ModelCard:
     return ModelCard(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
 
 
-@app.get("/health", summary="Is the process up?")
+@router.get("/health", summary="Is the process up?")
 def get_health() -> Health:
     """Answers at once, whatever state the model is in."""
     return Health(status="ok", version=__version__)
 
 
-@app.get("/ready", summary="Can films be sent?", responses=openapi.READY_ERRORS)
+@router.get("/ready", summary="Can films be sent?", responses=openapi.READY_ERRORS)
 def get_ready() -> Ready:
     """Answers once the models and the codecs are loaded; 503 while a format is missing."""
     from lungseg.server import readiness
@@ -188,7 +151,7 @@ def get_ready() -> Ready:
     return Ready(status="ready", model=ModelOut(**asdict(identity)))
 
 
-@app.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
+@router.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
 def get_page() -> HTMLResponse:
     """One file that asks nothing of any other host."""
     from lungseg.server import browser
@@ -198,15 +161,15 @@ def get_page() -> HTMLResponse:
     return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
 
 
-@app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+@router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 def get_docs(request: Request) -> HTMLResponse:
     """Swagger UI, from this server alone."""
     from lungseg.server import browser
 
     root = request.scope.get("root_path", "")
     page = get_swagger_ui_html(
-        openapi_url=f"{root}{app.openapi_url}",
-        title=app.title,
+        openapi_url=f"{root}{request.app.openapi_url}",
+        title=request.app.title,
         swagger_js_url=f"{root}{DOCS_FILES}/swagger-ui-bundle.js",
         swagger_css_url=f"{root}{DOCS_FILES}/swagger-ui.css",
         swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
@@ -222,5 +185,50 @@ def get_docs(request: Request) -> HTMLResponse:
     return page
 
 
-app.include_router(jobs_api.router)
-openapi.describe(app)
+def create_app() -> FastAPI:
+    """Return the HTTP API, as the environment sets it up."""
+    app = FastAPIOffline(
+        title="Lung segmentation of frontal chest radiographs",
+        description=openapi.DESCRIPTION,
+        version=__version__,
+        redoc_url=None,  # it fetches its maker's logo
+        static_url=DOCS_FILES,
+        docs_url=None,  # get_docs answers it, with a policy
+        lifespan=lifespan,
+        redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
+    )
+    problems.install(app)
+    _add_middleware(app)
+    app.include_router(router)
+    openapi.describe(app)
+    return app
+
+
+def _add_middleware(app: FastAPI) -> None:
+    """Wrap ``app``: what is added last sees a request first."""
+    app.add_middleware(Head)
+    app.add_middleware(Intake)
+
+    origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+
+    if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
+        from lungseg.server import admission
+        from lungseg.server.guard import Guard
+
+        concurrent, waiting = admission.places()
+        app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
+
+        app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
+
+    # Outside all that is ours: what one of them does not expect is answered, and logged without its text.
+    app.add_middleware(problems.LastResort)
+    app.add_middleware(NoSniff)
+
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )

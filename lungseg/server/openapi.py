@@ -82,7 +82,7 @@ HEADERS = {
 }
 
 
-def _refusals(*kinds: type[errors.FilmError]) -> dict[int | str, dict[str, Any]]:
+def refusals(*kinds: type[errors.FilmError]) -> dict[int | str, dict[str, Any]]:
     """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
     return {
         status: problems.response(", ".join(kind.code for kind in kinds if kind.status == status))
@@ -104,7 +104,7 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         },
         304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
     }
-    return answers | _refusals(
+    return answers | refusals(
         *(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD + errors.BROWSER)
     )
 
@@ -115,21 +115,9 @@ SEGMENT: dict[str, Any] = {
     "openapi_extra": {"requestBody": BODY},
 }
 
-MODEL_ERRORS = _refusals(errors.ModelUnavailable)
+MODEL_ERRORS = refusals(errors.ModelUnavailable)
 
-READY_ERRORS = _refusals(errors.ModelUnavailable, errors.Shortage)
-
-JOB = _refusals(
-    errors.BadParameter,
-    errors.BodyTooLarge,
-    errors.RequestTimeout,
-    errors.UnsupportedEncoding,
-    errors.InternalError,
-    errors.JobsUnavailable,
-    errors.StorageUnavailable,
-)
-
-JOB_STATE = JOB | _refusals(errors.NoSuchJob)
+READY_ERRORS = refusals(errors.ModelUnavailable, errors.Shortage)
 
 
 def describe(app: FastAPI) -> None:

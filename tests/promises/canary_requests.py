@@ -100,8 +100,13 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
         yield Request(f"{film.name}, multipart", headers=headers, body=body, code=code, places=places)
 
 
-def odd_requests(film: Film) -> Iterator[Request]:
-    """Requests that are refused whatever the film, each with the canary in what is wrong."""
+def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request]:
+    """Requests that are refused whatever the film, each with the canary in what is wrong.
+
+    Args:
+        film: any that is segmented.
+        jobs: the code with which a job is refused where there are no buckets.
+    """
     text = canary("parameter")
     yield Request("nothing", code="empty-body")
     for name, value in (("format", text), ("threshold", text), ("clean", text), ("upright", text), (text, text)):
@@ -130,7 +135,7 @@ def odd_requests(film: Film) -> Iterator[Request]:
         yield Request("path", method, path, code="not-found")
     yield Request("method", "PUT", body=film.data, code="method-not-allowed", places=film.places)
     for method, path in (("GET", f"/v1/jobs/{canary('jobId')}"), ("POST", "/v1/jobs")):
-        yield Request("no buckets", method, path, headers={"Content-Type": "application/json"}, code="jobs-unavailable")
+        yield Request("no buckets", method, path, headers={"Content-Type": "application/json"}, code=jobs)
 
 
 def orders() -> Iterator[Request]:

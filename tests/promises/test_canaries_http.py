@@ -28,9 +28,9 @@ from starlette.types import Receive, Scope, Send
 
 import serverless
 from app import dispatch
+from app.main import app
 from lungseg import errors, limits
 from lungseg.server.admission import Admission
-from lungseg.server.api import app
 from lungseg.server.guard import Guard
 
 
@@ -210,7 +210,7 @@ def test_of_the_local_server(ears: Ears, films: list[tuple[Film, str | None]], l
     with server() as (port, process):
         placed: set[str] = set()
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            for request in (*some(requests_with_films(films), 6), *odd_requests(film)):
+            for request in (*some(requests_with_films(films), 6), *odd_requests(film, jobs="not-found")):
                 content = {"params": request.query, "headers": request.all_headers, "content": request.body}
                 answer = client.request(request.method, request.path, **content)
                 assert code_of(answer.headers.get("content-type", ""), answer.content) == request.code, request.label

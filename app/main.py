@@ -1,4 +1,4 @@
-"""The HTTP door's routes of jobs, for films that are too large for one request."""
+"""The HTTP API on AWS: that of lungseg, and the routes of jobs, for films that are too large for one request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,31 @@ from fastapi import APIRouter, Path, Response
 from lungseg import errors
 from lungseg.pipeline.options import Options
 from lungseg.server import openapi
+from lungseg.server.api import create_app
 from lungseg.server.schemas import JobIn, JobOut
 
 if TYPE_CHECKING:
     from app.buckets.s3 import Store
     from app.buckets.settings import Settings
 
+JOB_ERRORS = openapi.refusals(
+    errors.BadParameter,
+    errors.BodyTooLarge,
+    errors.RequestTimeout,
+    errors.UnsupportedEncoding,
+    errors.InternalError,
+    errors.JobsUnavailable,
+    errors.StorageUnavailable,
+)
+
+JOB_STATE_ERRORS = JOB_ERRORS | openapi.refusals(errors.NoSuchJob)
+
 router = APIRouter(prefix="/v1/jobs")
 
 JobId = Annotated[str, Path(description="As POST gave it.", examples=["0" * 32])]
 
 
-@router.post("", status_code=201, summary="Begin a job: an upload for one film of any size", responses=openapi.JOB)
+@router.post("", status_code=201, summary="Begin a job: an upload for one film of any size", responses=JOB_ERRORS)
 def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     """Send the film to `upload.url` as multipart/form-data: all `upload.fields` first, then the part `file`.
 
@@ -39,7 +52,7 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     return JobOut.model_validate(made)
 
 
-@router.get("/{job_id}", summary="How far a job is, and its results", responses=openapi.JOB_STATE)
+@router.get("/{job_id}", summary="How far a job is, and its results", responses=JOB_STATE_ERRORS)
 def get_job(job_id: JobId, response: Response) -> JobOut:
     """The results' addresses hold for some minutes; ask again for new ones."""
     with _buckets() as (store, settings):
@@ -69,3 +82,7 @@ def _buckets() -> Iterator[tuple[Store, Settings]]:
         raise errors.JobsUnavailable("The buckets are not configured as they must be.") from None
     except StoreError:
         raise errors.StorageUnavailable("The buckets did not answer as they should.") from None
+
+
+app = create_app()
+app.include_router(router)
