@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lungseg.model import network
@@ -23,6 +24,14 @@ MODULES = {HTTP: "app.http", RECORDS: "app.dispatch"}
 for package in ("app", "lungseg"):
     logging.getLogger(package).setLevel(logging.INFO)
 
+
+def _fetch_model(uri: str, sha256: str) -> Path:
+    from app.model_store import fetch  # with boto3, which a model of the image does not need
+
+    return fetch(uri, sha256)
+
+
+network.FETCHERS["s3"] = _fetch_model
 network.load()
 load_view()
 for door, module in MODULES.items():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
 from buckets import Buckets
-from processes import one_line, run
+from processes import one_line, run, start_function
 
 from app import model_store
 from lungseg.errors import ModelError
@@ -22,8 +21,7 @@ def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None
     buckets.drop("models/lung.onnx", CONTENT)
     names = {"LUNG_MODEL": f"s3://{buckets.films}/models/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
     for _ in range(2):  # the second one finds it in its folder, and needs no bucket
-        told = run("info", "--json", TMPDIR=str(tmp_path), **names)
-        assert json.loads(told.stdout)["model"]["sha256"] == DIGEST
+        assert start_function(TMPDIR=str(tmp_path), **names).stdout.split() == [DIGEST]
         buckets.client.delete_object(Bucket=buckets.films, Key="models/lung.onnx")
 
 
@@ -54,8 +52,14 @@ def test_another_model_or_none_is_refused(
         model_store.fetch(f"s3://{buckets.films}/{key}", digest)
 
 
-def test_a_bucket_that_cannot_be_reached_is_one_line(buckets: Buckets, tmp_path: Path) -> None:
+def test_missing_bucket_ends_the_start_of_the_function(buckets: Buckets, tmp_path: Path) -> None:
     names = {"LUNG_MODEL": "s3://no-such-bucket-at-all/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
-    done = run("info", TMPDIR=str(tmp_path), **names)
+    done = start_function(TMPDIR=str(tmp_path), **names)
     assert done.returncode == 1
-    assert "cannot be fetched" in one_line(done)
+    assert "cannot be fetched" in done.stderr.splitlines()[-1]
+
+
+def test_command_line_refuses_a_model_in_a_bucket() -> None:
+    done = run("info", LUNG_MODEL="s3://models/lung.onnx", LUNG_MODEL_SHA256=DIGEST)
+    assert done.returncode == 1
+    assert "only the service on AWS fetches models" in one_line(done)

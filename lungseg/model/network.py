@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ METADATA_KEY = "lung_segmentation"
 
 NO_CARD = (KeyError, TypeError, ValueError, RecursionError)
 """What reading a card raises of one that is none."""
+
+FETCHERS: dict[str, Callable[[str, str], Path]] = {}
+"""How to fetch a model that is no file of this machine, by the scheme of its address; each takes the address and the
+SHA-256 that the file must have. The service on AWS adds "s3"."""
 
 LAMBDA_MB_PER_VCPU = 1769
 """AWS Lambda gives one vCPU for each 1,769 MB of memory (Lambda developer guide, "Configure function memory")."""
@@ -256,18 +261,20 @@ def int8_path(weights: Path) -> Path:
 def load() -> Network:
     """Return the model that this process serves, loaded once.
 
-    ``LUNG_MODEL`` names it: the path of a file, the bare name of one in the weights folder, as lung_unet, or
-    s3://bucket/key, and then ``LUNG_MODEL_SHA256`` its digest. ``LUNG_PRECISION`` is int8, fp32, or auto (`choose`).
+    ``LUNG_MODEL`` names it: the path of a file, the bare name of one in the weights folder, as lung_unet, or an address
+    that one of FETCHERS knows, and then ``LUNG_MODEL_SHA256`` its digest. ``LUNG_PRECISION`` is int8, fp32, or auto
+    (`choose`).
 
     Raises:
         ModelError.
     """
     wanted = precision.setting()
     named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
-    if named.startswith("s3:"):
-        from app.model_store import fetch
-
-        return choose(fetch(named, os.environ.get("LUNG_MODEL_SHA256", "")), wanted, threads())
+    scheme, separator, _ = named.partition("://")
+    if separator and scheme not in FETCHERS:
+        raise ModelError("LUNG_MODEL must be a path or a name here; only the service on AWS fetches models.")
+    if separator:
+        return choose(FETCHERS[scheme](named, os.environ.get("LUNG_MODEL_SHA256", "")), wanted, threads())
     weights = WEIGHTS.with_name(f"{named}.onnx") if named.isidentifier() else Path(named)
     return choose(weights, wanted, threads())
 

@@ -18,7 +18,7 @@ from buckets import Buckets
 from films import RAMP8, png
 from ledger import WHOLE, Ledger, cases
 from models import card_of, with_card
-from processes import one_line, run
+from processes import one_line, run, start_function
 
 from lungseg.errors import ModelError
 from lungseg.model import checksum, network, processor, view
@@ -257,8 +257,8 @@ def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tm
     digests = ("0" * 64, checksum.check(VIEW.read_bytes()), "", checksum.check(SERVED.read_bytes())[:-1])
     lines = []
     for digest in digests[: cases(1, len(digests))]:
-        done = run("info", LUNG_MODEL_SHA256=digest, **names)
-        lines.append(one_line(done))
+        done = start_function(LUNG_MODEL_SHA256=digest, **names)
+        lines.append(done.stderr.splitlines()[-1].removeprefix("lungseg.errors.ModelError: "))
         assert done.returncode == 1
     ledger.enter(8, "A model in a bucket with another digest is refused", f"{len(lines)} digests", lines[0])
     assert all("LUNG_MODEL_SHA256" in line for line in lines)
