@@ -19,8 +19,9 @@ from lungseg.batch import manifest as manifest_module
 from lungseg.batch import watch as watch_module
 from lungseg.batch.entry import Entry, Mark
 from lungseg.batch.manifest import NAME, InUse, Manifest, append
+from lungseg.batch.source import Left, LeftOut, Source, matches
 from lungseg.batch.watch import Watch
-from lungseg.files import PARTIAL, Left, LeftOut, Source, matches, read_film, remove_partials, replaced, write_whole
+from lungseg.files import PARTIAL, read_film, remove_partials, replaced, write_whole
 from lungseg.terminal import printable
 
 ROW = {"verdict": "accept", "reasons": ""}

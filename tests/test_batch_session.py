@@ -21,9 +21,9 @@ from lungseg.batch.entry import Entry, Mark
 from lungseg.batch.manifest import Manifest
 from lungseg.batch.run import Run
 from lungseg.batch.session import Session, Settings
+from lungseg.batch.source import Left, LeftOut, Source
 from lungseg.batch.stop import Stop
 from lungseg.batch.work import Job, Order, work
-from lungseg.files import Left, LeftOut, Source
 from lungseg.pipeline.options import Options
 
 

@@ -16,12 +16,12 @@ from lungseg.batch.entry import Entry
 from lungseg.batch.manifest import Manifest
 from lungseg.batch.report import summary, write_report, write_table
 from lungseg.batch.run import Run
+from lungseg.batch.source import Left, Source
 from lungseg.batch.stop import Stop
 from lungseg.batch.tally import Tally
 from lungseg.batch.watch import Watch
 from lungseg.batch.work import Order
 from lungseg.batch.workers import Workers
-from lungseg.files import Left, Source
 from lungseg.model import network
 from lungseg.model.view import load_view
 from lungseg.terminal import printable, say

@@ -10,7 +10,7 @@ import os
 import time
 
 from lungseg.batch.entry import NO_FILE, Mark
-from lungseg.files import LeftOut, Source
+from lungseg.batch.source import LeftOut, Source
 
 SETTLED = 10
 """Seconds after which a file that has not changed is taken for whole without a second look."""

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lungseg.batch.manifest import NAME, InUse, Manifest
+from lungseg.batch.source import Left, Source
 from lungseg.batch.stop import Stop
 from lungseg.batch.work import Order
 from lungseg.batch.workers import DEFAULT_TIMEOUT
@@ -24,7 +25,7 @@ from lungseg.cli.common import (
     workstation,
 )
 from lungseg.encode.formats import FORMATS
-from lungseg.files import Left, Source, real, remove_partials
+from lungseg.files import real, remove_partials
 from lungseg.model import network
 from lungseg.model.view import load_view
 from lungseg.terminal import say
