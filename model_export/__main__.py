@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from model_export import experiments, judging, making
+from model_export.commands import experiments, judging, making
 
 
 def main(arguments: list[str] | None = None) -> int:

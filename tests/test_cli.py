@@ -321,7 +321,7 @@ class TestItself:
         assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install -r lungseg/requirements.txt"
 
 
-@pytest.mark.parametrize("program", ["lungseg.pipeline.segment", "serverless", "model_export.timing"])
+@pytest.mark.parametrize("program", ["lungseg.pipeline.segment", "serverless", "model_export.sweeps.timing"])
 def test_nothing_is_kept_for_the_makers_of_onnxruntime(program: str, tmp_path: Path) -> None:
     """Its official builds collect events, and send them, unless they are told not to."""
     if program.startswith("model_export"):

@@ -27,8 +27,8 @@ LINK = re.compile(r"""\]\(<?([^)>\s]+)|\b(?:src|href)="([^"]+)\"""")
         "docs/LIFECYCLE.md",
         "model_export/__main__.py",
         "model_export/train.py",
-        "model_export/tune.py",
-        "model_export/search.py",
+        "model_export/sweeps/tune.py",
+        "model_export/sweeps/search.py",
     ],
 )
 def test_documented_commands_are_understood(document: str) -> None:

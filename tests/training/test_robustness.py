@@ -14,7 +14,7 @@ from lungseg.model.network import WEIGHTS, int8_path
 from model_export.index import Index
 from model_export.options import read_model
 from model_export.prepare import prepare
-from model_export.robustness import KINDS, UNCHANGED, robustness
+from model_export.report.robustness import KINDS, UNCHANGED, robustness
 
 
 @pytest.mark.parametrize("name", KINDS)

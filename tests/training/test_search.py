@@ -20,14 +20,15 @@ from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from lungseg.model.network import Network, int8_path
-from model_export import pareto, quantise, sweep
+from model_export import quantise
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.export import export
 from model_export.fit import Fit
 from model_export.index import Index
-from model_export.pareto import Point, front, seeds
-from model_export.search import _score, shapes
+from model_export.sweeps import pareto, sweep
+from model_export.sweeps.pareto import Point, front, seeds
+from model_export.sweeps.search import _score, shapes
 from model_export.train import train
 
 SHORT = ["--epochs", "2", "--comparison-epochs", "1", "--comparison-size", "32", "--workers", "0"]

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from drawings import chest
 
-from model_export.sickness import (
-    CHANGES,
-    add_effusion,
-    add_opacities,
-    add_pneumothorax,
-    add_white_lung,
-    make_sick,
-)
+from model_export.sickness import CHANGES, add_effusion, add_opacities, add_pneumothorax, add_white_lung, make_sick
 
 SEEDS = range(6)
 

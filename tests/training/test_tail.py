@@ -10,7 +10,7 @@ import pytest
 
 from model_export.config import Config
 from model_export.index import Index
-from model_export.tail import Tailed, pair, sets_table, tail
+from model_export.report.tail import Tailed, pair, sets_table, tail
 from model_export.train import train
 
 SMALL = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery")

@@ -16,12 +16,12 @@ from lungseg.model import checksum
 from lungseg.model.network import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.model.view import ViewNetwork
-from model_export import view_augment
 from model_export.__main__ import main
 from model_export.checkpoint import masks_of
 from model_export.index import Index, digest, read_film
-from model_export.view_augment import POOL, Batches, Look, lay
-from model_export.view_pictures import SIDE, Picture, make_pictures, read_films, shuffled
+from model_export.view import augment
+from model_export.view.augment import POOL, Batches, Look, lay
+from model_export.view.pictures import SIDE, Picture, make_pictures, read_films, shuffled
 
 LUNGS = [chest(SIDE, SIDE, 1)[1]]
 
@@ -86,7 +86,7 @@ def quadrants() -> Picture:
 
 def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undone in the order that lungseg.model.view states, every square is the same picture again."""
-    monkeypatch.setattr(view_augment, "_look_at_film", lambda random: Look(0, (1, 1), (0, 0)))
+    monkeypatch.setattr(augment, "_look_at_film", lambda random: Look(0, (1, 1), (0, 0)))
     for changes in ("_add_opacities", "_expose"):
         monkeypatch.setattr(Batches, changes, lambda self, squares: squares)
     batch = Batches([quadrants()], [], make_pictures(8, 1, LUNGS), 256, seed=1).draw(64)

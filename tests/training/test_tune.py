@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from torch.optim import SGD
 
-from model_export import findings as module
-from model_export import sweep
 from model_export.__main__ import main
-from model_export.findings import findings, read_runs
 from model_export.fit import Fit
 from model_export.index import Index
-from model_export.tune import settings
+from model_export.sweeps import findings as module
+from model_export.sweeps import sweep
+from model_export.sweeps.findings import findings, read_runs
+from model_export.sweeps.tune import settings
 
 SMALL = ["--size", "64", "--epochs", "2", "--base", "4", "--max-channels", "8", "--workers", "0"]
 FACTS = {"size": 64, "epochs": 2, "base": 4, "max_channels": 8, "precision": "auto", "workers": 0}

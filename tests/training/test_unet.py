@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model_export.config import AUTHOR, Config, read_config
-from model_export.timing import gigaflops, millions
+from model_export.sweeps.timing import gigaflops, millions
 from model_export.unet import UNet, build
 
 

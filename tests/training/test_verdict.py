@@ -13,7 +13,7 @@ from lungseg.model.network import WEIGHTS, int8_path
 from model_export.__main__ import main
 from model_export.index import Index
 from model_export.options import read_model
-from model_export.verdict import CHANGES, verdict
+from model_export.report.verdict import CHANGES, verdict
 
 
 def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

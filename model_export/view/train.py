@@ -27,9 +27,9 @@ from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
 from model_export.export import TOLERANCE, ParityError, fold_batch_norm, save, trace
 from model_export.index import Index, Row, digest
-from model_export.view_augment import POOL, Batch, Batches
-from model_export.view_network import Served, ViewCnn, figures, view_loss
-from model_export.view_pictures import Picture, make_pictures, read_films, read_lungs, read_others
+from model_export.view.augment import POOL, Batch, Batches
+from model_export.view.network import Served, ViewCnn, figures, view_loss
+from model_export.view.pictures import Picture, make_pictures, read_films, read_lungs, read_others
 
 BATCH = 64
 """Squares a step, half of them frontal films."""

@@ -107,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _robustness(options: argparse.Namespace) -> None:
     from model_export.index import read_index
-    from model_export.robustness import robustness
+    from model_export.report.robustness import robustness
 
     index = read_index(options.data)
     robustness(index, index.select_scored(options.split), read_model(options.model), options.output)
@@ -115,7 +115,7 @@ def _robustness(options: argparse.Namespace) -> None:
 
 def _tail(options: argparse.Namespace) -> None:
     from model_export.index import read_index
-    from model_export.tail import pair, tail
+    from model_export.report.tail import pair, tail
 
     index = read_index(options.data)
     tail(index, list(pair(index, options.models, options.split)), options.output)
@@ -123,8 +123,8 @@ def _tail(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from model_export.compare import compare, trained_on
     from model_export.index import read_index
+    from model_export.report.compare import compare, trained_on
 
     index = read_index(options.data)
     models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
@@ -133,7 +133,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _verdict(options: argparse.Namespace) -> None:
     from model_export.index import read_index
-    from model_export.verdict import verdict
+    from model_export.report.verdict import verdict
 
     index = read_index(options.data)
     verdict(index, index.select_scored(options.split), options.others, read_model(options.model), options.output)
@@ -141,9 +141,9 @@ def _verdict(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from lungseg.model.network import Network
-    from model_export.compare import trained_on
     from model_export.index import read_index
-    from model_export.report import report
+    from model_export.report.compare import trained_on
+    from model_export.report.page import report
 
     index, network = read_index(options.data), read_model(options.model)
     if not isinstance(network, Network):

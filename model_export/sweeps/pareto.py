@@ -13,8 +13,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from model_export.dice_axis import scale_dice
-from model_export.sweep import SECOND_SEED
+from model_export.sweeps.dice_axis import scale_dice
+from model_export.sweeps.sweep import SECOND_SEED
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

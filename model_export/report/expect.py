@@ -1,8 +1,8 @@
 """`expect`: learn what a mask's Dice may be expected to be, from images that the network never saw.
 
 Every checkpoint scores the validation images with lung masks, and of a fold's set those that it was not trained on, as
-they are and worsened. A line through the figures of `lungseg.pipeline.expected_dice.look` is fitted to log(1.01 - Dice),
-robustly (Huber), because some masks are wrong themselves; it is judged on patients that it was not fitted to.
+they are and worsened. A line through the figures of `lungseg.pipeline.expected_dice.look` is fitted robustly (Huber,
+because some masks are wrong themselves) to log(1.01 - Dice); it is judged on patients that it was not fitted to.
 
 Written to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row an image),
 expected_dice.png.
@@ -32,10 +32,10 @@ from model_export import checkpoint, metrics
 from model_export.config import read_config
 from model_export.index import Index, Row
 from model_export.options import read_model
+from model_export.report.tail import MIN_GOOD
+from model_export.report.worsen import worsen
 from model_export.sickness import Mask
-from model_export.tail import MIN_GOOD
 from model_export.train import split_rows
-from model_export.worsen import worsen
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

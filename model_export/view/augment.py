@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungseg.model.preprocess import InputSpec
-from model_export.view_pictures import SIDE, Grey, Picture, Random, shuffled
+from model_export.view.pictures import SIDE, Grey, Picture, Random, shuffled
 
 POOL = 4
 """The network first averages squares of so many pixels a side."""

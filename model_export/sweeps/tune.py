@@ -28,11 +28,12 @@ from scipy.ndimage import binary_fill_holes
 from tqdm import tqdm
 
 from lungseg.model.preprocess import InputSpec
-from model_export import checkpoint, metrics, sweep
+from model_export import checkpoint, metrics
 from model_export.config import AUTHOR, Config
 from model_export.data import Films
 from model_export.index import Index, digest
-from model_export.sweep import SECOND_SEED, Variant
+from model_export.sweeps import sweep
+from model_export.sweeps.sweep import SECOND_SEED, Variant
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_export import sweep
-from model_export.sweep import SECOND_SEED, Epoch, Variant
+from model_export.sweeps import sweep
+from model_export.sweeps.sweep import SECOND_SEED, Epoch, Variant
 
 MARGIN = 0.002
 """Differences of Dice up to this one count as none, or up to twice that of two seeds, if that is larger."""

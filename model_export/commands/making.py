@@ -186,14 +186,14 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _curve(options: argparse.Namespace) -> None:
-    from model_export.curve import curve
+    from model_export.report.curve import curve
 
     print(f"picture: {curve(options.folder)}")
 
 
 def _expect(options: argparse.Namespace) -> None:
-    from model_export.expect import expect
     from model_export.index import read_index
+    from model_export.report.expect import expect
 
     expect(read_index(options.data), options.models, options.output, tuple(options.leave_out), options.seed)
     print(f"coefficients: {options.output / 'expected_dice.json'}")
@@ -244,7 +244,7 @@ def _label(options: argparse.Namespace) -> None:
 
 def _view(options: argparse.Namespace) -> None:
     from model_export.index import read_index
-    from model_export.view import train_view
+    from model_export.view.train import train_view
 
     index, bf16 = read_index(options.data), options.precision == "bf16"
     train_view(index, options.others, options.output, options.epochs, options.seed, bf16)

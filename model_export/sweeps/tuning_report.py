@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungseg.files import write_whole
-from model_export import sweep
 from model_export.config import AUTHOR, Config
-from model_export.dice_axis import scale_dice
-from model_export.findings import FLAT, HOLES, LEARNT, MARGIN, Run, findings, margin, read_runs
-from model_export.sweep import SECOND_SEED, Variant
-from model_export.timing import millions
-from model_export.tune import BASELINE, settings
+from model_export.sweeps import sweep
+from model_export.sweeps.dice_axis import scale_dice
+from model_export.sweeps.findings import FLAT, HOLES, LEARNT, MARGIN, Run, findings, margin, read_runs
+from model_export.sweeps.sweep import SECOND_SEED, Variant
+from model_export.sweeps.timing import millions
+from model_export.sweeps.tune import BASELINE, settings
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -24,14 +24,15 @@ from tqdm import tqdm
 
 from lungseg.model.network import Network, int8_path
 from lungseg.model.preprocess import InputSpec
-from model_export import checkpoint, metrics, sweep
+from model_export import checkpoint, metrics
 from model_export.config import AUTHOR, Config
 from model_export.export import export, put_card, save, to_onnx
 from model_export.index import Index, Row, digest, read_target
 from model_export.quantise import GateError, quantise, write_int8
 from model_export.scoring import read_result
-from model_export.sweep import SECOND_SEED, Variant
-from model_export.timing import gigaflops, millions, race
+from model_export.sweeps import sweep
+from model_export.sweeps.sweep import SECOND_SEED, Variant
+from model_export.sweeps.timing import gigaflops, millions, race
 
 PARITY_FILMS = 10
 """Films on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""

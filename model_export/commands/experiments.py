@@ -65,10 +65,10 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from model_export import sweep
     from model_export.index import read_index
-    from model_export.tune import tune
-    from model_export.tuning_report import report
+    from model_export.sweeps import sweep
+    from model_export.sweeps.tune import tune
+    from model_export.sweeps.tuning_report import report
 
     failed: dict[str, str] = {}
     if not options.report_only:
@@ -81,9 +81,9 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from model_export import pareto, sweep
     from model_export.index import read_index
-    from model_export.search import search
+    from model_export.sweeps import pareto, sweep
+    from model_export.sweeps.search import search
 
     failed: dict[str, str] = {}
     if not options.draw_only:

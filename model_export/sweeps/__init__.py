@@ -1,0 +1,1 @@
+"""Many trainings with different settings, and what they show."""
