@@ -14,24 +14,24 @@ help: ## List the targets
 
 demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
 	@mkdir -p demo
-	@$(BIN)/python -m lungseg segment "$$($(BIN)/python tests/films.py RG1_UNCR.dcm)" \
+	@$(BIN)/python -m lungseg segment "$$($(BIN)/python -c "from pydicom.data import get_testdata_file as find; print(find('RG1_UNCR.dcm', download=False))")" \
 		--output demo/mask.png --overlay demo/overlay.png
 
 test: $(VENV)/.all ## Run the whole default test suite
 	$(BIN)/python -m pytest
 
 test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
-	$(BIN)/python -m pytest --ignore tests/training
+	$(BIN)/python -m pytest --ignore tests/model_export
 
 processors: $(VENV)/.workstation ## Smoke tests on emulated processors: x86 with AVX2 alone, and arm64 as on Lambda
 	$(BIN)/python tests/processors/avx2.py
 	$(BIN)/python tests/processors/arm64.py
 
 fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
-	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/test_openapi.py
+	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/lungseg/server/test_openapi.py
 
 prove: $(VENV)/.all ## Try every promise of docs/RELIABILITY.md whole, in an hour; ARGS=--docs writes its table
-	$(BIN)/python tests/promises/prove.py $(ARGS)
+	$(BIN)/python tests/tools/prove.py $(ARGS)
 
 bench: $(VENV)/.all ## Time every door beside its floor and the author's way, on one core; ARGS=--docs rewrites the docs
 	$(BIN)/python -m benchmarks.film $(ARGS)
@@ -50,20 +50,20 @@ bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 films, killed h
 	$(BIN)/python -m benchmarks.folder
 
 coverage: $(VENV)/.service ## Which branches of app and lungseg the default suite takes; at least 95 % are demanded
-	$(BIN)/python tests/promises/branches.py $(ARGS)
+	PYTHONPATH=tests/support $(BIN)/python tests/tools/branches.py $(ARGS)
 
 mutation: $(VENV)/.service ## How many small changes of decoders, mask and folders' runs the tests notice: ARGS=--help
-	$(BIN)/python tests/promises/mutation.py $(ARGS)
+	PYTHONPATH=tests/support $(BIN)/python tests/tools/mutation.py $(ARGS)
 
 record: $(VENV)/.service ## Write, or compare, checksums of all outputs: ARGS="write before.json", "compare before.json after.json"
-	PYTHONPATH=.:tests $(BIN)/python tests/tools/record_outputs.py $(ARGS)
+	PYTHONPATH=.:tests/support $(BIN)/python tests/tools/record_outputs.py $(ARGS)
 
 lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings, with digests; ARGS=--upgrade for newer ones
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) requirements.txt --output-file requirements.lock
 
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
-	PYTHONPATH=. $(BIN)/python tests/promises/bill.py $(LOCKED)/bin/python $(LOCKED)/arm64
+	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
 lint: $(VENV)/.all ## Check style
 	$(BIN)/ruff check .
@@ -80,10 +80,10 @@ image: ## Build the image that AWS Lambda runs (needs Docker)
 	docker build --tag lung-segmentation .
 
 event: $(VENV)/.workstation ## Write an event that carries a film: make event FILM=film.dcm EVENT=api_gateway_v1 > event.json
-	@$(BIN)/python tests/e2e/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(FILM)
+	@$(BIN)/python tests/tools/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(FILM)
 
 validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile against the rules of AWS, hadolint and checkov
-	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/test_template.py tests/promises/test_template_policy.py
+	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/app/test_template.py tests/promises/test_template_policy.py
 
 e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as AWS would: its image, sam local, S3 and SQS, the state machine
 	$(E2E)/bin/python -m pytest -s tests/e2e

@@ -97,7 +97,7 @@ def started(film: bytes) -> dict[str, float]:
 @contextmanager
 def _function(log: Path) -> Iterator[Any]:
     """The service in Lambda's runtime interface."""
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
+    sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "e2e")]
     from runtime import runtime
 
     with runtime(log, ENVIRONMENT) as function:

@@ -17,14 +17,14 @@ from lungseg.decode import decode
 from lungseg.model import processor
 
 TRAINING = importlib.util.find_spec("torch") is not None
-collect_ignore = [] if TRAINING else ["training"]
+collect_ignore = [] if TRAINING else ["model_export"]
 
 
 def pytest_report_header() -> list[str]:
     """Name the processor's instructions, and say why the tests of training are missing."""
     lines = [f"processor: {processor.describe()}"]
     if not TRAINING:
-        lines.append("tests/training left out: PyTorch is not installed (model_export/requirements.txt)")
+        lines.append("tests/model_export left out: PyTorch is not installed (model_export/requirements.txt)")
     return lines
 
 

@@ -83,7 +83,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         "LUNG_INPUT_BUCKET": FILMS,
         "LUNG_OUTPUT_BUCKET": MASKS,
         "LUNG_THREADS": "1",
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'promises'}",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}:{ROOT / 'tests' / 'promises'}",
     }
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(moto)]

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("", "promises", "e2e"))]
+sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("support", "tools", "promises", "e2e"))]
 
 SHARED = ROOT.parent / "shared"
 EMULATOR = Path(os.environ.get("ARM64_LAB", SHARED / "lab" / "arm64"))
@@ -93,7 +93,7 @@ def images_of(count: int) -> dict[str, bytes]:
 def variants_of(step: int) -> dict[str, bytes]:
     """Return every ``step``-th input variant of RG1 at half its size."""
     from films import png
-    from test_truth_table import CELLS, film
+    from truth_table import CELLS, film
 
     variants = {f"{number:02} {name}".replace("/", "_"): write for number, (name, write) in enumerate(CELLS.items(), 1)}
     chosen = {name: write() for number, (name, write) in enumerate(variants.items()) if number % step == 0}
@@ -103,7 +103,7 @@ def variants_of(step: int) -> dict[str, bytes]:
 def small_dicom() -> bytes:
     """Return RG1 at half its size as DICOM, of which every output format can be made."""
     from films import dicom
-    from test_truth_table import film
+    from truth_table import film
 
     return dicom(film(16))
 

@@ -84,7 +84,7 @@ def _armed() -> Callable[[object, object], Any]:
 
 def serve() -> None:
     """Answer events until there are no more."""
-    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # metrics go to standard output
     os.environ |= {"LUNG_DOOR": "records", "LUNG_THREADS": "1"}

@@ -55,7 +55,7 @@ def _request(file: Path, form: str) -> dict[str, Any]:
 
 
 def _main(file: Path, formats: list[str]) -> None:
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
     http = os.environ["LUNG_DOOR"] == "http"
     event = json.dumps(_request(file, *formats) if http else {"image_key": file.name})
     import serverless

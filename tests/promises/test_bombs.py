@@ -31,7 +31,7 @@ Outcome = dict[str, object]
 @pytest.fixture(scope="module")
 def trial() -> Iterator[Callable[[str], Outcome]]:
     """Tries a bomb by its name, in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", FOLDER)))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", FOLDER)))}
     with subprocess.Popen(
         [sys.executable, FOLDER / "bomb_range.py"],
         stdin=subprocess.PIPE,

@@ -35,7 +35,7 @@ SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 
 def run(script: str, *arguments: object, start: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """A script of this folder, in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", FOLDER)))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", FOLDER)))}
     return subprocess.run(
         [*start, sys.executable, FOLDER / script, *map(str, arguments)],
         env=environment | {"LUNG_THREADS": "1"},

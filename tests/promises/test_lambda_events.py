@@ -33,7 +33,7 @@ def test_every_event_has_a_defined_answer(ledger: Ledger, small: bytes, tmp_path
         "LUNG_INPUT_BUCKET": BUCKET,
         "LUNG_OUTPUT_BUCKET": "lung-masks",
         "LUNG_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE))),
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent / "support", HERE))),
     }
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "LUNG_FORMATS"):
         environment.pop(name, None)

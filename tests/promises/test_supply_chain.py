@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bill import GCC, LICENCES, ROOT, SBOM, canonical, licence, locked, models, page
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from ledger import Ledger
+from sbom import GCC, LICENCES, ROOT, SBOM, canonical, licence, locked, models, page
 
 LOCK = (ROOT / "requirements.lock").read_text()
 

@@ -12,7 +12,7 @@ from unittest import mock
 import films
 import numpy as np
 from PIL import Image
-from test_truth_table import CELLS
+from truth_table import CELLS
 
 T = TypeVar("T")
 

@@ -1,0 +1,73 @@
+"""What a cold start imports: little before the first film, and nothing heavy for films of the common kinds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from films import encode
+from numpy.typing import NDArray
+from PIL import Image
+
+EVENT = json.loads((Path(__file__).parents[1] / "events" / "api_gateway_v1.json").read_text())
+
+HEAVY = (
+    *("torch", "torchvision", "monai", "onnx", "model_export"),
+    *("scipy", "matplotlib", "skimage", "cv2", "pandas", "tqdm"),
+    *("pydicom", "highdicom", "tifffile", "pycocotools"),
+    *("boto3", "botocore", "aws_lambda_powertools", "httpx2", "uvicorn"),
+)
+"""Packages that a PNG or a JPEG does not need; each would add tens of milliseconds, or hundreds, to every start."""
+
+MODULES = 661
+"""Modules that the HTTP API may import in all for a PNG and a JPEG, Python's own among them. Of these imagecodecs has
+11 (3.6 ms), which save ten with a large PNG, and the strict JPEG decoder 3.
+Whoever has to raise it has seen with `make bench-cold` what that costs."""
+
+PROGRAM = """
+import json, sys
+import serverless
+at_import = sorted(sys.modules)
+answers = [serverless.handler(event, None) for event in json.load(sys.stdin)]
+print(json.dumps([at_import, sorted(sys.modules), [each["statusCode"] for each in answers]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(rg1_png: bytes, rg1_pixels: NDArray[Any]) -> tuple[list[str], list[str]]:
+    """The modules of a process after the import, and after one PNG and one JPEG."""
+    jpeg = encode(Image.fromarray((rg1_pixels >> 8).astype("uint8")), "JPEG", quality=90)
+    events = [EVENT | {"body": base64.b64encode(film).decode()} for film in (rg1_png, jpeg)]
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(events),
+        capture_output=True,
+        text=True,
+        check=True,
+        # As template.yaml sets them, and Lambda itself.
+        env=os.environ | {"LUNG_DOOR": "http", "AWS_LAMBDA_FUNCTION_NAME": "api"},
+    )
+    at_import, at_end, statuses = json.loads(run.stdout)
+    assert statuses == [200, 200]
+    return at_import, at_end
+
+
+@pytest.mark.parametrize("package", HEAVY)
+def test_a_png_and_a_jpeg_need_no(package: str, imported: tuple[list[str], list[str]]) -> None:
+    assert package not in imported[1]
+
+
+def test_what_our_own_code_needs_for_a_film_is_imported_in_init(imported: tuple[list[str], list[str]]) -> None:
+    """A module that the first film imports makes that film wait; Lambda gives the INIT phase for it."""
+    at_import, at_end = imported
+    assert [name for name in sorted({*at_end} - {*at_import}) if name.partition(".")[0] in ("app", "lungseg")] == []
+
+
+def test_the_budget_of_modules_is_kept(imported: tuple[list[str], list[str]]) -> None:
+    assert len(imported[1]) <= MODULES

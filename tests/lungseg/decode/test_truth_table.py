@@ -1,0 +1,33 @@
+"""One real film, written in every way that is read, gives one mask."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from films import dice, png
+from numpy.typing import NDArray
+from truth_table import CELLS, film
+
+from lungseg.pipeline.segment import segment
+
+AGREEMENT = 0.995
+"""Dice of two masks that count as the same."""
+
+
+@cache
+def reference() -> NDArray[np.bool_]:
+    return segment(png(film(16))).mask
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_way_to_write_a_film_gives_its_mask(cell: str) -> None:
+    mask = segment(CELLS[cell]()).mask
+    assert mask.shape == reference().shape
+    assert dice(mask, reference()) >= AGREEMENT
+
+
+def test_the_table_is_as_large_as_it_says() -> None:
+    """README and docs say how many ways there are."""
+    assert len(CELLS) == 88

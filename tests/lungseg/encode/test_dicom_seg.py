@@ -1,0 +1,293 @@
+"""The DICOM Segmentation of a film: read back without highdicom, with it, and by a validator that is neither."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from films import SHARED, dicom, packaged
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from truth_table import CELLS
+
+from lungseg import errors
+from lungseg.encode.dicom_seg import dicom_seg
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.options import Options
+from lungseg.pipeline.result import Result
+from lungseg.pipeline.segment import segment
+
+KEPT = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "PatientOrientation",
+)
+
+ENCODINGS = ("RG1_UNCR.dcm", "RG1_UNCI.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm")
+
+VARIANTS = (
+    "DICOM MONOCHROME1 12",
+    "DICOM MONOCHROME2 12",
+    "DICOM implicit",
+    "DICOM big endian",
+    "DICOM deflated",
+    "DICOM RLE",
+    "DICOM RGB",
+    "DICOM JPEG lossless 12",
+    "DICOM JPEG 2000",
+)
+
+Film = NDArray[np.uint16]
+
+
+@pytest.fixture(scope="module")
+def small(rg1_pixels: Film) -> Film:
+    """RG1 at a quarter of its size: (489, 461), an odd number of pixels, so that frames share a byte."""
+    return np.ascontiguousarray(rg1_pixels[::4, ::4])
+
+
+@pytest.fixture(scope="module")
+def bare(small: Film) -> bytes:
+    """A film without patient, study, series, orientation and place in space."""
+    return dicom(small)
+
+
+@pytest.fixture(scope="module")
+def bare_result(bare: bytes) -> Result:
+    return segment(bare)
+
+
+def check(film: bytes, result: Result) -> Dataset:
+    """The segmentation of a film, read by pydicom, its pixels by NumPy; it must be the result's, of this film."""
+    made = pydicom.dcmread(io.BytesIO(dicom_seg(result, film)))
+    header = pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True)
+    assert made.SOPClassUID == made.file_meta.MediaStorageSOPClassUID == SegmentationStorage
+    assert (made.Modality, made.SegmentationType, made.SegmentsOverlap) == ("SEG", "BINARY", "NO")
+    assert (made.Rows, made.Columns, made.NumberOfFrames) == (header.Rows, header.Columns, 2)
+
+    bits = np.unpackbits(np.frombuffer(made.PixelData, np.uint8), bitorder="little")
+    frames = bits[: 2 * header.Rows * header.Columns].reshape(2, header.Rows, header.Columns)
+    np.testing.assert_array_equal(frames, made.pixel_array)
+    np.testing.assert_array_equal(frames[0], result.labels == RIGHT)
+    np.testing.assert_array_equal(frames[1], result.labels == LEFT)
+
+    source = (header.SOPClassUID, header.SOPInstanceUID)
+    for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence, start=1):
+        assert frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
+        derived = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        assert (derived.ReferencedSOPClassUID, derived.ReferencedSOPInstanceUID) == source
+        assert derived.SpatialLocationsPreserved == "YES"
+    (series,) = made.ReferencedSeriesSequence
+    referenced = series.ReferencedInstanceSequence[0]
+    assert (referenced.ReferencedSOPClassUID, referenced.ReferencedSOPInstanceUID) == source
+    assert series.SeriesInstanceUID == header.get("SeriesInstanceUID", series.SeriesInstanceUID)
+    assert made.SOPInstanceUID != header.SOPInstanceUID
+    assert made.SeriesInstanceUID != series.SeriesInstanceUID
+    for keyword in KEPT:
+        if header.get(keyword):
+            assert made[keyword].value == header[keyword].value, keyword
+    return made
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_film_in_each_of_its_encodings(name: str) -> None:
+    film = packaged(name).read_bytes()
+    made = check(film, segment(film))
+    assert made.PatientID == "9RG1"
+    assert (made.ContentDate, made.ContentTime) == ("19950926", "125130")
+    assert "FrameOfReferenceUID" not in made
+    assert made.LossyImageCompression == ("01" if name.endswith("I.dcm") else "00")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_film_in_other_forms(name: str) -> None:
+    film = CELLS[name]()
+    check(film, segment(film))
+
+
+@pytest.mark.parametrize("name", ["chest_pa_jpeg_baseline.dcm", "chest_pa_wrong_monochrome1_tag.dcm"])
+def test_public_films(shared: Path, name: str) -> None:
+    film = (shared / "dicom" / name).read_bytes()
+    made = check(film, segment(film))
+    assert made.PixelData != bytes(len(made.PixelData))
+    assert made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.168, 0.168]
+    assert (made.LossyImageCompression, made.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    assert "PatientAge" not in made  # "62" is none: the standard wants "062Y"
+
+
+def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_result: Result) -> None:
+    made = check(bare, bare_result)
+    colours, tracked = set(), set()
+    for segment_item, number, side, code in zip(
+        made.SegmentSequence, (RIGHT, LEFT), ("Right", "Left"), ("24028007", "7771000"), strict=True
+    ):
+        kind = segment_item.SegmentedPropertyTypeCodeSequence[0]
+        modifier = kind.SegmentedPropertyTypeModifierCodeSequence[0]
+        algorithm = segment_item.SegmentationAlgorithmIdentificationSequence[0]
+        assert (segment_item.SegmentNumber, segment_item.SegmentLabel) == (number, f"{side} lung")
+        assert segment_item.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
+        assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("39607008", "SCT")
+        assert (modifier.CodeValue, modifier.CodeMeaning) == (code, side)
+        assert segment_item.SegmentAlgorithmType == "AUTOMATIC"
+        assert algorithm.AlgorithmFamilyCodeSequence[0].CodeMeaning == "Artificial Intelligence"
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (
+            bare_result.model.name,
+            bare_result.model.sha256,
+        )
+        assert algorithm.AlgorithmParameters == f"precision={bare_result.model.precision},threshold=0.5"
+        colours.add(tuple(segment_item.RecommendedDisplayCIELabValue))
+        tracked.add(segment_item.TrackingUID)
+    assert len(colours) == len(tracked) == 2
+    assert made.ContentDescription.endswith(str(bare_result.verdict.decision))
+
+
+@pytest.mark.parametrize("missing", [128, 132])
+def test_a_film_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
+    """Also without "DICM" behind it: such a film gives a mask, so it has a segmentation too."""
+    film = bare[missing:]
+    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each), each))) for each in (film, bare))
+    assert made.PixelData == whole.PixelData
+    assert made.ReferencedSeriesSequence[0].ReferencedInstanceSequence == (
+        whole.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    )
+
+
+def test_a_film_without_patient_study_and_place(bare: bytes, bare_result: Result) -> None:
+    made = check(bare, bare_result)
+    for keyword in KEPT:
+        assert keyword in made
+        assert not made[keyword].value or keyword == "StudyInstanceUID"
+    for uid in (made.StudyInstanceUID, made.ReferencedSeriesSequence[0].SeriesInstanceUID):
+        assert uid.is_valid
+        assert uid.startswith("2.25.")
+    assert (made.ContentDate, made.ContentTime) == ("19000101", "000000")
+
+
+def test_the_same_film_gives_the_same_bytes_and_other_settings_other_uids(bare: bytes, bare_result: Result) -> None:
+    made = dicom_seg(bare_result, bare)
+    assert dicom_seg(segment(bare), bare) == made
+    other = segment(bare, Options(threshold=0.4))
+    first, second = pydicom.dcmread(io.BytesIO(made)), check(bare, other)
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert first[keyword].value != second[keyword].value
+    assert first.StudyInstanceUID == second.StudyInstanceUID
+
+
+@pytest.mark.parametrize(("orientation", "right_comes_first"), [("L", True), ("R", False)])
+def test_a_mirrored_film_keeps_its_orientation_and_its_sides(
+    small: Film, orientation: str, right_comes_first: bool
+) -> None:
+    """Rows that run to the patient's right begin at his left."""
+    film = dicom(small if right_comes_first else small[:, ::-1].copy(), PatientOrientation=[orientation, "F"])
+    made = check(film, segment(film))
+    assert list(made.PatientOrientation) == [orientation, "F"]
+    right, left = (np.argwhere(frame)[:, 1].mean() for frame in made.pixel_array)
+    assert bool(right < left) is right_comes_first
+
+
+def test_a_missing_lung_has_an_empty_frame(bare: bytes, bare_result: Result) -> None:
+    one = replace(bare_result, sides=np.full_like(bare_result.sides, RIGHT))
+    made = check(bare, one)
+    assert [bool(frame.any()) for frame in made.pixel_array] == [True, False]
+    assert len(made.SegmentSequence) == 2
+
+
+def test_highdicom_reads_it(rg1: bytes) -> None:
+    result = segment(rg1)
+    made = highdicom.seg.segread(io.BytesIO(dicom_seg(result, rg1)))
+    source = pydicom.dcmread(io.BytesIO(rg1), stop_before_pixels=True)
+    assert made.get_source_image_uids() == [(source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID)]
+    labels = made.get_pixels_by_source_instance([source.SOPInstanceUID], combine_segments=True)
+    np.testing.assert_array_equal(labels[0], result.labels)
+
+
+@pytest.mark.parametrize(("keyword", "known"), [("PixelSpacing", True), ("ImagerPixelSpacing", False)])
+def test_spacing_is_told_if_it_is_the_patients(small: Film, keyword: str, known: bool) -> None:
+    film = dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation, **{keyword: [0.8, 0.7]})
+    made = check(film, segment(film))
+    shared = made.SharedFunctionalGroupsSequence[0]
+    assert ("PixelMeasuresSequence" in shared) is known
+    if known:
+        assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.8, 0.7]
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the film that is made here
+def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pytest.LogCaptureFixture) -> None:
+    film = dicom(
+        small,
+        SpecificCharacterSet="ISO_IR 100",
+        PatientName="Müller^Zoë",
+        PatientID="7" * 70,
+        PatientBirthDate="19800231",
+        PatientSex="female",
+        PatientAge="62",
+        StudyDate="20200101-20200102",
+        StudyTime="noon",
+        StudyInstanceUID="1.2.003.4",
+        SeriesInstanceUID="series one",
+        FrameOfReferenceUID="1.2.3",
+        PatientOrientation=["left", "F"],
+    )
+    result = segment(film)
+    with caplog.at_level("DEBUG"):
+        made = pydicom.dcmread(io.BytesIO(dicom_seg(result, film)))
+    assert not caplog.records
+    assert made.SpecificCharacterSet == "ISO_IR 192"
+    assert made.PatientName == "Müller^Zoë"
+    assert made.PatientID == "7" * 70
+    assert made.StudyInstanceUID == "1.2.003.4"
+    assert made.ReferencedSeriesSequence[0].SeriesInstanceUID.startswith("2.25.")
+    for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "PatientOrientation"):
+        assert not made[keyword].value, keyword
+    for keyword in ("PatientAge", "FrameOfReferenceUID"):
+        assert keyword not in made
+    assert made.ContentDate == "19000101"
+
+
+def test_what_cannot_be_made_is_refused(rg1_png: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
+    for film in (rg1_png, b"", dicom(small, SOPClassUID=CTImageStorage), dicom(small, SOPInstanceUID="none")):
+        with pytest.raises(errors.NeedsDicom):
+            dicom_seg(bare_result, film)
+    with pytest.raises(errors.NoLung):
+        dicom_seg(replace(bare_result, cleaned=np.zeros_like(bare_result.cleaned)), bare)
+
+
+def test_an_independent_validator_finds_no_error(
+    tmp_path: Path, rg1: bytes, bare: bytes, bare_result: Result, small: Film
+) -> None:
+    """dciodvfy checks attributes, modules and value representations against the standard's Segmentation IOD."""
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("dciodvfy is not installed (Debian's package dicom3tools)")
+    films = {"rg1": rg1, "bare": bare, "dx": dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation)}
+    films["capture"] = dicom(small, SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=[0.8, 0.8])
+    if SHARED.is_dir():
+        films["public"] = (SHARED / "dicom" / "chest_pa_jpeg_baseline.dcm").read_bytes()
+    made = {name: dicom_seg(segment(film), film) for name, film in films.items()}
+    made["one lung"] = dicom_seg(replace(bare_result, sides=np.full_like(bare_result.sides, LEFT)), bare)
+    for name, data in made.items():
+        path = tmp_path / f"{name}.dcm"
+        path.write_bytes(data)
+        report = subprocess.run([validator, path], capture_output=True, text=True, check=False).stderr
+        assert "Segmentation" in report, name
+        assert "Error" not in report, f"{name}: {report}"

@@ -1,0 +1,81 @@
+"""Whatever a request may hold, the answer is one that the OpenAPI document declares (schemathesis).
+
+`LUNG_CASES=500 python -m pytest tests/lungseg/server/test_openapi.py` sends 500 requests to each route (`make
+fuzz-api`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from buckets import forget, make
+from films import dicom, encode, packaged
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from PIL import Image
+from schemathesis.checks import CHECKS, load_all_checks
+
+from app.main import app
+from lungseg.decode import decode
+
+CASES = int(os.environ.get("LUNG_CASES", "20"))
+"""Requests a route."""
+
+load_all_checks()
+LEFT_OUT = CHECKS.get_by_names(["positive_data_acceptance"])
+"""It takes any bytes for a film, as far as a schema can tell."""
+
+
+def _films() -> dict[str, bytes]:
+    """RG1 at a sixth of its size, by media type."""
+    pixels = decode(packaged("RG1_UNCR.dcm").read_bytes()).pixels[::6, ::6]
+    image = Image.fromarray((pixels >> 8).astype("uint8"))
+    formats = {"image/png": "PNG", "image/jpeg": "JPEG", "image/tiff": "TIFF", "image/bmp": "BMP", "image/webp": "WEBP"}
+    return {media: encode(image, name) for media, name in formats.items()} | {"application/dicom": dicom(pixels.copy())}
+
+
+@st.composite
+def _damaged(draw: st.DrawFn, film: bytes) -> bytes:
+    """A film with some bytes changed, or its end missing."""
+    data = io.BytesIO(film)
+    for place in draw(st.lists(st.integers(0, len(film) - 1), max_size=5)):
+        data.seek(place)
+        data.write(draw(st.binary(min_size=1, max_size=4)))
+    return data.getvalue()[: draw(st.integers(0, len(film)))]
+
+
+for media_type, whole in _films().items():
+    schemathesis.openapi.media_type(media_type, st.one_of(st.just(whole), _damaged(whole), st.binary(max_size=200)))
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+answers: dict[int, int] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jobs(s3: str) -> Iterator[None]:
+    """Jobs have buckets: without, each of their answers would be the same 501."""
+    with pytest.MonkeyPatch.context() as patch:
+        make(s3, patch, versioned=True)
+        yield
+    forget()
+
+
+@schema.parametrize()
+@settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_a_declared_one(case: schemathesis.Case) -> None:
+    response = case.call_and_validate(excluded_checks=LEFT_OUT)
+    answers[response.status_code] = answers.get(response.status_code, 0) + 1
+    assert response.status_code < 500
+
+
+def test_films_and_refusals_were_both_among_them(request: pytest.FixtureRequest) -> None:
+    if not answers:
+        pytest.skip("the requests above were not sent")
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    reporter.write_line(f" {sum(answers.values())} requests: " + ", ".join(f"{n} x {s}" for s, n in answers.items()))
+    assert answers[200] > 0
+    assert answers[422] + answers[415] > 0

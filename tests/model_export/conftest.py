@@ -1,0 +1,44 @@
+"""Fixtures: made-up films, as they would be downloaded and as they are prepared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_export.drawings import SIZE, write_public_layout
+from model_export.fit import Fit
+from model_export.index import Index
+from model_export.prepare import prepare
+
+torch.set_num_threads(1)  # networks this small only lose time by sharing a convolution
+
+
+@pytest.fixture(scope="session")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole public layout; do not write to it."""
+    root = tmp_path_factory.mktemp("input")
+    write_public_layout(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def index(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """The public layout, prepared at 64 pixels with a drawn split."""
+    return prepare(public, tmp_path_factory.mktemp("prepared"), SIZE, None, 1, 0.2, None, 2)
+
+
+@pytest.fixture
+def epochs_left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many epochs, its one item, may still be trained before the run is stopped as by Ctrl-C."""
+    epoch, left = Fit.epoch, [0]
+
+    def count(self: Fit, *arguments: object) -> float:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return epoch(self, *arguments)
+
+    monkeypatch.setattr(Fit, "epoch", count)
+    return left

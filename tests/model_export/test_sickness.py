@@ -1,0 +1,76 @@
+"""What is drawn over training images changes the image as sickness would, and never the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model_export.drawings import chest
+from model_export.sickness import CHANGES, add_effusion, add_opacities, add_pneumothorax, add_white_lung, make_sick
+
+SEEDS = range(6)
+
+
+def drawing(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A chest in [0, 1], and its two lungs."""
+    image, left, right = chest(200, 180, seed)
+    return image.astype(np.float32) / 255, left, right
+
+
+@pytest.mark.parametrize("change", [change for _, change in CHANGES], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_change_follows_from_its_seed_and_leaves_its_input(change, seed: int) -> None:
+    image, left, right = drawing(seed)
+    before, mask = image.copy(), left | right
+    one, two = (change(image, mask, np.random.default_rng(seed)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(mask, left | right)
+    assert one.dtype == np.float32
+    assert one.shape == image.shape
+    assert np.isfinite(one).all()
+    assert -0.01 <= one.min() <= one.max() <= 1.01
+
+
+@pytest.mark.parametrize("change", [add_white_lung, add_opacities, add_effusion])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_white_changes_never_darken(change, seed: int) -> None:
+    image, left, right = drawing(seed)
+    assert (change(image, left | right, np.random.default_rng(seed)) - image).min() >= 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_white_lung_hides_half_a_lung_at_least(seed: int) -> None:
+    """The lower half of one lung gets about as bright as the body beside it."""
+    image, left, right = drawing(seed)
+    after = add_white_lung(image, left | right, np.random.default_rng(seed))
+    change = after - image
+    hidden = max(float((change[lung] > 0.1).mean()) for lung in (left, right))
+    assert hidden > 0.3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_effusion_fills_one_lung_from_its_base(seed: int) -> None:
+    image, left, right = drawing(seed)
+    change = add_effusion(image, left | right, np.random.default_rng(seed)) - image
+    filled, other = sorted((left, right), key=lambda lung: -change[lung].sum())
+    assert change[other].max() < 0.01
+    rows = np.flatnonzero(filled.any(1))
+    top, base = (change[part][filled[part]].mean() for part in (slice(0, rows[0] + 10), slice(rows[-1] - 10, None)))
+    assert top < 0.01
+    assert base > 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pneumothorax_darkens_lung_alone(seed: int) -> None:
+    image, left, right = drawing(seed)
+    change = add_pneumothorax(image, left | right, np.random.default_rng(seed)) - image
+    assert change.max() <= 0
+    assert np.abs(change[~(left | right)]).max() == 0
+
+
+def test_most_images_are_changed_and_an_empty_mask_is_left_alone() -> None:
+    image, left, right = drawing(1)
+    changed = [make_sick(image, left | right, np.random.default_rng(seed)) is not image for seed in range(60)]
+    assert 0.6 < np.mean(changed) < 0.95
+    assert make_sick(image, np.zeros_like(left), np.random.default_rng(1)) is image

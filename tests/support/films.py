@@ -1,0 +1,104 @@
+"""Real films for the tests, and ways to write one again in another format."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""Public films that may lie beside a checkout; tests that need them are skipped without."""
+
+RAMP16 = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
+RAMP8 = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
+"""Every grey once, dark to bright."""
+
+
+def packaged(name: str) -> Path:
+    """A film of pydicom-data: RG1 is a real chest film (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        raise FileNotFoundError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt")
+    return Path(str(path))
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Agreement of two masks."""
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def order(pixels: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
+    """Correlation of two films' greys: 1 if one is a linear map of the other, -1 if it is its negative."""
+    return float(np.corrcoef(pixels.ravel().astype(float), reference.ravel().astype(float))[0, 1])
+
+
+def read_mask(png: bytes) -> NDArray[np.bool_]:
+    """A mask PNG as bool, (height, width)."""
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert image.mode == "1"
+        return np.asarray(image)
+
+
+def png(pixels: NDArray[np.generic]) -> bytes:
+    """Pixels as a PNG of their own depth."""
+    return encode(Image.fromarray(pixels), "PNG")
+
+
+def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def tiff(pixels: NDArray[np.generic], pages: int = 1, **options: object) -> bytes:
+    """A TIFF; further pages are black."""
+    buffer = io.BytesIO()
+    options.setdefault("photometric", "minisblack")
+    with tifffile.TiffWriter(
+        buffer, byteorder=options.pop("byteorder", "<"), bigtiff=options.pop("bigtiff", False)
+    ) as writer:
+        for page in range(pages):
+            writer.write(pixels if page == 0 else np.zeros_like(pixels), **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:
+    """Pixels as an uncompressed CR object, MONOCHROME2 unless ``elements`` say otherwise."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        if name == "TransferSyntaxUID":
+            dataset.file_meta.TransferSyntaxUID = value
+        elif value is None and name == "PixelRepresentation":
+            del dataset.PixelRepresentation
+        else:
+            setattr(dataset, name, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
