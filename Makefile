@@ -14,7 +14,7 @@ help: ## List the targets
 
 demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
 	@mkdir -p demo
-	@$(BIN)/python -m lungseg segment "$$($(BIN)/python -c "from pydicom.data import get_testdata_file as find; print(find('RG1_UNCR.dcm', download=False))")" \
+	@$(BIN)/lungseg segment "$$($(BIN)/python -c "from pydicom.data import get_testdata_file as find; print(find('RG1_UNCR.dcm', download=False))")" \
 		--output demo/mask.png --overlay demo/overlay.png
 
 test: $(VENV)/.all ## Run the whole default test suite
@@ -96,8 +96,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.workstation: requirements.txt lungseg/requirements.txt | $(VENV)/bin/python
+$(VENV)/.workstation: requirements.txt lungseg/requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) -r lungseg/requirements.txt
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.service: requirements.txt lungseg/requirements.txt tests/requirements.txt | $(VENV)/bin/python

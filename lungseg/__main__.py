@@ -1,4 +1,4 @@
-"""`python -m lungseg`."""
+"""`python -m lungseg`, and the command `lungseg`."""
 
 import os
 import signal
@@ -12,23 +12,29 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     os._exit(130)
 
 
-IGNORED = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-"""As a shell has it for what runs in the background."""
+def run() -> int:
+    """Run the command line; return its exit code."""
+    # As a shell has it for what runs in the background.
+    is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    # The imports take the first quarter of a second.
+    if not is_ignored:
+        signal.signal(signal.SIGINT, _interrupted)
+    try:
+        from lungseg.cli.main import main
+    except ImportError as error:
+        print(f"error: {error.name} cannot be imported; run: pip install -r lungseg/requirements.txt", file=sys.stderr)
+        return 1
+    if not is_ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The imports take the first quarter of a second.
-if not IGNORED:
-    signal.signal(signal.SIGINT, _interrupted)
-try:
-    from lungseg.cli.main import main
-except ImportError as error:
-    raise SystemExit(f"error: {error.name} cannot be imported; run: pip install -r lungseg/requirements.txt") from None
-if not IGNORED:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = main()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
+    return code
 
-try:
-    code = main()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
-except KeyboardInterrupt:
-    print("error: interrupted", file=sys.stderr)
-    code = 130
-raise SystemExit(code)
+
+if __name__ == "__main__":
+    raise SystemExit(run())
