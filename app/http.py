@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # It logs each request's path, and the texts of exceptions.
 logging.getLogger("mangum").setLevel(logging.CRITICAL)
 
-TEXT = [*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE, FORMATS["contours"].media_type]
+TEXT = [*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE, *(each.media_type for each in FORMATS.values() if each.text)]
 
 
 def infer(event: dict[str, Any], context: Any) -> bool:

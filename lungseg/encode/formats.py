@@ -30,6 +30,10 @@ class Format:
         suffix: of its file, behind the film's whole name.
         meaning: a line for help texts and the API's description.
         encode: the result, and the film's file that it came from, as bytes of this form.
+        accept: whether an Accept header that names the media type gets this format; one format per media type.
+        text: whether AWS Lambda may return it as text; everything else goes in base64.
+        varies: whether it holds timings, so that two runs differ.
+        in_all: whether "all" contains it.
     """
 
     name: str
@@ -37,6 +41,10 @@ class Format:
     suffix: str
     meaning: str
     encode: Callable[[Result, bytes], bytes]
+    accept: bool = False
+    text: bool = False
+    varies: bool = False
+    in_all: bool = True
 
 
 def _json(make: Callable[[Result], object]) -> Callable[[Result, bytes], bytes]:
@@ -64,11 +72,11 @@ def _dicom_seg(result: Result, film: bytes) -> bytes:
 
 
 def _all(result: Result, film: bytes) -> bytes:
-    """A ZIP of every form but the preview; of those alone that can be made, as a PNG gives no DICOM object."""
+    """A ZIP of every form with `in_all`; of those alone that can be made, as a PNG gives no DICOM object."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in FORMATS.values():
-            if each.name in ("all", "preview"):
+            if not each.in_all:
                 continue
             try:
                 content = each.encode(result, film)
@@ -88,6 +96,7 @@ FORMATS = {
             ".mask.png",
             "the mask: 1-bit PNG of the film's own size, white = lung",
             lambda result, _: png.bits_png(result.bits, result.geometry.width),
+            accept=True,
         ),
         Format(
             "labels",
@@ -123,6 +132,9 @@ FORMATS = {
             ".json",
             "verdict, areas, boxes, centroids, model and timings",
             _json(document),
+            accept=True,
+            text=True,
+            varies=True,
         ),
         Format(
             "contours",
@@ -130,6 +142,8 @@ FORMATS = {
             ".contours.json",
             "outlines as GeoJSON polygons in the film's pixels",
             _json(shapes.contours),
+            accept=True,
+            text=True,
         ),
         Format(
             "rle",
@@ -137,6 +151,7 @@ FORMATS = {
             ".rle.json",
             "both lungs, and each, as COCO run lengths",
             _json(shapes.rle),
+            text=True,
         ),
         Format(
             "dicom-seg",
@@ -144,6 +159,7 @@ FORMATS = {
             ".seg.dcm",
             "DICOM Segmentation of both lungs, for a film that is DICOM",
             _dicom_seg,
+            accept=True,
         ),
         Format(
             "npz",
@@ -151,6 +167,7 @@ FORMATS = {
             ".npz",
             "NumPy arrays: mask, labels, probability, spacing",
             _npz,
+            accept=True,
         ),
         Format(
             "all",
@@ -158,6 +175,9 @@ FORMATS = {
             ".zip",
             "a ZIP of all of the above that the film allows",
             _all,
+            accept=True,
+            varies=True,
+            in_all=False,
         ),
         Format(
             "preview",
@@ -166,6 +186,8 @@ FORMATS = {
             "RGB PNG of at most 1024 pixels a side, to draw from: red the film, green lung's probability, blue the "
             "side (1 right, 2 left); its text chunk `document` is the JSON",
             lambda result, _: preview_png(result),
+            varies=True,
+            in_all=False,
         ),
     )
 }

@@ -13,10 +13,8 @@ from lungseg.pipeline.options import Options
 
 PARAMETERS = {"format", "threshold", "clean", "upright"}
 
-BY_MEDIA_TYPE = {
-    FORMATS[name].media_type: FORMATS[name] for name in ("all", "npz", "dicom-seg", "contours", "json", "mask")
-}
-"""What an Accept header chooses among; the last is what a sender gets that takes several alike."""
+BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
+"""What an Accept header chooses among; the last, the mask, is what a sender gets that takes several alike."""
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -55,7 +53,7 @@ def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
     """
     facts = [__version__, form.name, repr(options), *models, hashlib.sha256(film).hexdigest()]
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-    return f'W/"{digest}"' if form.name in ("json", "all", "preview") else f'"{digest}"'
+    return f'W/"{digest}"' if form.varies else f'"{digest}"'
 
 
 def has_already(if_none_match: str, tag: str) -> bool:

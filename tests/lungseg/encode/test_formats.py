@@ -178,3 +178,9 @@ def test_a_threshold_outside_of_its_range_is_refused() -> None:
     for threshold in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             Options(threshold)
+
+
+def test_accept_names_one_format_per_media_type() -> None:
+    accepted = [each.media_type for each in FORMATS.values() if each.accept]
+    assert len(accepted) == len(set(accepted))
+    assert set(accepted) == {each.media_type for each in FORMATS.values()}
