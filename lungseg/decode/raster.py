@@ -8,6 +8,7 @@ import io
 import math
 import warnings
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,6 @@ from lungseg import errors, limits
 from lungseg.decode import fast_png, jpeg
 from lungseg.decode.bounds.jpeg import check_kind, check_scans
 from lungseg.decode.bounds.png import inflated
-from lungseg.decode.bounds.raster import lean
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
@@ -30,7 +30,7 @@ ORIENTATION = 0x0112
 """EXIF's tag."""
 
 
-def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograph:
+def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least: int | None = None) -> Radiograph:
     """Decode a raster film.
 
     Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
@@ -39,6 +39,8 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
     Args:
         data: the whole file.
         file_format: Pillow's name of the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
+        bound: returns the file as Pillow is to see it, cut down to its picture; refuses one in more parts than any
+            film's. It may raise any exception of a broken file.
         least: what suffices as the longer side of a JPEG; None is all of it.
 
     Raises:
@@ -48,7 +50,7 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
     try:
         if file_format == "JPEG":
             check_kind(data)
-        data = lean(data, file_format)
+        data = bound(data)
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             limits.check_size(image.height, image.width, len(data))
             if file_format == "PNG":
@@ -71,7 +73,7 @@ def decode(data: bytes, file_format: str, least: int | None = None) -> Radiograp
             if scale == 1:
                 return Radiograph(picture)
             return Radiograph(
-                picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format).pixels
+                picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format, bound).pixels
             )
     except (errors.FilmError, MemoryError, ImportError):
         raise  # the last two say nothing of the film

@@ -34,6 +34,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from lungseg.decode.formats import FORMATS
 from lungseg.model.selfcheck import drawing
 
 BITS = 12
@@ -66,7 +67,7 @@ PLAIN = (
 TRANSFER_SYNTAXES: tuple[UID, ...] = (*PLAIN, *ENCODERS)
 """All that are read."""
 
-PICTURES = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+PICTURES = tuple(each.name.upper() for each in FORMATS if each.name != "DICOM")
 """Formats that are read besides DICOM, by Pillow's names."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from lungseg import errors
+from lungseg.decode.formats import FORMATS as READ
 from lungseg.encode.formats import FORMATS
 from lungseg.server import problems
 from lungseg.server.schemas import RunLengths, Segmentation
@@ -38,12 +39,7 @@ BODY = {
     "content": dict.fromkeys(
         (
             "application/octet-stream",
-            "application/dicom",
-            "image/png",
-            "image/jpeg",
-            "image/tiff",
-            "image/bmp",
-            "image/webp",
+            *(each.media_type for each in sorted(READ, key=lambda each: each.name != "DICOM")),
         ),
         BINARY,
     )

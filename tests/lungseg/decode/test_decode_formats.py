@@ -1,0 +1,34 @@
+"""The registry of the formats that are read, and what is said of them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from films import RAMP16, dicom
+
+from lungseg.decode import decode
+from lungseg.decode.formats import FORMATS, ImageFormat, names
+from lungseg.decode.radiograph import Radiograph
+from lungseg.errors import FilmError
+from lungseg.server import api
+
+
+def test_every_text_names_every_format() -> None:
+    assert names("or") in FilmError.remedy
+    assert names("or") in api.PAGE.read_text()
+    assert names("and") in (api.post_segment.__doc__ or "")
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert all(each.name in readme for each in FORMATS)
+
+
+def test_dicom_is_recognised_whatever_its_preamble() -> None:
+    whole = dicom(RAMP16)
+    for start in (b"II*\0", b"MM\0*", b"BM", b"RIFF\0\0\0\0WEBP"):
+        assert decode(start + whole[len(start) :]).pixels.shape == RAMP16.shape
+
+
+def test_new_format_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = ImageFormat("XRAY", "image/x-ray", lambda data: data.startswith(b"XRAY"), lambda data, _: Radiograph(RAMP16))
+    monkeypatch.setattr("lungseg.decode.FORMATS", (*FORMATS, new))
+    assert decode(b"XRAY and more").pixels is RAMP16
