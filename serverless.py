@@ -8,11 +8,11 @@ other one still opens, but is imported by the first event that wants it.
 from __future__ import annotations
 
 import logging
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lungseg import settings
 from lungseg.model import network
 from lungseg.model.view import load_view
 
@@ -35,7 +35,7 @@ network.FETCHERS["s3"] = _fetch_model
 network.load()
 load_view()
 for door, module in MODULES.items():
-    if os.environ.get("LUNG_DOOR", HTTP) == door:
+    if settings.DOOR.read(HTTP) == door:
         import_module(module)
 
 

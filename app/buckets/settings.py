@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 
+from lungseg import settings as variables
 from lungseg.encode.formats import FORMATS
+from lungseg.errors import ModelError
 
 DOCUMENT = "json"
 """The form that is written of every film, and last: where it lies, all the others do."""
@@ -35,7 +36,7 @@ class Settings:
 
 def configured() -> bool:
     """Whether buckets are named at all: a local server has none."""
-    return bool(os.environ.get("LUNG_INPUT_BUCKET") or os.environ.get("LUNG_OUTPUT_BUCKET"))
+    return bool(variables.INPUT_BUCKET.read("") or variables.OUTPUT_BUCKET.read(""))
 
 
 @functools.cache
@@ -45,15 +46,16 @@ def settings() -> Settings:
     Raises:
         Misconfigured.
     """
-    films, outputs = os.environ.get("LUNG_INPUT_BUCKET", ""), os.environ.get("LUNG_OUTPUT_BUCKET", "")
+    films, outputs = variables.INPUT_BUCKET.read(""), variables.OUTPUT_BUCKET.read("")
     if not films or not outputs:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of films and of masks.")
     if films == outputs:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for films.")
-    formats = os.environ.get("LUNG_FORMATS", "mask").split()
+    formats = variables.FORMATS.read(["mask"])
     if not set(formats) <= set(FORMATS):
         raise Misconfigured(f"LUNG_FORMATS may name {', '.join(FORMATS)}, separated by spaces.")
-    seconds = os.environ.get("LUNG_UPLOAD_SECONDS", "900")
-    if not seconds.isdecimal() or not 1 <= int(seconds) <= 43_200:
-        raise Misconfigured("LUNG_UPLOAD_SECONDS must be a whole number from 1 to 43200.")
-    return Settings(films, outputs, tuple(name for name in formats if name != DOCUMENT), int(seconds))
+    try:
+        seconds = variables.UPLOAD_SECONDS.read(900)
+    except ModelError as error:
+        raise Misconfigured(str(error)) from None
+    return Settings(films, outputs, tuple(name for name in formats if name != DOCUMENT), seconds)

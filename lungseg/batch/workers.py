@@ -18,7 +18,7 @@ from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lungseg import errors
+from lungseg import errors, settings
 from lungseg.batch.entry import Entry
 from lungseg.batch.work import Job, Order, Seen, fail, work
 from lungseg.model import network
@@ -216,7 +216,7 @@ def _end_with(sentinel: int) -> None:
 def _serve(connection: Connection, order: Order, threads: int, lock: int) -> None:
     """What a worker does until the connection is closed, or the process at its other end is gone."""
     del lock  # held by being open
-    os.environ["LUNG_THREADS"] = str(threads)
+    os.environ[settings.THREADS.name] = str(threads)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # Whatever ends it, the other side notices; an exception's text may quote a film.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
+from lungseg import settings
 from lungseg.cli.common import CommandError, workstation
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lungseg.remote.aws import Stack
     from lungseg.remote.service import Service
 
-KEY, TOKEN = "LUNG_API_KEY", "LUNG_TOKEN"
+KEY, TOKEN = settings.API_KEY.name, settings.TOKEN.name
 
 ENVIRONMENT = f"""\
 environment:
@@ -61,7 +61,7 @@ def access(arguments: argparse.Namespace, stack: Stack | None) -> Access:
     """
     from lungseg.remote.access import Access
 
-    key, token = arguments.api_key or os.environ.get(KEY, ""), os.environ.get(TOKEN, "")
+    key, token = arguments.api_key or settings.API_KEY.read(""), settings.TOKEN.read("")
     if token and arguments.sign:
         raise CommandError(f"a request cannot have both a token ({TOKEN}) and a signature (--sign)")
     for name, value in ((KEY, key), (TOKEN, token)):

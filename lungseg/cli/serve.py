@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from lungseg import settings
 from lungseg.cli.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
 from lungseg.model import network
 from lungseg.model.view import load_view
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     _share(arguments, cores)
     concurrent, _ = admission.places()
     # Films side by side are done sooner with a core each than one after the other with all of them.
-    os.environ.setdefault("LUNG_THREADS", str(max(1, cores // (arguments.workers * concurrent))))
+    os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
     network.load()
     load_view()
@@ -90,16 +91,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _share(arguments: argparse.Namespace, cores: int) -> None:
     """Part the cores among the processes and the films of each; processes that are started later read it, too."""
-    settings = os.environ
-    names = [*settings.get("LUNG_HOSTS", "").split(), "localhost"]
+    names = [*settings.HOSTS.read([]), "localhost"]
     if arguments.concurrent:
-        settings["LUNG_CONCURRENT"] = str(arguments.concurrent)
+        os.environ[settings.CONCURRENT.name] = str(arguments.concurrent)
     if arguments.waiting is not None:
-        settings["LUNG_WAITING"] = str(arguments.waiting)
+        os.environ[settings.WAITING.name] = str(arguments.waiting)
     if arguments.host not in ("0.0.0.0", "::"):
         names.append(arguments.host)
-    settings["LUNG_HOSTS"] = " ".join(names)
-    settings.setdefault("LUNG_CONCURRENT", str(max(1, cores // arguments.workers)))
+    os.environ[settings.HOSTS.name] = " ".join(names)
+    os.environ.setdefault(settings.CONCURRENT.name, str(max(1, cores // arguments.workers)))
 
 
 def _port(text: str) -> int:

@@ -13,7 +13,6 @@ import numpy as np
 from lungseg.encode import png, shapes
 from lungseg.encode.document import document
 from lungseg.encode.overlay import overlay_png
-from lungseg.encode.preview import preview_png
 from lungseg.errors import FilmError
 from lungseg.pipeline.result import Result
 
@@ -69,6 +68,12 @@ def _dicom_seg(result: Result, film: bytes) -> bytes:
     from lungseg.encode.dicom_seg import dicom_seg  # highdicom is slow to import
 
     return dicom_seg(result, film)
+
+
+def _preview(result: Result, _: bytes) -> bytes:
+    from lungseg.encode.preview import preview_png  # only the page asks for it
+
+    return preview_png(result)
 
 
 def _all(result: Result, film: bytes) -> bytes:
@@ -185,7 +190,7 @@ FORMATS = {
             ".preview.png",
             "RGB PNG of at most 1024 pixels a side, to draw from: red the film, green lung's probability, blue the "
             "side (1 right, 2 left); its text chunk `document` is the JSON",
-            lambda result, _: preview_png(result),
+            _preview,
             varies=True,
             in_all=False,
         ),

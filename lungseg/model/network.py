@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lungseg import settings
 from lungseg.errors import BlankFilm, ModelError
 from lungseg.model import checksum, precision, processor, selfcheck
 from lungseg.model.precision import PrecisionReason
@@ -268,13 +269,13 @@ def load() -> Network:
     Raises:
         ModelError.
     """
-    wanted = precision.setting()
-    named = os.environ.get("LUNG_MODEL", WEIGHTS.stem)
+    wanted = settings.PRECISION.read("auto")
+    named = settings.MODEL.read(WEIGHTS.stem)
     scheme, separator, _ = named.partition("://")
     if separator and scheme not in FETCHERS:
         raise ModelError("LUNG_MODEL must be a path or a name here; only the service on AWS fetches models.")
     if separator:
-        return choose(FETCHERS[scheme](named, os.environ.get("LUNG_MODEL_SHA256", "")), wanted, threads())
+        return choose(FETCHERS[scheme](named, settings.MODEL_SHA256.read("")), wanted, threads())
     weights = WEIGHTS.with_name(f"{named}.onnx") if named.isidentifier() else Path(named)
     return choose(weights, wanted, threads())
 
@@ -333,11 +334,9 @@ def threads() -> int:
     Raises:
         ModelError: ``LUNG_THREADS`` is not a positive number.
     """
-    setting = os.environ.get("LUNG_THREADS")
-    if setting is not None:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise ModelError("LUNG_THREADS must be a whole number of at least 1.")
-        return int(setting)
+    count = settings.THREADS.read(None)
+    if count is not None:
+        return count
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory is not None:
         return max(1, round(int(memory) / LAMBDA_MB_PER_VCPU))

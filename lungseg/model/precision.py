@@ -6,12 +6,7 @@ them its sums saturate and it is no faster, so FP32 serves.
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
-
-from lungseg.errors import ModelError
-
-CHOICES = ("auto", "int8", "fp32")
 
 NO_DOT_PRODUCTS = "this processor has no 8-bit dot products (AVX-512 VNNI, AVX-VNNI or ASIMDDP)"
 
@@ -42,15 +37,3 @@ TEXTS = {
     PrecisionReason.SETTING: "LUNG_PRECISION asks for it",
     PrecisionReason.NAMED: "this very file was named",
 }
-
-
-def setting() -> str:
-    """Return ``LUNG_PRECISION``, one of CHOICES; "auto" if it is not set.
-
-    Raises:
-        ModelError: it is none of them.
-    """
-    precision = os.environ.get("LUNG_PRECISION", CHOICES[0])
-    if precision not in CHOICES:
-        raise ModelError(f"LUNG_PRECISION must be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
-    return precision

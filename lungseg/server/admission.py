@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lungseg import errors, limits
+from lungseg import errors, limits, settings
 from lungseg.model import network
 from lungseg.server import intake
 from lungseg.server.budget import Budget, Hold
@@ -47,15 +46,8 @@ def places() -> tuple[int, int]:
     Raises:
         ModelError: they are not whole numbers, or nothing may be worked on.
     """
-    concurrent = _setting("LUNG_CONCURRENT", network.cores(), 1)
-    return concurrent, _setting("LUNG_WAITING", WAITING_EACH * concurrent, 0)
-
-
-def _setting(name: str, default: int, least: int) -> int:
-    value = os.environ.get(name, str(default))
-    if not value.isdecimal() or int(value) < least:
-        raise errors.ModelError(f"{name} must be a whole number of at least {least}.")
-    return int(value)
+    concurrent = settings.CONCURRENT.read(network.cores())
+    return concurrent, settings.WAITING.read(WAITING_EACH * concurrent)
 
 
 class _Full(Exception):

@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field, ValidationError
 
-from lungseg import __version__, errors
+from lungseg import __version__, errors, settings
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.model import network
 from lungseg.model.view import load_view
@@ -209,7 +209,7 @@ def _add_middleware(app: FastAPI) -> None:
     app.add_middleware(Head)
     app.add_middleware(Intake)
 
-    origins = os.environ.get("LUNG_CORS_ORIGINS", "").split()
+    origins = settings.CORS_ORIGINS.read([])
 
     if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
         from lungseg.server import admission
@@ -218,7 +218,7 @@ def _add_middleware(app: FastAPI) -> None:
         concurrent, waiting = admission.places()
         app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
-        app.add_middleware(Guard, hosts=os.environ.get("LUNG_HOSTS", "").split(), origins=origins)
+        app.add_middleware(Guard, hosts=settings.HOSTS.read([]), origins=origins)
 
     # Outside all that is ours: what one of them does not expect is answered, and logged without its text.
     app.add_middleware(problems.LastResort)

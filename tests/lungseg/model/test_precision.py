@@ -15,10 +15,11 @@ from models import card_of, with_card
 from processes import one_line, run
 
 from app.buckets import process
+from lungseg import settings
 from lungseg.batch.work import Order
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
-from lungseg.model import network, precision, processor
+from lungseg.model import network, processor
 from lungseg.model.network import Network, int8_path
 from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.options import Options
@@ -134,7 +135,7 @@ def test_failed_self_check_is_a_warning_only_with_dot_products(
 def test_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_PRECISION", "int4")
     with pytest.raises(ModelError, match="LUNG_PRECISION must be auto, int8 or fp32"):
-        precision.setting()
+        settings.PRECISION.read("auto")
 
 
 def test_shipped_files_are_one_network_in_two_precisions() -> None:
