@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import logging
 from typing import Any
 
@@ -91,8 +90,9 @@ def _is_whole(event: dict[str, Any], context: Any) -> bool:
 
 def _refused(error: errors.FilmError, event: dict[str, Any]) -> dict[str, Any]:
     """A refusal without Mangum, in a form that every source of HTTP events takes."""
-    headers = {"content-type": errors.MEDIA_TYPE}
-    answer = {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem())}
+    refusal = problems.answer(error.problem())
+    headers = dict(refusal.headers)
+    answer = {"statusCode": refusal.status_code, "headers": headers, "body": bytes(refusal.body).decode()}
     if "multiValueHeaders" in event:
         answer["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
     return answer | {"isBase64Encoded": False}

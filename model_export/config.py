@@ -47,7 +47,7 @@ class Config:
     dice_weight: float = _setting(1.0, "weight of 1 - Dice")
     field_weight: float = _setting(0.5, "weight of the field's loss; the lung's has 1")
     inside_weight: float = _setting(0.5, "weight of lung predicted outside the predicted field")
-    outside_weight: float = _setting(0.0, "weight of the share of the lung that lies outside the known field")
+    outside_weight: float = _setting(3.0, "weight of the share of the lung that lies outside the known field")
     # optimiser
     optimiser: str = _setting("adamw", "optimiser; sgd has a momentum of 0.9", ("adam", "adamw", "sgd"))
     learning_rate: float = _setting(2e-3, "peak of the one-cycle schedule, or the constant rate")
@@ -95,6 +95,7 @@ BEFORE: dict[str, Any] = {
     "decoder": "concat",
     "field_weight": 0.0,
     "inside_weight": 0.0,
+    "outside_weight": 0.0,
     "choose_by": "dice",
 }
 """What settings that came later had been before they were settings, where their default is another one now."""

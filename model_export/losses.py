@@ -28,7 +28,7 @@ class KnownBceDice(nn.Module):
         dice_weight: float = 1.0,
         field_weight: float = 0.5,
         inside_weight: float = 0.5,
-        outside_weight: float = 0.0,
+        outside_weight: float = 3.0,
     ) -> None:
         super().__init__()
         self.bce_weight = bce_weight

@@ -64,5 +64,5 @@ def score_field(mask: Mask, field: Mask) -> tuple[float, float]:
 
 def _without_border(field: Mask) -> tuple[Mask, Mask]:
     """A field shrunk by BORDER, and grown by it."""
-    steps = max(1, round(BORDER * field.shape[0]))
+    steps = max(1, round(BORDER * max(field.shape)))
     return ndimage.binary_erosion(field, iterations=steps), ndimage.binary_dilation(field, iterations=steps)

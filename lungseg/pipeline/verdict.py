@@ -77,10 +77,12 @@ REASONS = (
 """All of them, the gravest first."""
 
 FRONTAL, SURELY_FRONTAL = 0.3, 0.9
-"""Below the first a film is rejected, below the second reviewed; the validation films lie above 0.999."""
+"""Below the first a film is rejected, below the second reviewed; of the 527
+validation images, children's and portable ones among them, 99 % lie above 0.975."""
 
-MIN_EXPECTED_DICE = 0.94
-"""Below it a mask is reviewed."""
+MIN_EXPECTED_DICE = 0.935
+"""Below it a mask is reviewed. So are 93 % of the masks below Dice 0.90 and 2.5 % of those of 0.95 and more, of images as
+they are and made worse (`python -m model_export expect`, patients left out)."""
 
 CONFIDENT, HARDLY_CONFIDENT = 0.9, 0.6
 """Below the second a mask is rejected: what the network sees are no lungs. Below the first it is reviewed if the model

@@ -319,7 +319,7 @@ class TestLoss:
         logits, known = torch.full((1, 2, 4, 4), 9.0), torch.ones(1, 2, 4, 4)
         target = torch.zeros(1, 2, 4, 4)
         target[:, :, 1:] = 1  # one row of four lies outside the field
-        weighed, plain = KnownBceDice(outside_weight=3), KnownBceDice()
+        weighed, plain = KnownBceDice(outside_weight=3), KnownBceDice(outside_weight=0)
         assert (weighed(logits, target, known) - plain(logits, target, known)).item() == pytest.approx(0.75, abs=1e-3)
         known[:, 1, 0] = 0  # a lung mask says nothing of what lies outside the field
         assert weighed(logits, target, known).item() == plain(logits, target, known).item()

@@ -90,3 +90,10 @@ def test_score_of_a_field_is_the_data_sets_own() -> None:
     for shift in (0, 4, 9, 30):
         mask = np.roll(field, shift, 1)
         assert score_field(mask, field) == pytest.approx(names["score"](field, mask))
+
+
+def test_a_field_s_border_is_as_wide_in_a_flat_image_as_in_its_square() -> None:
+    square = np.zeros((512, 512), bool)
+    square[150:350, 60:200] = square[150:350, 300:440] = True
+    mask = np.roll(square, 4, axis=1)
+    assert score_field(mask[100:400], square[100:400]) == score_field(mask, square)

@@ -89,7 +89,7 @@ class TestModel:
         assert card.input.size == 512
         assert card.threshold == 0.5
         assert len(card.training["data_sha256"]) == 64
-        assert set(card.metrics["validation_dice"]) == {"montgomery", "shenzhen"}
+        assert set(card.metrics["validation_dice"]) == {"montgomery", "radiologists", "shenzhen"}
         assert network.WEIGHTS.stat().st_size < 15_000_000
 
     def test_a_setting_names_the_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
