@@ -77,11 +77,11 @@ REASONS = (
 """All of them, the gravest first."""
 
 FRONTAL, SURELY_FRONTAL = 0.3, 0.9
-"""Below the first a film is rejected, below the second reviewed; of the 527
-validation images, children's and portable ones among them, 99 % lie above 0.975."""
+"""Below the first a film is rejected, below the second reviewed. Of the 527 validation images,
+children's and portable ones among them, 99 % lie above 0.975."""
 
 MIN_EXPECTED_DICE = 0.935
-"""Below it a mask is reviewed. So are 93 % of the masks below Dice 0.90 and 2.5 % of those of 0.95 and more, of images as
+"""Below it a mask is reviewed: 93 % of the masks below Dice 0.90, and 2.5 % of those of 0.95 and more, of images as
 they are and made worse (`python -m model_export expect`, patients left out)."""
 
 CONFIDENT, HARDLY_CONFIDENT = 0.9, 0.6
