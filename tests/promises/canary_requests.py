@@ -86,7 +86,7 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
             refusal = code
             if form == "dicom-seg" and code is None and "dicom" not in film.name.lower():
                 refusal = "needs-dicom"
-            if form in ("cutout", "dicom-seg") and film.name.startswith("ramp") and refusal is None:
+            if form in ("cutout", "dicom-seg") and film.name.startswith("stripes") and refusal is None:
                 refusal = "no-lung"
             allowed = (
                 CARRIED if form in FILM_FORMS and refusal is None and "dicom" in film.name.lower() else frozenset()

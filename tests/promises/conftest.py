@@ -14,7 +14,7 @@ import pytest
 from canaries import Film, dicom_film, good, refused
 from canaries import png as png_film
 from ears import Ears
-from films import RAMP8
+from films import STRIPES8
 from ledger import WHOLE, Ledger
 from numpy.typing import NDArray
 from PIL import Image
@@ -40,7 +40,7 @@ def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
     """All films, with the code of the refusal."""
-    lungless = [Film("ramp, PNG", png_film(RAMP8)), Film("ramp, DICOM", dicom_film(RAMP8))]
+    lungless = [Film("stripes, PNG", png_film(STRIPES8)), Film("stripes, DICOM", dicom_film(STRIPES8))]
     found: list[tuple[Film, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
     found += [(film, code) for code, each in refused(pixels).items() for film in each]
     assert all(film.places or film.name == "bmp cut" for film, _ in found), "a film without a canary shows nothing"

@@ -62,7 +62,7 @@ def test_on_the_command_line(
 
 def refused_form(film: Film, form: str) -> bool:
     """Whether a form cannot be made of a film that is good by itself."""
-    no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("ramp")
+    no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("stripes")
     return no_lung or (form == "dicom-seg" and "dicom" not in film.name.lower())
 
 

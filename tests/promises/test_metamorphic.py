@@ -377,4 +377,4 @@ def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
     write()
     found = f"{count:,} to the bit; {len(stretched.values)} of DICOM stretched to 16 bits, Dice {stretched.line}"
     enter(ledger, films, "PNG, TIFF, BMP, WebP and DICOM of one array agree", count + len(stretched.values), found)
-    stretched.holds(0.985, 0.999)
+    stretched.holds(0.985, 0.998)

@@ -22,6 +22,9 @@ RAMP16 = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
 RAMP8 = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
 """Every grey once, dark to bright."""
 
+STRIPES8 = np.repeat(np.where(np.arange(256) // 4 % 2, np.uint8(220), np.uint8(20))[:, None], 256, axis=1)
+"""A picture in which no lung is found."""
+
 
 def packaged(name: str) -> Path:
     """A film of pydicom-data: RG1 is a real chest film (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""

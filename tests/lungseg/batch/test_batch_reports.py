@@ -83,6 +83,8 @@ class TestReports:
                 "reasons": [{"code": "one-lung"}, {"code": "cut-off"}],
                 "frontal": 0.9,
                 "confidence": 0.8,
+                "expected_dice": 0.91,
+                "doubtful_parts": ["left lower", "left middle"],
             },
             "film": {"width": 640, "height": 480},
             "lungs": {
@@ -106,6 +108,7 @@ class TestReports:
             "centroid_y": 6.1,
         }
         expected = {"width": 640, "height": 480, "verdict": "review", "reasons": "one-lung cut-off"}
+        expected |= {"expected_dice": 0.91, "doubtful_parts": "left lower, left middle"}
         expected |= {"frontal": 0.9, "confidence": 0.8, "right_to_left": None, "share": 0.1, "milliseconds": 3.6}
         expected |= {"precision": "fp32", "precision_reason": "no-dot-products"}
         expected |= {f"{side}_{name}": value for side in ("both", "right") for name, value in part.items()}
