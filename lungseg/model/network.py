@@ -76,7 +76,7 @@ class Card:
     outputs: tuple[str, ...] = OUTPUTS[:1]
     expected_dice: dict[str, Any] | None = None
 
-    @property
+    @functools.cached_property
     def calibration(self) -> Calibration | None:
         """What makes an estimate of a mask's Dice, if the model has learned one."""
         return None if self.expected_dice is None else Calibration.read(self.expected_dice)

@@ -6,7 +6,6 @@ writes them to verdicts.csv.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -187,7 +186,7 @@ def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> 
         CUT_OFF: max(float((border > 0).mean()) for border in borders) > BORDER,
         SMALL_FILM: min(geometry.height, geometry.width) < SMALL_SIDE,
         MIRRORED: pose.mirrored,
-        IMPLAUSIBLE_SIZE: found and not MIN_AREA <= _area(finding, right + left) <= MAX_AREA,
+        IMPLAUSIBLE_SIZE: found and not _is_plausible(finding, right + left),
         TURNED: pose.turns != 0,
         INVERTED: pose.inverted,
     }
@@ -195,28 +194,28 @@ def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> 
     if not holds[DOUBTFUL_MASK]:
         return Verdict(reasons, frontal, sure, expected)
     parts = doubtful_parts(finding.probability, finding.sides, pose.turns, finding.threshold)
-    return Verdict(tuple(map(_located(parts), reasons)), frontal, sure, expected, parts)
+    reasons = tuple(_located(reason, parts) if reason is DOUBTFUL_MASK else reason for reason in reasons)
+    return Verdict(reasons, frontal, sure, expected, parts)
 
 
 def _expected_dice(finding: Finding, calibration: Calibration) -> float:
     return calibration(look(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold))
 
 
-def _located(parts: tuple[str, ...]) -> Callable[[Reason], Reason]:
-    """A function that adds to DOUBTFUL_MASK's text where it doubts, and leaves other reasons alone."""
+def _located(reason: Reason, parts: tuple[str, ...]) -> Reason:
+    """DOUBTFUL_MASK with a text that says where the doubt is; as it was if that is nowhere in particular."""
     where = {
         side: " and ".join(part.removeprefix(f"{side} ") for part in parts if part.startswith(side))
         for side in ("right", "left")
     }
     named = " and ".join(f"the {side} lung's {thirds} third" for side, thirds in where.items() if thirds)
-    text = f"The mask may be wrong, most likely in {named}."
-    return lambda reason: replace(reason, text=text) if reason is DOUBTFUL_MASK and named else reason
+    return replace(reason, text=f"The mask may be wrong, most likely in {named}.") if named else reason
 
 
-def _area(finding: Finding, pixels: int) -> float:
-    """Square millimetres of so many pixels of the grid; without a spacing, a plausible area."""
+def _is_plausible(finding: Finding, pixels: int) -> bool:
+    """Whether so many pixels of the grid can be an adult's lungs; without a spacing nothing speaks against it."""
     if finding.spacing is None:
-        return MIN_AREA
+        return True
     height, width = finding.lungs.shape
     scale = finding.geometry.height / height * finding.geometry.width / width
-    return pixels * scale * finding.spacing.row * finding.spacing.column
+    return MIN_AREA <= pixels * scale * finding.spacing.row * finding.spacing.column <= MAX_AREA
