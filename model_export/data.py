@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from lungseg.model.preprocess import InputSpec
 from model_export.augment import Augment
-from model_export.index import Index, Row
+from model_export.index import Index, Row, read_square
 
 Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Input, target and where the target is known."""
@@ -41,8 +40,8 @@ class Films(Dataset[Example]):
         self.rows = rows
         self.seed = seed
         self.augment = Augment(spec, augment, outputs)
-        self.images = [_read(index, "images", row) for row in rows]
-        self.masks = [_read(index, "masks", row) for row in rows]
+        self.images = [read_square(index, "images", row) for row in rows]
+        self.masks = [read_square(index, "masks", row) for row in rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,8 +104,3 @@ def shared_weights(rows: list[Row], shares: dict[str, float]) -> NDArray[np.floa
             f"{', '.join(sorted(sizes))}"
         )
     return np.array([shares[row.source] / sizes[row.source] for row in rows])
-
-
-def _read(index: Index, folder: str, row: Row) -> np.ndarray:
-    with Image.open(index.folder / folder / f"{row.id}.png") as image:
-        return np.asarray(image)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lungseg import errors
 from lungseg.decode import Radiograph, decode
@@ -120,6 +121,18 @@ def read_index(folder: Path) -> Index:
         rows = [Row.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
     return Index(folder, Path(facts["input"]), facts["size"], rows, facts["split"], facts.get("labelled", {}))
+
+
+def read_square(index: Index, folder: str, row: Row) -> NDArray[Any]:
+    """Return the prepared square of a row, (size, size): uint8 of an image, bool of a mask.
+
+    Args:
+        index: the prepared folder.
+        folder: "images" or "masks".
+        row: one of the index's rows.
+    """
+    with Image.open(index.folder / folder / f"{row.id}.png") as image:
+        return np.asarray(image)
 
 
 def read_film(index: Index, row: Row) -> Radiograph:

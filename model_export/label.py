@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lungseg.model.preprocess import place, standardise
 from lungseg.pipeline.segment import Segmenter
 from model_export.checkpoint import masks_of
-from model_export.index import QUALITIES, Index, Row, read_index, write_index
+from model_export.index import QUALITIES, Index, Row, read_index, read_square, write_index
 from model_export.layout import Skipped
 
 
@@ -69,8 +69,7 @@ def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path
 
 
 def _label_one(index: Index, row: Row, model: Segmenter, output: Path) -> Row | None:
-    with Image.open(index.folder / "images" / f"{row.id}.png") as picture:
-        image = np.asarray(picture)
+    image = read_square(index, "images", row)
     geometry = row.geometry(index.size)
     film = place(standardise(image[geometry.box], model.card.input), geometry)
     inputs = np.repeat(film[np.newaxis, np.newaxis], model.card.input.channels, axis=1)

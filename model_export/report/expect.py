@@ -21,7 +21,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from lungseg.encode.png import grey_png
@@ -30,7 +29,7 @@ from lungseg.pipeline.segment import Segmenter, segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
 from model_export import checkpoint, metrics
 from model_export.config import read_config
-from model_export.index import Index, Row
+from model_export.index import Index, Row, read_square
 from model_export.options import read_model
 from model_export.report.tail import MIN_GOOD
 from model_export.report.worsen import worsen
@@ -160,7 +159,8 @@ def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -
 
 
 def _looked(index: Index, row: Row, model: Segmenter, number: int, seed: int) -> Iterator[Sample]:
-    image, mask = _read(index, row, "images"), _read(index, row, "masks") > 0
+    box = row.geometry(index.size).box
+    image, mask = read_square(index, "images", row)[box], read_square(index, "masks", row)[box] > 0
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
     for variant in range(VARIANTS + 1):
         shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
@@ -171,11 +171,6 @@ def _looked(index: Index, row: Row, model: Segmenter, number: int, seed: int) ->
         seen = look(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
         dice = metrics.dice(result.mask, mask)
         yield Sample(row.id, row.source, row.patient, number, changes, dice, seen)
-
-
-def _read(index: Index, row: Row, folder: str) -> NDArray[np.uint8]:
-    with Image.open(index.folder / folder / f"{row.id}.png") as image:
-        return np.ascontiguousarray(np.asarray(image.convert("L"))[row.geometry(index.size).box])
 
 
 def _worsened(

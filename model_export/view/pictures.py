@@ -15,7 +15,7 @@ from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
 from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink
-from model_export.index import Index, Row
+from model_export.index import Index, Row, read_square
 
 SIDE = 192
 """Side of the squares that pictures are kept in: what the network sees of them has 128 pixels."""
@@ -42,8 +42,7 @@ def read_films(index: Index, rows: list[Row]) -> list[Picture]:
     """Prepared films without their masks."""
     pictures = []
     for row in rows:
-        with Image.open(index.folder / "images" / f"{row.id}.png") as image:
-            pixels = np.asarray(image)[row.geometry(index.size).box]
+        pixels = read_square(index, "images", row)[row.geometry(index.size).box]
         pictures.append(Picture(_kept(pixels), "films"))
     return pictures
 
@@ -52,8 +51,7 @@ def read_lungs(index: Index, rows: list[Row]) -> list[NDArray[np.bool_]]:
     """The masks of prepared films, (height, width) bool each, the longer side SIDE pixels."""
     masks = []
     for row in rows:
-        with Image.open(index.folder / "masks" / f"{row.id}.png") as image:
-            mask = np.asarray(image)[row.geometry(index.size).box]
+        mask = read_square(index, "masks", row)[row.geometry(index.size).box]
         height, width = mask.shape
         masks.append(shrink(mask.astype(np.uint8) * 255, letterbox(height, width, SIDE)) > 127)
     return masks

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,7 +25,7 @@ from lungseg.model.network import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
 from model_export.export import TOLERANCE, ParityError, fold_batch_norm, save, trace
-from model_export.index import Index, Row, digest
+from model_export.index import Index, Row, digest, read_square
 from model_export.view.augment import POOL, Batch, Batches
 from model_export.view.network import Served, ViewCnn, figures, view_loss
 from model_export.view.pictures import Picture, make_pictures, read_films, read_lungs, read_others
@@ -164,8 +163,7 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
 def _square(index: Index, row: Row) -> Tensor:
     """A prepared film as serving sees it, (1, 1, size, size)."""
     geometry = row.geometry(index.size)
-    with Image.open(index.folder / "images" / f"{row.id}.png") as image:
-        box = np.asarray(image)[geometry.box]
+    box = read_square(index, "images", row)[geometry.box]
     return torch.from_numpy(place(standardise(box, InputSpec(size=index.size)), geometry))[None, None]
 
 
