@@ -17,8 +17,8 @@ demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png an
 	@$(BIN)/lungseg segment "$$($(BIN)/python -c "from pydicom.data import get_testdata_file as find; print(find('RG1_UNCR.dcm', download=False))")" \
 		--output demo/mask.png --overlay demo/overlay.png
 
-test: $(VENV)/.all ## Run the whole default test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.all ## Run the whole default test suite, in random order; SEED=N repeats an order
+	$(BIN)/python -m pytest $(if $(SEED),--randomly-seed=$(SEED))
 
 test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
 	$(BIN)/python -m pytest --ignore tests/model_export
