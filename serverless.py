@@ -1,4 +1,4 @@
-"""AWS Lambda's door: HTTP events go to the FastAPI app, all others that are known to the films they tell of.
+"""AWS Lambda's door: HTTP events go to the FastAPI app, all others that are known to the images they tell of.
 
 Both functions of template.yaml run this one handler. What a function needs is loaded here, once, in Lambda's INIT
 phase: the models, and of the two doors the one that LUNG_DOOR names ("http", which is the default, or "records"). The
@@ -53,7 +53,7 @@ def handler(event: Any, context: Any) -> Any:
 
     Raises:
         UnsupportedEvent: the event is none of these. Lambda reports it as the invocation's error.
-        StoreError, Misconfigured, ModelError, Unfinished: films could not be done, and the event's source is told by
+        StoreError, Misconfigured, ModelError, Unfinished: images could not be done, and the event's source is told by
             this alone.
     """
     if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):

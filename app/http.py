@@ -42,7 +42,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if not _is_whole(event, context):
         return _refused(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
-        # Bytes, which Mangum takes as they are: a film is decoded once.
+        # Bytes, which Mangum takes as they are: an image is decoded once.
         event |= {"body": _body(event), "isBase64Encoded": False}
         answer = _http(event, context)
         check_answer(len(answer["body"]))

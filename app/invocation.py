@@ -1,4 +1,4 @@
-"""One invocation's films: done while there is time, and counted."""
+"""One invocation's images: done while there is time, and counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 NAMESPACE = "LungSegmentation"
 
 RESERVE_MS = 45_000
-"""Time that must be left when a film is begun. The largest in all formats took up to 36 s of one processor, which is
+"""Time that must be left when an image is begun. The largest in all formats took up to 36 s of one processor, which is
 what comes with the least memory that template.yaml allows (1,769 MB)."""
 
 
@@ -31,20 +31,20 @@ class UnsupportedEvent(Exception):
 
 
 class NoTime(StoreError):
-    """Too little of the invocation is left to begin another film; it is handed back."""
+    """Too little of the invocation is left to begin another image; it is handed back."""
 
 
 class Unexpected(StoreError):
-    """An unexpected exception. It is handed back as a failure of S3 is, so that the other films of the batch are done,
+    """An unexpected exception. It is handed back as a failure of S3 is, so that the other images of the batch are done,
     and this one is tried again."""
 
 
 class Run:
-    """One invocation: does films while there is time for them, and counts what became of them.
+    """One invocation: does images while there is time for them, and counts what became of them.
 
     Attributes:
         store, settings: of this function.
-        counts: films by outcome, and "later" for those that must be tried again.
+        counts: images by outcome, and "later" for those that must be tried again.
     """
 
     def __init__(self, context: Any, store: Store, settings: Settings) -> None:
@@ -56,7 +56,7 @@ class Run:
         self.codes: Counter[str] = Counter()
 
     def __call__(self, item: Item, order: Order | None = None, delivery: str | None = None) -> Report:
-        """Do one film.
+        """Do one image.
 
         Args:
             order: what to make; None is what its job asked for, or what the settings say.
@@ -68,16 +68,18 @@ class Run:
         started = time.monotonic()
         try:
             if self._context.get_remaining_time_in_millis() < max(RESERVE_MS, 2000 * self._longest):
-                raise NoTime("Too little time is left for another film.")
+                raise NoTime("Too little time is left for another image.")
             report = self._work(item, order, delivery)
         except (StoreError, ModelError) as error:
             self.counts["later"] += 1
-            log.warning("a film must come again: %s", error if isinstance(error, StoreError) else type(error).__name__)
+            log.warning(
+                "an image must come again: %s", error if isinstance(error, StoreError) else type(error).__name__
+            )
             raise
         except Exception as error:
             self.counts["later"] += 1
             # Its text may name an object, and its context too.
-            log.error("a film must come again: %s in %s", type(error).__name__, place(error))
+            log.error("an image must come again: %s in %s", type(error).__name__, place(error))
             raise Unexpected(f"An unexpected {type(error).__name__} stopped it.") from None
         self._longest = max(self._longest, time.monotonic() - started)
         self.counts[report.outcome] += 1
@@ -92,7 +94,7 @@ class Run:
         return work(item, self.store, self.settings, order, delivery)
 
     def tell(self, milliseconds: float) -> None:
-        """One line for the log, and the metrics; neither names a film."""
+        """One line for the log, and the metrics; neither names an image."""
         counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.counts.items())) or "none"
         codes = ", ".join(f"{code} {count}" for code, count in sorted(self.codes.items()))
         log.info("films: %s%s; %.0f ms", counted, f" ({codes})" if codes else "", milliseconds)

@@ -1,4 +1,4 @@
-"""The HTTP API on AWS: that of lungseg, and the routes of jobs, for films that are too large for one request."""
+"""The HTTP API on AWS: that of lungseg, and the routes of jobs, for images that are too large for one request."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ router = APIRouter(prefix="/v1/jobs")
 JobId = Annotated[str, Path(description="As POST gave it.", examples=["0" * 32])]
 
 
-@router.post("", status_code=201, summary="Begin a job: an upload for one film of any size", responses=JOB_ERRORS)
+@router.post("", status_code=201, summary="Begin a job: an upload for one image of any size", responses=JOB_ERRORS)
 def post_job(response: Response, job: JobIn | None = None) -> JobOut:
-    """Send the film to `upload.url` as multipart/form-data: all `upload.fields` first, then the part `file`.
+    """Send the image to `upload.url` as multipart/form-data: all `upload.fields` first, then the part `file`.
 
     Then ask `GET /v1/jobs/{id}` until it is done.
     """

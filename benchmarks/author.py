@@ -1,4 +1,4 @@
-"""The author's way from a film to its mask: a 31.0 M U-Net at 512 x 512 x 3, in PyTorch and in onnxruntime.
+"""The author's way from an image to its mask: a 31.0 M U-Net at 512 x 512 x 3, in PyTorch and in onnxruntime.
 
 Decode, resize to the square, run, resize back, threshold, write a PNG. Speed does not depend on weights, so they are
 random; what is resized back is the probability that the served network gave, so that the PNG holds lungs and no noise.
@@ -33,10 +33,10 @@ Run = Callable[[NDArray[np.float32]], object]
 
 
 def ways(film: bytes, probability: NDArray[np.float32], folder: Path) -> dict[str, Callable[[], bytes]]:
-    """Both ways to the mask of a film, by name; to be called on one thread.
+    """Both ways to the mask of an image, by name; to be called on one thread.
 
     Args:
-        film: JPEG or PNG.
+        image: JPEG or PNG.
         probability: of lung, in [0, 1], on a grid of any size.
         folder: for the ONNX file.
     """

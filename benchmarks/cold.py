@@ -66,12 +66,12 @@ def main() -> None:
 
 
 def started(film: bytes) -> dict[str, float]:
-    """One start: milliseconds to the first mask, of INIT alone, and of a film later; MiB at most."""
+    """One start: milliseconds to the first mask, of INIT alone, and of an image later; MiB at most."""
     from benchmarks import events
 
     event = events.event_of(film)
     if not events.fits(event):
-        raise SystemExit("error: this film does not go through Lambda's synchronous invocation")
+        raise SystemExit("error: this image does not go through Lambda's synchronous invocation")
     with tempfile.TemporaryDirectory() as folder, _function(Path(folder, "log")) as function:
         begun = time.perf_counter()
         answer = function.invoke(event)
@@ -89,7 +89,7 @@ def started(film: bytes) -> dict[str, float]:
     return {
         "first mask": 1000 * (first - begun),
         "INIT": float(init[1]) if init else 0.0,
-        "a film later": median(warm),
+        "an image later": median(warm),
         "memory": peak,
     }
 
@@ -111,7 +111,7 @@ def _is_function(pid: int) -> bool:
 
 
 def _films() -> Iterator[tuple[str, bytes]]:
-    """Films small enough for an event. Memory depends on pixels, not on bytes: greys are few in the large ones."""
+    """Images small enough for an event. Memory depends on pixels, not on bytes: greys are few in the large ones."""
     import numpy as np
 
     from benchmarks.kinds import encoded, made, resized

@@ -1,4 +1,4 @@
-"""What films cost on AWS: `python -m benchmarks.cost`, from runs/bench/film.json and public prices.
+"""What images cost on AWS: `python -m benchmarks.cost`, from runs/bench/film.json and public prices.
 
 Run `make bench` before. Every assumption is printed with the tables; prices are those of lungseg/remote/cost.py.
 """
@@ -24,10 +24,10 @@ PUTS_A_SECOND = 3_500
 """Of one prefix (Amazon S3 user guide, "Best practices design patterns")."""
 
 KEPT, JSON_BYTES = 0.023, 1_500
-"""Dollars for a GB and month of S3 Standard (first 50 TB), and the bytes of a film's JSON (assumed)."""
+"""Dollars for a GB and month of S3 Standard (first 50 TB), and the bytes of an image's JSON (assumed)."""
 
 FILM = "5 Mpx JPEG"
-"""The film of the table by number."""
+"""The image of the table by number."""
 
 
 def main() -> None:
@@ -39,15 +39,15 @@ def main() -> None:
 
 
 def tables(result: dict[str, Any]) -> str:
-    """Dollars by film and memory, and by number of films, with all that they rest on."""
+    """Dollars by image and memory, and by number of images, with all that they rest on."""
     return "\n\n".join((_by_memory(result), _by_number(result), *_assumptions(result)))
 
 
 def seconds_billed(film: dict[str, Any], memory: int, threads: dict[str, float] | None) -> float:
-    """Of one film in a warm function: its processor time, in whole milliseconds.
+    """Of one image in a warm function: its processor time, in whole milliseconds.
 
     Args:
-        film: of film.json; the handler's time, or the pipeline's of a film that no event carries.
+        image: of film.json; the handler's time, or the pipeline's of an image that no event carries.
         memory: MB.
         threads: the network's milliseconds by number of threads; None if they are not known.
     """
@@ -73,7 +73,7 @@ def _by_memory(result: dict[str, Any]) -> str:
         fastest = min(billed, key=lambda memory: billed[memory])
         cells = [f"{million[memory]:.2f} ({1000 * billed[memory]:.0f} ms)" for memory in MEMORY]
         rows.append([name, *cells, f"{cheapest:,} MB", f"{fastest:,} MB"])
-    head = ["dollars a million films", *(f"{memory:,} MB" for memory in MEMORY), "cheapest", "fastest"]
+    head = ["dollars a million images", *(f"{memory:,} MB" for memory in MEMORY), "cheapest", "fastest"]
     return table(head, rows)
 
 
@@ -134,12 +134,12 @@ def _assumptions(result: dict[str, Any]) -> list[str]:
         f"A core of Lambda is as fast as the one that was measured ({result['machine']['processor']}, "
         f"{result['machine']['instructions']}), and a function "
         f"of {price.CORE_MB:,} MB has one whole core; below that, time grows as {price.CORE_MB:,} MB / memory, so that "
-        f"a film's processor time costs the same whatever the memory. Above it a second core {second}.",
-        "The first table is processor time alone, of a warm function: the handler's, or the pipeline's for a film that "
+        f"an image's processor time costs the same whatever the memory. Above it a second core {second}.",
+        "The first table is processor time alone, of a warm function: the handler's, or the pipeline's for an image that "
         "is too large for an event. Not in it: cold starts, API Gateway, S3. Billed time is rounded up to "
         "milliseconds; within 2 % of each other two memories cost the same, and the faster one is the cheapest.",
-        f"The second table is the backfill of {name}s in a bucket: one film after the other in batches of "
-        f"{price.DEFAULT_BATCH}, {price.CORE_MB:,} MB, {price.PUTS} PUT and {price.GETS} GET a film, "
+        f"The second table is the backfill of {name}s in a bucket: one image after the other in batches of "
+        f"{price.DEFAULT_BATCH}, {price.CORE_MB:,} MB, {price.PUTS} PUT and {price.GETS} GET an image, "
         f"{price.TRANSITIONS} transitions a batch, a LIST for a thousand keys. {price.STORAGE_MS} ms and "
         f"{price.STORAGE_MS_MB} ms a MB of waiting for S3 are assumed, not measured; that time is billed as well.",
         f"Outputs are a mask of the size measured and {JSON_BYTES:,} bytes of JSON (assumed), in S3 Standard.",

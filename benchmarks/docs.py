@@ -55,7 +55,7 @@ def _between(page: str, name: str, text: str) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Two bars a film: the floor above, the service below, by stage."""
+    """Two bars an image: the floor above, the service below, by stage."""
     import matplotlib as mpl
 
     mpl.use("Agg")

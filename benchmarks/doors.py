@@ -1,4 +1,4 @@
-"""The ways through the service, from a film's bytes to those of its mask, in this process."""
+"""The ways through the service, from an image's bytes to those of its mask, in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lungseg.pipeline.segment import segment
 
 
 class Pipeline:
-    """`pipeline.segment`, the mask at the film's size, and its PNG.
+    """`pipeline.segment`, the mask at the image's size, and its PNG.
 
     Attributes:
         stages: milliseconds of each stage in each call.

@@ -1,4 +1,4 @@
-"""A film as API Gateway hands it to the function."""
+"""An image as API Gateway hands it to the function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENT = json.loads((ROOT / "events" / "api_gateway_v1.json").read_text())
 
 
 def event_of(film: bytes) -> dict[str, Any]:
-    """The event that API Gateway would make of a film."""
+    """The event that API Gateway would make of an image."""
     return EVENT | {"body": base64.b64encode(film).decode(), "isBase64Encoded": True}
 
 

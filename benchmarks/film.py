@@ -1,10 +1,10 @@
-"""One film after the other, on one core: every door, the floor below them, and the author's way.
+"""One image after the other, on one core: every door, the floor below them, and the author's way.
 
-    make bench                                  30 rounds, all films
+    make bench                                  30 rounds, all images
     python -m benchmarks.film --rounds 3        to try it
     python -m benchmarks.film --docs            also rewrites the tables of docs/PERFORMANCE.md, and its picture
 
-All of a film's measurements take turns in one process that is pinned to one core; medians are printed, and medians of
+All of an image's measurements take turns in one process that is pinned to one core; medians are printed, and medians of
 ratios. What was measured goes to runs/bench/film.json.
 """
 
@@ -31,8 +31,8 @@ AUTHORS_FILM = "5 Mpx JPEG"
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="of each film (default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="films whose name holds it")
+    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="of each image (default: %(default)s)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="images whose name holds it")
     parser.add_argument("--no-author", action="store_true", help="leave out the author's way, which needs PyTorch")
     parser.add_argument("--docs", action="store_true", help="rewrite docs/PERFORMANCE.md and its picture")
     arguments = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measured(film: Film, rounds: int) -> dict[str, Any]:
-    """All measurements of one film."""
+    """All measurements of one image."""
     from benchmarks import doors, events, floor
     from lungseg.pipeline.segment import segment
 

@@ -1,4 +1,4 @@
-"""The least that a mask of a film's own size takes: one decode, one run of the network, one PNG written."""
+"""The least that a mask of an image's own size takes: one decode, one run of the network, one PNG written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DECODERS: dict[str, dict[str, Callable[[bytes], object]]] = {
     "DICOM": {"pydicom": _pydicom},
     "DICOM JPEG 2000": {"pydicom and imagecodecs": _jpeg_2000},
 }
-"""By kind of film: what gives all of its pixels, grey."""
+"""By kind of image: what gives all of its pixels, grey."""
 
 
 def tasks(film: Film, mask: NDArray[np.bool_]) -> dict[str, Task]:

@@ -1,9 +1,9 @@
 """A large folder: speed, memory, and whether a run that is killed half-way loses or repeats anything.
 
-    python -m benchmarks.folder                 10,000 films, two workers
+    python -m benchmarks.folder                 10,000 images, two workers
     python -m benchmarks.folder --films 60      to try it
 
-The films are the packaged film RG1 in several sizes and formats, and a known number of broken files among them. `batch`
+The images are the packaged image RG1 in several sizes and formats, and a known number of broken files among them. `batch`
 is killed with SIGKILL at half of them and started again. Reads /proc, so Linux alone.
 """
 
@@ -31,13 +31,13 @@ from lungseg.batch.manifest import NAME
 from lungseg.decode import decode
 
 FOLDER = 500
-"""Films in one folder."""
+"""Images in one folder."""
 
 BROKEN_EACH = 20
 """Every so many files one is broken."""
 
 POINTS = (0.1, 0.5, 1.0)
-"""Parts of the films at which memory is printed."""
+"""Parts of the images at which memory is printed."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Course:
     Attributes:
         code: its exit code, negative for a signal.
         seconds: from its start to its end.
-        memory: MiB of all its processes together, by the number of films that were done then.
+        memory: MiB of all its processes together, by the number of images that were done then.
         said: its lines on standard error.
     """
 
@@ -58,7 +58,7 @@ class Course:
 
 
 def main() -> int:
-    """Make the films, run, kill, resume, check; exit code 1 if a check fails."""
+    """Make the images, run, kill, resume, check; exit code 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=10_000, metavar="N", help="files to make (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
@@ -72,12 +72,12 @@ def main() -> int:
 
 
 def make(folder: Path, count: int) -> int:
-    """Write the films; how many of them are broken."""
+    """Write the images; how many of them are broken."""
     film = get_testdata_file("RG1_UNCR.dcm", download=False)
     if film is None:
         raise SystemExit("error: RG1 is not installed; run: pip install -r lungseg/requirements.txt")
     data = Path(str(film)).read_bytes()
-    good, bad = cycle(variants(data)), cycle([b"", b"no film", next(variants(data))[1][:4000]])
+    good, bad = cycle(variants(data)), cycle([b"", b"no image", next(variants(data))[1][:4000]])
     broken = 0
     for number in range(count):
         place = folder / f"{number // FOLDER:03}"
@@ -124,11 +124,11 @@ def measure(source: Path, target: Path, films: int, broken: int, workers: int) -
     memory = second.memory | first.memory
     for point in POINTS:
         done = min(memory, key=lambda count: abs(count - point * films))
-        print(f"memory at {point:4.0%}: {memory[done]:6.0f} MiB in all processes ({done} films done)")
+        print(f"memory at {point:4.0%}: {memory[done]:6.0f} MiB in all processes ({done} images done)")
     half = max(first.memory)
-    print(f"first half:  {half} films in {first.seconds:.1f} s, {half / first.seconds:.1f} films/s; then SIGKILL")
+    print(f"first half:  {half} images in {first.seconds:.1f} s, {half / first.seconds:.1f} films/s; then SIGKILL")
     left = films - len(finished)
-    print(f"second half: {left} films in {second.seconds:.1f} s, {left / second.seconds:.1f} films/s")
+    print(f"second half: {left} images in {second.seconds:.1f} s, {left / second.seconds:.1f} films/s")
     print(f"nothing to do: {third.seconds:.1f} s, {films / third.seconds:.0f} films/s")
 
     failures = [line for line in second.said if line.startswith("failed: ")]
@@ -136,13 +136,13 @@ def measure(source: Path, target: Path, films: int, broken: int, workers: int) -
     of = {re.sub(r"\.(mask\.png|error\.json)$", "", name) for name in after}
     checks = {
         "killed when about half was done": 0 < len(finished) < films,
-        "each film has exactly one output": of == names and len(after) == films,
+        "each image has exactly one output": of == names and len(after) == films,
         "none that was finished was done again": all(after.get(name) == time for name, time in finished.items()),
         "a third run does nothing": outputs(target) == after,
         "no half-written file is left": not list(target.rglob(".partial-*")),
         "as many problem documents as broken files": sum(name.endswith(".json") for name in after) == broken,
         "one line for each failure": len(failures) == broken and len(set(failures)) == broken,
-        "exit codes 1: some films failed": second.code == third.code == 1,
+        "exit codes 1: some images failed": second.code == third.code == 1,
     }
     for name, holds in checks.items():
         print(f"{'ok' if holds else 'FAILED':<8}{name}")
@@ -150,7 +150,7 @@ def measure(source: Path, target: Path, films: int, broken: int, workers: int) -
 
 
 def course(command: list[str], target: Path, kill_at: int | None = None) -> Course:
-    """One run, looked at while it lasts; killed when ``kill_at`` films are done."""
+    """One run, looked at while it lasts; killed when ``kill_at`` images are done."""
     started = time.monotonic()
     memory: dict[int, float] = {}
     done = read = 0
@@ -170,7 +170,7 @@ def course(command: list[str], target: Path, kill_at: int | None = None) -> Cour
 
 
 def lines_from(manifest: Path, start: int) -> bytes:
-    """What has been appended to the manifest: one line a film."""
+    """What has been appended to the manifest: one line an image."""
     try:
         with manifest.open("rb") as file:
             file.seek(start)

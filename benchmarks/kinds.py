@@ -1,6 +1,6 @@
-"""The films that are measured: the packaged film RG1, and films made from it by resizing.
+"""The images that are measured: the packaged image RG1, and images made from it by resizing.
 
-A resized film is too smooth, and compresses as no real one does: noise as a detector has it is added, the same in
+A resized image is too smooth, and compresses as no real one does: noise as a detector has it is added, the same in
 every run.
 """
 
@@ -18,11 +18,11 @@ from pydicom.data import get_testdata_file
 from lungseg.decode import decode
 
 NOISE = 1 / 256
-"""Standard deviation, as a part of the film's range: one grey of 8 bits. PNGs then take 3 to 4 bits a pixel, as the
-public films do."""
+"""Standard deviation, as a part of the image's range: one grey of 8 bits. PNGs then take 3 to 4 bits a pixel, as the
+public images do."""
 
 DEPTH = 12
-"""Bits of the 16-bit film that are used, as most detectors do."""
+"""Bits of the 16-bit image that are used, as most detectors do."""
 
 QUALITY = 95
 """Of JPEGs."""
@@ -30,7 +30,7 @@ QUALITY = 95
 
 @dataclass(frozen=True)
 class Film:
-    """A film to measure.
+    """An image to measure.
 
     Attributes:
         name: what it is.
@@ -89,7 +89,7 @@ def encoded(pixels: NDArray[np.generic], file_format: str) -> bytes:
 
 
 def packaged(name: str) -> bytes:
-    """A film of pydicom-data.
+    """An image of pydicom-data.
 
     Raises:
         SystemExit: it is not installed.

@@ -4,8 +4,8 @@
     python -m benchmarks.serve --seconds 5      to try it
     python -m benchmarks.serve --docs           also rewrites the tables of docs/PERFORMANCE.md
 
-Each client sends one film after the other, and waits as long as Retry-After says when it is turned away. Every mask is
-compared by its digest with that of the film. The clients run on the same machine, and take their part of its cores.
+Each client sends one image after the other, and waits as long as Retry-After says when it is turned away. Every mask is
+compared by its digest with that of the image. The clients run on the same machine, and take their part of its cores.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ UNLIMITED = {"LUNG_CONCURRENT": "64"}
 PATH = "/v1/segment"
 
 Ask = tuple[str, bytes]
-"""A path, and the film that is posted there."""
+"""A path, and the image that is posted there."""
 
 OVERLOADED = "503 overloaded"
-"""Films that were turned away, as `Seen` counts them."""
+"""Images that were turned away, as `Seen` counts them."""
 
 
 @dataclass

@@ -74,7 +74,7 @@ def cold(result: Result) -> str:
         [
             ["event sent to mask held", f"**{took['first mask']:.0f}** (slowest {result['slowest']:.0f})"],
             ["of which INIT, as the runtime reports it", f"{took['INIT']:.0f}"],
-            ["a film later in the same process", f"{took['a film later']:.0f}"],
+            ["an image later in the same process", f"{took['a film later']:.0f}"],
         ],
     )
     memory = table(
@@ -91,7 +91,7 @@ def cold(result: Result) -> str:
 
 
 def workers(result: Result) -> str:
-    """Films a second with one worker and with two."""
+    """Images a second with one worker and with two."""
     bound = 1000 / result["network"]
     one = result["films_a_second"]["1"]
     rows = [
@@ -104,10 +104,10 @@ def workers(result: Result) -> str:
         ]
         for count, rate in result["films_a_second"].items()
     ]
-    head = ["workers", "films a second", "times one worker", "films a second and core", "part of 1 / network"]
+    head = ["workers", "images a second", "times one worker", "images a second and core", "part of 1 / network"]
     note = (
         f"{result['films']} JPEGs of 1 Mpx; the network alone takes {result['network']:.1f} ms, "
-        f"which would be {bound:.1f} films a second and core."
+        f"which would be {bound:.1f} images a second and core."
     )
     return "\n\n".join((_machine(result), table(head, rows), note))
 
@@ -131,11 +131,11 @@ def serve(result: Result) -> str:
             ]
         )
     head = [
-        *("", "masks", "wrong ones", "503 `overloaded`", "other answers", "films a second"),
+        *("", "masks", "wrong ones", "503 `overloaded`", "other answers", "images a second"),
         *("seconds to a mask: median, 95 %", "peak MiB: before, after"),
     ]
     films = ", ".join(result["films"])
-    note = f"{result['concurrent']} films at a time, {result['waiting']} more wait; {films}, at random."
+    note = f"{result['concurrent']} images at a time, {result['waiting']} more wait; {films}, at random."
     return "\n\n".join((_machine(result), table(head, rows), note))
 
 

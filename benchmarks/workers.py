@@ -1,9 +1,9 @@
-"""A folder of 1 Mpx films: two workers against one, and both against what the network alone would allow.
+"""A folder of 1 Mpx images: two workers against one, and both against what the network alone would allow.
 
-    python -m benchmarks.workers                300 films; part of `make bench-serve`
+    python -m benchmarks.workers                300 images; part of `make bench-serve`
 
-Each worker gets a core of its own. The first film of a run comes after its processes' start, which is measured with a
-folder of as many films as workers and taken off.
+Each worker gets a core of its own. The first image of a run comes after its processes' start, which is measured with a
+folder of as many images as workers and taken off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks import docs, machine, tables
 from benchmarks.machine import median
 
 VARIANTS = 8
-"""Different films; each is there many times."""
+"""Different images; each is there many times."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def seconds_of(films: list[bytes], count: int, cores: list[int]) -> float:
         start = _course(films, len(cores), cores, Path(folder, "few"))
         whole = _course(films, len(cores) + count, cores, Path(folder, "all"))
     print(
-        f"{len(cores)} workers: {count} films in {whole - start:.1f} s, after {start:.1f} s to start", file=sys.stderr
+        f"{len(cores)} workers: {count} images in {whole - start:.1f} s, after {start:.1f} s to start", file=sys.stderr
     )
     return round(whole - start, 3)
 

@@ -13,7 +13,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FilmError(Exception):
-    """A film, or the request that carried it, cannot be segmented.
+    """An image, or the request that carried it, cannot be segmented.
 
     Attributes:
         status: HTTP status of the answer.
@@ -25,7 +25,7 @@ class FilmError(Exception):
 
     status = 422
     code = "film-error"
-    title = "The film cannot be segmented"
+    title = "The image cannot be segmented"
     remedy = "Send one frontal chest radiograph as PNG, JPEG, TIFF, BMP, WebP or DICOM."
 
     def __init__(self, detail: str) -> None:
@@ -56,35 +56,35 @@ def problem(status: int, code: str, title: str, detail: str, remedy: str) -> dic
 class EmptyBody(FilmError):
     status = 400
     code = "empty-body"
-    title = "No film was sent"
+    title = "No image was sent"
 
 
 class MangledBody(FilmError):
     status = 400
     code = "mangled-body"
-    title = "The film's bytes were turned into text on the way"
-    remedy = "Send the film unchanged; behind an API gateway, switch on binary media types ('*/*')."
+    title = "The image's bytes were turned into text on the way"
+    remedy = "Send the image unchanged; behind an API gateway, switch on binary media types ('*/*')."
 
 
 class BadBase64(FilmError):
     status = 400
     code = "bad-base64"
     title = "The event's body is not valid base64"
-    remedy = "Encode the whole film with standard base64, padding included."
+    remedy = "Encode the whole image with standard base64, padding included."
 
 
 class MalformedUpload(FilmError):
     status = 400
     code = "malformed-upload"
     title = "The upload cannot be read"
-    remedy = "Send the film as the raw body, or as the one part named 'file' of multipart/form-data."
+    remedy = "Send the image as the raw body, or as the one part named 'file' of multipart/form-data."
 
 
 class TooLarge(FilmError):
     status = 413
     code = "too-large"
-    title = "The film is too large"
-    remedy = "Send fewer bytes: a lossless PNG of the film, or a copy with fewer pixels."
+    title = "The image is too large"
+    remedy = "Send fewer bytes: a lossless PNG of the image, or a copy with fewer pixels."
 
 
 class BodyTooLarge(FilmError):
@@ -139,7 +139,7 @@ class NotAcceptable(FilmError):
 class UnsupportedFormat(FilmError):
     status = 415
     code = "unsupported-format"
-    title = "Not a film format this service reads"
+    title = "Not an image format this service reads"
 
 
 class UnsupportedDicom(FilmError):
@@ -157,20 +157,20 @@ class OwnOutput(FilmError):
 
 class DamagedFilm(FilmError):
     code = "damaged-film"
-    title = "The film is damaged or cut short"
-    remedy = "Export or upload the film again, whole."
+    title = "The image is damaged or cut short"
+    remedy = "Export or upload the image again, whole."
 
 
 class TooSmall(FilmError):
     code = "too-small"
-    title = "The film is too small"
-    remedy = "Send the film at its own size, at least 64 pixels on each side."
+    title = "The image is too small"
+    remedy = "Send the image at its own size, at least 64 pixels on each side."
 
 
 class BlankFilm(FilmError):
     code = "blank-film"
-    title = "The film shows nothing"
-    remedy = "Send a film with a picture on it: this one is a single grey from edge to edge."
+    title = "The image shows nothing"
+    remedy = "Send an image with a picture on it: this one is a single grey from edge to edge."
 
 
 class NoLung(FilmError):
@@ -181,8 +181,8 @@ class NoLung(FilmError):
 
 class NeedsDicom(FilmError):
     code = "needs-dicom"
-    title = "This answer can be made of a DICOM film only"
-    remedy = "Send the film as DICOM, or ask for another format."
+    title = "This answer can be made of a DICOM image only"
+    remedy = "Send the image as DICOM, or ask for another format."
 
 
 class Unreadable(FilmError):
@@ -200,7 +200,7 @@ class Unwritable(FilmError):
 class AnswerTooLarge(FilmError):
     code = "answer-too-large"
     title = "The answer is larger than AWS Lambda can give"
-    remedy = "Ask for the mask or the JSON alone, or send the film as a job (POST /v1/jobs)."
+    remedy = "Ask for the mask or the JSON alone, or send the image as a job (POST /v1/jobs)."
 
 
 class NoSuchJob(FilmError):
@@ -220,7 +220,7 @@ class NoSuchFilm(FilmError):
 class Archived(FilmError):
     status = 409
     code = "archived"
-    title = "The film lies in an archive tier"
+    title = "The image lies in an archive tier"
     remedy = "Restore the object, then send its event again or run a backfill over it."
 
 
@@ -228,7 +228,7 @@ class JobsUnavailable(FilmError):
     status = 501
     code = "jobs-unavailable"
     title = "This installation takes no jobs"
-    remedy = "Send the film to /v1/segment; jobs need the buckets that template.yaml makes."
+    remedy = "Send the image to /v1/segment; jobs need the buckets that template.yaml makes."
 
 
 class StorageUnavailable(FilmError):
@@ -241,8 +241,8 @@ class StorageUnavailable(FilmError):
 class Overloaded(FilmError):
     status = 503
     code = "overloaded"
-    title = "The service has as many films as it can take"
-    remedy = "Send the film again after as many seconds as Retry-After says."
+    title = "The service has as many images as it can take"
+    remedy = "Send the image again after as many seconds as Retry-After says."
 
 
 class Shortage(FilmError):
@@ -263,7 +263,7 @@ class ModelUnavailable(FilmError):
     status = 503
     code = "model-unavailable"
     title = "The service cannot load its model"
-    remedy = "Nothing is wrong with the film; the service's operator finds the cause with `python -m lungseg doctor`."
+    remedy = "Nothing is wrong with the image; the service's operator finds the cause with `python -m lungseg doctor`."
 
 
 BROWSER = (UnknownHost, CrossSite)
@@ -274,7 +274,7 @@ LOCAL = (Unreadable, Unwritable)
 
 
 CLOUD = (NoSuchJob, NoSuchFilm, Archived, JobsUnavailable, StorageUnavailable)
-"""Refusals of jobs and of films in buckets."""
+"""Refusals of jobs and of images in buckets."""
 
 
 def kinds() -> list[type[FilmError]]:
@@ -287,7 +287,7 @@ class ModelError(Exception):
 
 
 def place(error: BaseException) -> str:
-    """Where an exception was raised: what may be logged of one whose text may quote the film."""
+    """Where an exception was raised: what may be logged of one whose text may quote the image."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -13,11 +13,11 @@ from pathlib import Path
 from lungseg import errors, limits
 
 PARTIAL, PARTIAL_NAME = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
-"""What the name of a file begins with while it is being written, and all of it. Hidden, so it is no film either."""
+"""What the name of a file begins with while it is being written, and all of it. Hidden, so it is no image either."""
 
 
 def read_film(path: Path, pipes: bool = False) -> bytes:
-    """Read a film's file.
+    """Read an image's file.
 
     Args:
         path: the file.

@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from lungseg import errors
 
 MAX_PIXELS = 40_000_000
-"""Twice the largest film of the public sets (Montgomery, 4020 x 4892 = 19.7 Mpx)."""
+"""Twice the largest image of the public sets (Montgomery, 4020 x 4892 = 19.7 Mpx)."""
 
 MAX_BYTES = 2 * MAX_PIXELS + 2**20
-"""The largest film allowed, stored plainly at 16 bits, and a header."""
+"""The largest image allowed, stored plainly at 16 bits, and a header."""
 
 MAX_SIDE = 16_384
 """No detector comes near it; a long thin picture within MAX_PIXELS is no radiograph."""
@@ -22,11 +22,11 @@ MIN_SIDE = 64
 
 
 MAX_SAMPLES = 5
-"""Samples of a pixel: colour, alpha and one to spare; more is no picture of a film."""
+"""Samples of a pixel: colour, alpha and one to spare; more is no picture of an image."""
 
 MAX_PARTS = 20_000
 """Chunks or segments of a picture file, strips or tiles of a TIFF: MAX_BYTES in a PNG's parts of 8 KB are half as many,
-and no film is higher than MAX_SIDE rows. Programs make an object of each, so that a small one costs a thousandfold."""
+and no image is higher than MAX_SIDE rows. Programs make an object of each, so that a small one costs a thousandfold."""
 
 MAX_ELEMENTS = 5_000
 """Elements of a DICOM object, those within sequences too, and pieces of its picture; a radiograph has some hundred. So
@@ -42,9 +42,9 @@ MAX_TEXT = 2**14
 def check_bytes(count: int) -> None:
     """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""
     if count == 0:
-        raise errors.EmptyBody("The film has 0 bytes.")
+        raise errors.EmptyBody("The image has 0 bytes.")
     if count > MAX_BYTES:
-        raise errors.TooLarge(f"The film has more than {MAX_BYTES:,} bytes.")
+        raise errors.TooLarge(f"The image has more than {MAX_BYTES:,} bytes.")
 
 
 MAX_JSON_BYTES = 2**14
@@ -57,7 +57,7 @@ thousand."""
 
 
 def check_size(height: int, width: int, count: int) -> None:
-    """Refuse a film by what its header says, before a pixel is read.
+    """Refuse an image by what its header says, before a pixel is read.
 
     Args:
         height, width: in pixels.
@@ -65,17 +65,17 @@ def check_size(height: int, width: int, count: int) -> None:
 
     Raises:
         TooSmall, TooLarge.
-        DamagedFilm: so few bytes hold no such film.
+        DamagedFilm: so few bytes hold no such image.
         AnswerTooLarge: only within `answering`.
     """
     if min(height, width) < MIN_SIDE:
-        raise errors.TooSmall(f"The film is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
+        raise errors.TooSmall(f"The image is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
     if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
         raise errors.TooLarge(
-            f"The film is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
+            f"The image is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
         )
     if height * width > MAX_PIXELS_A_BYTE * count:
-        raise errors.DamagedFilm(f"A file of {count:,} bytes holds no film of {width} x {height} pixels.")
+        raise errors.DamagedFilm(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
     least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
     if least > MAX_ANSWER:
         raise errors.AnswerTooLarge(

@@ -1,4 +1,4 @@
-"""Lines for the person at the terminal. They go to standard error: standard output is for films' outputs."""
+"""Lines for the person at the terminal. They go to standard error: standard output is for images' outputs."""
 
 from __future__ import annotations
 

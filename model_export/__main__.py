@@ -1,15 +1,15 @@
-"""`python -m model_export`: from the public films to the model that the service carries.
+"""`python -m model_export`: from the public images to the model that the service carries.
 
-    python -m model_export prepare --input data/input --splits data/splits    films -> data/prepared
+    python -m model_export prepare --input data/input --splits data/splits    images -> data/prepared
     python -m model_export train                                              data/prepared -> runs/lung_unet
     python -m model_export curve                                              its loss and Dice, as a picture
     python -m model_export export                                             best.pt -> lung_unet.onnx, as it is served
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
-    python -m model_export robustness                                         the same on changed films
+    python -m model_export robustness                                         the same on changed images
     python -m model_export verdict                                            when to rely on a mask
-    python -m model_export compare --models runs/*/best.pt                    several models on the same films
+    python -m model_export compare --models runs/*/best.pt                    several models on the same images
     python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
-    python -m model_export view --others photos/ ct/                          how a film lies, and if it is one
+    python -m model_export view --others photos/ ct/                          how an image lies, and if it is one
     python -m model_export tune                                               the author's experiments -> docs/TUNING.md
     python -m model_export search                                             accuracy against time -> docs/pareto.png
     python -m model_export report --cards docs                                all of it on one page, and the cards

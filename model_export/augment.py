@@ -18,12 +18,12 @@ from lungseg.model.preprocess import Geometry, InputSpec, place, standardise
 from model_export.sickness import make_sick
 from model_export.truth import know
 
-set_track_meta(False)  # plain tensors: nothing here needs a film's position in a patient
+set_track_meta(False)  # plain tensors: nothing here needs an image's position in a patient
 
 KEYS = ["image", "truth"]
 
 INVERTED = 0.15
-"""Share of films shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
+"""Share of images shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
 
 TURNED = 0.15
 """Share of images turned by up to 25 degrees instead of 15, and scaled more: portable images, and small children's."""
@@ -111,7 +111,7 @@ class Augment:
 
     def reseed(self, seed: int) -> np.random.Generator:
         """Let every further draw follow from ``seed``; the generator is for what is not MONAI's."""
-        # Seeds of their own: transforms that share one draw alike, and every mirrored film would be a dark one.
+        # Seeds of their own: transforms that share one draw alike, and every mirrored image would be a dark one.
         exposure, geometry, own = np.random.SeedSequence(seed).generate_state(3)
         self.exposure.set_random_state(int(exposure))
         for affine in (self.usual, self.wide):

@@ -57,18 +57,18 @@ class Config:
     weight_decay: float = _setting(1e-2, "for adamw")
     epochs: int = _setting(60, "epochs")
     epoch_images: int = _setting(0, "images drawn in an epoch; 0 is as many as there are")
-    batch: int = _setting(8, "films a step, in all processes together")
+    batch: int = _setting(8, "images a step, in all processes together")
     ema: float = _setting(0.995, "share kept of the running average of weights, which is what is validated; 0 is off")
     # data
     sources: tuple[str, ...] = _setting((), "sets to train and validate on; none named is all of them")
     balance: float = _setting(
         0.7,
-        "0 shows each film once an epoch, 1 shows as many of the smallest set as of the largest; between is between",
+        "0 shows each image once an epoch, 1 shows as many of the smallest set as of the largest; between is between",
     )
     shares: tuple[str, ...] = _setting(
         (), "share of each set in an epoch, as montgomery=0.2 shenzhen=0.4; instead of --balance"
     )
-    augment: bool = _setting(True, "change films at random; --no-augment shows them as they are")
+    augment: bool = _setting(True, "change images at random; --no-augment shows them as they are")
     leave_out: tuple[str, ...] = _setting(("bad",), "mask qualities that are neither trained nor validated on")
     folds: int = _setting(0, "split the patients of --fold-source into so many folds; 0 is the index's own split")
     fold: int = _setting(0, "the fold that is left out of training and validated on, from 0")
@@ -87,7 +87,7 @@ class Config:
         "fp32 on a CPU",
         ("auto", "fp32", "fp16", "bf16"),
     )
-    workers: int = _setting(1, "processes that load and change films, for each training process")
+    workers: int = _setting(1, "processes that load and change images, for each training process")
 
 
 BEFORE: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Prepared films as a PyTorch data set, and the order in which they are seen."""
+"""Prepared images as a PyTorch data set, and the order in which they are seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Films(Dataset[Example]):
-    """Films of a prepared folder, held in memory as 8 bits (0.5 MB a film at 512 pixels).
+    """Images of a prepared folder, held in memory as 8 bits (0.5 MB an image at 512 pixels).
 
     An item's index is ``draw * len(films) + film``, as `SeededOrder` gives it, counting draws from the run's start.
     Augmentation draws from (seed, index) alone, so it is the same whatever the number of workers or processes, and
@@ -34,7 +34,7 @@ class Films(Dataset[Example]):
     ) -> None:
         if index.size != spec.size:
             raise ValueError(
-                f"the films were prepared at {index.size} pixels, the network takes {spec.size}; prepare them again "
+                f"the images were prepared at {index.size} pixels, the network takes {spec.size}; prepare them again "
                 f"with --size {spec.size}"
             )
         self.rows = rows
@@ -86,7 +86,7 @@ class SeededOrder(Sampler[int]):
 
 
 def weights(rows: list[Row], balance: float) -> NDArray[np.float64]:
-    """How often each film is to be drawn: 0 all alike, 1 all sources alike, between them the share of sources moves."""
+    """How often each image is to be drawn: 0 all alike, 1 all sources alike, between them the share of sources moves."""
     sizes = Counter(row.source for row in rows)
     return np.array([sizes[row.source] ** -balance for row in rows])
 

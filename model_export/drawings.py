@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
-    """A film and its left and right mask (the patient's): dark ellipses in a bright body."""
+    """An image and its left and right mask (the patient's): dark ellipses in a bright body."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
     shift = random.uniform(-0.05, 0.05, 2)
@@ -34,7 +34,7 @@ def write(path: Path, pixels: NDArray[np.generic]) -> None:
 
 
 def write_public_layout(root: Path, count: int = 12) -> None:
-    """``count`` films of each set, of several sizes; one with 16 bits, one in colour."""
+    """``count`` images of each set, of several sizes; one with 16 bits, one in colour."""
     for number in range(1, count + 1):
         name = f"MCUCXR_{number:04}_{number % 2}.png"
         film, left, right = chest(100 + 3 * number, 120, number)

@@ -1,7 +1,7 @@
-"""`evaluate`: the whole way from a film's file to its mask, scored at the film's own size, and looked at.
+"""`evaluate`: the whole way from an image's file to its mask, scored at the image's own size, and looked at.
 
-Written to the output folder: scores.csv (one row a film), means.csv (one row a group of films) and, for each set,
-<set>.png with its best, middle and worst film: film, target, prediction, and both merged on the film.
+Written to the output folder: scores.csv (one row an image), means.csv (one row a group of images) and, for each set,
+<set>.png with its best, middle and worst image: image, target, prediction, and both merged on the image.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def evaluate(index: Index, rows: list[Row], model: Segmenter, output: Path) -> l
     """Score ``model`` on ``rows``; print the table and write tables and pictures to ``output``.
 
     Raises:
-        FileNotFoundError: a film or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or a film is damaged.
+        FileNotFoundError: an image or mask is no longer below the input folder.
+        ValueError: there is nothing to score, or an image is damaged.
     """
     scored = score_films(index, rows, model)
     output.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def evaluate(index: Index, rows: list[Row], model: Segmenter, output: Path) -> l
         csv.writer(file).writerows(table)
     for line in table:
         print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>11}" for value in line[3:]))
-    print("with the mean's 95 % bootstrap interval over films; hd95 and assd in pixels of the film")
+    print("with the mean's 95 % bootstrap interval over images; hd95 and assd in pixels of the image")
 
     for source in sorted({film.row.source for film in scored}):
         chosen = best_middle_worst([film for film in scored if film.row.source == source])
@@ -55,9 +55,9 @@ def evaluate(index: Index, rows: list[Row], model: Segmenter, output: Path) -> l
 
 
 def means_table(groups: dict[str, list[Scored]]) -> list[list[str]]:
-    """Header, and one line for each group of films: its means, Dice first and with its interval."""
+    """Header, and one line for each group of images: its means, Dice first and with its interval."""
     others = [name for name in metrics.NAMES if name != "dice"]
-    lines = [["films of", "films", "dice", *others, "worst dice"]]
+    lines = [["images of", "films", "dice", *others, "worst dice"]]
     for name, films in groups.items():
         dice = [film.scores["dice"] for film in films]
         means = (f"{mean(films, metric):.4f}" for metric in others)
@@ -66,7 +66,7 @@ def means_table(groups: dict[str, list[Scored]]) -> list[list[str]]:
 
 
 def with_interval(values: list[float]) -> str:
-    """A mean and its 95 % interval, as text; one film has no interval."""
+    """A mean and its 95 % interval, as text; one image has no interval."""
     if len(values) < 2:
         return f"{np.mean(values):.4f}"
     low, high = interval(values)
@@ -74,7 +74,7 @@ def with_interval(values: list[float]) -> str:
 
 
 def best_middle_worst(films: list[Scored]) -> dict[str, Scored]:
-    """Three films, by Dice."""
+    """Three images, by Dice."""
     films = sorted(films, key=lambda film: film.scores["dice"])
     return {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
 

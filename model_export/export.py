@@ -55,7 +55,7 @@ def export(
     Args:
         state_file: best.pt of a run.
         output: the file to write.
-        index, rows: the real films that decide about parity.
+        index, rows: the real images that decide about parity.
         tolerance: largest difference allowed between PyTorch's and onnxruntime's probability, at any pixel.
         expected_dice: coefficients that `expect` wrote, for the card.
 
@@ -67,7 +67,7 @@ def export(
         ValueError: there is no image to compare on, or ``expected_dice`` holds no coefficients.
     """
     if not rows:
-        raise ValueError("no film to compare PyTorch and onnxruntime on")
+        raise ValueError("no image to compare PyTorch and onnxruntime on")
     state = checkpoint.read(state_file)
     card = checkpoint.card(state, output.stem.replace("_", "-"))
     if expected_dice:
@@ -79,7 +79,7 @@ def export(
         difference = _largest_difference(checkpoint.TorchModel(state_file), Network(candidate, threads=1), index, rows)
         if not difference <= tolerance:
             raise ParityError(
-                f"onnxruntime and PyTorch differ by {difference:.2e} in probability on {len(rows)} films; at most "
+                f"onnxruntime and PyTorch differ by {difference:.2e} in probability on {len(rows)} images; at most "
                 f"{tolerance:.0e} is allowed, and {output} was not written"
             )
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def fold_batch_norm(network: Foldable) -> Foldable:
 
 
 def _largest_difference(ours: checkpoint.TorchModel, exported: Network, index: Index, rows: list[Row]) -> float:
-    """Over every pixel of every film; NaN if either gives one, so that no comparison with it holds."""
+    """Over every pixel of every image; NaN if either gives one, so that no comparison with it holds."""
     differences = []
     for row in rows:
         radiograph, _ = preprocess(read_film(index, row).pixels, exported.card.input)

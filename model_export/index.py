@@ -1,4 +1,4 @@
-"""A prepared folder: its index of films, and what its rows point to."""
+"""A prepared folder: its index of images, and what its rows point to."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Row:
         return cls(**values)
 
     def geometry(self, size: int) -> Geometry:
-        """Where the film lies in its square."""
+        """Where the image lies in its square."""
         return Geometry(self.height, self.width, size, self.top, self.left, self.box_height, self.box_width)
 
 
@@ -67,7 +67,7 @@ class Row:
 class Index:
     """A prepared folder: its rows, and what prepare.json says of them.
 
-    ``split`` says how its films were split: by "lists", a "seed" and its "test_share", or "as" another folder's.
+    ``split`` says how its images were split: by "lists", a "seed" and its "test_share", or "as" another folder's.
     ``labelled`` says of each set whose masks a model drew (`label`) ``by`` which model, and whose own ``masks_of`` that
     model was trained on, or those that had labelled for it.
     """
@@ -136,7 +136,7 @@ def read_square(index: Index, folder: str, row: Row) -> NDArray[Any]:
 
 
 def read_film(index: Index, row: Row) -> Radiograph:
-    """The film that a row was prepared from.
+    """The image that a row was prepared from.
 
     Raises:
         FileNotFoundError: it is no longer below the input folder.
@@ -149,7 +149,7 @@ def read_film(index: Index, row: Row) -> Radiograph:
 
 
 def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
-    """The mask that a row was prepared from, (height, width) bool at the film's own size, True = lung.
+    """The mask that a row was prepared from, (height, width) bool at the image's own size, True = lung.
 
     Raises:
         FileNotFoundError: it is no longer below the input folder.

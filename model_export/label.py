@@ -1,8 +1,8 @@
-"""`label`: a prepared folder whose masks of some sets were drawn by a model: self-training on films alone.
+"""`label`: a prepared folder whose masks of some sets were drawn by a model: self-training on images alone.
 
-A model that never saw a set's masks labels its films; what is trained on the new folder owes nothing to those masks.
-Each film is segmented as it is and mirrored, and the mean of both is taken. Test films are not labelled. Training and
-its choice of an epoch go by the new masks; `evaluate` and the gate of the INT8 export by the films' own, as ever.
+A model that never saw a set's masks labels its images; what is trained on the new folder owes nothing to those masks.
+Each image is segmented as it is and mirrored, and the mean of both is taken. Test images are not labelled. Training and
+its choice of an epoch go by the new masks; `evaluate` and the gate of the INT8 export by the images' own, as ever.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from model_export.layout import Skipped
 def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
-    The verdicts on the replaced masks go with them, and images that had no mask get one. A film in which the model
+    The verdicts on the replaced masks go with them, and images that had no mask get one. An image in which the model
     finds no lung is left out, as skipped.csv says.
 
     Raises:
-        ValueError: the model owes something to those masks, works at another size, ``index`` has no film of those
+        ValueError: the model owes something to those masks, works at another size, ``index`` has no image of those
             sets, or one of them has field masks.
         FileExistsError: ``output`` is there already.
     """
@@ -46,7 +46,7 @@ def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path
     if owed & set(sources):
         raise ValueError(f"the model owes its weights to masks of {', '.join(sorted(owed))}; it would only repeat them")
     if model.card.input.size != index.size:
-        raise ValueError(f"the model takes {model.card.input.size} pixels, the films were prepared at {index.size}")
+        raise ValueError(f"the model takes {model.card.input.size} pixels, the images were prepared at {index.size}")
     if output.exists():
         raise FileExistsError(f"{output} is there already; name another folder")
     # The folder gets its name when it is whole: one that is half labelled must not be trained on.

@@ -1,4 +1,4 @@
-"""Finds films and their lung masks in the layout of the public Kaggle sets, at any depth below one folder.
+"""Finds images and their lung masks in the layout of the public Kaggle sets, at any depth below one folder.
 
 Montgomery   .../CXR_png/MCUCXR_0001_0.png    .../leftMask/MCUCXR_0001_0.png  and  .../rightMask/MCUCXR_0001_0.png
 Shenzhen     .../CXR_png/CHNCXR_0001_0.png    .../CHNCXR_0001_0_mask.png  (from the set `shcxr-lung-mask`)
@@ -33,7 +33,7 @@ class Pair:
         id: its name, unique in all sets.
         source: its set.
         finding: as the set says it: "0" normal and "1" tuberculosis in the public sets.
-        film: its file.
+        image: its file.
         masks: the files whose union is its mask; none if its kind is "none".
         patient: whose image it is.
         kind: what its mask holds: "lung", "field" or "none" (`hospital`).
@@ -54,7 +54,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A film, or a mask without one, that cannot be used, and why."""
+    """An image, or a mask without one, that cannot be used, and why."""
 
     id: str
     reason: str
@@ -78,7 +78,7 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
             films.setdefault(stem, match)
             found.setdefault((stem, role), path)
     if not films:
-        raise FileNotFoundError(f"{root} holds no film of the Montgomery or Shenzhen layout")
+        raise FileNotFoundError(f"{root} holds no image of the Montgomery or Shenzhen layout")
 
     pairs, skipped = [], []
     for stem, match in sorted(films.items()):
@@ -110,7 +110,7 @@ def read_splits(folder: Path) -> dict[str, str]:
     """``{film id: "train" | "validation" | "test"}`` from ``<folder>/<any set>/{train,validation,test}.txt``.
 
     Raises:
-        ValueError: a film stands in two lists.
+        ValueError: an image stands in two lists.
         FileNotFoundError: no list was found.
     """
     splits: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""How well a mask agrees with its target. Both are (height, width) bool, True = lung, at the film's own size."""
+"""How well a mask agrees with its target. Both are (height, width) bool, True = lung, at the image's own size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
 
 
 def score(probability: NDArray[np.float32], mask: Mask, target: Mask) -> dict[str, float]:
-    """All metrics of one film, by name; hd95 and assd in pixels of the film, infinite if the mask is empty."""
+    """All metrics of one image, by name; hd95 and assd in pixels of the image, infinite if the mask is empty."""
     hd95, assd = surface_distances(mask, target)
     return {
         "accuracy": float(np.mean(mask == target)),
@@ -43,7 +43,7 @@ def jaccard(mask: Mask, target: Mask) -> float:
 
 
 def bce(probability: NDArray[np.float32], target: Mask) -> float:
-    """Mean binary cross-entropy over the film, in nats; probabilities are kept 1e-6 away from 0 and 1."""
+    """Mean binary cross-entropy over the image, in nats; probabilities are kept 1e-6 away from 0 and 1."""
     right = np.clip(np.where(target, probability, 1 - probability), 1e-6, 1)
     return float(-np.log(right).mean())
 
@@ -56,7 +56,7 @@ def surface_distances(mask: Mask, target: Mask) -> tuple[float, float]:
     """
     if not mask.any() or not target.any():
         return np.inf, np.inf
-    # Beyond both masks there is no surface: a large film is cut to what they cover, and one pixel around it.
+    # Beyond both masks there is no surface: a large image is cut to what they cover, and one pixel around it.
     either = np.pad(mask | target, 1)
     rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
     window = slice(rows[0] - 1, rows[-1] + 2), slice(columns[0] - 1, columns[-1] + 2)

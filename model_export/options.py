@@ -31,7 +31,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
 def add_films(command: argparse.ArgumentParser) -> None:
     """--data and --split"""
     add_data(command)
-    command.add_argument("--split", default="test", choices=SPLITS, help="films to use")
+    command.add_argument("--split", default="test", choices=SPLITS, help="images to use")
 
 
 def read_model(path: Path) -> Segmenter:

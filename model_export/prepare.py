@@ -1,11 +1,11 @@
-"""`prepare`: films and masks of any size become letterboxed squares and an index.
+"""`prepare`: images and masks of any size become letterboxed squares and an index.
 
 Written to the output folder:
-    images/<id>.png   8-bit grey, size x size, the film shrunk with its aspect kept and centred, 0 around it
+    images/<id>.png   8-bit grey, size x size, the image shrunk with its aspect kept and centred, 0 around it
     masks/<id>.png    1 bit, the same square, white = inside; only where there is a mask
-    index.csv         one row a film: where it lies in the square, its split, its source files, a digest
+    index.csv         one row an image: where it lies in the square, its split, its source files, a digest
     skipped.csv       what was left out, and why
-    prepare.json      the input folder, the size and how the films were split
+    prepare.json      the input folder, the size and how the images were split
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from model_export.index import Index, Row, read_index, write_index
 from model_export.lookalikes import find_lookalikes
 
 SKIPPED_SHOWN = 20
-"""Lines about skipped films on the screen, of which skipped.csv has all, and about lookalikes."""
+"""Lines about skipped images on the screen, of which skipped.csv has all, and about lookalikes."""
 
 
 def prepare(
@@ -104,8 +104,8 @@ def prepare(
 
     counts = Counter((row.source, row.split) for row in rows)
     for (source, split), count in sorted(counts.items()):
-        print(f"{source:12} {split:12} {count:5} films")
-    print(f"prepared {len(rows)} films in {output}, skipped {len(skipped)}")
+        print(f"{source:12} {split:12} {count:5} images")
+    print(f"prepared {len(rows)} images in {output}, skipped {len(skipped)}")
     prepared = read_index(output)
     lookalikes = find_lookalikes(prepared)
     for one_row, other in lookalikes[:SKIPPED_SHOWN]:
@@ -120,7 +120,7 @@ def prepare(
 
 
 def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
-    """Write the square of one film and of its mask below ``output``, and return its row.
+    """Write the square of one image and of its mask below ``output``, and return its row.
 
     Raises:
         FilmError: it cannot be trained on.
@@ -129,7 +129,7 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
     film = decode(pair.film.read_bytes()).pixels
     mask = layout.read_mask(pair.masks) if pair.masks else None
     if mask is not None and film.shape != mask.shape:
-        raise errors.DamagedFilm("Film and mask differ in size.")
+        raise errors.DamagedFilm("Image and mask differ in size.")
     if mask is not None and not mask.any():
         raise errors.DamagedFilm("The mask is empty.")
     height, width = film.shape
@@ -167,7 +167,7 @@ def _from(root: Path, path: Path) -> str:
 
 
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
-    """A shrunken 16-bit film stretched between the greys that serving clips it to; an 8-bit one as it is.
+    """A shrunken 16-bit image stretched between the greys that serving clips it to; an 8-bit one as it is.
 
     Raises:
         BlankFilm: nothing could be trained on it.

@@ -32,11 +32,11 @@ from model_export.export import put_card, save
 from model_export.index import Index, Row, read_film, read_target
 
 CALIBRATION_FILMS = 50
-"""Training films whose activations set the ranges; more move them by less than the weights' own rounding."""
+"""Training images whose activations set the ranges; more move them by less than the weights' own rounding."""
 
 MEAN_LOSS = 0.002
 WORST_LOSS = 0.02
-"""What quantisation may cost in Dice: on average, and on the film that it costs most."""
+"""What quantisation may cost in Dice: on average, and on the image that it costs most."""
 
 MIN_MEAN_AGREEMENT = 0.999
 MIN_AGREEMENT = 0.99
@@ -49,9 +49,9 @@ class GateError(ValueError):
 
 @dataclass(frozen=True)
 class Cost:
-    """Dice lost to quantisation: the mean over the gate's films, and the most that one of them lost.
+    """Dice lost to quantisation: the mean over the gate's images, and the most that one of them lost.
 
-    ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one a film; empty where
+    ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one an image; empty where
     the processor has no 8-bit dot products.
     """
 
@@ -66,16 +66,16 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     Args:
         weights: an exported FP32 model.
         output: the file to write.
-        index: the prepared folder that both lists of films belong to.
-        calibration: training films, of which CALIBRATION_FILMS are taken, evenly spread.
-        gate: films on which both models are compared with the targets.
+        index: the prepared folder that both lists of images belong to.
+        calibration: training images, of which CALIBRATION_FILMS are taken, evenly spread.
+        gate: images on which both models are compared with the targets.
 
     Raises:
         GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS, or this processor's kernels give other masks.
         ValueError: a list is empty.
     """
     if not calibration or not gate:
-        raise ValueError(f"{len(calibration)} films to calibrate on, {len(gate)} to compare on; both need some")
+        raise ValueError(f"{len(calibration)} images to calibrate on, {len(gate)} to compare on; both need some")
     exact = Network(weights, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "int8.onnx"
@@ -86,7 +86,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
         # Written so that a NaN passes neither.
         if not (cost.mean <= MEAN_LOSS and cost.worst <= WORST_LOSS):
             raise GateError(
-                f"INT8 loses {cost.mean:.4f} Dice on average and {cost.worst:.4f} at worst on {len(gate)} films; at "
+                f"INT8 loses {cost.mean:.4f} Dice on average and {cost.worst:.4f} at worst on {len(gate)} images; at "
                 f"most {MEAN_LOSS} and {WORST_LOSS} are allowed, and {output} was not written"
             )
         if cost.agreements and not (
@@ -94,7 +94,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
         ):
             raise GateError(
                 f"this processor's INT8 kernels agree with float sums at Dice {np.mean(cost.agreements):.4f} on "
-                f"average and {min(cost.agreements):.4f} at worst on {len(gate)} films; at least "
+                f"average and {min(cost.agreements):.4f} at worst on {len(gate)} images; at least "
                 f"{MIN_MEAN_AGREEMENT} and {MIN_AGREEMENT} are needed, and {output} was not written"
             )
         write_whole(output, candidate.read_bytes())
@@ -152,7 +152,7 @@ def _kept_exact(model: onnx.ModelProto) -> list[str]:
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds films to the calibration, one after the other."""
+    """Feeds images to the calibration, one after the other."""
 
     def __init__(self, exact: Network, index: Index, films: list[Row]) -> None:
         self.inputs = self._read(exact, index, films)

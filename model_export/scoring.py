@@ -1,4 +1,4 @@
-"""A model's scores on films: the whole way from a film's file to its mask, compared at the film's own size."""
+"""A model's scores on images: the whole way from an image's file to its mask, compared at the image's own size."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Scored:
-    """A film and its scores.
+    """An image and its scores.
 
     Attributes:
-        row: the film.
+        row: the image.
         scores: by the names of metrics.NAMES.
         calibration: (BINS, 3) float64: in each step of probability its pixels, the sum of their probabilities, and
             how many of them are lung.
@@ -40,11 +40,11 @@ def score_films(index: Index, rows: list[Row], model: Segmenter, title: str = "e
     """Score ``model`` on ``rows``.
 
     Raises:
-        FileNotFoundError: a film or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or a film is damaged.
+        FileNotFoundError: an image or mask is no longer below the input folder.
+        ValueError: there is nothing to score, or an image is damaged.
     """
     if not rows:
-        raise ValueError("no film to evaluate")
+        raise ValueError("no image to evaluate")
     scored = []
     for row in tqdm(rows, desc=title, unit="film", leave=False):
         result, target = read_result(index, row, model), read_target(index, row)
@@ -54,10 +54,10 @@ def score_films(index: Index, rows: list[Row], model: Segmenter, title: str = "e
 
 
 def read_result(index: Index, row: Row, model: Segmenter) -> Result:
-    """What the service makes of a film's file.
+    """What the service makes of an image's file.
 
     Raises:
-        FileNotFoundError: the film is gone.
+        FileNotFoundError: the image is gone.
         ValueError: it is damaged.
     """
     try:
@@ -67,7 +67,7 @@ def read_result(index: Index, row: Row, model: Segmenter) -> Result:
 
 
 def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
-    """The films of each set, and again without its masks marked as bad."""
+    """The images of each set, and again without its masks marked as bad."""
     groups: dict[str, list[Scored]] = {}
     for source, films in _split(scored, lambda film: film.row.source).items():
         good = [film for film in films if film.row.quality != "bad"]
@@ -78,7 +78,7 @@ def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
 
 
 def by_finding(scored: list[Scored]) -> dict[str, list[Scored]]:
-    """The films of each set and finding."""
+    """The images of each set and finding."""
     names = {"0": "normal", "1": "tuberculosis", "": "no finding stated"}
     return _split(scored, lambda film: f"{film.row.source}, {names.get(film.row.finding, film.row.finding)}")
 

@@ -1,4 +1,4 @@
-"""`train`: fit a U-Net to the prepared films.
+"""`train`: fit a U-Net to the prepared images.
 
 One process, on a GPU if there is one:
     python -m model_export train --data data/prepared --output runs/lung_unet
@@ -45,7 +45,7 @@ def train(index: Index, run: Path, config: Config, resume: bool) -> None:
     """Train to ``config.epochs`` and leave best.pt, last.pt and log.csv in ``run``.
 
     Raises:
-        ValueError: the settings do not fit each other, the films, or the run that is resumed.
+        ValueError: the settings do not fit each other, the images, or the run that is resumed.
         FileExistsError: ``run`` holds a run already and ``resume`` is False.
         FileNotFoundError: ``resume`` is True and ``run`` holds no last.pt.
     """
@@ -219,11 +219,11 @@ def _check(config: Config, place: Place, films: int, validation_films: int) -> N
     if not 0 <= config.balance <= 1:
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
     if not films or not validation_films:
-        raise ValueError(f"{films} films to train on, {validation_films} to validate on; both need some")
+        raise ValueError(f"{films} images to train on, {validation_films} to validate on; both need some")
     if config.batch % place.world:
         raise ValueError(f"a batch of {config.batch} cannot be shared by {place.world} processes")
     if films < config.batch:
-        raise ValueError(f"{films} films to train on are fewer than a batch of {config.batch}")
+        raise ValueError(f"{films} images to train on are fewer than a batch of {config.batch}")
 
 
 def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] | None:

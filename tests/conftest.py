@@ -1,4 +1,4 @@
-"""Fixtures: the real film RG1, and the public films beside the checkout where there are any."""
+"""Fixtures: the real image RG1, and the public images beside the checkout where there are any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def rg1() -> bytes:
-    """The real chest film RG1 as an uncompressed DICOM file."""
+    """The real chest image RG1 as an uncompressed DICOM file."""
     return packaged("RG1_UNCR.dcm").read_bytes()
 
 
@@ -48,9 +48,9 @@ def rg1_png(rg1_pixels: NDArray[np.uint16]) -> bytes:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of public films; skips the test without it."""
+    """The folder of public images; skips the test without it."""
     if not SHARED.is_dir():
-        pytest.skip("the public films are not here (../shared/data)")
+        pytest.skip("the public images are not here (../shared/data)")
     return SHARED
 
 
@@ -63,7 +63,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def buckets(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
-    """A bucket of films, versioned as template.yaml makes it, and one of outputs; the environment names them."""
+    """A bucket of images, versioned as template.yaml makes it, and one of outputs; the environment names them."""
     yield make(s3, monkeypatch, versioned=True)
     forget()
 

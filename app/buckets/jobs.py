@@ -1,4 +1,4 @@
-"""Jobs: films that are too large for one request, uploaded to the bucket of films and done as all others there.
+"""Jobs: images that are too large for one request, uploaded to the bucket of images and done as all others there.
 
 A job has no state of its own: which of its objects are there says how far it is.
 """
@@ -29,7 +29,7 @@ class Job:
 
     Attributes:
         id: 32 hex digits, drawn so that none can be guessed: who knows it may have the results.
-        status: "waiting" for its film, "running", "done", "failed", or "expired" if no film came in time.
+        status: "waiting" for its image, "running", "done", "failed", or "expired" if no image came in time.
         expires: when the upload's address ends to hold.
         upload: address and fields of the upload, of a new job.
         results: presigned addresses by form, of a job that is done.
@@ -45,7 +45,7 @@ class Job:
 
 
 def create(formats: tuple[str, ...], options: Options, store: Store, settings: Settings) -> Job:
-    """A new job, and the form by which its film may be uploaded.
+    """A new job, and the form by which its image may be uploaded.
 
     Args:
         formats: names of FORMATS; the JSON document is made besides.

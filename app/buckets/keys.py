@@ -31,7 +31,7 @@ _JOB = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Item:
-    """One film to do: the object as it is now, whichever of its versions an event spoke of."""
+    """One image to do: the object as it is now, whichever of its versions an event spoke of."""
 
     bucket: str
     key: str
@@ -52,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The keys that one film's outputs have, or would have, in the bucket of outputs."""
+    """The keys that one image's outputs have, or would have, in the bucket of outputs."""
 
     stem: str
 
@@ -87,12 +87,12 @@ def is_job(text: str) -> bool:
 
 
 def job_film(job: str) -> str:
-    """The key of a job's film."""
-    return f"{job_prefix(job)}film"
+    """The key of a job's image."""
+    return f"{job_prefix(job)}image"
 
 
 def job_order(job: str) -> str:
-    """The key of what was asked for, in the bucket of outputs; it has no suffix, as each film's outputs have."""
+    """The key of what was asked for, in the bucket of outputs; it has no suffix, as each image's outputs have."""
     return f"{job_prefix(job)}order"
 
 
@@ -108,6 +108,6 @@ def marker_key(delivery: str, item: Item) -> str:
 
 
 def job_of(item: Item, settings: Settings) -> str | None:
-    """The job whose film this is."""
+    """The job whose image this is."""
     job = item.key.removeprefix(JOBS).removesuffix("/film")
     return job if item == Item(settings.films, job_film(job)) and is_job(job) else None

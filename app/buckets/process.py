@@ -1,7 +1,7 @@
-"""One film of a bucket, from its object to its outputs.
+"""One image of a bucket, from its object to its outputs.
 
-An event may come twice, late, out of order, or while the same film is in work elsewhere. So an event only says where to
-look: what is done is always the film that lies there now, and a worker that finds it changed at its end begins again.
+An event may come twice, late, out of order, or while the same image is in work elsewhere. So an event only says where to
+look: what is done is always the image that lies there now, and a worker that finds it changed at its end begins again.
 Every write is conditional on what its writer knew, and every output tells which version it is of. Whoever comes last
 therefore leaves the outputs of the last version, whatever happened between.
 """
@@ -31,11 +31,11 @@ from lungseg.pipeline.segment import segment
 log = logging.getLogger(__name__)
 
 ROUNDS = 5
-"""A film that changes more often while it is in work is left to the event source's next try."""
+"""An image that changes more often while it is in work is left to the event source's next try."""
 
 
 class Outcome(StrEnum):
-    """What became of a film."""
+    """What became of an image."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -43,17 +43,17 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """It can never succeed; a problem document says why."""
     GONE = "gone"
-    """It is not there (any more), or is no film but a folder's marker."""
+    """It is not there (any more), or is no image but a folder's marker."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is told of one film.
+    """What is told of one image.
 
     Attributes:
         outcome: what became of it.
-        decision: the verdict's; of a film that was done.
-        problem: the problem document; of a film that failed.
+        decision: the verdict's; of an image that was done.
+        problem: the problem document; of an image that failed.
         keys: of the outputs now there, by form; "error" for the problem document.
     """
 
@@ -65,7 +65,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of a film.
+    """What was made of an image.
 
     Attributes:
         contents: each form's bytes by its name, in the order to write them.
@@ -79,10 +79,10 @@ class Made:
 def work(
     item: Item, store: Store, settings: Settings, order: Order | None = None, delivery: str | None = None
 ) -> Report:
-    """Do one film, unless its outputs are there already.
+    """Do one image, unless its outputs are there already.
 
     Args:
-        order: what to make; None is what the film's job asked for, or what the settings say.
+        order: what to make; None is what the image's job asked for, or what the settings say.
         delivery: identifies a delivery that has come before, whose process may have been killed
             (`app.buckets.crashes`).
 
@@ -103,14 +103,14 @@ def work(
             continue
         except Absent:
             return Report(Outcome.GONE)
-    raise StoreError("The film changed each time that it was segmented.")
+    raise StoreError("The image changed each time that it was segmented.")
 
 
 def make(film: Opened, order: Order) -> Made:
-    """Segment a film.
+    """Segment an image.
 
     Raises:
-        FilmError: also if none of the forms can be made of this film, or the memory is too little for it.
+        FilmError: also if none of the forms can be made of this image, or the memory is too little for it.
         StoreError, ModelError.
     """
     with closing(film.body):  # one that is refused unread leaves no connection behind
@@ -123,7 +123,7 @@ def make(film: Opened, order: Order) -> Made:
         raise
     except MemoryError:
         raise errors.InternalError("The function has too little memory for this image.") from None
-    except Exception as error:  # decoders raise anything, and its text may quote the film
+    except Exception as error:  # decoders raise anything, and its text may quote the image
         log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
         raise errors.InternalError(f"An unexpected {type(error).__name__} stopped it.") from None
     if refusals and set(made) <= {DOCUMENT}:
@@ -132,10 +132,10 @@ def make(film: Opened, order: Order) -> Made:
 
 
 def _attempt(item: Item, store: Store, settings: Settings, order: Order, delivery: str | None, *, once: bool) -> Report:
-    """Do the film that is there now.
+    """Do the image that is there now.
 
     Args:
-        once: what is done stays, even if another film has taken the place of the one that it was done of.
+        once: what is done stays, even if another image has taken the place of the one that it was done of.
 
     Raises:
         Changed, Absent, StoreError, ModelError.
@@ -162,7 +162,7 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order, deliver
         film = store.open(item.bucket, item.key)
     except Archived:
         stamp = Stamp(store.version(item.bucket, item.key), recipe, forms)
-        return _refuse(item, outputs, errors.Archived("The film lies in an archive tier."), stamp, store, settings)
+        return _refuse(item, outputs, errors.Archived("The image lies in an archive tier."), stamp, store, settings)
     if film.size == 0 and item.key.endswith("/"):
         film.body.close()
         return Report(Outcome.GONE)
@@ -180,7 +180,7 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order, deliver
 def _segment(
     item: Item, film: Opened, order: Order, outputs: Outputs, stamp: Stamp, store: Store, settings: Settings
 ) -> Report:
-    """Write the outputs of an open film, or the problem document of one that is refused.
+    """Write the outputs of an open image, or the problem document of one that is refused.
 
     Raises:
         Changed, Absent, StoreError, ModelError.
@@ -214,7 +214,7 @@ def _failed(error: errors.FilmError, outputs: Outputs) -> Report:
 
 
 def _recipe(order: Order) -> str:
-    """Digest of what decides the outputs' bytes besides the film and its forms."""
+    """Digest of what decides the outputs' bytes besides the image and its forms."""
     models = (network.load().sha256, load_view().sha256)
     facts = [__version__, asdict(order.options), models]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What is wanted of a film: what the settings say of every film, or what a job asked for."""
+"""What is wanted of an image: what the settings say of every image, or what a job asked for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Order:
 
     Attributes:
         formats: names of FORMATS, in the order to write them; the JSON document comes last.
-        options: as for any film.
+        options: as for any image.
     """
 
     formats: tuple[str, ...]
@@ -35,12 +35,12 @@ class Order:
 
 
 def standing(settings: Settings) -> Order:
-    """What is made of a film that was dropped into the bucket."""
+    """What is made of an image that was dropped into the bucket."""
     return Order(()).with_forms(settings.formats)
 
 
 def order_of(job: str | None, store: Store, settings: Settings) -> Order:
-    """A job's order; the standing one for a film of no job, or of one whose order has been deleted.
+    """A job's order; the standing one for an image of no job, or of one whose order has been deleted.
 
     Raises:
         StoreError.
@@ -54,7 +54,7 @@ def order_of(job: str | None, store: Store, settings: Settings) -> Order:
 
 
 def read_order(job: str, store: Store, settings: Settings) -> tuple[Order, datetime]:
-    """What a job asked for, and until when its film may come; each format once, so no more than there are.
+    """What a job asked for, and until when its image may come; each format once, so no more than there are.
 
     Raises:
         Absent, StoreError.

@@ -48,8 +48,8 @@ class Stamp:
     """What an output was made of.
 
     Attributes:
-        version: of the film (its version ID, else its ETag).
-        recipe: digest of what decides the output's bytes besides the film.
+        version: of the image (its version ID, else its ETag).
+        recipe: digest of what decides the output's bytes besides the image.
         forms: names of the forms that were asked for together with it, sorted, spaces between.
         starts: how often a process began the image and was killed over it ("" for never); see `app.buckets.crashes`.
     """
@@ -75,7 +75,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Opened:
-    """A film whose bytes have not been read.
+    """An image whose bytes have not been read.
 
     Attributes:
         version: its version ID, else its ETag.
@@ -95,7 +95,7 @@ class Opened:
         with _translated():
             data: bytes = self.body.read()
         if len(data) != self.size:
-            raise StoreError("S3 sent fewer bytes of the film than it has.")
+            raise StoreError("S3 sent fewer bytes of the image than it has.")
         return data
 
 
@@ -107,7 +107,7 @@ class Store:
         self._client = client
 
     def version(self, bucket: str, key: str) -> str:
-        """The version that a film has now.
+        """The version that an image has now.
 
         Raises:
             Absent.
@@ -116,7 +116,7 @@ class Store:
             return _version(self._client.head_object(Bucket=bucket, Key=key))
 
     def open(self, bucket: str, key: str) -> Opened:
-        """A film as it is now.
+        """An image as it is now.
 
         Raises:
             Absent, Archived.

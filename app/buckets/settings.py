@@ -10,7 +10,7 @@ from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 
 DOCUMENT = "json"
-"""The form that is written of every film, and last: where it lies, all the others do."""
+"""The form that is written of every image, and last: where it lies, all the others do."""
 
 
 class Misconfigured(Exception):
@@ -22,9 +22,9 @@ class Settings:
     """The environment, read and checked.
 
     Attributes:
-        films: the bucket that films are dropped into.
-        outputs: the bucket of masks; never the same one, or each mask would be taken for the next film.
-        formats: names of FORMATS to write of each film besides the JSON document.
+        images: the bucket that images are dropped into.
+        outputs: the bucket of masks; never the same one, or each mask would be taken for the next image.
+        formats: names of FORMATS to write of each image besides the JSON document.
         url_seconds: how long presigned addresses hold.
     """
 
@@ -48,9 +48,9 @@ def settings() -> Settings:
     """
     films, outputs = variables.INPUT_BUCKET.read(""), variables.OUTPUT_BUCKET.read("")
     if not films or not outputs:
-        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of films and of masks.")
+        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of images and of masks.")
     if films == outputs:
-        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for films.")
+        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for images.")
     formats = variables.FORMATS.read(["mask"])
     if not set(formats) <= set(FORMATS):
         raise Misconfigured(f"LUNG_FORMATS may name {', '.join(FORMATS)}, separated by spaces.")

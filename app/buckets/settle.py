@@ -11,7 +11,7 @@ ROUNDS = 5
 
 
 class Changed(Exception):
-    """A newer version of the film is there."""
+    """A newer version of the image is there."""
 
 
 def is_consistent(outputs: Outputs, stamp: Stamp, store: Store, settings: Settings) -> bool:
@@ -43,7 +43,7 @@ def settle(
         stale: keys of what this version has not.
 
     Raises:
-        Changed: the film is of another version by now.
+        Changed: the image is of another version by now.
         Absent, StoreError.
     """
     *_, last = files

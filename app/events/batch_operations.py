@@ -20,7 +20,7 @@ def infer(event: dict[str, Any]) -> bool:
 
 
 def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Do the tasks' films; the results are what the job's completion report shows of each."""
+    """Do the tasks' images; the results are what the job's completion report shows of each."""
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
         "treatMissingKeysAs": "PermanentFailure",

@@ -1,6 +1,6 @@
 """A direct invocation, ``{"image_key": "path/film.jpg"}``: segment that object and tell where its mask lies.
 
-Members besides ``image_key``: ``bucket`` (that of films), ``format`` (the settings' own), and ``"return": "mask"``,
+Members besides ``image_key``: ``bucket`` (that of images), ``format`` (the settings' own), and ``"return": "mask"``,
 which writes nothing and returns the form itself.
 """
 
@@ -28,7 +28,7 @@ def infer(event: dict[str, Any]) -> bool:
 
 
 def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Do one film.
+    """Do one image.
 
     Returns:
         ``status`` "done" with ``bucket``, ``keys`` by form, ``mask_key`` (of the form asked for) and ``decision``; or,
@@ -53,7 +53,7 @@ def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
     except ValueError:
         raise errors.BadParameter("image_key and bucket must be texts that can name an object.") from None
     if bucket == run.settings.outputs:
-        raise errors.BadParameter("The bucket of masks holds no films.")
+        raise errors.BadParameter("The bucket of masks holds no images.")
     if event.get("return") not in (None, "mask"):
         raise errors.BadParameter('return may be "mask" alone.')
     form = event.get("format")
@@ -85,7 +85,7 @@ def _content(item: Item, order: Order, run: Run) -> dict[str, Any]:
     except Absent:
         raise errors.NoSuchFilm("There is no such object.") from None
     except InArchive:
-        raise errors.Archived("The film lies in an archive tier.") from None
+        raise errors.Archived("The image lies in an archive tier.") from None
     content = base64.b64encode(made.contents[form.name]).decode()
     check_answer(len(content))
     return {"status": "done", "media_type": form.media_type, "content": content, "decision": made.decision}

@@ -11,11 +11,11 @@ from app.buckets.s3 import StoreError
 from app.invocation import Run, UnsupportedEvent
 
 ATTEMPTS = 5
-"""Rounds without a single film done, after which a batch fails."""
+"""Rounds without a single image done, after which a batch fails."""
 
 
 class Unfinished(Exception):
-    """Some films of a batch could not be done however often it was tried."""
+    """Some images of a batch could not be done however often it was tried."""
 
 
 def infer(event: dict[str, Any]) -> bool:
@@ -24,9 +24,9 @@ def infer(event: dict[str, Any]) -> bool:
 
 
 def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Do the batch's films.
+    """Do the batch's images.
 
-    A batch whose call was killed is split by the state machine, and each of its films comes alone with a ``delivery``,
+    A batch whose call was killed is split by the state machine, and each of its images comes alone with a ``delivery``,
     the name of the execution: `app.buckets.crashes` then finds the one that kills its process.
 
     Returns:
@@ -48,7 +48,7 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
             left.append(each)
     attempt = attempt + 1 if len(left) == len(films) else 0
     if left and attempt >= ATTEMPTS:
-        raise Unfinished(f"{len(left)} films of a batch could not be done; the function's log says why.")
+        raise Unfinished(f"{len(left)} images of a batch could not be done; the function's log says why.")
     return {"BatchInput": batch_input, "Items": left, "counts": dict(counts), "attempt": attempt} | delivery
 
 

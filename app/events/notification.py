@@ -17,7 +17,7 @@ def infer(event: dict[str, Any]) -> bool:
 
 
 def handle(event: dict[str, Any], run: Run) -> dict[str, int]:
-    """Do every film of the event, and fail at the end if one of them must come again: what is done is then skipped."""
+    """Do every image of the event, and fail at the end if one of them must come again: what is done is then skipped."""
     failure: StoreError | None = None
     for item in items(event):
         try:
@@ -30,7 +30,7 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, int]:
 
 
 def items(event: Any) -> list[Item]:
-    """The films that a notification tells of; none for S3's test event, and for what is no creation.
+    """The images that a notification tells of; none for S3's test event, and for what is no creation.
 
     Raises:
         UnsupportedEvent: it is no notification, or lacks what one has.

@@ -32,7 +32,7 @@ def _is_message(record: dict[str, Any]) -> bool:
 
 
 def handle(event: dict[str, Any], run: Run) -> Any:
-    """Do every message's films.
+    """Do every message's images.
 
     Returns:
         ``batchItemFailures``: the messages to send again. One that is no notification is among them, each time, so that
@@ -62,7 +62,7 @@ def _came_before(record: dict[str, Any]) -> bool:
 
 
 def _is_suspect(record: dict[str, Any], run: Run) -> bool:
-    """Return whether a process was killed over one of the message's films: such a message comes last."""
+    """Return whether a process was killed over one of the message's images: such a message comes last."""
     try:
         found = items(json.loads(record["body"]))
         return any(was_begun(item, record["messageId"], run.store, run.settings) for item in found)

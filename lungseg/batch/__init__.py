@@ -1,1 +1,1 @@
-"""A folder of films: which are done, the processes that do the others, and the reports on all of them."""
+"""A folder of images: which are done, the processes that do the others, and the reports on all of them."""

@@ -1,4 +1,4 @@
-"""What is known of one film of a folder, and how a line of the manifest that says it is read."""
+"""What is known of one image of a folder, and how a line of the manifest that says it is read."""
 
 from __future__ import annotations
 
@@ -69,16 +69,16 @@ NO_FILE = Mark(-1, -1, -1, -1)
 
 @dataclass(frozen=True)
 class Entry:
-    """One film.
+    """One image.
 
     Attributes:
-        path: relative to the folder of films, with slashes.
-        mark: the film's, from before it was read.
-        settled: whether the mark alone tells that the film has changed since (`Mark.is_settled`).
-        sha256: digest of the film's bytes; empty if they could not be read.
+        path: relative to the folder of images, with slashes.
+        mark: the image's, from before it was read.
+        settled: whether the mark alone tells that the image has changed since (`Mark.is_settled`).
+        sha256: digest of the image's bytes; empty if they could not be read.
         recipe: digest of all that decides what the outputs hold.
         outputs: bytes of each output, by its suffix.
-        omitted: formats that cannot be made of this film, and the code of the refusal.
+        omitted: formats that cannot be made of this image, and the code of the refusal.
         row: what the table says of it (`table.COLUMNS`); None if it failed.
         problem: "code" and "detail" of its failure.
     """
@@ -94,7 +94,7 @@ class Entry:
     problem: dict[str, str] | None = None
 
     def is_of(self, film: Path) -> bool:
-        """Return whether a file is the film that this entry speaks of, byte for byte.
+        """Return whether a file is the image that this entry speaks of, byte for byte.
 
         The marks prove it as a rule. Where they do not, after a copy or a move say, the bytes are read.
         """
@@ -113,7 +113,7 @@ class Entry:
 
 
 def digest_of(film: Path) -> str:
-    """Return the SHA-256 of a film's bytes; "unreadable" if they cannot be read, which is no file's digest."""
+    """Return the SHA-256 of an image's bytes; "unreadable" if they cannot be read, which is no file's digest."""
     try:
         return hashlib.sha256(read_film(film)).hexdigest()
     except errors.FilmError:

@@ -1,7 +1,7 @@
-"""What is known of each film of a folder: a file of JSON lines beside the outputs, read when a run starts again.
+"""What is known of each image of a folder: a file of JSON lines beside the outputs, read when a run starts again.
 
-A line is appended by the process that did the film, once the outputs are written and before they get their names: a
-run that is killed at any moment leaves no film that is wrongly taken for done. Of several lines on one film the last
+A line is appended by the process that did the image, once the outputs are written and before they get their names: a
+run that is killed at any moment leaves no image that is wrongly taken for done. Of several lines on one image the last
 counts.
 """
 
@@ -38,7 +38,7 @@ class Manifest:
         """Open the manifest of ``target``, make it if there is none, and keep other runs out.
 
         They are kept out until `close`, and until each process that was given the file has ended (`fileno`): a worker
-        of a run that was killed finishes its film first.
+        of a run that was killed finishes its image first.
 
         Raises:
             InUse, OSError; PermissionError if a link, a pipe or a device lies in its place.
@@ -70,7 +70,7 @@ class Manifest:
         self._sorted, self._places = digests[order], order
 
     def find(self, path: str) -> Entry | None:
-        """The last entry of a film, as of the last `refresh`."""
+        """The last entry of an image, as of the last `refresh`."""
         digest = hash(path)
         first, last = (int(self._sorted.searchsorted(digest, side)) for side in ("left", "right"))
         for number in reversed(range(first, last)):

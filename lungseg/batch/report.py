@@ -1,6 +1,6 @@
-"""What became of every film of a folder: `run.json` for programs, and a table of measurements.
+"""What became of every image of a folder: `run.json` for programs, and a table of measurements.
 
-Both are written from the manifest, one film after the other, and cover films that an earlier run has done.
+Both are written from the manifest, one image after the other, and cover images that an earlier run has done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAILED = "failed"
 
 
 def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> dict[str, Any]:
-    """What run.json says of all films together, but for times."""
+    """What run.json says of all images together, but for times."""
     return {
         "counts": {
             "films": tally.films,
@@ -56,7 +56,7 @@ def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> di
 
 
 def write_report(path: Path, head: dict[str, Any], entries: Iterator[Entry]) -> None:
-    """Write run.json: ``head``, and under "films" one member for each film that failed or was not accepted.
+    """Write run.json: ``head``, and under "images" one member for each image that failed or was not accepted.
 
     Raises:
         OSError.
@@ -72,7 +72,7 @@ def write_report(path: Path, head: dict[str, Any], entries: Iterator[Entry]) -> 
 
 
 def write_table(path: Path, entries: Iterator[Entry]) -> None:
-    """Write the table: one line a film, in the folder's order; one that failed has the code for a reason.
+    """Write the table: one line an image, in the folder's order; one that failed has the code for a reason.
 
     Raises:
         OSError.

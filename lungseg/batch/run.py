@@ -17,14 +17,14 @@ Told = Callable[[Entry, bool], None]
 
 
 class Run:
-    """Films to outputs, in one folder of outputs.
+    """Images to outputs, in one folder of outputs.
 
     Attributes:
         stop: ends it when asked to.
     """
 
     def __init__(self, order: Order, manifest: Manifest, workers: Workers, stop: Stop, again: bool) -> None:
-        """Args: ``again`` is whether films are done although an earlier run has done them."""
+        """Args: ``again`` is whether images are done although an earlier run has done them."""
         self._order, self._manifest, self._workers = order, manifest, workers
         self._again = again
         self._unwritten: dict[str, Entry] = {}
@@ -35,8 +35,8 @@ class Run:
         """Do them, or find that they are done.
 
         Args:
-            films: paths relative to the folder of films.
-            seen: is told of each film's entry, and whether it is of an earlier run.
+            images: paths relative to the folder of images.
+            seen: is told of each image's entry, and whether it is of an earlier run.
 
         Raises:
             ModelError: the workers cannot start.
@@ -49,7 +49,7 @@ class Run:
             seen(entry, False)
 
     def entries(self, films: Iterable[str]) -> Iterator[Entry]:
-        """What is known of those films that have been done, or have failed, as this run would do them."""
+        """What is known of those images that have been done, or have failed, as this run would do them."""
         self._manifest.refresh()
         for film in films:
             entry = self._unwritten.get(film) or self._manifest.find(film)

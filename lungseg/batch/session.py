@@ -27,7 +27,7 @@ from lungseg.model.view import load_view
 from lungseg.terminal import printable, say
 
 REPORT_EVERY = 60
-"""Seconds: the reports on a drop folder are written anew no more often, for they cover every film."""
+"""Seconds: the reports on a drop folder are written anew no more often, for they cover every image."""
 
 
 LEFT_OUT = {
@@ -43,8 +43,8 @@ class Settings:
 
     Attributes:
         workers: processes.
-        again: whether to do films that are done.
-        timeout: seconds for one film.
+        again: whether to do images that are done.
+        timeout: seconds for one image.
         report, table: files to write, or None.
     """
 
@@ -73,7 +73,7 @@ class Session:
         self._left_out: dict[Left, set[str]] = {kind: set() for kind in Left}
 
     def once(self, count: int) -> None:
-        """Do the folder as it is; ``count`` films are expected."""
+        """Do the folder as it is; ``count`` images are expected."""
         pace = 0.1 if sys.stderr.isatty() else 60  # a file needs no bar that moves
         with closing(self._workers), tqdm(total=count, unit="film", mininterval=pace) as bar:
 
@@ -127,7 +127,7 @@ class Session:
         self._write()
         tally, seconds, target = self.tally, self._seconds(), printable(str(self._order.target))
         say(
-            f"{tally.films} film{'s' * (tally.films != 1)}: {tally.segmented} segmented, {tally.before} done before, "
+            f"{tally.films} image{'s' * (tally.films != 1)}: {tally.segmented} segmented, {tally.before} done before, "
             f"{tally.failed} failed, in {seconds:.1f} s ({tally.worked / seconds:.1f} films/s); outputs in {target}"
         )
         for line in tally.lines():
@@ -166,6 +166,6 @@ class Session:
 
 
 def _failure(entry: Entry) -> str:
-    # Said to the person who named the folder; the service's own logs never name a film.
+    # Said to the person who named the folder; the service's own logs never name an image.
     problem = entry.problem or {}
     return f"failed: {printable(entry.path)}: {problem['code']}: {printable(problem['detail'])}"

@@ -15,14 +15,14 @@ from lungseg.files import real
 
 
 class Left(StrEnum):
-    """Why something below a folder of films is left out."""
+    """Why something below a folder of images is left out."""
 
     CLOSED = "closed"
     """A folder that cannot be read."""
     LINKED = "linked"
     """A link to a folder, which could lead round in a circle."""
     OUTPUT = "output"
-    """An output of a film beside it."""
+    """An output of an image beside it."""
 
 
 LeftOut = Callable[[Left, str], None]
@@ -31,11 +31,11 @@ LeftOut = Callable[[Left, str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Where films are looked for.
+    """Where images are looked for.
 
     Attributes:
         folder: all of them lie below it, and their paths are relative to it.
-        pattern: what the parts of a film's path must match, ``**`` for any number of folders; None for all of them.
+        pattern: what the parts of an image's path must match, ``**`` for any number of folders; None for all of them.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Source:
         raise FileNotFoundError(name)
 
     def sees(self, folder: Path) -> bool:
-        """Whether films would be looked for in ``folder``."""
+        """Whether images would be looked for in ``folder``."""
         place, own = real(folder), real(self.folder)
         if not place.is_relative_to(own):
             return False
@@ -100,7 +100,7 @@ class Source:
         return Path(place).relative_to(self.folder).as_posix()
 
     def _leads_on(self, parts: tuple[str, ...]) -> bool:
-        """Whether films may lie in the folders below ``parts``."""
+        """Whether images may lie in the folders below ``parts``."""
         return self.pattern is None or "**" in self.pattern or len(parts) + 1 < len(self.pattern)
 
     def _matches(self, parts: tuple[str, ...]) -> bool:

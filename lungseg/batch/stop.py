@@ -1,4 +1,4 @@
-"""Ending a run: the first Ctrl-C or SIGTERM lets the films in work be finished, the second one ends it at once."""
+"""Ending a run: the first Ctrl-C or SIGTERM lets the images in work be finished, the second one ends it at once."""
 
 from __future__ import annotations
 

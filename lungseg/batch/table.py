@@ -1,4 +1,4 @@
-"""What is said of one film in a table: a row of numbers, and its names."""
+"""What is said of one image in a table: a row of numbers, and its names."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ COLUMNS = (
     "precision_reason",
     "milliseconds",
 )
-"""``px`` and ``mm2`` are areas; boxes and centroids are in the film's pixels. What is not known is empty."""
+"""``px`` and ``mm2`` are areas; boxes and centroids are in the image's pixels. What is not known is empty."""
 
 
 def row(document: dict[str, Any]) -> Row:
-    """The columns of one film but for its path, from its JSON document (`lungseg.encode.document`)."""
+    """The columns of one image but for its path, from its JSON document (`lungseg.encode.document`)."""
     verdict, film, lungs = document["verdict"], document["film"], document["lungs"]
     columns = {
         "width": film["width"],

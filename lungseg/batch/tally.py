@@ -1,4 +1,4 @@
-"""Counts of a run, of which memory holds no more however many films there are."""
+"""Counts of a run, of which memory holds no more however many images there are."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lungseg.pipeline.verdict import Decision
 
 
 class Tally:
-    """What became of the films so far.
+    """What became of the images so far.
 
     Attributes:
-        segmented: films done in this run.
-        before: films that an earlier run had done.
-        failed: films that failed, in this run or before.
-        worked: films done or tried in this run.
-        verdicts: how many films by their decision.
-        reasons: how many films by a reason's code; a film may have several.
-        failures: how many films by the code of their failure.
-        omitted: how many films by a format that cannot be made of them.
+        segmented: images done in this run.
+        before: images that an earlier run had done.
+        failed: images that failed, in this run or before.
+        worked: images done or tried in this run.
+        verdicts: how many images by their decision.
+        reasons: how many images by a reason's code; an image may have several.
+        failures: how many images by the code of their failure.
+        omitted: how many images by a format that cannot be made of them.
     """
 
     def __init__(self, formats: tuple[str, ...]) -> None:
@@ -38,11 +38,11 @@ class Tally:
 
     @property
     def doubtful(self) -> int:
-        """Films whose mask is not to be relied on without a look."""
+        """Images whose mask is not to be relied on without a look."""
         return self.films - self.failed - self.verdicts[Decision.ACCEPT]
 
     def count(self, entry: Entry, before: bool) -> None:
-        """Add a film."""
+        """Add an image."""
         self.worked += not before
         if entry.row is None:
             self.failed += 1

@@ -1,4 +1,4 @@
-"""A drop folder: which films have arrived, and are whole, since the last look.
+"""A drop folder: which images have arrived, and are whole, since the last look.
 
 It is looked at again and again, as events of the file system would not do: they do not tell of what another machine
 writes to a network share, and none tells that a file will not grow any more.
@@ -16,11 +16,11 @@ SETTLED = 10
 """Seconds after which a file that has not changed is taken for whole without a second look."""
 
 SHARE = 0.05
-"""The part of the time that may be spent on looking: a folder of a million films is looked at less often."""
+"""The part of the time that may be spent on looking: a folder of a million images is looked at less often."""
 
 
 class Watch:
-    """What has been seen of a folder. Memory holds a digest a film."""
+    """What has been seen of a folder. Memory holds a digest an image."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -29,7 +29,7 @@ class Watch:
         self._took = 0.0
 
     def look(self, left_out: LeftOut) -> list[str]:
-        """The films that have come or changed, and have stopped growing: their size and time are those of last time.
+        """The images that have come or changed, and have stopped growing: their size and time are those of last time.
 
         Args:
             left_out: is told what is left out (`Source.films`).
@@ -43,7 +43,7 @@ class Watch:
             mark = Mark.of(path)
             if mark == NO_FILE:
                 continue
-            # A film that was closed to this user comes anew once it is open: that leaves its time as it was.
+            # An image that was closed to this user comes anew once it is open: that leaves its time as it was.
             digest = hash((film, mark, os.access(path, os.R_OK)))
             if digest in self._seen:
                 seen.add(digest)

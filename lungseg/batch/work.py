@@ -1,4 +1,4 @@
-"""One film of a folder, from its file to its outputs and its line in the manifest. It runs in a worker process."""
+"""One image of a folder, from its file to its outputs and its line in the manifest. It runs in a worker process."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
 
 MANIFEST_VERSION = 2
-"""Counts the meanings of an entry's members; a film with an entry of another one is done again."""
+"""Counts the meanings of an entry's members; an image with an entry of another one is done again."""
 
 TRIED_AGAIN = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalError.code}
-"""Failures that say nothing of the film itself."""
+"""Failures that say nothing of the image itself."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted of every film.
+    """What is wanted of every image.
 
     Attributes:
-        source: the folder of films.
+        source: the folder of images.
         target: the folder of outputs, in the same tree.
         formats: names of FORMATS.
-        options: as for one film.
+        options: as for one image.
         models: digests of the networks.
     """
 
@@ -50,17 +50,17 @@ class Order:
 
     @property
     def recipe(self) -> str:
-        """Digest of all that decides what an output of one film holds."""
+        """Digest of all that decides what an output of one image holds."""
         facts = [MANIFEST_VERSION, __version__, asdict(self.options), self.models]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to do for one film.
+    """What is to do for one image.
 
     Attributes:
-        path: relative to the folder of films, with slashes.
+        path: relative to the folder of images, with slashes.
         formats: those to make.
         kept: outputs of an earlier run that still hold, with their bytes, by suffix.
         omitted: formats that an earlier run found impossible, and why.
@@ -84,7 +84,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a film's file when it is read.
+    """What is known of an image's file when it is read.
 
     Attributes:
         mark: from before it was read.
@@ -111,12 +111,12 @@ class Seen:
         row: Row | None = None,
         problem: dict[str, str] | None = None,
     ) -> Entry:
-        """Return the film's line in the manifest."""
+        """Return the image's line in the manifest."""
         return Entry(path, self.mark, self.settled, self.sha256, recipe, outputs, omitted, row, problem)
 
 
 def done(entry: Entry, order: Order) -> bool:
-    """Whether an earlier run left nothing to do: the film is unchanged, and all that can be made of it is there."""
+    """Whether an earlier run left nothing to do: the image is unchanged, and all that can be made of it is there."""
     if entry.recipe != order.recipe or (entry.problem and entry.problem["code"] in TRIED_AGAIN):
         return False
     there = entry.there(order.target)
@@ -124,17 +124,17 @@ def done(entry: Entry, order: Order) -> bool:
         whole = ERROR_SUFFIX in there
     else:
         whole = all(name in entry.omitted or FORMATS[name].suffix in there for name in order.formats)
-    # The last question: its answer may take reading the film.
+    # The last question: its answer may take reading the image.
     return whole and entry.is_of(order.source / entry.path)
 
 
 def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
-    """What is to do for a film of which ``entry`` is known; every format asked for if ``again``."""
+    """What is to do for an image of which ``entry`` is known; every format asked for if ``again``."""
     asked = {FORMATS[name].suffix for name in order.formats}
     if entry is None:
         return Job(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
     kept: set[str] = set()
-    # A film that is not there, on a share that is not mounted, has not changed.
+    # An image that is not there, on a share that is not mounted, has not changed.
     film = order.source / path
     same = entry.recipe == order.recipe and (Mark.of(film) == NO_FILE or entry.is_of(film))
     if same:
@@ -150,7 +150,7 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
 
 
 def work(job: Job, order: Order) -> Entry:
-    """Do one film; where that is not possible a problem document takes the outputs' place. Never raises."""
+    """Do one image; where that is not possible a problem document takes the outputs' place. Never raises."""
     seen = Seen.of(order.source / job.path)
     try:
         data = read_film(order.source / job.path)
@@ -163,7 +163,7 @@ def work(job: Job, order: Order) -> Entry:
         found = row(document(result))
     except errors.FilmError as error:
         return fail(job, order, error, seen)
-    except Exception as error:  # its text may quote the film
+    except Exception as error:  # its text may quote the image
         return fail(job, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), seen)
     omitted = {**job.omitted, **{name: error.code for name, error in refusals.items()}}
     if not made and not job.kept:
@@ -180,7 +180,7 @@ def fail(
 ) -> Entry:
     """Leave a problem document in the outputs' place; where not even that can be written, it is only returned.
 
-    A failure that says nothing of the film leaves its earlier outputs, if they still hold.
+    A failure that says nothing of the image leaves its earlier outputs, if they still hold.
     """
     content = {ERROR_SUFFIX: json.dumps(error.problem(), indent=2).encode()}
     problem = {"code": error.code, "detail": error.detail}
@@ -204,7 +204,7 @@ def _write(
     row: Row | None = None,
     problem: dict[str, str] | None = None,
 ) -> Entry:
-    """Write outputs and the film's line so that, whenever this is killed, the line holds or an output is missing.
+    """Write outputs and the image's line so that, whenever this is killed, the line holds or an output is missing.
 
     Raises:
         OSError.
@@ -228,7 +228,7 @@ def _write(
 
 
 def _remove(job: Job, order: Order) -> None:
-    """Remove outputs that would pass for this film's.
+    """Remove outputs that would pass for this image's.
 
     Raises:
         OSError.

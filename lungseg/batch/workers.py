@@ -1,4 +1,4 @@
-"""Processes that do jobs side by side; one that dies takes no more than its own film with it.
+"""Processes that do jobs side by side; one that dies takes no more than its own image with it.
 
 A pool of the standard library is lost as a whole when one of its processes dies, and does not say over which job.
 """
@@ -30,10 +30,10 @@ TAKEN = "taken"
 COULD_NOT_START = "A worker process could not start: memory is short, or a model was replaced. Try fewer --workers."
 
 DEFAULT_TIMEOUT = 600
-"""Seconds for one film: the largest takes 36 of one processor in all formats, and machines may be slow or busy."""
+"""Seconds for one image: the largest takes 36 of one processor in all formats, and machines may be slow or busy."""
 
 START_TIMEOUT = 120
-"""Seconds until a new worker begins its first film, at least: it loads the models first."""
+"""Seconds until a new worker begins its first image, at least: it loads the models first."""
 
 PATIENCE = 5
 """Seconds that an idle worker has to end in, and a killed one: one that waits for a dead share cannot even die."""
@@ -52,7 +52,7 @@ class Workers:
             order: what to make.
             count: of processes.
             lock: a locked file, which the processes keep open as long as they are.
-            timeout: seconds after which the process over a film is killed.
+            timeout: seconds after which the process over an image is killed.
         """
         self._timeout = timeout
         self._order = order
@@ -65,10 +65,10 @@ class Workers:
         """Do every job.
 
         Yields:
-            The films' entries, as they are finished.
+            The images' entries, as they are finished.
 
         Raises:
-            ModelError: a process ended before it was ready for its first film.
+            ModelError: a process ended before it was ready for its first image.
         """
         doubtful = []
         for job, entry in self._round(jobs, self._count):
@@ -76,17 +76,17 @@ class Workers:
                 doubtful.append(job)
             else:
                 yield entry
-        # Several large films at a time may have been too much for the memory: each that was lost is tried once more,
+        # Several large images at a time may have been too much for the memory: each that was lost is tried once more,
         # alone.
         for job, entry in self._round(iter(doubtful), 1):
             if entry is None:
-                killed = errors.InternalError("The process segmenting this film was killed, or took too long.")
+                killed = errors.InternalError("The process segmenting this image was killed, or took too long.")
                 yield fail(job, self._order, killed, Seen.of(self._order.source / job.path))
             else:
                 yield entry
 
     def close(self) -> None:
-        """End all processes; a film that one has in work is given up."""
+        """End all processes; an image that one has in work is given up."""
         for worker in self._busy:
             worker.kill()
         for worker in self._idle:
@@ -205,7 +205,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _end_with(sentinel: int) -> None:
-    """End this process as soon as another one has: nobody is left to end it over a film that takes for ever.
+    """End this process as soon as another one has: nobody is left to end it over an image that takes for ever.
 
     It may end at any moment: the manifest's line and an output are not there, or they are whole (`work`).
     """
@@ -219,7 +219,7 @@ def _serve(connection: Connection, order: Order, threads: int, lock: int) -> Non
     os.environ[settings.THREADS.name] = str(threads)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    # Whatever ends it, the other side notices; an exception's text may quote a film.
+    # Whatever ends it, the other side notices; an exception's text may quote an image.
     with contextlib.suppress(Exception):
         if (network.load().sha256, load_view().sha256) != order.models:
             return  # replaced since the run began: its outputs would be another model's than the manifest says

@@ -1,4 +1,4 @@
-"""`remote backfill`: a deployed stack does the films that lie in its bucket already."""
+"""`remote backfill`: a deployed stack does the images that lie in its bucket already."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lungseg.cli.connection import ENVIRONMENT, add_region, add_stack, stack_of
 from lungseg.terminal import say
 
 DESCRIPTION = """\
-Have a deployed stack do every film below a prefix of its input bucket, by its Step Functions state machine. Films whose
+Have a deployed stack do every image below a prefix of its input bucket, by its Step Functions state machine. Images whose
 outputs are there already are skipped by the function itself, so the same command goes on where an execution was
 stopped. With --dry-run nothing is started: the prefix is listed, and what it would take is printed, with what that
 rests on.
@@ -17,7 +17,7 @@ rests on.
 
 EXAMPLES = """\
 examples:
-  python -m lungseg remote backfill s3://films/in/ --dry-run                   films, bytes, minutes and dollars
+  python -m lungseg remote backfill s3://films/in/ --dry-run                   images, bytes, minutes and dollars
   python -m lungseg remote backfill s3://films/in/ --dry-run --memory 3538 --concurrency 100
   python -m lungseg remote backfill s3://films/in/ --stack lungs               start it, and follow it to its end
   python -m lungseg remote backfill s3://films/in/ --stack lungs --detach      start it, and leave it alone
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "backfill",
-        help="the films that lie in a bucket already",
+        help="the images that lie in a bucket already",
         description=DESCRIPTION,
         epilog=EXAMPLES + ENVIRONMENT + EXIT_CODES + CODES,
     )
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     stack = stack_of(arguments)
     machine = stack.output("BackfillStateMachineArn") if stack else arguments.state_machine
     if stack is not None and stack.output("InputBucketName") != bucket:
-        raise CommandError(f"the stack's films lie in s3://{stack.output('InputBucketName')}, not in s3://{bucket}")
+        raise CommandError(f"the stack's images lie in s3://{stack.output('InputBucketName')}, not in s3://{bucket}")
     if arguments.dry_run:
         films = backfill.listed(bucket, prefix, arguments.region)
         settings = backfill.settings(stack, arguments.memory, arguments.concurrency, arguments.architecture)

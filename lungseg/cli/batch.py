@@ -1,4 +1,4 @@
-"""`batch`: a folder of films to a folder of outputs."""
+"""`batch`: a folder of images to a folder of outputs."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from lungseg.model.view import load_view
 from lungseg.terminal import say
 
 DESCRIPTION = f"""\
-Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. A
-film that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to folders
+Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. An
+image that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to folders
 are not followed but named, and outputs of this program beside their image are skipped and counted.
 
-A film is left alone if it has not changed since its outputs were made, with the same options, models and version, and
-all of them are there. So a run that was stopped, by whatever, goes on where it was when it is started again. A film
+An image is left alone if it has not changed since its outputs were made, with the same options, models and version, and
+all of them are there. So a run that was stopped, by whatever, goes on where it was when it is started again. An image
 that was refused for what it is stays refused until it changes; one that could not be read, or whose process died, is
-tried again. OUT_DIR/{NAME} is where this is known from; without it every film is done again.
+tried again. OUT_DIR/{NAME} is where this is known from; without it every image is done again.
 """
 
 EXAMPLES = """\
 examples:
-  python -m lungseg batch films masks                                masks of a folder
-  python -m lungseg batch films masks --workers 4                    in four processes
+  python -m lungseg batch images masks                                masks of a folder
+  python -m lungseg batch images masks --workers 4                    in four processes
   python -m lungseg batch 'films/**/*.dcm' masks                     a pattern, in quotes; ** is any number of folders
-  python -m lungseg batch films out --format mask --format json      two outputs for each film
-  python -m lungseg batch films out --csv measures.csv --report run.json
-  python -m lungseg batch inbox out --watch                          and the films that are put there later
+  python -m lungseg batch images out --format mask --format json      two outputs for each image
+  python -m lungseg batch images out --csv measures.csv --report run.json
+  python -m lungseg batch inbox out --watch                          and the images that are put there later
 
 """
 
@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "batch",
-        help="a folder of films, once or as they arrive",
+        help="a folder of images, once or as they arrive",
         description=DESCRIPTION,
         epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,
     )
@@ -68,7 +68,7 @@ def add(commands: Commands) -> None:
         choices=FORMATS,
         metavar="NAME",
         action="append",
-        help="what to write, several times for several (default: mask); see below. Of a film of which one of several "
+        help="what to write, several times for several (default: mask); see below. Of an image of which one of several "
         "cannot be made, the others are",
     )
     parser.add_argument(
@@ -86,14 +86,14 @@ def add(commands: Commands) -> None:
         help="for one image; a process that takes longer is killed, and the image fails (default: %(default)s)",
     )
     add_choices(parser)
-    parser.add_argument("--again", action="store_true", help="do films that are done, too")
-    parser.add_argument("--report", type=Path, metavar="run.json", help="also write counts, and films to look at")
-    parser.add_argument("--csv", type=Path, metavar="measures.csv", help="also write one line of measures a film")
+    parser.add_argument("--again", action="store_true", help="do images that are done, too")
+    parser.add_argument("--report", type=Path, metavar="run.json", help="also write counts, and images to look at")
+    parser.add_argument("--csv", type=Path, metavar="measures.csv", help="also write one line of measures an image")
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="then go on with films that arrive or change, each once it has stopped growing, until Ctrl-C or SIGTERM; "
-        "films in work are finished first. --report and --csv are brought up to date every minute",
+        help="then go on with images that arrive or change, each once it has stopped growing, until Ctrl-C or SIGTERM; "
+        "images in work are finished first. --report and --csv are brought up to date every minute",
     )
     parser.add_argument(
         "--every",
@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _source(arguments: argparse.Namespace) -> Source:
-    """Where the films are; no output may come to lie where films are looked for."""
+    """Where the images are; no output may come to lie where images are looked for."""
     try:
         source = Source.named(arguments.source)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _source(arguments: argparse.Namespace) -> Source:
     if not source.folder.is_dir():
         raise CommandError("the folder that the pattern begins with is not there")
     if source.sees(arguments.target):
-        raise CommandError("OUT_DIR lies in IN_DIR, so masks would be taken for films; name a folder outside it")
+        raise CommandError("OUT_DIR lies in IN_DIR, so masks would be taken for images; name a folder outside it")
     for name, path in (("--report", arguments.report), ("--csv", arguments.csv)):
         if path is None:
             continue

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, what is chosen about a film, and lines on standard error."""
+"""What the commands share: exit codes, what is chosen about an image, and lines on standard error."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DONE, FAILED, REFUSED, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """\
 exit codes:
   0    done; also if a verdict is "review" or "reject", unless --strict
-  1    batch: some films failed, the others are done; doctor: a check failed;
+  1    batch: some images failed, the others are done; doctor: a check failed;
        else: the program itself could not work
-  2    the film or the command line was refused, for the reason on standard error
+  2    the image or the command line was refused, for the reason on standard error
   3    with --strict: a verdict is "review" or "reject" (and nothing failed)
   130  interrupted
 """
@@ -59,7 +59,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         "--no-clean", action="store_true", help="keep specks and holes; without it specks go and holes are filled"
     )
     parser.add_argument(
-        "--no-upright", action="store_true", help="take the film for upright, bone bright, whatever it looks like"
+        "--no-upright", action="store_true", help="take the image for upright, bone bright, whatever it looks like"
     )
     parser.add_argument(
         "--strict", action="store_true", help='exit code 3 if a verdict is "review" or "reject"; outputs are the same'
@@ -67,7 +67,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> Options:
-    """What the command line chooses about a film."""
+    """What the command line chooses about an image."""
     return Options(arguments.threshold, clean=not arguments.no_clean, upright=not arguments.no_upright)
 
 

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         "doctor",
         help="does this installation work, or a service?",
         description="Check this installation: Python, packages, a decoder for every format and transfer syntax, "
-        "models, outputs, memory,\nprocessor and threads. A drawing is segmented; no film is needed.\n\n"
+        "models, outputs, memory,\nprocessor and threads. A drawing is segmented; no image is needed.\n\n"
         "With --stack or --url, check a service instead: authorisation, binary mode, payload limits, model and jobs; "
         "of a\nstack also its outputs, buckets, trigger and dead letters. About 10 MB are sent.",
         epilog=EPILOG,

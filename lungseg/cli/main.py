@@ -1,4 +1,4 @@
-"""The command line door: one film, a folder of films, a local server, a deployed one, and what can be said of this
+"""The command line door: one image, a folder of images, a local server, a deployed one, and what can be said of this
 installation.
 """
 
@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   python -m lungseg segment film.dcm                     one mask, film.dcm.mask.png
   python -m lungseg segment film.dcm --format json -o -  verdict and measurements
-  python -m lungseg batch films masks --workers 2        a folder; one bad film never stops the others
+  python -m lungseg batch images masks --workers 2        a folder; one bad image never stops the others
   python -m lungseg serve                                over HTTP
   python -m lungseg remote segment film.dcm --stack lungs  through a stack on AWS
   python -m lungseg doctor                               does this installation work?
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{error.strerror}: {printable(str(error.filename))}", FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
-    except Exception as error:  # its text may quote the film
+    except Exception as error:  # its text may quote the image
         return _fail(f"internal-error: an unexpected {type(error).__name__} stopped the command", FAILED)
 
 

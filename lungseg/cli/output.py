@@ -1,4 +1,4 @@
-"""What the commands that make one output of one film share: where it may go, and how it gets there."""
+"""What the commands that make one output of one image share: where it may go, and how it gets there."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def output_of(arguments: argparse.Namespace) -> str:
 
 
 def check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
-    """Refuse outputs that would overwrite the film or each other, print what is no text, or cannot be written.
+    """Refuse outputs that would overwrite the image or each other, print what is no text, or cannot be written.
 
     Raises:
         CommandError.
@@ -48,7 +48,7 @@ def check_outputs(film: str | None, output: str, overlay: str | None, form: Form
         raise CommandError("standard output is for one output alone; name a file for --overlay")
     places = [real(Path(name)) for name in (film, output, overlay) if name not in (None, "-") and name]
     if len(set(places)) < len(places):
-        raise CommandError("the output would overwrite the film or another output; name another file")
+        raise CommandError("the output would overwrite the image or another output; name another file")
     for name in (output, overlay):
         if name and name != "-":
             _check_writable(Path(name))
@@ -78,7 +78,7 @@ def _check_writable(path: Path) -> None:
 
 
 def read_standard_input() -> bytes:
-    """A film from a pipe, and at most one byte more than the limit.
+    """An image from a pipe, and at most one byte more than the limit.
 
     Raises:
         CommandError: there is no standard input.

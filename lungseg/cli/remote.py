@@ -1,4 +1,4 @@
-"""`remote`: a deployed service from here; `remote segment` sends one film."""
+"""`remote`: a deployed service from here; `remote segment` sends one image."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from lungseg.terminal import printable, say
 
 EXAMPLES = """\
 examples:
-  python -m lungseg remote segment film.dcm --stack lungs              one film, through a deployed stack
-  python -m lungseg remote backfill s3://films/in/ --stack lungs       a bucket's films, where they are
+  python -m lungseg remote segment film.dcm --stack lungs              one image, through a deployed stack
+  python -m lungseg remote backfill s3://films/in/ --stack lungs       a bucket's images, where they are
   python -m lungseg remote segment --help                              more on a command
 
 """
@@ -45,7 +45,7 @@ examples:
 """
 
 DESCRIPTION = """\
-Send one film to a service, and write what comes back; it is the same as `segment` would write here. A film of up to
+Send one image to a service, and write what comes back; it is the same as `segment` would write here. An image of up to
 4.5 MB goes in the request itself, a larger one to a bucket, as a job; its name stays here. What fails for a while (a
 lost connection, 429, 502, 503, 504) is tried five times. Credentials go to the service alone.
 """
@@ -55,8 +55,8 @@ def add(commands: Commands) -> None:
     """Describe the commands."""
     parser = commands.add_parser(
         "remote",
-        help="a deployed service from here: one film, or a whole bucket",
-        description="Send films to a deployed service, or have it do a bucket's.",
+        help="a deployed service from here: one image, or a whole bucket",
+        description="Send images to a deployed service, or have it do a bucket's.",
         epilog=EXAMPLES + ENVIRONMENT + EXIT_CODES,
     )
     parser.set_defaults(run=lambda _: parser.print_help() or DONE)
@@ -68,11 +68,11 @@ def add(commands: Commands) -> None:
 def _add_segment(commands: Commands) -> None:
     parser = commands.add_parser(
         "segment",
-        help="one film: its mask, or another output",
+        help="one image: its mask, or another output",
         description=DESCRIPTION,
         epilog=SEGMENT_EXAMPLES + ENVIRONMENT + FORMAT_LIST + "\n" + EXIT_CODES,
     )
-    parser.add_argument("film", metavar="FILE|-", help="the film; - reads it from standard input")
+    parser.add_argument("film", metavar="FILE|-", help="the image; - reads it from standard input")
     add_connection(parser)
     add_output(parser)
     add_choices(parser)
@@ -81,7 +81,7 @@ def _add_segment(commands: Commands) -> None:
         type=at_least_one,
         default=900,
         metavar="SECONDS",
-        help="for a job, after its film was sent (default: %(default)s)",
+        help="for a job, after its image was sent (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 

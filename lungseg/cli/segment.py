@@ -1,4 +1,4 @@
-"""`segment`: one film to one output."""
+"""`segment`: one image to one output."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def add(commands: Commands) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "segment",
-        help="one film: its mask, or another output",
-        description=f"Segment one film ({names('or')}). What was found stands on standard error, "
+        help="one image: its mask, or another output",
+        description=f"Segment one image ({names('or')}). What was found stands on standard error, "
         "with a verdict:\nis the mask to be relied on? A mask that is not is written all the same, and a warning says "
         "so.",
         epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,
     )
-    parser.add_argument("film", metavar="FILE|-", help="the film; - reads it from standard input")
+    parser.add_argument("film", metavar="FILE|-", help="the image; - reads it from standard input")
     add_output(parser)
-    parser.add_argument("--overlay", metavar="OUT", help="also write the film with the mask laid over it, PNG")
+    parser.add_argument("--overlay", metavar="OUT", help="also write the image with the mask laid over it, PNG")
     add_choices(parser)
     parser.set_defaults(run=run)
 

@@ -18,7 +18,7 @@ examples:
   python -m lungseg serve                              on http://127.0.0.1:8000, for this machine alone
   python -m lungseg serve --host 0.0.0.0 --port 80     for every machine that reaches this one
   python -m lungseg serve --workers 4                  in four processes, which share the cores
-  python -m lungseg serve --waiting 100                films that may wait; those beyond are answered 503
+  python -m lungseg serve --waiting 100                images that may wait; those beyond are answered 503
   curl --data-binary @film.dcm http://127.0.0.1:8000/v1/segment -o mask.png
 
 """
@@ -40,13 +40,13 @@ def add(commands: Commands) -> None:
         "--concurrent",
         type=at_least_one,
         metavar="N",
-        help="films that each process works on at a time (default: LUNG_CONCURRENT, else its share of the cores)",
+        help="images that each process works on at a time (default: LUNG_CONCURRENT, else its share of the cores)",
     )
     parser.add_argument(
         "--waiting",
         type=at_least_one,
         metavar="N",
-        help="films that may wait in each process; those beyond are answered 503 (default: LUNG_WAITING, else four "
+        help="images that may wait in each process; those beyond are answered 503 (default: LUNG_WAITING, else four "
         "for each that is worked on)",
     )
     parser.set_defaults(run=run)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     cores = network.cores()
     _share(arguments, cores)
     concurrent, _ = admission.places()
-    # Films side by side are done sooner with a core each than one after the other with all of them.
+    # Images side by side are done sooner with a core each than one after the other with all of them.
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
     network.load()
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _share(arguments: argparse.Namespace, cores: int) -> None:
-    """Part the cores among the processes and the films of each; processes that are started later read it, too."""
+    """Part the cores among the processes and the images of each; processes that are started later read it, too."""
     names = [*settings.HOSTS.read([]), "localhost"]
     if arguments.concurrent:
         os.environ[settings.CONCURRENT.name] = str(arguments.concurrent)

@@ -15,21 +15,21 @@ __all__ = ["Radiograph", "decode", "with_preamble"]
 logging.getLogger("imagecodecs").disabled = True
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What is left of a byte that was not UTF-8 when something read the film as text (EF BF BD)."""
+"""What is left of a byte that was not UTF-8 when something read the image as text (EF BF BD)."""
 
 PIECE = 2**20
 """Bytes that are looked at at once."""
 
 
 def decode(data: bytes, least: int | None = None) -> Radiograph:
-    """Decode one film: PNG, JPEG, TIFF, BMP, WebP or DICOM.
+    """Decode one image: PNG, JPEG, TIFF, BMP, WebP or DICOM.
 
     Args:
         data: the whole file. File names and declared types play no part.
         least: what suffices as the longer side of the picture; a JPEG is decoded to no more than it needs. None is all.
 
     Returns:
-        The film, white where the detector saw least (bone), whatever the file's own convention.
+        The image, white where the detector saw least (bone), whatever the file's own convention.
 
     Raises:
         EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, OwnOutput, DamagedFilm,
@@ -45,7 +45,7 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
 
 
 def _decode(data: bytes, least: int | None) -> Radiograph:
-    """Decode a film by its first bytes."""
+    """Decode an image by its first bytes."""
     for each in FORMATS:
         if each.matches(data):
             return each.decode(data, least)
@@ -53,7 +53,7 @@ def _decode(data: bytes, least: int | None) -> Radiograph:
 
 
 def _was_text(data: bytes) -> bool:
-    """Whether something read the film as UTF-8 and wrote it again: all of it is UTF-8 by now, which no film is."""
+    """Whether something read the image as UTF-8 and wrote it again: all of it is UTF-8 by now, which no image is."""
     decoder, found = getincrementaldecoder("utf-8")(), False
     try:
         for start in range(0, len(data), PIECE):

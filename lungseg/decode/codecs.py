@@ -55,7 +55,7 @@ def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
         samples: samples of a pixel, as the data set states them.
 
     Raises:
-        ValueError, struct.error: it has no header that can be read, or a JPEG 2000 one that no film has.
+        ValueError, struct.error: it has no header that can be read, or a JPEG 2000 one that no image has.
     """
     return jpeg2000.check(frame, samples) if syntax in JPEG_2000 else jpeg_size(frame)
 

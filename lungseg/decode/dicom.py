@@ -1,4 +1,4 @@
-"""DICOM films (CR, DX and secondary captures): pydicom reads the data set, `codecs` what is compressed in it."""
+"""DICOM images (CR, DX and secondary captures): pydicom reads the data set, `codecs` what is compressed in it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SLACK = 2**20
 """Bytes of headers, profiles and the like in a compressed picture; also what a deflated data set may have at once."""
 
 RATIO = 250
-"""Bytes that one of a deflated data set stands for at most; films come to 4, and drawings to some dozen."""
+"""Bytes that one of a deflated data set stands for at most; images come to 4, and drawings to some dozen."""
 
 PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2")
@@ -68,7 +68,7 @@ COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def decode(data: bytes) -> Radiograph:
-    """Decode a single-frame DICOM film to uint16, bone bright, the window applied; colour to its luminance.
+    """Decode a single-frame DICOM image to uint16, bone bright, the window applied; colour to its luminance.
 
     Raises:
         UnsupportedDicom: no pixels, a palette, several frames, or a transfer syntax without a decoder here.
@@ -91,7 +91,7 @@ def decode(data: bytes) -> Radiograph:
             pixels = luminance(raw)
         return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
     except (errors.FilmError, MemoryError, ImportError):
-        raise  # the last two say nothing of the film
+        raise  # the last two say nothing of the image
     # A damaged data set fails anywhere inside pydicom or a codec, as any type of exception, with texts that may
     # quote its elements.
     except Exception:
@@ -99,7 +99,7 @@ def decode(data: bytes) -> Radiograph:
 
 
 def read(data: bytes) -> Dataset:
-    """The data set; a deflated one is inflated no further than a film may be large."""
+    """The data set; a deflated one is inflated no further than an image may be large."""
     file = Bounded(data)
     try:
         syntax, start = _meta(file)
@@ -124,12 +124,12 @@ def read(data: bytes) -> Dataset:
 
 
 def _inflated(data: bytes, start: int) -> bytes:
-    """A deflated data set; no further than a film may be large, or a stream of so many bytes stand for."""
+    """A deflated data set; no further than an image may be large, or a stream of so many bytes stand for."""
     plain, pieces = io.BytesIO(), Inflated([memoryview(data)[start:]], -zlib.MAX_WBITS)
     for piece in pieces:
         plain.write(piece)
         if plain.tell() > min(limits.MAX_BYTES, SLACK + RATIO * pieces.taken):
-            raise errors.TooLarge("The deflated data set is far larger than a film.")
+            raise errors.TooLarge("The deflated data set is far larger than an image.")
     if not pieces.ended:
         raise errors.DamagedFilm("The deflated data set ends too early.")
     return plain.getvalue()

@@ -2,7 +2,7 @@
 
 Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 turned round. All of it is worked out once on the
 values that occur (at most 65,536), then looked up for each pixel. A modality LUT or window that makes no sense on this
-film is left out rather than obeyed.
+image is left out rather than obeyed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from lungseg import errors
 
 FLAT_SHARE = 0.9
-"""A window that gives so much of the film one grey was made for another picture."""
+"""A window that gives so much of the image one grey was made for another picture."""
 
 
 NO_TABLE = (
@@ -85,7 +85,7 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
 def _padding(
     raw: NDArray[np.integer], stored: NDArray[np.integer], dataset: Dataset, native: bool
 ) -> NDArray[np.bool_] | None:
-    """True where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks no film (PS3.3 C.7.5.1.1.2).
+    """True where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks no image (PS3.3 C.7.5.1.1.2).
 
     Files write the value with the other sign, or outside the stored bits; so it is compared as the bit pattern that
     stands in a pixel, and as the value that the pattern means.
@@ -114,7 +114,7 @@ def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.gener
 
 
 def _window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
-    """``values`` through the VOI LUT or window; as they are without one, or if it would flatten the film.
+    """``values`` through the VOI LUT or window; as they are without one, or if it would flatten the image.
 
     Args:
         values: what a pixel can be.

@@ -20,7 +20,7 @@ END = b"\0\0\0\0IEND\xaeB`\x82"
 """The last chunk."""
 
 HARMLESS = {b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"IEND"}
-"""Chunks that leave the greys as they are and hold no orientation; with any other, Pillow reads the film."""
+"""Chunks that leave the greys as they are and hold no orientation; with any other, Pillow reads the image."""
 
 LEAST, MOST = 500_000, 64 * 2**20
 """Bytes of a picture: below the first it is not worth importing the two libraries, above the second Pillow, which keeps
@@ -33,7 +33,7 @@ BLOCK = 65_535
 def grey(data: bytes) -> Pixels | None:
     """The greys of a PNG, (height, width) uint8 or uint16, or None for one that is not as plain as most.
 
-    None says nothing of the film: interlaced, coloured and damaged ones all give it, and so do small ones.
+    None says nothing of the image: interlaced, coloured and damaged ones all give it, and so do small ones.
 
     Args:
         data: a PNG that Pillow has opened and `limits` have passed.

@@ -75,7 +75,7 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _decode_dicom(data: bytes, _: int | None) -> Radiograph:
-    from lungseg.decode import dicom  # pydicom is slow to import, and most films are PNG or JPEG
+    from lungseg.decode import dicom  # pydicom is slow to import, and most images are PNG or JPEG
 
     whole = with_preamble(data)
     assert whole is not None

@@ -13,7 +13,7 @@ TRANSPOSED = range(5, 9)
 """Orientations whose stored rows are the picture's columns."""
 
 ROWS = 256
-"""Rows made grey at once: 32-bit sums of all rows of a large film would take six times its own room."""
+"""Rows made grey at once: 32-bit sums of all rows of a large image would take six times its own room."""
 
 
 def luminance(colour: NDArray[np.integer]) -> Pixels:

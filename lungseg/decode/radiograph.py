@@ -31,17 +31,17 @@ class Spacing:
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A film in memory.
+    """An image in memory.
 
     Attributes:
-        picture: the film, bone bright and air dark, (height, width) uint8 or uint16 or Pillow's "L"; it may be smaller
-            than the film where `decode` was told what side suffices.
+        picture: the image, bone bright and air dark, (height, width) uint8 or uint16 or Pillow's "L"; it may be smaller
+            than the image where `decode` was told what side suffices.
         spacing: where the file knows it; formats other than DICOM state the resolution of print, which is not it.
-        rows_run_left: whether rows run towards the patient's left, as on a film that hangs as it should, or his right
+        rows_run_left: whether rows run towards the patient's left, as on an image that hangs as it should, or his right
             (DICOM's PatientOrientation); None if the file does not say, or says something else.
-        scale: how many of the film's pixels one of the picture's stands for, along a side.
-        size: the film's own height and width; None if they are the picture's.
-        whole: reads the film at its own size; None if the picture has it.
+        scale: how many of the image's pixels one of the picture's stands for, along a side.
+        size: the image's own height and width; None if they are the picture's.
+        whole: reads the image at its own size; None if the picture has it.
     """
 
     picture: Pixels | Image.Image
@@ -53,9 +53,9 @@ class Radiograph:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """(height, width) uint8 or uint16, the film at its own size.
+        """(height, width) uint8 or uint16, the image at its own size.
 
-        The range in use is the file's own: a 12-bit film in a 16-bit PNG stays between 0 and 4095.
+        The range in use is the file's own: a 12-bit image in a 16-bit PNG stays between 0 and 4095.
         """
         return np.asarray(self.picture) if self.whole is None else self.whole()
 

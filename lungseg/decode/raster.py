@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and WebP films, through Pillow; `png` reads most large PNGs faster, and libpng those of 16-bit colour,
+"""PNG, JPEG, BMP and WebP images, through Pillow; `png` reads most large PNGs faster, and libpng those of 16-bit colour,
 which Pillow cuts to 8."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lungseg.decode.bounds.png import inflated
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
-# Pillow's own limit would pass for a damaged film; `limits` is stricter, and asked before any pixel is read.
+# Pillow's own limit would pass for a damaged image; `limits` is stricter, and asked before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
 # It reports odd EXIF by quoting it.
 warnings.filterwarnings("ignore", module=r"PIL\b")
@@ -31,16 +31,16 @@ ORIENTATION = 0x0112
 
 
 def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least: int | None = None) -> Radiograph:
-    """Decode a raster film.
+    """Decode a raster image.
 
     Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
-    that the film stands as a viewer shows it.
+    that the image stands as a viewer shows it.
 
     Args:
         data: the whole file.
         file_format: Pillow's name of the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
         bound: returns the file as Pillow is to see it, cut down to its picture; refuses one in more parts than any
-            film's. It may raise any exception of a broken file.
+            image's. It may raise any exception of a broken file.
         least: what suffices as the longer side of a JPEG; None is all of it.
 
     Raises:
@@ -58,7 +58,7 @@ def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least
                 if plain is not None:
                     return Radiograph(plain)
             elif file_format == "JPEG":
-                # A sequential film of one component has one scan, and libjpeg refuses a second one.
+                # A sequential image of one component has one scan, and libjpeg refuses a second one.
                 if image.mode != "L" or "progressive" in image.info:
                     check_scans(data)
             elif getattr(image, "is_animated", False):
@@ -76,7 +76,7 @@ def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least
                 picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format, bound).pixels
             )
     except (errors.FilmError, MemoryError, ImportError):
-        raise  # the last two say nothing of the film
+        raise  # the last two say nothing of the image
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
     # may quote it.
     except Exception:
@@ -118,7 +118,7 @@ def _suffices(image: Image.Image, part: int, least: int | None) -> bool:
 
 
 def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
-    """Whether Pillow would keep the upper 8 bits of each sample only: of a 12-bit film, 16 greys."""
+    """Whether Pillow would keep the upper 8 bits of each sample only: of a 12-bit image, 16 greys."""
     depth, colour_type = data[24], data[25]
     return image.format == "PNG" and depth == 16 and colour_type != 0
 

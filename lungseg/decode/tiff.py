@@ -1,4 +1,4 @@
-"""TIFF films, through tifffile: the first page that is a picture of its own, at 1 to 16 bits."""
+"""TIFF images, through tifffile: the first page that is a picture of its own, at 1 to 16 bits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SLACK = 2**14
 """Bytes of headers and tables in one part of a picture that does not compress."""
 
 PAGES = 16
-"""How far a film is looked for among thumbnails."""
+"""How far an image is looked for among thumbnails."""
 
 TILE = 4096
 """Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
@@ -54,7 +54,7 @@ def decode(data: bytes) -> Radiograph:
     """Decode the first page of a TIFF that is not marked as a reduced copy of another; further pages are left alone.
 
     Raises:
-        UnsupportedFormat: floating-point or more than 16 bits, a compression that films are not written in, CMYK and
+        UnsupportedFormat: floating-point or more than 16 bits, a compression that images are not written in, CMYK and
             other colour models, or a volume.
         DamagedFilm, TooSmall, TooLarge.
     """
@@ -68,7 +68,7 @@ def decode(data: bytes) -> Radiograph:
             _check(page, data)
             return Radiograph(upright(_grey(page, data), _orientation(page)))
     except (errors.FilmError, MemoryError, ImportError):
-        raise  # the last two say nothing of the film
+        raise  # the last two say nothing of the image
     # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
     except Exception:
         raise errors.DamagedFilm("The TIFF data is broken or ends too early.") from None

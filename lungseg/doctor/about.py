@@ -1,4 +1,4 @@
-"""What can be said of this program and its models, without a film."""
+"""What can be said of this program and its models, without an image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     """The same for a person."""
     model, view, limit = facts["model"], facts["view_model"], facts["limits"]
     training = model["training"]
-    told = [f"{training['films']} films"] if "films" in training else []
+    told = [f"{training['films']} images"] if "films" in training else []
     told += [" and ".join(training["sources"])] if training.get("sources") else []
     dice = model["metrics"].get("validation_dice", {})
     scores = ", ".join(f"{source} {value:.4f}" for source, value in dice.items())
@@ -53,10 +53,10 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"model: {model['name']}, {model['precision']}, sha256 {model['sha256']}",
         f"precision: {model['precision']}, because {model['precision_reason'].text}",
         f"trained on: {', '.join(told) or 'the card does not say'}",
-        *([f"Dice of its validation films: {scores}"] if scores else []),
+        *([f"Dice of its validation images: {scores}"] if scores else []),
         f"view model: {view['name']}, sha256 {view['sha256']}",
         f"processor: {facts['processor']}",
-        f"threads for a film: {facts['threads']}",
+        f"threads for an image: {facts['threads']}",
         f"reads: {', '.join(facts['reads']['pictures'])}, and DICOM:",
         *(f"  {name}" for name in names),
         "writes:",

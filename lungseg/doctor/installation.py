@@ -1,4 +1,4 @@
-"""Does this installation work? Each check tries what it speaks of, on a drawing; no film is needed."""
+"""Does this installation work? Each check tries what it speaks of, on a drawing; no image is needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
 """What `serve`, `batch` and `remote` need besides."""
 
 WORKER_BYTES = 1300 * 2**20
-"""What one process was seen to take for the largest film that is read and its overlay; half of it for its mask."""
+"""What one process was seen to take for the largest image that is read and its overlay; half of it for its mask."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Check:
 
     Attributes:
         name: what was looked at.
-        state: "failed" if films cannot be segmented, or not as they should.
+        state: "failed" if images cannot be segmented, or not as they should.
         text: what was found.
         remedy: what to do about it; empty if all is well.
     """
@@ -104,7 +104,7 @@ def decoders() -> Iterator[Check]:
 
 
 def _decoded(name: str, film: Callable[[], bytes]) -> Check:
-    """Whether a film reads as the drawing that it was made of."""
+    """Whether an image reads as the drawing that it was made of."""
     from lungseg.decode import decode
 
     try:
@@ -175,7 +175,7 @@ def _memory() -> Iterator[Check]:
     if workers:
         yield Check("memory", "ok", f"{text}: enough for {workers}")
     else:
-        yield Check("memory", "warning", text, "End other programs, or send smaller films.")
+        yield Check("memory", "warning", text, "End other programs, or send smaller images.")
 
 
 def _processor() -> Iterator[Check]:
@@ -190,7 +190,7 @@ def _threads() -> Iterator[Check]:
         return
     cores = os.cpu_count() or 1
     remedy = "" if threads <= cores else f"Set LUNG_THREADS to {cores} or fewer."
-    yield Check("threads", "ok" if threads <= cores else "warning", f"{threads} for a film, of {cores} cores", remedy)
+    yield Check("threads", "ok" if threads <= cores else "warning", f"{threads} for an image, of {cores} cores", remedy)
 
 
 def available_memory() -> int | None:

@@ -1,4 +1,4 @@
-"""The self-check's drawing as a film in every transfer syntax: real input for every decoder, and nobody's film."""
+"""The self-check's drawing as an image in every transfer syntax: real input for every decoder, and nobody's image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from lungseg.decode.formats import FORMATS
 from lungseg.model.selfcheck import drawing
 
 BITS = 12
-"""Of a DICOM film's pixels, as detectors have them; JPEG baseline knows 8."""
+"""Of a DICOM image's pixels, as detectors have them; JPEG baseline knows 8."""
 
 Film = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -1,4 +1,4 @@
-"""Is a service set up as it should be, as far as HTTP tells? Each check sends what it speaks of; no film is needed."""
+"""Is a service set up as it should be, as far as HTTP tells? Each check sends what it speaks of; no image is needed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _binary(service: Service) -> Iterator[Check]:
         answer = service.ask("POST", "/v1/segment", headers={"Accept": accept}, film=drawing)
         code = refusals.code_of(answer)
         if code == "mangled-body":
-            yield Check("binary mode", "failed", "binary media types are off: a film arrives as text", BINARY)
+            yield Check("binary mode", "failed", "binary media types are off: an image arrives as text", BINARY)
         elif answer.status_code != 200:
             raise refusals.of_service(answer)
         elif not answer.content.startswith(SIGNATURE):
@@ -143,7 +143,7 @@ def _is_base64_png(answer: httpx2.Response) -> bool:
 def _payload(service: Service, deployed: bool) -> Iterator[Check]:
     fits = service.ask("POST", "/v1/segment", film=_padded(DIRECT_BYTES))
     if fits.status_code != 200:
-        text = f"a film of {DIRECT_BYTES:,} bytes is answered {fits.status_code}: remote segment sends such directly"
+        text = f"an image of {DIRECT_BYTES:,} bytes is answered {fits.status_code}: remote segment sends such directly"
         yield Check("payload limit", "failed", text, "Check what stands before the service, and its own limits.")
         return
     over = service.ask("POST", "/v1/segment", film=_padded(OVER_BYTES), again=frozenset())
@@ -154,7 +154,7 @@ def _payload(service: Service, deployed: bool) -> Iterator[Check]:
         yield Check("payload limit", "ok", f"{DIRECT_BYTES:,} bytes pass, {OVER_BYTES:,} are refused (413)")
     else:
         text = f"{DIRECT_BYTES:,} bytes pass, {OVER_BYTES:,} are answered {over.status_code} and not 413"
-        yield Check("payload limit", "warning", text, "Nothing: remote segment sends films of that size as jobs.")
+        yield Check("payload limit", "warning", text, "Nothing: remote segment sends images of that size as jobs.")
 
 
 def _padded(count: int) -> Film:
@@ -168,12 +168,12 @@ def _jobs(service: Service, deployed: bool) -> Iterator[Check]:
     answer = service.ask("GET", f"/v1/jobs/{'0' * 32}")
     code = refusals.code_of(answer)
     if code == "no-such-job":
-        yield Check("jobs", "ok", "large films can be sent")
+        yield Check("jobs", "ok", "large images can be sent")
     elif code in WITHOUT_JOBS and not deployed:
-        yield Check("jobs", "ok", "none are taken, for want of buckets; large films go in one request")
+        yield Check("jobs", "ok", "none are taken, for want of buckets; large images go in one request")
     else:
         error = refusals.of_service(answer)
-        yield Check("jobs", "failed", f"large films cannot be sent: {error.detail.rstrip('.')}", error.remedy)
+        yield Check("jobs", "failed", f"large images cannot be sent: {error.detail.rstrip('.')}", error.remedy)
 
 
 def _job(service: Service) -> Iterator[Check]:

@@ -29,7 +29,7 @@ REDEPLOY = "Deploy template.yaml again; somebody has changed it by hand."
 
 
 def stack_checks(stack: Stack) -> Iterator[Check]:
-    """All of them, in the order in which a film passes."""
+    """All of them, in the order in which an image passes."""
     missing = [name for name in OUTPUTS if not stack.outputs.get(name)]
     if missing:
         remedy = "Name the stack that template.yaml of this version was deployed as, or deploy it again."
@@ -61,7 +61,7 @@ def _bucket(stack: Stack, name: str, bucket: str) -> Iterator[Check]:
 
     policy = _ask(storage.get_bucket_policy, bucket, "NoSuchBucketPolicy")
     shut = policy is not None and _denies_plain_http(json.loads(policy["Policy"]))
-    text = "plain HTTP is refused" if shut else "films may travel unencrypted: no policy refuses plain HTTP"
+    text = "plain HTTP is refused" if shut else "images may travel unencrypted: no policy refuses plain HTTP"
     yield Check(f"{name}, TLS", *_verdict(shut, text))
 
     rules = _ask(storage.get_bucket_encryption, bucket, "ServerSideEncryptionConfigurationNotFoundError")
@@ -110,20 +110,20 @@ def _trigger(stack: Stack) -> Iterator[Check]:
     created = [each for each in here if any(name.startswith("s3:ObjectCreated:") for name in each["Events"])]
     if not created:
         if "EventBridgeConfiguration" in settings:
-            text = "new films are told to EventBridge; whether a rule leads on to the queue is not looked at"
+            text = "new images are told to EventBridge; whether a rule leads on to the queue is not looked at"
             yield Check("trigger", "warning", text, "Look at EventBridge's rules, or use the bucket's notification.")
         else:
-            yield Check("trigger", "failed", "new films are not told to the stack's queue", REDEPLOY)
+            yield Check("trigger", "failed", "new images are not told to the stack's queue", REDEPLOY)
         return
     filters = [_filter(each) for each in created]
     all_films = any("s3:ObjectCreated:*" in each["Events"] for each in created)
     if not all_films:
         events = ", ".join(sorted({name for each in created for name in each["Events"]}))
-        yield Check("trigger", "warning", f"of new films only {events} are told", REDEPLOY)
+        yield Check("trigger", "warning", f"of new images only {events} are told", REDEPLOY)
     else:
-        yield Check("trigger", "ok", f"new films are told to the queue: {' and '.join(filters)}")
+        yield Check("trigger", "ok", f"new images are told to the queue: {' and '.join(filters)}")
     if not any(_matches(each, "jobs/x/film") for each in created):
-        yield Check("trigger, jobs", "failed", "its filter leaves out the films of jobs (jobs/ID/film)", REDEPLOY)
+        yield Check("trigger, jobs", "failed", "its filter leaves out the images of jobs (jobs/ID/film)", REDEPLOY)
 
 
 def _rules(configuration: dict[str, Any]) -> dict[str, str]:
@@ -147,12 +147,12 @@ def _source(stack: Stack) -> Iterator[Check]:
     sources = stack.client("lambda").list_event_source_mappings(FunctionName=stack.output("BatchFunctionName"))
     found = next((each for each in sources["EventSourceMappings"] if each.get("EventSourceArn") == queue), None)
     if found is None or found.get("State") not in ("Enabled", "Enabling", "Updating", "Creating"):
-        yield Check("batch function", "failed", "it does not take films from the queue", REDEPLOY)
+        yield Check("batch function", "failed", "it does not take images from the queue", REDEPLOY)
     elif "ReportBatchItemFailures" not in found.get("FunctionResponseTypes", []):
-        text = "one film that fails makes all of its batch come again (no ReportBatchItemFailures)"
+        text = "one image that fails makes all of its batch come again (no ReportBatchItemFailures)"
         yield Check("batch function", "failed", text, REDEPLOY)
     else:
-        yield Check("batch function", "ok", "it takes films from the queue, and gives back those alone that fail")
+        yield Check("batch function", "ok", "it takes images from the queue, and gives back those alone that fail")
 
 
 def _dead_letters(stack: Stack) -> Iterator[Check]:
@@ -163,13 +163,13 @@ def _dead_letters(stack: Stack) -> Iterator[Check]:
         return
     count = int(dead["ApproximateNumberOfMessages"])
     if not count:
-        yield Check("dead letters", "ok", f"none; a film is tried {policy.get('maxReceiveCount')} times")
+        yield Check("dead letters", "ok", f"none; an image is tried {policy.get('maxReceiveCount')} times")
         return
     remedy = (
         f"Look: aws sqs receive-message --visibility-timeout 0 --queue-url {url} ; the function's log has the causes. "
         f"Once they are mended: aws sqs start-message-move-task --source-arn {dead['QueueArn']}"
     )
-    yield Check("dead letters", "warning", f"{count:,} film{'s' * (count != 1)} could not be done", remedy)
+    yield Check("dead letters", "warning", f"{count:,} image{'s' * (count != 1)} could not be done", remedy)
 
 
 def _attributes(stack: Stack, output: str) -> dict[str, str]:

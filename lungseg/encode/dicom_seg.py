@@ -1,4 +1,4 @@
-"""A result as a DICOM Segmentation object: each lung a binary segment on the film's own grid, in the film's study."""
+"""A result as a DICOM Segmentation object: each lung a binary segment on the image's own grid, in the image's study."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PROJECTIONS = (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-"""Films that have no place in space; a slice of a CT has one, and its segmentation would need it."""
+"""Images that have no place in space; a slice of a CT has one, and its segmentation would need it."""
 
 REQUIRED = (
     "PatientName",
@@ -57,7 +57,7 @@ REQUIRED = (
     "ReferringPhysicianName",
     "PatientOrientation",
 )
-"""What is kept of the film, and left empty where the film does not have it (type 2 of the standard)."""
+"""What is kept of the image, and left empty where the image does not have it (type 2 of the standard)."""
 
 OPTIONAL = (
     "IssuerOfPatientID",
@@ -73,17 +73,17 @@ OPTIONAL = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""What is kept of the film where it has it."""
+"""What is kept of the image where it has it."""
 
 TEXT = ("LO", "PN", "SH")
 UID_FORM = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
-"""Leading zeros in a part are against the standard, but archives know films by such names."""
+"""Leading zeros in a part are against the standard, but archives know images by such names."""
 
 NO_MOMENT = ("19000101", "000000")
-"""Content date and time are required, and a film may have none."""
+"""Content date and time are required, and an image may have none."""
 
 SERIES = 900
-"""Number of the series: behind the film's own in a viewer's list."""
+"""Number of the series: behind the image's own in a viewer's list."""
 
 LUNGS = (
     (RIGHT, "Right lung", codes.cid244.Right, (0, 140, 255)),
@@ -93,36 +93,36 @@ LUNGS = (
 
 
 def dicom_seg(result: Result, film: bytes) -> bytes:
-    """Write the lungs as a Segmentation object (binary), which belongs to the film's study and refers to the film.
+    """Write the lungs as a Segmentation object (binary), which belongs to the image's study and refers to the image.
 
-    There are always two segments and two frames, of the film's size and orientation: the patient's right lung, then
+    There are always two segments and two frames, of the image's size and orientation: the patient's right lung, then
     the left. A lung that was not found has an empty frame. A radiograph has no place in space, so there is no frame of
-    reference: the frames lie on the film pixel by pixel.
+    reference: the frames lie on the image pixel by pixel.
 
-    The same film, model and settings give the same bytes. So UIDs are derived from them, and the content's date and
-    time are the film's own (of its content, else its acquisition, else its study), not those of now.
+    The same image, model and settings give the same bytes. So UIDs are derived from them, and the content's date and
+    time are the image's own (of its content, else its acquisition, else its study), not those of now.
 
-    Patient and study are the film's. What it lacks, or has in a form that the standard does not allow, is left empty,
-    or derived from the film's bytes where it must not be (the UIDs of study and series).
+    Patient and study are the image's. What it lacks, or has in a form that the standard does not allow, is left empty,
+    or derived from the image's bytes where it must not be (the UIDs of study and series).
 
     Args:
-        result: what was found in the film.
-        film: its file.
+        result: what was found in the image.
+        image: its file.
 
     Raises:
-        NeedsDicom: the film is not DICOM, not a radiograph, or has no UID that could be referred to.
+        NeedsDicom: the image is not DICOM, not a radiograph, or has no UID that could be referred to.
         NoLung: the mask is empty.
     """
     whole = with_preamble(film)
     if whole is None:
-        raise errors.NeedsDicom("The film is not DICOM, so there is no study that a segmentation could belong to.")
+        raise errors.NeedsDicom("The image is not DICOM, so there is no study that a segmentation could belong to.")
     if not result.labels.any():
         raise errors.NoLung("The mask is empty, so there is nothing to segment.")
     header = read(whole)
     if _uid(header, "SOPClassUID") not in PROJECTIONS:
-        raise errors.NeedsDicom("The film is a DICOM object, but not one of CR, DX and SC.")
+        raise errors.NeedsDicom("The image is a DICOM object, but not one of CR, DX and SC.")
     if not _uid(header, "SOPInstanceUID"):
-        raise errors.NeedsDicom("The DICOM film has no SOPInstanceUID, so a segmentation could not refer to it.")
+        raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so a segmentation could not refer to it.")
 
     segmentation = _segmentation(result, _source(header, result, film), _identity(result, film))
     segmentation.update(_kept(header))
@@ -132,14 +132,14 @@ def dicom_seg(result: Result, film: bytes) -> bytes:
 
 
 def _source(header: Dataset, result: Result, film: bytes) -> Dataset:
-    """The film as highdicom is to see it: what it is and how large, and nothing of the patient."""
+    """The image as highdicom is to see it: what it is and how large, and nothing of the patient."""
     digest = hashlib.sha256(film).hexdigest()
     source = Dataset()
-    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the film's texts were written in
+    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image's texts were written in
     source.SOPClassUID = _uid(header, "SOPClassUID")
     source.SOPInstanceUID = _uid(header, "SOPInstanceUID")
     source.StudyInstanceUID = _uid(header, "StudyInstanceUID") or _derived(digest, "study")
-    source.SeriesInstanceUID = _uid(header, "SeriesInstanceUID") or _derived(digest, "film's series")
+    source.SeriesInstanceUID = _uid(header, "SeriesInstanceUID") or _derived(digest, "image's series")
     source.Rows, source.Columns = result.labels.shape
     for keyword in REQUIRED:
         setattr(source, keyword, None)
@@ -227,7 +227,7 @@ def _derived(identity: str, part: str) -> str:
 
 
 def _kept(header: Dataset) -> Dataset:
-    """Patient, study, moment and what else is kept of the film."""
+    """Patient, study, moment and what else is kept of the image."""
     kept = Dataset()
     for keyword in (*REQUIRED, *OPTIONAL):
         values = _values(header, keyword)
@@ -238,7 +238,7 @@ def _kept(header: Dataset) -> Dataset:
 
 
 def _moment(header: Dataset) -> tuple[str, str]:
-    """The film's date and time."""
+    """The image's date and time."""
     for event in ("Content", "Acquisition", "Study"):
         date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
         if len(date) == 1:
@@ -247,7 +247,7 @@ def _moment(header: Dataset) -> tuple[str, str]:
 
 
 def _uid(header: Dataset, keyword: str) -> str:
-    """A UID of the film; empty if there is none."""
+    """A UID of the image; empty if there is none."""
     values = _values(header, keyword)
     return values[0] if len(values) == 1 else ""
 

@@ -10,7 +10,7 @@ from lungseg.pipeline.result import Result
 
 
 def document(result: Result) -> dict[str, Any]:
-    """Verdict, measurements, model and timings of one film; `schemas.Segmentation` describes each member."""
+    """Verdict, measurements, model and timings of one image; `schemas.Segmentation` describes each member."""
     film, verdict = result.radiograph, result.verdict
     lungs = measure(result)
     return {

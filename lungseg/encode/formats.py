@@ -26,9 +26,9 @@ class Format:
     Attributes:
         name: what callers ask for.
         media_type: of the answer.
-        suffix: of its file, behind the film's whole name.
+        suffix: of its file, behind the image's whole name.
         meaning: a line for help texts and the API's description.
-        encode: the result, and the film's file that it came from, as bytes of this form.
+        encode: the result, and the image's file that it came from, as bytes of this form.
         accept: whether an Accept header that names the media type gets this format; one format per media type.
         text: whether AWS Lambda may return it as text; everything else goes in base64.
         varies: whether it holds timings, so that two runs differ.
@@ -87,7 +87,7 @@ def _all(result: Result, film: bytes) -> bytes:
                 content = each.encode(result, film)
             except FilmError:
                 continue
-            # A fixed time: the same film gives the same bytes.
+            # A fixed time: the same image gives the same bytes.
             archive.writestr(zipfile.ZipInfo(f"lungs{each.suffix}"), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
@@ -99,7 +99,7 @@ FORMATS = {
             "mask",
             PNG,
             ".mask.png",
-            "the mask: 1-bit PNG of the film's own size, white = lung",
+            "the mask: 1-bit PNG of the image's own size, white = lung",
             lambda result, _: png.bits_png(result.bits, result.geometry.width),
             accept=True,
         ),
@@ -114,7 +114,7 @@ FORMATS = {
             "overlay",
             PNG,
             ".overlay.png",
-            "a picture to look at: the film with its lungs tinted and outlined",
+            "a picture to look at: the image with its lungs tinted and outlined",
             lambda result, _: overlay_png(result.radiograph.pixels, result.mask),
         ),
         Format(
@@ -128,7 +128,7 @@ FORMATS = {
             "cutout",
             PNG,
             ".cutout.png",
-            "the film cropped to the lungs and a small margin, at its own depth, bone bright",
+            "the image cropped to the lungs and a small margin, at its own depth, bone bright",
             lambda result, _: png.cutout_png(result),
         ),
         Format(
@@ -145,7 +145,7 @@ FORMATS = {
             "contours",
             "application/geo+json",
             ".contours.json",
-            "outlines as GeoJSON polygons in the film's pixels",
+            "outlines as GeoJSON polygons in the image's pixels",
             _json(shapes.contours),
             accept=True,
             text=True,
@@ -162,7 +162,7 @@ FORMATS = {
             "dicom-seg",
             "application/dicom",
             ".seg.dcm",
-            "DICOM Segmentation of both lungs, for a film that is DICOM",
+            "DICOM Segmentation of both lungs, for an image that is DICOM",
             _dicom_seg,
             accept=True,
         ),
@@ -178,7 +178,7 @@ FORMATS = {
             "all",
             "application/zip",
             ".zip",
-            "a ZIP of all of the above that the film allows",
+            "a ZIP of all of the above that the image allows",
             _all,
             accept=True,
             varies=True,
@@ -188,7 +188,7 @@ FORMATS = {
             "preview",
             PNG,
             ".preview.png",
-            "RGB PNG of at most 1024 pixels a side, to draw from: red the film, green lung's probability, blue the "
+            "RGB PNG of at most 1024 pixels a side, to draw from: red the image, green lung's probability, blue the "
             "side (1 right, 2 left); its text chunk `document` is the JSON",
             _preview,
             varies=True,
@@ -203,11 +203,11 @@ def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict
     """Several forms of a result.
 
     Args:
-        film: the file that it came from.
+        image: the file that it came from.
         names: of FORMATS.
 
     Returns:
-        Each form's bytes, and the refusals of those that cannot be made of this film, by their names.
+        Each form's bytes, and the refusals of those that cannot be made of this image, by their names.
     """
     made: dict[str, bytes] = {}
     refusals: dict[str, FilmError] = {}

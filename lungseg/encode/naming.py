@@ -9,10 +9,10 @@ from collections.abc import Container
 from lungseg.encode.formats import FORMATS
 
 ERROR_SUFFIX = ".error.json"
-"""Of the problem document that takes the outputs' place if a film was refused."""
+"""Of the problem document that takes the outputs' place if an image was refused."""
 
 SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
-"""Of everything that is written of a film."""
+"""Of everything that is written of an image."""
 
 DIGEST = re.compile(r"~[0-9a-f]{16}\Z")
 """What a reserved name gets before the suffix (`output_name`)."""
@@ -23,19 +23,19 @@ MAX_NAME = 255
 _RESERVED = tuple(
     whole.removesuffix(tail) for whole in SUFFIXES for tail in SUFFIXES if whole != tail and whole.endswith(tail)
 )
-"""Ends of a film's name which would lead its outputs into another's: the JSON of `a.rle` and the run lengths of `a`."""
+"""Ends of an image's name which would lead its outputs into another's: the JSON of `a.rle` and the run lengths of `a`."""
 
 _LONGEST = max(map(len, SUFFIXES))
 
 
 def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
-    """``film.dcm`` and ``.mask.png`` give ``film.dcm.mask.png``: films that differ in their suffix alone never meet.
+    """``film.dcm`` and ``.mask.png`` give ``film.dcm.mask.png``: images that differ in their suffix alone never meet.
 
-    A film whose name ends as an output's does (.rle, .contours, .error), or is too long for the longest suffix, gets
+    An image whose name ends as an output's does (.rle, .contours, .error), or is too long for the longest suffix, gets
     "~" and 16 digits of its name's SHA-256 between.
 
     Args:
-        film: its name, or its path or key, which is kept.
+        image: its name, or its path or key, which is kept.
         suffix: of a format, or ERROR_SUFFIX.
         most_bytes: the longest name that the outputs' place allows, in UTF-8.
     """

@@ -1,4 +1,4 @@
-"""The film with the mask's outline and a tint on the lungs: a picture to look at, not data."""
+"""The image with the mask's outline and a tint on the lungs: a picture to look at, not data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OUTLINE_SHARE = 1 / 500
 
 
 def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
-    """Lay a mask over its film.
+    """Lay a mask over its image.
 
     Args:
         pixels: (height, width) uint8 or uint16.
         mask: (height, width) bool, True = lung.
 
     Returns:
-        An RGB image of the film's size, the film's darkest and brightest half percent clipped.
+        An RGB image of the image's size, the image's darkest and brightest half percent clipped.
     """
     picture = np.repeat(display(pixels)[..., np.newaxis], 3, axis=2)
     lungs = picture[mask]
@@ -39,7 +39,7 @@ def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
 
 
 def display(pixels: Pixels) -> NDArray[np.uint8]:
-    """A film as 8 bits for a screen, its darkest and brightest half percent clipped."""
+    """An image as 8 bits for a screen, its darkest and brightest half percent clipped."""
     low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
     scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))
     return np.clip(scaled, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A result as PNG pictures: data for programs, each of the film's own size unless it says otherwise."""
+"""A result as PNG pictures: data for programs, each of the image's own size unless it says otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UP = 2
 """The filter that leaves of each row what is not as in the row above (PNG specification, clause 9)."""
 
 MARGIN = 0.02
-"""What a cutout keeps around the lungs, as a part of the film's longer side: the pleura lies on their edge."""
+"""What a cutout keeps around the lungs, as a part of the image's longer side: the pleura lies on their edge."""
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -75,7 +75,7 @@ def grey_png(pixels: Pixels) -> bytes:
 
 
 def cutout_png(result: Result) -> bytes:
-    """The film cropped to the lungs and a margin around them, as a grey PNG of its own depth, bone bright.
+    """The image cropped to the lungs and a margin around them, as a grey PNG of its own depth, bone bright.
 
     Raises:
         NoLung: there is nothing to crop to.
@@ -86,7 +86,7 @@ def cutout_png(result: Result) -> bytes:
 
 
 def cutout_box(result: Result) -> tuple[int, int, int, int]:
-    """Where the cutout lies in the film: x and y of its top left pixel, width, height.
+    """Where the cutout lies in the image: x and y of its top left pixel, width, height.
 
     Raises:
         NoLung.

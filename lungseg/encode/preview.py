@@ -1,4 +1,4 @@
-"""What a program needs to draw a film and its lungs at any threshold, as one small PNG: the page at `/` lives on it."""
+"""What a program needs to draw an image and its lungs at any threshold, as one small PNG: the page at `/` lives on it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lungseg.model.preprocess import letterbox, shrink
 from lungseg.pipeline.result import Result
 
 SIDE = 1024
-"""Pixels a side at most: twice the network's grid, and what a screen shows of a film; 1 MB in all."""
+"""Pixels a side at most: twice the network's grid, and what a screen shows of an image; 1 MB in all."""
 
 
 def preview_png(result: Result) -> bytes:
-    """The film, lung's probability and the lungs' sides as the three channels of an 8-bit RGB PNG.
+    """The image, lung's probability and the lungs' sides as the three channels of an 8-bit RGB PNG.
 
-    Each is the film as it lies, shrunk to at most SIDE pixels a side and never enlarged.
+    Each is the image as it lies, shrunk to at most SIDE pixels a side and never enlarged.
 
-    Red is the film, bone bright, its darkest and brightest half percent clipped. Green is the probability p that the
+    Red is the image, bone bright, its darkest and brightest half percent clipped. Green is the probability p that the
     network gave, not cleaned: the whole part of 256 p, at most 255, so that green > 127 is p >= 0.5 to the pixel. Blue
     says which lung a pixel would belong to if it were lung: 1 the patient's right, 2 the left.
 

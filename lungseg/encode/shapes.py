@@ -14,11 +14,11 @@ NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 
 
 def contours(result: Result) -> dict[str, Any]:
-    """The lungs as a GeoJSON FeatureCollection (RFC 7946) in the film's pixels instead of degrees.
+    """The lungs as a GeoJSON FeatureCollection (RFC 7946) in the image's pixels instead of degrees.
 
     One polygon for each connected part, largest first, its first ring the outline and the others holes. x runs to the
-    right and y down, from (0, 0) at the film's top left corner to (width, height); a pixel's centre lies at a half.
-    Outlines turn clockwise as they are seen on the film, holes counter-clockwise.
+    right and y down, from (0, 0) at the image's top left corner to (width, height); a pixel's centre lies at a half.
+    Outlines turn clockwise as they are seen on the image, holes counter-clockwise.
     """
     return {
         "type": "FeatureCollection",
@@ -48,7 +48,7 @@ def _side(region: Region, sides: NDArray[np.uint8]) -> int:
 
 
 def _film_points(outline: Outline, result: Result) -> NDArray[np.float64]:
-    """Points of the network's grid in the film's pixels: centres at whole numbers there, at halves here."""
+    """Points of the network's grid in the image's pixels: centres at whole numbers there, at halves here."""
     geometry = result.geometry
     scale = np.array([geometry.width / geometry.box_width, geometry.height / geometry.box_height])
     return np.round((outline + 0.5) * scale, 2)

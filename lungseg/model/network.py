@@ -55,8 +55,8 @@ class Card:
         input: size and normalisation of the network's input.
         threshold: probability above which a pixel is lung.
         mask_convention: what True means.
-        training: the films, their sets and digest, who drew their masks, and the settings that made the weights.
-        metrics: scores of the checkpoint on the validation films.
+        training: the images, their sets and digest, who drew their masks, and the settings that made the weights.
+        metrics: scores of the checkpoint on the validation images.
         precision: "fp32" or "int8".
         quantised_from: digest of the FP32 file that an INT8 model was made from.
         self_check: an INT8 model's expected answer (selfcheck.answer).
@@ -154,7 +154,7 @@ class ModelIdentity:
 
 
 class Network:
-    """A loaded model; one object serves every film, from several threads at once.
+    """A loaded model; one object serves every image, from several threads at once.
 
     Attributes:
         card: the model's own facts.
@@ -329,7 +329,7 @@ def _check_int8_alone(model: Network, products: tuple[str, ...] | None) -> None:
 
 
 def threads() -> int:
-    """Threads for one film: ``LUNG_THREADS``, else the vCPUs of a Lambda function's memory, else all cores.
+    """Threads for one image: ``LUNG_THREADS``, else the vCPUs of a Lambda function's memory, else all cores.
 
     Raises:
         ModelError: ``LUNG_THREADS`` is not a positive number.

@@ -1,4 +1,4 @@
-"""From a film to the network's input: the one truth for training and serving. `enlarge` is the way back."""
+"""From an image to the network's input: the one truth for training and serving. `enlarge` is the way back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lungseg import errors
 from lungseg.decode.radiograph import Pixels, Radiograph
 
 GAP = 2.0
-"""A film is first reduced by blocks to no less than so many times its size in the network's input, then resized."""
+"""An image is first reduced by blocks to no less than so many times its size in the network's input, then resized."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class InputSpec:
     Attributes:
         size: side of the square input, in pixels.
         low_percentile, high_percentile: greys beyond them are clipped (letters, markers, metal).
-        stride: the percentiles are taken from every stride-th pixel of the shrunken film.
+        stride: the percentiles are taken from every stride-th pixel of the shrunken image.
         channels: how often the one grey channel is repeated (the author's network takes 3).
     """
 
@@ -36,7 +36,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a film lies in the square: shrunk to ``box_height`` x ``box_width``, its corner at (``top``, ``left``)."""
+    """Where an image lies in the square: shrunk to ``box_height`` x ``box_width``, its corner at (``top``, ``left``)."""
 
     height: int
     width: int
@@ -48,7 +48,7 @@ class Geometry:
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """The film's rows and columns in the square."""
+        """The image's rows and columns in the square."""
         return (
             slice(self.top, self.top + self.box_height),
             slice(self.left, self.left + self.box_width),
@@ -56,17 +56,17 @@ class Geometry:
 
 
 def letterbox(height: int, width: int, size: int) -> Geometry:
-    """The geometry that fits a film into a square of ``size`` pixels, centred, its aspect kept."""
+    """The geometry that fits an image into a square of ``size`` pixels, centred, its aspect kept."""
     scale = size / max(height, width)
     box_height, box_width = max(1, round(height * scale)), max(1, round(width * scale))
     return Geometry(height, width, size, (size - box_height) // 2, (size - box_width) // 2, box_height, box_width)
 
 
 def shrink(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
-    """Resize a film to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
+    """Resize an image to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
     radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
     picture, scale = radiograph.picture, radiograph.scale
-    # A picture's last pixels may stand for less than `scale` of the film's, so its own size will not do.
+    # A picture's last pixels may stand for less than `scale` of the image's, so its own size will not do.
     width, height = geometry.width / scale, geometry.height / scale
     size = (geometry.box_width, geometry.box_height)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint16:
@@ -99,7 +99,7 @@ def _sums(rows: NDArray[Any], step: int) -> NDArray[np.float32]:
 
 
 def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[float, float]:
-    """The greys of a shrunken film beyond which it is clipped.
+    """The greys of a shrunken image beyond which it is clipped.
 
     Raises:
         BlankFilm: they coincide.
@@ -107,12 +107,12 @@ def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[floa
     sample = box[:: spec.stride, :: spec.stride]
     low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
     if low >= high:
-        raise errors.BlankFilm("Nearly every pixel of the film has the same grey.")
+        raise errors.BlankFilm("Nearly every pixel of the image has the same grey.")
     return float(low), float(high)
 
 
 def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Clip a shrunken film to its percentiles, then shift and scale it to mean 0 and standard deviation 1.
+    """Clip a shrunken image to its percentiles, then shift and scale it to mean 0 and standard deviation 1.
 
     The result does not depend on bit depth, window or exposure as long as they map greys linearly.
 
@@ -128,14 +128,14 @@ def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[n
 
 
 def place(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Lay a shrunken film into the square, (size, size); around it is 0, the film's mean grey."""
+    """Lay a shrunken image into the square, (size, size); around it is 0, the image's mean grey."""
     square = np.zeros((geometry.size, geometry.size), np.float32)
     square[geometry.box] = box
     return square
 
 
 def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
-    """The network's input for a film, (1, channels, size, size) float32, and the way back.
+    """The network's input for an image, (1, channels, size, size) float32, and the way back.
 
     Raises:
         BlankFilm.

@@ -18,7 +18,7 @@ TOLERANCE = 0.01
 
 
 def drawing(side: int = 128) -> NDArray[np.uint8]:
-    """A chest in five shapes, (side, side): no film may be stored, and this is drawn the same everywhere."""
+    """A chest in five shapes, (side, side): no image may be stored, and this is drawn the same everywhere."""
     rows, columns = (np.mgrid[:side, :side].astype(np.float32) + 0.5) / side - 0.5
     body = np.hypot(columns / 0.46, rows / 0.62) < 1
     lungs = np.hypot((np.abs(columns) - 0.2) / 0.13, (rows + 0.03) / 0.3) < 1

@@ -1,4 +1,4 @@
-"""How a film lies, and whether it is one: a small network that looks at every film before the lungs are sought."""
+"""How an image lies, and whether it is one: a small network that looks at every image before the lungs are sought."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ANSWERS = 7
 
 @dataclass(frozen=True)
 class View:
-    """What kind of picture a film looks like; all are probabilities, 0 to 1.
+    """What kind of picture an image looks like; all are probabilities, 0 to 1.
 
-    A film is mirrored first and turned then: np.rot90(square, -turns) stands upright, mirrored still.
+    An image is mirrored first and turned then: np.rot90(square, -turns) stands upright, mirrored still.
 
     Attributes:
-        turns: (4,) float32, that the film has been turned by 0 to 3 quarter turns counter-clockwise.
+        turns: (4,) float32, that the image has been turned by 0 to 3 quarter turns counter-clockwise.
         mirrored: that right and left are exchanged.
         inverted: that bone is dark.
         frontal: that it is a frontal chest radiograph at all.
@@ -40,7 +40,7 @@ class View:
 
 
 class ViewNetwork:
-    """The loaded network; one object serves every film, from several threads at once.
+    """The loaded network; one object serves every image, from several threads at once.
 
     Attributes:
         card: the facts that travel in its file.
@@ -61,13 +61,13 @@ class ViewNetwork:
                 "The view network carries no card of this service; write it with `python -m model_export view`."
             ) from None
         if [output.shape for output in self._session.get_outputs()] != [[1, ANSWERS]]:
-            raise ModelError("The model is none that tells how a film lies.")
+            raise ModelError("The model is none that tells how an image lies.")
         spec = InputSpec(**self.card["input"])
         self._size = spec.size
         self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
 
     def __call__(self, square: NDArray[np.float32]) -> View:
-        """The view of a film in the segmentation network's input, (1, 1, size, size) float32 of any size."""
+        """The view of an image in the segmentation network's input, (1, 1, size, size) float32 of any size."""
         if square.shape[-1] != self._size:
             image = Image.fromarray(square[0, 0]).resize((self._size, self._size), Image.Resampling.BILINEAR)
             square = np.asarray(image)[np.newaxis, np.newaxis]

@@ -1,6 +1,6 @@
 """From the network's probability to lungs: their regions, specks and holes, and which is the patient's right one.
 
-All of it works on the network's own grid, the part of it that is film (`Geometry.box`). The film's own grid may be a
+All of it works on the network's own grid, the part of it that is image (`Geometry.box`). The image's own grid may be a
 hundred times larger, and nothing is found there that is not seen here.
 """
 
@@ -95,7 +95,7 @@ def clean(probability: NDArray[np.float32], found: list[Region], threshold: floa
     """The probability without specks and without holes, brought just to the other side of the threshold; see SPECK and
     HOLE.
 
-    No further: the film's pixels beside a speck or a hole average it with the lung. So a higher threshold, at which it
+    No further: the image's pixels beside a speck or a hole average it with the lung. So a higher threshold, at which it
     may be none, never gives them more than a lower one.
 
     Args:
@@ -127,7 +127,7 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
         mask: (height, width) bool, True = lung.
         found: its regions.
         axis: 1 if the patient's right and left lie beside each other in the picture, 0 if one above the other.
-        swapped: whether the patient's right is at the greater coordinate; in a film as it is hung it is on the left.
+        swapped: whether the patient's right is at the greater coordinate; in an image as it is hung it is on the left.
 
     Returns:
         (height, width) uint8.
@@ -155,7 +155,7 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
 def _midline(mask: NDArray[np.bool_], axis: int) -> float:
     """Where the right and left lungs part: the thinnest place in the middle half of what the mask spans.
 
-    A mask that lies on one side of the film's own middle is one lung, and that middle parts it from the missing one.
+    A mask that lies on one side of the image's own middle is one lung, and that middle parts it from the missing one.
     """
     counts = mask.sum(1 - axis)
     middle = len(counts) / 2

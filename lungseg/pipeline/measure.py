@@ -1,4 +1,4 @@
-"""How large the lungs are and where they lie, on the film's own grid."""
+"""How large the lungs are and where they lie, on the image's own grid."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lungseg.pipeline.result import Result
 
 @dataclass(frozen=True)
 class Measures:
-    """A part of the film.
+    """A part of the image.
 
     Attributes:
         pixels: its area.
-        mm2: its area in square millimetres; None if the film's spacing is not known.
+        mm2: its area in square millimetres; None if the image's spacing is not known.
         box: the smallest upright box around it: x and y of its top left pixel, width, height; None if it is empty.
         centroid: x and y of its centre of mass, in pixels, pixel centres at whole numbers; None if it is empty.
     """
@@ -35,7 +35,7 @@ class LungMeasures:
 
     Attributes:
         right_to_left: the right lung's area by the left one's; None if one is missing.
-        share: the part of the film that is lung, 0 to 1.
+        share: the part of the image that is lung, 0 to 1.
     """
 
     both: Measures
@@ -46,7 +46,7 @@ class LungMeasures:
 
 
 def measure(result: Result) -> LungMeasures:
-    """Measure the lungs of one film."""
+    """Measure the lungs of one image."""
     spacing = result.radiograph.spacing
     right = _measure(result.labels == RIGHT, spacing)
     left = _measure(result.labels == LEFT, spacing)

@@ -1,4 +1,4 @@
-"""What a caller may choose about one film."""
+"""What a caller may choose about one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Options:
     Attributes:
         threshold: what lung lies above, in (0, 1); None is the model's own, 0.5.
         clean: whether specks are dropped and holes filled (`mask.clean`).
-        upright: whether turned and inverted films are recognised and segmented as if they were not.
+        upright: whether turned and inverted images are recognised and segmented as if they were not.
     """
 
     threshold: float | None = None

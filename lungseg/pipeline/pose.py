@@ -1,4 +1,4 @@
-"""How a film lies in its file, and the way there and back."""
+"""How an image lies in its file, and the way there and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Pose:
-    """What has been done to an upright film.
+    """What has been done to an upright image.
 
     Attributes:
         mirrored: whether right and left have been exchanged, before it was turned.
@@ -23,16 +23,16 @@ class Pose:
     mirrored: bool = False
 
     def undo(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A network's input (1, channels, size, size) as if the film stood upright with bone bright.
+        """A network's input (1, channels, size, size) as if the image stood upright with bone bright.
 
-        A mirrored film stays mirrored: the network was trained on such, too. Standardised greys have mean 0, so that
-        inverting the film's greys is changing their sign.
+        A mirrored image stays mirrored: the network was trained on such, too. Standardised greys have mean 0, so that
+        inverting the image's greys is changing their sign.
         """
         upright = np.rot90(square, -self.turns, (2, 3))
         return np.ascontiguousarray(-upright if self.inverted else upright)
 
     def redo(self, grids: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network found, (outputs, size, size), as the film lies."""
+        """What the network found, (outputs, size, size), as the image lies."""
         return np.rot90(grids, self.turns, (1, 2))
 
     @property
@@ -42,7 +42,7 @@ class Pose:
 
     @property
     def right_is_first(self) -> bool:
-        """Whether the patient's right is at the smaller coordinate of `axis`, as on a film that hangs as it should."""
+        """Whether the patient's right is at the smaller coordinate of `axis`, as on an image that hangs as it should."""
         return (self.turns in (0, 3)) != self.mirrored
 
 

@@ -1,4 +1,4 @@
-"""What was found in one film: kept on the network's grid, brought to the film's own when asked for."""
+"""What was found in one image: kept on the network's grid, brought to the image's own when asked for."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lungseg.pipeline.verdict import Verdict
 
 @dataclass(frozen=True)
 class Result:
-    """One film's lungs.
+    """One image's lungs.
 
     Attributes:
-        radiograph: the film, decoded.
-        geometry: how the film's grid and the network's fit together.
+        radiograph: the image, decoded.
+        geometry: how the image's grid and the network's fit together.
         model: the model that found them.
         threshold: what lung lies above, in (0, 1).
-        pose: how the film was taken to lie.
+        pose: how the image was taken to lie.
         verdict: whether to rely on the mask.
-        raw: (box_height, box_width) float32 in [0, 1], what the network gave, as the film lies.
+        raw: (box_height, box_width) float32 in [0, 1], what the network gave, as the image lies.
         field: the same of the field; None if the model does not predict it.
         cleaned: the lung's without specks and holes, if cleaning was asked for.
         sides: (box_height, box_width) uint8, mask.RIGHT or mask.LEFT: which lung each pixel would belong to.
@@ -52,7 +52,7 @@ class Result:
 
     @cached_property
     def probability(self) -> NDArray[np.float32]:
-        """(height, width) float32 in [0, 1], of lung, on the film's own grid; not cleaned."""
+        """(height, width) float32 in [0, 1], of lung, on the image's own grid; not cleaned."""
         return enlarge(self.raw, self.geometry)
 
     @cached_property
@@ -74,5 +74,5 @@ class Result:
 
     @property
     def lung_share(self) -> float:
-        """The part of the film that is lung, 0 to 1."""
+        """The part of the image that is lung, 0 to 1."""
         return int(np.bitwise_count(self.bits).sum()) / (self.geometry.height * self.geometry.width)

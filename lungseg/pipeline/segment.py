@@ -1,4 +1,4 @@
-"""One film in, one result out. Every door calls `segment`; nothing else joins decoding, networks and mask."""
+"""One image in, one result out. Every door calls `segment`; nothing else joins decoding, networks and mask."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lungseg.pipeline.verdict import Finding, confidence, judge
 
 ENOUGH = 2
 """How much larger than the network's input a JPEG is decoded at least. Masks then agree with those of a whole decode as
-well as they do if only the method changes by which a whole one is shrunk (Dice 0.9995 and 0.9994, mean of 40 films)."""
+well as they do if only the method changes by which a whole one is shrunk (Dice 0.9995 and 0.9994, mean of 40 images)."""
 
 INVERTED = 0.5
-"""Probability above which a film is taken for inverted; little is lost if it is not."""
+"""Probability above which an image is taken for inverted; little is lost if it is not."""
 
 MIRRORED = 0.95
-"""Probability above which a film is taken for mirrored: one of situs inversus looks so, too."""
+"""Probability above which an image is taken for mirrored: one of situs inversus looks so, too."""
 
 
 class Segmenter(Protocol):
@@ -47,12 +47,12 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
     """Segment the lungs of one frontal chest radiograph.
 
     Args:
-        data: the film's file, as bytes.
-        options: choices about this film; the defaults if None.
+        data: the image's file, as bytes.
+        options: choices about this image; the defaults if None.
         model: the model; the one this process serves if None.
 
     Raises:
-        FilmError: the film is refused; the subclass says why.
+        FilmError: the image is refused; the subclass says why.
         ModelError: a model cannot be loaded.
     """
     options = options or Options()
@@ -100,10 +100,10 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
 def _find(
     square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: Segmenter
 ) -> tuple[Pose, NDArray[np.float32]]:
-    """The film's pose, and each of the model's outputs in its box, (outputs, box_height, box_width), as the film lies.
+    """The image's pose, and each of the model's outputs in its box, (outputs, box_height, box_width), as the image lies.
 
-    A film that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
-    an upright film for turned would cost the whole mask.
+    An image that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
+    an upright image for turned would cost the whole mask.
     """
     pose = Pose(int(view.turns.argmax()), view.inverted > INVERTED) if upright else UPRIGHT
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
@@ -113,7 +113,7 @@ def _find(
 
 
 def _mirrored(radiograph: Radiograph, view: View) -> bool:
-    """What the file says of right and left counts more than what the film looks like."""
+    """What the file says of right and left counts more than what the image looks like."""
     if radiograph.rows_run_left is not None:
         return not radiograph.rows_run_left
     return view.mirrored > MIRRORED

@@ -1,4 +1,4 @@
-"""From the network's grid to the film's own, which may be a hundred times larger.
+"""From the network's grid to the image's own, which may be a hundred times larger.
 
 It is the probability that is resized, bilinear, and the mask is made last: a resized mask has stairs.
 """
@@ -18,7 +18,7 @@ Indices = NDArray[np.intp]
 
 
 def enlarge(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Bring a film's part of a probability map, (box_height, box_width), to its own grid, (height, width)."""
+    """Bring an image's part of a probability map, (box_height, box_width), to its own grid, (height, width)."""
     return np.asarray(Image.fromarray(box).resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))
 
 
@@ -44,7 +44,7 @@ def enlarge_bits(box: NDArray[np.float32], geometry: Geometry, threshold: float)
     part = slice(down.start, down.stop), slice(across.start, across.stop)
     box, above = box[part], above[part]
 
-    # The box's rows, as wide as the film.
+    # The box's rows, as wide as the image.
     wide = np.repeat(_both(above.T).T, across.counts, axis=1)
     # np.nonzero is ten times slower in two axes.
     row, gap = np.divmod(np.flatnonzero(above[:, 1:] != above[:, :-1]), above.shape[1] - 1)
@@ -71,15 +71,15 @@ def _both(above: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class _Axis:
-    """A stretch of the box along one axis, and that of the film which it covers.
+    """A stretch of the box along one axis, and that of the image which it covers.
 
     Gap g is what lies between the stretch's samples g - 1 and g; the first and the last have only one neighbour.
     Samples and pixels are meant by their centres.
 
     Attributes:
         start, stop: in the box.
-        first, last: in the film.
-        gap: for each of the film's pixels, the gap that it is in.
+        first, last: in the image.
+        gap: for each of the image's pixels, the gap that it is in.
         share: how far it is from the sample before it (0) to the one behind it (1).
         counts: the pixels in each gap.
     """
@@ -99,7 +99,7 @@ class _Axis:
         Args:
             used: at least one, ascending.
             samples: along the box.
-            length: the film's pixels along this axis.
+            length: the image's pixels along this axis.
             align: ``first`` is a multiple of it.
         """
         start, stop = max(0, int(used[0]) - 1), min(samples, int(used[-1]) + 2)

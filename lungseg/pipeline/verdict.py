@@ -1,6 +1,6 @@
 """Can the mask be relied on? A verdict with reasons, from the view, the mask's expected Dice and the lungs' shape.
 
-The figures behind each limit are those of the validation films: `python -m model_export verdict --split validation`
+The figures behind each limit are those of the validation images: `python -m model_export verdict --split validation`
 writes them to verdicts.csv.
 """
 
@@ -48,16 +48,16 @@ DOUBTFUL_VIEW = Reason("doubtful-view", Decision.REVIEW, "This may not be a fron
 DOUBTFUL_MASK = Reason("doubtful-mask", Decision.REVIEW, "The mask may be wrong in part: its expected Dice is low.")
 LOW_CONFIDENCE = Reason("low-confidence", Decision.REVIEW, "The network is unsure where the lungs are.")
 ONE_LUNG = Reason("one-lung", Decision.REVIEW, "Only one lung was found, or one is far smaller than the other.")
-CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the film's border: a part of them may be missing.")
-SMALL_FILM = Reason("small-film", Decision.REVIEW, "The film has so few pixels that the lungs' edges are a guess.")
-MIRRORED = Reason("mirrored", Decision.REVIEW, "The film may be mirrored: right and left may be exchanged.")
+CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the image's border: a part of them may be missing.")
+SMALL_FILM = Reason("small-film", Decision.REVIEW, "The image has so few pixels that the lungs' edges are a guess.")
+MIRRORED = Reason("mirrored", Decision.REVIEW, "The image may be mirrored: right and left may be exchanged.")
 IMPLAUSIBLE_SIZE = Reason(
     "implausible-size",
     Decision.ACCEPT,
     "By the file's pixel spacing the lungs are too small or too large for an adult's; the spacing may be wrong.",
 )
-TURNED = Reason("turned", Decision.ACCEPT, "The film is turned; the mask lies as the film does.")
-INVERTED = Reason("inverted", Decision.ACCEPT, "The film's greys are inverted: bone is dark.")
+TURNED = Reason("turned", Decision.ACCEPT, "The image is turned; the mask lies as the image does.")
+INVERTED = Reason("inverted", Decision.ACCEPT, "The image's greys are inverted: bone is dark.")
 
 REASONS = (
     NOT_FRONTAL,
@@ -76,7 +76,7 @@ REASONS = (
 """All of them, the gravest first."""
 
 FRONTAL, SURELY_FRONTAL = 0.3, 0.9
-"""Below the first a film is rejected, below the second reviewed. Of the 527 validation images,
+"""Below the first an image is rejected, below the second reviewed. Of the 527 validation images,
 children's and portable ones among them, 99 % lie above 0.975."""
 
 MIN_EXPECTED_DICE = 0.935
@@ -91,7 +91,7 @@ SMALLER_LUNG = 0.2
 """The smaller lung's area as a part of the larger one's."""
 
 BORDER = 0.15
-"""How much of one border of the film is lung."""
+"""How much of one border of the image is lung."""
 
 SMALL_SIDE = 200
 """Pixels: half the network's grid and less, where an edge of the lung has a pixel of blur to each side."""
@@ -107,7 +107,7 @@ class Verdict:
 
     Attributes:
         reasons: the gravest first; with "accept" they are notes.
-        frontal: the probability that the film is a frontal chest radiograph.
+        frontal: the probability that the image is a frontal chest radiograph.
         confidence: how far the network is from 0.5 where it sees lung, 0 to 1.
         expected_dice: the Dice that the mask may be expected to reach, 0 to 1; None if the model gives none, or there
             is no lung.

@@ -1,4 +1,4 @@
-"""A deployed service from a workstation: films sent to it, buckets done by it, and whether it is set up right.
+"""A deployed service from a workstation: images sent to it, buckets done by it, and whether it is set up right.
 
 The service itself imports nothing from here.
 """

@@ -63,7 +63,7 @@ class _Auth(httpx2.Auth):
         self._access, self._base = access, base
         self.requires_request_body = access.sign
         if access.sign:
-            self._signer  # noqa: B018 - so that missing credentials are known before a film is read
+            self._signer  # noqa: B018 - so that missing credentials are known before an image is read
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         if self._access.key:

@@ -1,4 +1,4 @@
-"""A bucket's films through a stack's state machine: listed, started, followed to the end."""
+"""A bucket's images through a stack's state machine: listed, started, followed to the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class End:
         status: Step Functions' name for it.
         error: the name of what stopped it; empty if nothing did.
         items: its map run's items, by what became of them.
-        counts: its films by what became of them, if it tells.
+        counts: its images by what became of them, if it tells.
     """
 
     status: str
@@ -56,7 +56,7 @@ class End:
 
 
 def listed(bucket: str, prefix: str, region: str | None = None, page: int = 1000) -> Films:
-    """Count what lies below a prefix; what is empty or ends in a slash is no film.
+    """Count what lies below a prefix; what is empty or ends in a slash is no image.
 
     Args:
         page: objects for one request; a thousand are the most.
@@ -83,7 +83,7 @@ def settings(
     concurrency: int | None = None,
     architecture: str | None = None,
 ) -> Settings:
-    """How a stack does its films, as far as it may be looked at; what is given goes before it.
+    """How a stack does its images, as far as it may be looked at; what is given goes before it.
 
     Args:
         stack: None if it is not known.
@@ -118,9 +118,9 @@ def start(machine: str, bucket: str, prefix: str) -> str:
         AwsRefused: it may not be started, or is not one of that bucket.
         Unreachable.
     """
-    # Its films are those of the bucket in its definition: the same prefix of another bucket would be silently missed.
+    # Its images are those of the bucket in its definition: the same prefix of another bucket would be silently missed.
     if bucket not in json.dumps(_definition(machine)):
-        raise errors.AwsRefused("That state machine does the films of another bucket.")
+        raise errors.AwsRefused("That state machine does the images of another bucket.")
     with asking("The state machine cannot be started"):
         states = client("stepfunctions", _region(machine))
         answer = states.start_execution(stateMachineArn=machine, input=json.dumps({"prefix": prefix}))
@@ -157,7 +157,7 @@ def _items(states: Any, execution: str) -> Counter[str]:
 
 
 def counts(output: str | None, region: str) -> dict[str, int]:
-    """The films of all batches by what became of them, from the reports that the map run leaves in a bucket.
+    """The images of all batches by what became of them, from the reports that the map run leaves in a bucket.
 
     Args:
         output: the execution's, which says where they are.

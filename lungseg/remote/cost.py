@@ -41,14 +41,14 @@ DEFAULT_ARCHITECTURE = "x86_64"
 """As template.yaml has it."""
 
 STORAGE_MS, STORAGE_MS_MB = 150, 15
-"""Assumed for a film's requests to S3, and for each megabyte of it: not measured."""
+"""Assumed for an image's requests to S3, and for each megabyte of it: not measured."""
 
 PUTS, GETS = 2, 4
-"""Requests to S3 for a film that was not done before, as a test counts them: mask and JSON are written; the film is
+"""Requests to S3 for an image that was not done before, as a test counts them: mask and JSON are written; the image is
 read, and before and after it is looked whether it is done or was given up, and still the same. DELETE costs nothing."""
 
 TRANSITIONS = 4
-"""Of a batch of films: its start, the function, the question whether films are left, its end."""
+"""Of a batch of images: its start, the function, the question whether images are left, its end."""
 
 DEFAULT_CONCURRENCY, DEFAULT_BATCH = 20, 40
 """As template.yaml has them."""
@@ -75,7 +75,7 @@ class Settings:
     Attributes:
         memory: of the batch function, MB.
         concurrency: functions at a time.
-        batch: films for one invocation.
+        batch: images for one invocation.
         express: whether the state machine's batches are Express workflows.
         architecture: of the batch function, "x86_64" or "arm64".
         known: whether the stack says so; it is assumed otherwise.
@@ -94,7 +94,7 @@ class Estimate:
     """What it takes.
 
     Attributes:
-        milliseconds: for a film, its share of the start left out.
+        milliseconds: for an image, its share of the start left out.
         minutes: until all are done.
         dollars: by what they are for.
     """
@@ -107,9 +107,9 @@ class Estimate:
 
 
 def estimate(films: Films, settings: Settings) -> Estimate:
-    """Minutes and dollars for films that have not been done before."""
+    """Minutes and dollars for images that have not been done before."""
     mean = films.bytes / films.count / 1e6 if films.count else 0.0
-    # A film is one thread's work: more than one processor does not shorten it.
+    # An image is one thread's work: more than one processor does not shorten it.
     milliseconds = FILM_MS / min(1.0, settings.memory / CORE_MB) + STORAGE_MS + STORAGE_MS_MB * mean
     seconds = films.count * milliseconds / 1000
     batches = -(-films.count // settings.batch)
@@ -138,9 +138,9 @@ def lines(found: Estimate) -> list[str]:
     why = {
         "Lambda, time": f"{films.count:,} x {found.milliseconds:,.0f} ms x {settings.memory / 1024:.2f} GB "
         f"x ${LAMBDA_GB_SECOND[settings.architecture]:.10f} a GB-second on {settings.architecture}",
-        "Lambda, requests": f"{batches:,} of {settings.batch} films x ${1e6 * LAMBDA_REQUEST:.2f} a million",
-        "S3, PUT": f"{PUTS} a film (mask, JSON) x ${1000 * S3_PUT:g} a thousand",
-        "S3, GET": f"{GETS} a film (is it done, the film) x ${1000 * S3_GET:g} a thousand",
+        "Lambda, requests": f"{batches:,} of {settings.batch} images x ${1e6 * LAMBDA_REQUEST:.2f} a million",
+        "S3, PUT": f"{PUTS} an image (mask, JSON) x ${1000 * S3_PUT:g} a thousand",
+        "S3, GET": f"{GETS} an image (is it done, the image) x ${1000 * S3_GET:g} a thousand",
         "S3, LIST": f"{films.lists:,} x ${1000 * S3_PUT:g} a thousand",
         "Step Functions": "Express workflows, $1 a million and their time"
         if settings.express
@@ -148,14 +148,14 @@ def lines(found: Estimate) -> list[str]:
     }
     return [
         f"films: {films.count:,}",
-        f"bytes: {films.bytes:,} ({films.bytes / max(1, films.count) / 1e6:.1f} MB a film)",
+        f"bytes: {films.bytes:,} ({films.bytes / max(1, films.count) / 1e6:.1f} MB an image)",
         f"minutes: {found.minutes:,.1f}, {settings.concurrency} functions at a time ({source})",
-        f"  a film: {found.milliseconds:,.0f} ms = {FILM_MS} ms of one processor / {core:.2f} of one with "
+        f"  an image: {found.milliseconds:,.0f} ms = {FILM_MS} ms of one processor / {core:.2f} of one with "
         f"{settings.memory} MB, + {STORAGE_MS} ms and {STORAGE_MS_MB} ms a MB for S3 (assumed)",
         f"  {FILM_MS} ms: {FILM_MS_SOURCE[settings.architecture]}",
         f"dollars: {sum(found.dollars.values()):,.2f}",
         *(f"  {name}: {value:,.4f} = {why[name]}" for name, value in found.dollars.items()),
         f"  prices: {PRICES}",
-        "  left out: keeping the outputs, logs, KMS requests, cold starts, and films that are done already, which are "
+        "  left out: keeping the outputs, logs, KMS requests, cold starts, and images that are done already, which are "
         "cheaper",
     ]

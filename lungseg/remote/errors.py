@@ -1,4 +1,4 @@
-"""Every way in which a remote command can fail besides the film: one class each, with its stable code and remedy.
+"""Every way in which a remote command can fail besides the image: one class each, with its stable code and remedy.
 
 docs/ERRORS.md lists them, and a test holds the two together. None quotes a key, a bucket or a presigned address.
 """
@@ -92,15 +92,15 @@ class StorageRefused(RemoteError):
 class NotMade(RemoteError):
     status = 422
     code = "not-made"
-    title = "This form cannot be made of this film"
-    remedy = "Ask for another one: dicom-seg needs a DICOM film, and cutout lungs."
+    title = "This form cannot be made of this image"
+    remedy = "Ask for another one: dicom-seg needs a DICOM image, and cutout lungs."
 
 
 class JobUnfinished(RemoteError):
     status = 504
     code = "job-unfinished"
     title = "The job has not come to an end"
-    remedy = "Send the film again, or wait longer with --wait; the operator looks at the queue and its dead letters."
+    remedy = "Send the image again, or wait longer with --wait; the operator looks at the queue and its dead letters."
 
 
 def kinds() -> list[type[RemoteError]]:

@@ -1,4 +1,4 @@
-"""A film on its way: where its bytes are, and how much of it has gone."""
+"""An image on its way: where its bytes are, and how much of it has gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 2**16
 
 @dataclass(frozen=True)
 class Film:
-    """A film that can be read again for every attempt to send it.
+    """An image that can be read again for every attempt to send it.
 
     Attributes:
         source: its file, or its bytes where it came from a pipe.
@@ -32,7 +32,7 @@ class Film:
 
     @classmethod
     def of(cls, source: Path | bytes) -> Film:
-        """A film, by its size alone.
+        """An image, by its size alone.
 
         Raises:
             TooLarge, EmptyBody, Unreadable.
@@ -45,7 +45,7 @@ class Film:
         return cls(source, size)
 
     def open(self) -> BinaryIO:
-        """The film from its beginning.
+        """The image from its beginning.
 
         Raises:
             Unreadable.

@@ -1,4 +1,4 @@
-"""A film's job: an upload of its own, the wait for its end, and the results, which lie in a bucket meanwhile."""
+"""An image's job: an upload of its own, the wait for its end, and the results, which lie in a bucket meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Job:
     Attributes:
         service: which.
         id: 32 hexadecimal digits.
-        ticket: where its film goes, as POST /v1/jobs has told.
+        ticket: where its image goes, as POST /v1/jobs has told.
     """
 
     service: Service
@@ -60,14 +60,14 @@ class Job:
         return cls(service, identity, ticket or {}), answer
 
     def upload(self, film: Film) -> None:
-        """Send the film to its bucket.
+        """Send the image to its bucket.
 
         Raises:
             TooLarge, Unreachable, StorageRefused.
         """
         most = self.ticket.get("max_bytes")
         if isinstance(most, int) and film.size > most:
-            raise TooLarge(f"The film has {film.size:,} bytes, and the service takes {most:,}.")
+            raise TooLarge(f"The image has {film.size:,} bytes, and the service takes {most:,}.")
         self.service.upload(self.ticket["url"], self.ticket["fields"], film)
 
     def wait(self, seconds: float, pause: Callable[[float], None] = time.sleep) -> Results:
@@ -75,7 +75,7 @@ class Job:
 
         Raises:
             JobUnfinished: it is not within so many seconds, or was given up.
-            RemoteError: it has failed, with the problem that the film has.
+            RemoteError: it has failed, with the problem that the image has.
         """
         end, rest = time.monotonic() + seconds, FIRST_PAUSE
         with bar("waiting", None, "look") as looks:
@@ -91,9 +91,9 @@ class Job:
                         problem = document.get("problem")
                         raise refusals.problem(problem if isinstance(problem, dict) else {})
                     case "expired":
-                        raise errors.JobUnfinished("Its time has passed before a film had come.")
+                        raise errors.JobUnfinished("Its time has passed before an image had come.")
                 if time.monotonic() + rest > end:
-                    raise errors.JobUnfinished(f"It is not done {seconds:.0f} s after its film was sent.")
+                    raise errors.JobUnfinished(f"It is not done {seconds:.0f} s after its image was sent.")
                 pause(rest)
                 rest = min(LONGEST_PAUSE, rest * GROWTH)
 
@@ -106,7 +106,7 @@ class Job:
         """
         found = results.get(name)
         if not isinstance(found, dict) or not isinstance(found.get("url"), str):
-            raise errors.NotMade(f"The job is done, and of this film it gives no {name}.")
+            raise errors.NotMade(f"The job is done, and of this image it gives no {name}.")
         return self.service.download(found["url"])
 
     def _look(self) -> dict[str, Any]:

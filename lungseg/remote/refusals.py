@@ -64,7 +64,7 @@ def of_storage(answer: httpx2.Response) -> errors.RemoteError | FilmError:
     found = re.search(r"<Code>([A-Za-z]{1,60})</Code>", answer.text[:4000])
     code = found[1] if found else ""
     if code == "EntityTooLarge":
-        return TooLarge("The film has more bytes than the bucket takes.")
+        return TooLarge("The image has more bytes than the bucket takes.")
     return errors.StorageRefused(f"It answered {answer.status_code}" + (f" ({code})." if code else "."))
 
 

@@ -1,4 +1,4 @@
-"""One film through a deployed service: directly while it fits into a request, else through a job."""
+"""One image through a deployed service: directly while it fits into a request, else through a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lungseg.remote.jobs import Job
 from lungseg.remote.service import Service
 
 DIRECT_BYTES = 4_500_000
-"""The largest film that is sent in the request itself. Lambda takes 6 MiB (6,291,456 bytes) for an invocation, the film
+"""The largest image that is sent in the request itself. Lambda takes 6 MiB (6,291,456 bytes) for an invocation, the image
 comes in base64, which is a third more (6,000,000), and the rest is for the request's headers, which come twice."""
 
 BEYOND = frozenset({"answer-too-large"})
@@ -28,7 +28,7 @@ WITHOUT_JOBS = frozenset({"jobs-unavailable", "not-found", "method-not-allowed"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a film.
+    """What came back for an image.
 
     Attributes:
         content: in the form that was asked for.
@@ -46,20 +46,20 @@ class Answer:
 def segment(
     service: Service, film: Film, form: Format, options: Options, wait: float, told: Callable[[str], None]
 ) -> Answer:
-    """The film in one form.
+    """The image in one form.
 
     Args:
         wait: seconds after its upload until which a job must be done.
-        told: gets a line where the film takes another way than its size had let expect.
+        told: gets a line where the image takes another way than its size had let expect.
 
     Raises:
-        RemoteError, FilmError: the service refuses the film, or cannot be used.
+        RemoteError, FilmError: the service refuses the image, or cannot be used.
     """
     if film.size <= DIRECT_BYTES:
         answer = _direct(service, film, form, options)
         if refusals.code_of(answer) not in BEYOND:
             return _told(answer)
-        told(f"the {form.name} is too large for an answer; the film goes again, through a job")
+        told(f"the {form.name} is too large for an answer; the image goes again, through a job")
     job, refusal = Job.create(service, form, options)
     if job is None:
         if refusals.code_of(refusal) not in WITHOUT_JOBS:

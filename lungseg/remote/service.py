@@ -16,7 +16,7 @@ from lungseg.remote.film import Counted, Film, bar
 from lungseg.remote.retry import FOR_A_WHILE, Patience
 
 TIMEOUT = httpx2.Timeout(120, connect=15)
-"""Seconds for one step. A gateway gives up after 29; a local server that is sent the largest film takes longer."""
+"""Seconds for one step. A gateway gives up after 29; a local server that is sent the largest image takes longer."""
 
 LARGE = 2**18
 """Bytes of an answer from which on a bar shows how much has come."""
@@ -76,7 +76,7 @@ class Service:
             path: as the service's own, such as "/v1/segment".
             known: whether the credentials go along.
             document: goes as JSON.
-            film: goes as the raw body.
+            image: goes as the raw body.
 
         Raises:
             Unreachable.
@@ -98,7 +98,7 @@ class Service:
         return self._patience.persist(send, again)
 
     def upload(self, url: str, fields: Mapping[str, str], film: Film) -> None:
-        """Send a film to where a presigned POST leads: its fields first, then the film, straight from the disk.
+        """Send an image to where a presigned POST leads: its fields first, then the image, straight from the disk.
 
         Raises:
             Unreachable, StorageRefused, TooLarge, BadAnswer.
@@ -108,7 +108,7 @@ class Service:
 
         def send() -> httpx2.Response:
             with bar("upload", film.size) as moved, Counted(film, moved) as body:
-                # The film's own name stays here.
+                # The image's own name stays here.
                 part: Any = ("film", body, "application/octet-stream")
                 request = client.build_request("POST", url, data=dict(fields), files={"file": part})
                 return _received(client, request, MAX_DOCUMENT_BYTES, moved.close)

@@ -190,7 +190,7 @@ class Admission:
         return seconds
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = errors.Overloaded(f"{self._places} films are being worked on or wait already.")
+        error = errors.Overloaded(f"{self._places} images are being worked on or wait already.")
         await intake.refuse(error, scope, receive, send, {"Retry-After": str(self._wait())})
 
     async def _end(self, scope: Scope, receive: Receive, send: Send, started: bool) -> None:

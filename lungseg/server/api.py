@@ -70,7 +70,7 @@ class Parameters(BaseModel):
 
 @router.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
 async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
-    """Send the film as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
+    """Send the image as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
@@ -99,7 +99,7 @@ def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
 
 def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
     tag = negotiation.etag(film, chosen, options, network.load().sha256, load_view().sha256)
-    # A film never lies in a shared cache, and a private one asks each time.
+    # An image never lies in a shared cache, and a private one asks each time.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if negotiation.has_already(if_none_match, tag):
         return Response(status_code=304, headers=headers)
@@ -139,7 +139,7 @@ def get_health() -> Health:
     return Health(status="ok", version=__version__)
 
 
-@router.get("/ready", summary="Can films be sent?", responses=openapi.READY_ERRORS)
+@router.get("/ready", summary="Can images be sent?", responses=openapi.READY_ERRORS)
 def get_ready() -> Ready:
     """Answers once the models and the codecs are loaded; 503 while a format is missing."""
     from lungseg.server import readiness
@@ -195,7 +195,7 @@ def create_app() -> FastAPI:
         static_url=DOCS_FILES,
         docs_url=None,  # get_docs answers it, with a policy
         lifespan=lifespan,
-        redirect_slashes=False,  # behind a proxy the redirect would lead a film to plain HTTP
+        redirect_slashes=False,  # behind a proxy the redirect would lead an image to plain HTTP
     )
     problems.install(app)
     _add_middleware(app)

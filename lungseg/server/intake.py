@@ -80,7 +80,7 @@ def _limit(scope: Scope) -> int:
 
 def _too_large(image: bool) -> errors.FilmError:
     if image:
-        return errors.TooLarge(f"The film has more than {limits.MAX_BYTES:,} bytes.")
+        return errors.TooLarge(f"The image has more than {limits.MAX_BYTES:,} bytes.")
     return errors.BodyTooLarge(f"The body has more than {limits.MAX_JSON_BYTES:,} bytes.")
 
 

@@ -44,7 +44,7 @@ def choose(name: str | None, accept: str) -> Format:
 
 
 def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
-    """A strong entity tag: the same film, form, options, models and program give the same bytes.
+    """A strong entity tag: the same image, form, options, models and program give the same bytes.
 
     JSON holds timings, so its tag is a weak one, and that of the forms that hold it.
 
@@ -59,6 +59,6 @@ def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
 def has_already(if_none_match: str, tag: str) -> bool:
     """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
 
-    "*" names none: the sender has no answer then, and bytes that are no film would pass for one.
+    "*" names none: the sender has no answer then, and bytes that are no image would pass for one.
     """
     return tag.removeprefix("W/") in (each.strip().removeprefix("W/") for each in if_none_match.split(","))

@@ -29,13 +29,13 @@ FORMAT = "The answer's form; it goes before the Accept header. " + "; ".join(
 )
 THRESHOLD = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
 CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
-UPRIGHT = "Recognise turned and inverted films, and segment them as if they were not."
+UPRIGHT = "Recognise turned and inverted images, and segment them as if they were not."
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 BODY = {
     "required": True,
-    "description": "One film.",
+    "description": "One image.",
     "content": dict.fromkeys(
         (
             "application/octet-stream",
@@ -49,7 +49,7 @@ BODY = {
                 "type": "object",
                 "required": ["file"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary", "description": "The film."},
+                    "file": {"type": "string", "format": "binary", "description": "The image."},
                     "format": {"type": "string", "enum": list(FORMATS), "description": FORMAT},
                     "threshold": {
                         "type": "number",
@@ -73,7 +73,7 @@ HEADERS = {
         "X-Lung-Expected-Dice": "The Dice that the mask may be expected to reach, 0 to 1; absent without an estimate.",
         "X-Lung-Model": "The first 16 digits of the model's SHA-256.",
         "Server-Timing": "Milliseconds of each stage.",
-        "ETag": "Changes with the film, the options and the models.",
+        "ETag": "Changes with the image, the options and the models.",
     }.items()
 }
 
@@ -106,7 +106,7 @@ def _responses() -> dict[int | str, dict[str, Any]]:
 
 
 SEGMENT: dict[str, Any] = {
-    "summary": "Segment the lungs of one film",
+    "summary": "Segment the lungs of one image",
     "responses": _responses(),
     "openapi_extra": {"requestBody": BODY},
 }

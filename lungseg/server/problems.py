@@ -30,13 +30,13 @@ class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
     type: str = Field(examples=["urn:lung-segmentation:problem:too-small"])
-    title: str = Field(examples=["The film is too small"])
+    title: str = Field(examples=["The image is too small"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["The film is 1 x 1 pixels; each side needs at least 64."])
+    detail: str = Field(examples=["The image is 1 x 1 pixels; each side needs at least 64."])
     code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
     remedy: str = Field(
         description="What to do about it.",
-        examples=["Send the film at its own size, at least 64 pixels on each side."],
+        examples=["Send the image at its own size, at least 64 pixels on each side."],
     )
 
 
@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
             {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),
             str(error.detail),
             "This path or method is not served.",
-            "POST a film to /v1/segment; /docs describes the service.",
+            "POST an image to /v1/segment; /docs describes the service.",
         )
         return answer(document, error.headers)
 
@@ -91,7 +91,7 @@ class LastResort:
     """Answers what no handler expected with a 500, and logs where it happened but not what it said.
 
     Starlette's own last resort raises the exception on to the server, which would log its text; the text of a
-    decoder's exception may quote the film.
+    decoder's exception may quote the image.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -19,7 +19,7 @@ class ReasonOut(BaseModel):
 
     code: str = Field(description="Stable name; docs/ERRORS.md lists them.", examples=["turned"])
     decision: DecisionName = Field(description="What it leads to by itself.")
-    text: str = Field(examples=["The film is turned; the mask lies as the film does."])
+    text: str = Field(examples=["The image is turned; the mask lies as the image does."])
 
 
 class VerdictOut(BaseModel):
@@ -49,7 +49,7 @@ class SpacingOut(BaseModel):
 
 
 class FilmOut(BaseModel):
-    """The film as it was read."""
+    """The image as it was read."""
 
     width: int
     height: int
@@ -60,10 +60,10 @@ class FilmOut(BaseModel):
 
 
 class MeasuresOut(BaseModel):
-    """A part of the film; x runs to the right and y down."""
+    """A part of the image; x runs to the right and y down."""
 
     pixels: int = Field(ge=0)
-    mm2: float | None = Field(description="null if the film's spacing is not known.")
+    mm2: float | None = Field(description="null if the image's spacing is not known.")
     box: tuple[int, int, int, int] | None = Field(description="x, y, width, height; null if it is empty.")
     centroid: tuple[float, float] | None = Field(description="x, y, pixel centres at whole numbers.")
 
@@ -75,7 +75,7 @@ class LungsOut(BaseModel):
     right: MeasuresOut
     left: MeasuresOut
     right_to_left: float | None = Field(description="Right area by left area; null if one is missing.")
-    share: float = Field(description="The part of the film that is lung.", ge=0, le=1)
+    share: float = Field(description="The part of the image that is lung.", ge=0, le=1)
 
 
 class ModelOut(BaseModel):
@@ -121,7 +121,7 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Films can be sent."""
+    """Images can be sent."""
 
     status: Literal["ready"]
     model: ModelOut
@@ -131,7 +131,7 @@ class ModelCard(BaseModel):
     """The served models' own facts, as they travel in their files."""
 
     segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")
-    view: dict[str, Any] = Field(description="Card of the network that tells how a film lies and if it is one.")
+    view: dict[str, Any] = Field(description="Card of the network that tells how an image lies and if it is one.")
 
 
 def _known(name: str) -> str:
@@ -166,7 +166,7 @@ class JobIn(BaseModel):
 
 
 class UploadOut(BaseModel):
-    """A form by which one film may be uploaded."""
+    """A form by which one image may be uploaded."""
 
     method: Literal["POST"]
     url: str
@@ -188,7 +188,7 @@ class JobOut(BaseModel):
 
     id: str = Field(description="Whoever knows it may have the results.")
     status: Literal["waiting", "running", "done", "failed", "expired"]
-    expires: datetime = Field(description="Until when the film may be uploaded.")
+    expires: datetime = Field(description="Until when the image may be uploaded.")
     upload: UploadOut | None = Field(description="Of a new job.")
     results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
     problem: Problem | None = Field(description="Of a job that failed.")

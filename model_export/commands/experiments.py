@@ -16,7 +16,7 @@ def add_commands(commands: Commands) -> None:
         "tune",
         help="run the author's experiments again",
         description="Train the author's network with the author's settings and with one of them changed at a time, and "
-        "write what comes of it. Stopped, it goes on where it was; films of other sizes are prepared as needed.",
+        "write what comes of it. Stopped, it goes on where it was; images of other sizes are prepared as needed.",
         formatter_class=DEFAULTS,
     )
     add_data(command)
@@ -32,7 +32,7 @@ def add_commands(commands: Commands) -> None:
         "search",
         help="find the network's shape by accuracy for its time",
         description="Train networks of several shapes alike, export and time each, in FP32 and INT8, and draw "
-        "validation Dice against milliseconds. Stopped, it goes on where it was; films of other sizes are prepared as "
+        "validation Dice against milliseconds. Stopped, it goes on where it was; images of other sizes are prepared as "
         "needed.",
         formatter_class=DEFAULTS,
     )
@@ -53,7 +53,7 @@ def add_commands(commands: Commands) -> None:
 
 def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> None:
     command.add_argument("--output", type=Path, default=output, help="folder for the runs; a stopped sweep goes on")
-    command.add_argument("--epochs", type=int, default=epochs, help="passes over the training films, for each setting")
+    command.add_argument("--epochs", type=int, default=epochs, help="passes over the training images, for each setting")
     command.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="only these settings; a wrong name lists all"
     )
@@ -61,7 +61,7 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
     command.add_argument(
         "--precision", default=precision.default, choices=precision.metadata["choices"], help="as for train"
     )
-    command.add_argument("--workers", type=int, default=1, help="processes that load and change films")
+    command.add_argument("--workers", type=int, default=1, help="processes that load and change images")
 
 
 def _tune(options: argparse.Namespace) -> None:

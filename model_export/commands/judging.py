@@ -14,8 +14,8 @@ def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
     command = commands.add_parser(
         "evaluate",
-        help="score a model at the films' own size",
-        description="Segment every film of a split, from its file to its mask as the service does it, and compare.",
+        help="score a model at the images' own size",
+        description="Segment every image of a split, from its file to its mask as the service does it, and compare.",
         formatter_class=DEFAULTS,
     )
     _add_model(command, EVALUATION)
@@ -23,8 +23,8 @@ def add_commands(commands: Commands) -> None:
 
     command = commands.add_parser(
         "robustness",
-        help="score a model on changed films",
-        description="Invert, darken, blur, shrink, crop, rotate and turn every film of a split, and score its mask.",
+        help="score a model on changed images",
+        description="Invert, darken, blur, shrink, crop, rotate and turn every image of a split, and score its mask.",
         formatter_class=DEFAULTS,
     )
     _add_model(command, EVALUATION)
@@ -44,8 +44,8 @@ def add_commands(commands: Commands) -> None:
 
     command = commands.add_parser(
         "compare",
-        help="score several models on the same films",
-        description="One line for each model, one column for each set: what training on one hospital's films is worth "
+        help="score several models on the same images",
+        description="One line for each model, one column for each set: what training on one hospital's images is worth "
         "at another.",
         formatter_class=DEFAULTS,
     )
@@ -57,8 +57,8 @@ def add_commands(commands: Commands) -> None:
     command = commands.add_parser(
         "verdict",
         help="judge the verdicts that go with the masks",
-        description="How many films are accepted, as they are and inverted, turned and mirrored, with the Dice of "
-        "their masks; and what is said of pictures that are no frontal chest films.",
+        description="How many images are accepted, as they are and inverted, turned and mirrored, with the Dice of "
+        "their masks; and what is said of pictures that are no frontal chest images.",
         formatter_class=DEFAULTS,
     )
     _add_model(command, Path("runs/verdict"))
@@ -68,7 +68,7 @@ def add_commands(commands: Commands) -> None:
         nargs="*",
         default=[],
         metavar="FOLDER",
-        help="folders of pictures that are no such films",
+        help="folders of pictures that are no such images",
     )
     command.set_defaults(run=_verdict)
 
@@ -76,7 +76,7 @@ def add_commands(commands: Commands) -> None:
         "report",
         help="write the report, and the model and data cards",
         description="Score an exported model, its robustness and its rivals in one run, and write them to one page of "
-        "HTML with curves, distributions, calibration and films. The page shows films: it is not for publishing.",
+        "HTML with curves, distributions, calibration and images. The page shows images: it is not for publishing.",
         formatter_class=DEFAULTS,
     )
     add_films(command)

@@ -15,8 +15,8 @@ def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
     command = commands.add_parser(
         "prepare",
-        help="letterbox films and masks, and split them",
-        description="Find the Montgomery and Shenzhen films below --input (the layout of the public Kaggle sets, films "
+        help="letterbox images and masks, and split them",
+        description="Find the Montgomery and Shenzhen images below --input (the layout of the public Kaggle sets, images "
         "of any size; /kaggle/input works as it is) and write them as squares with their masks and an index.",
         formatter_class=DEFAULTS,
     )
@@ -82,13 +82,13 @@ def add_commands(commands: Commands) -> None:
         "export",
         help="write the ONNX files, FP32 and INT8",
         description="Convert a checkpoint to ONNX, its card inside, and quantise that to INT8 beside it (x.onnx and "
-        "x.int8.onnx). A file is not written if it does not give its forerunner's answers on real films.",
+        "x.int8.onnx). A file is not written if it does not give its forerunner's answers on real images.",
         formatter_class=DEFAULTS,
     )
     add_data(command)
     command.add_argument("--checkpoint", type=Path, default=RUN / "best.pt", help="weights to export")
     command.add_argument("--output", type=Path, default=WEIGHTS, help="file to write")
-    command.add_argument("--split", default="validation", choices=SPLITS, help="films on which both files are checked")
+    command.add_argument("--split", default="validation", choices=SPLITS, help="images on which both files are checked")
     command.add_argument("--expected-dice", type=Path, help="expected_dice.json, made by expect, for the model's card")
     command.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="write the INT8 file")
     command.set_defaults(run=_export)
@@ -97,7 +97,7 @@ def add_commands(commands: Commands) -> None:
         "label",
         help="let a model draw the masks of a set",
         description="Copy a prepared folder with the masks of some sets replaced by those that a model draws, to train "
-        "on films without using their own masks (self-training).",
+        "on images without using their own masks (self-training).",
         formatter_class=DEFAULTS,
     )
     add_data(command)
@@ -108,16 +108,16 @@ def add_commands(commands: Commands) -> None:
 
     command = commands.add_parser(
         "view",
-        help="train the network that tells how a film lies, and if it is one",
-        description="Train on the train split, and on pictures that are no frontal chest films. Every folder of "
-        "--others is shown equally often: give photographs, lateral films and CT one each. The validation split "
+        help="train the network that tells how an image lies, and if it is one",
+        description="Train on the train split, and on pictures that are no frontal chest images. Every folder of "
+        "--others is shown equally often: give photographs, lateral images and CT one each. The validation split "
         "chooses, with every tenth picture of a folder. It takes minutes on a CPU.",
         formatter_class=DEFAULTS,
     )
     add_data(command)
     command.add_argument("--others", type=Path, nargs="+", required=True, help="folders of other pictures, any depth")
     command.add_argument("--output", type=Path, default=VIEW, help="file to write")
-    command.add_argument("--epochs", type=int, default=150, help="how often each film is shown")
+    command.add_argument("--epochs", type=int, default=150, help="how often each image is shown")
     command.add_argument("--seed", type=int, default=1, help="decides weights, order and augmentation")
     command.add_argument(
         "--precision", default="fp32", choices=("fp32", "bf16"), help="bf16 is faster on a CPU with AVX512-BF16"
@@ -212,7 +212,7 @@ def _export(options: argparse.Namespace) -> None:
     megabytes = options.output.stat().st_size / 1e6
     print(
         f"{options.output}: {megabytes:.2f} MB; differs from PyTorch by at most {difference:.1e} in probability on "
-        f"{len(rows)} films"
+        f"{len(rows)} images"
     )
 
     quantised = int8_path(options.output)
@@ -224,7 +224,7 @@ def _export(options: argparse.Namespace) -> None:
         megabytes = quantised.stat().st_size / 1e6
         print(
             f"{quantised}: {megabytes:.2f} MB; INT8 loses {cost.mean:+.5f} Dice on average and {cost.worst:+.5f} at "
-            f"worst on {len(rows)} films"
+            f"worst on {len(rows)} images"
         )
         if cost.agreements:
             print(

@@ -1,4 +1,4 @@
-"""`compare`: several models on the same films: what a model trained at one hospital is worth at another.
+"""`compare`: several models on the same images: what a model trained at one hospital is worth at another.
 
 Written to the output folder: compare.csv (one row a model, one column a set).
 """
@@ -27,14 +27,14 @@ def compare(
 
     Args:
         models: by label, as `trained_on` gives it.
-        scored: what others gave on the same films already; they come first.
+        scored: what others gave on the same images already; they come first.
 
     Returns:
-        The table: header, and one line for each model with mean Dice, interval and worst film on each set.
+        The table: header, and one line for each model with mean Dice, interval and worst image on each set.
 
     Raises:
-        FileNotFoundError: a film or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or a film is damaged.
+        FileNotFoundError: an image or mask is no longer below the input folder.
+        ValueError: there is nothing to score, or an image is damaged.
     """
     done = (scored or {}) | {name: score_films(index, rows, model, name) for name, model in models.items()}
     dice: dict[str, dict[str, list[float]]] = {}
@@ -48,7 +48,7 @@ def compare(
         csv.writer(file).writerows(table)
     for line in table:
         print(f"{line[0]:44}" + "".join(f"{value:>36}" for value in line[1:]))
-    print("mean Dice with its 95 % bootstrap interval over films, and the worst film's")
+    print("mean Dice with its 95 % bootstrap interval over images, and the worst image's")
     return table
 
 

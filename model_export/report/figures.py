@@ -29,7 +29,7 @@ def embedded(picture: Path) -> str:
 
 
 def distributions(scored: list[Scored]) -> str:
-    """Dice of every film of each set: a dot a film, with the quartiles."""
+    """Dice of every image of each set: a dot an image, with the quartiles."""
     groups = by_source(scored)
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.8 * len(groups)), layout="constrained")
     random = np.random.default_rng(1)
@@ -39,7 +39,7 @@ def distributions(scored: list[Scored]) -> str:
         axis.boxplot(dice, positions=[line], orientation="horizontal", widths=0.55, showfliers=False, whis=(5, 95))
     axis.set_yticks(range(len(groups)), list(groups))
     axis.invert_yaxis()
-    axis.set_xlabel("Dice of a film; box: quartiles, whiskers: 5 to 95 %")
+    axis.set_xlabel("Dice of an image; box: quartiles, whiskers: 5 to 95 %")
     axis.grid(axis="x", alpha=0.3)
     return _encode(figure)
 
@@ -62,7 +62,7 @@ def calibration(scored: list[Scored]) -> str:
 
 
 def films(index: Index, model: Segmenter, chosen: list[Scored]) -> str:
-    """Films with the outlines of target and prediction, and their Dice."""
+    """Images with the outlines of target and prediction, and their Dice."""
     lines = -(-len(chosen) // COLUMNS)
     figure, axes = pyplot.subplots(lines, COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False)
     for axis in axes.flat:

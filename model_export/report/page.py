@@ -1,6 +1,6 @@
 """`report`: everything about a trained model on one self-contained page, and its cards from the same run.
 
-Written: report.html, its pictures inside (they show films, so it is not for publishing), the tables of robustness and
+Written: report.html, its pictures inside (they show images, so it is not for publishing), the tables of robustness and
 comparison beside it, and, where a folder for cards is named, MODEL_CARD.md and DATA_CARD.md, which hold figures alone.
 """
 
@@ -32,10 +32,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 CARDS = ("MODEL_CARD.md", "DATA_CARD.md")
 
 SHOWN = 4
-"""Films of each set shown as best, as middle and as worst."""
+"""Images of each set shown as best, as middle and as worst."""
 
 NAMED = 5
-"""Worst films of each set named in the model card."""
+"""Worst images of each set named in the model card."""
 
 
 def report(
@@ -51,19 +51,19 @@ def report(
 
     Args:
         run: folder of the training run that made it, for its curves and cost.
-        others: models to compare it with on the same films, by label.
+        others: models to compare it with on the same images, by label.
 
     Raises:
-        FileNotFoundError: ``run`` is none, or a film is gone.
-        ValueError: there is nothing to score, a film is damaged, ``run`` made another model, or that was trained on
-            other films than ``index`` has for training.
+        FileNotFoundError: ``run`` is none, or an image is gone.
+        ValueError: there is nothing to score, an image is damaged, ``run`` made another model, or that was trained on
+            other images than ``index`` has for training.
     """
     made = checkpoint.TorchModel(run / "best.pt").card
     if Card.from_json(made.to_json()).training != network.card.training:
         raise ValueError(f"{run} did not make this model; name the run that did with --run")
     config = read_config(network.card.training["config"])
     if digest(index.select("train", tuple(config.leave_out), tuple(config.sources))) != made.training["data_sha256"]:
-        raise ValueError(f"the model was trained on other films than {index.folder} has for training; name its --data")
+        raise ValueError(f"the model was trained on other images than {index.folder} has for training; name its --data")
     drawn = curve(run)
     output.mkdir(parents=True, exist_ok=True)
     scored = score_films(index, rows, network)
@@ -128,7 +128,7 @@ def _expected_table(judged: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def _counts(index: Index) -> list[list[str]]:
-    """Header, and films of each set, split, finding and mask quality."""
+    """Header, and images of each set, split, finding and mask quality."""
     counted = Counter((row.source, row.split, row.finding, row.quality) for row in index.rows)
     lines = [["set", "split", "finding", "mask", "films"]]
     for (source, split, finding, quality), count in sorted(counted.items()):
@@ -137,7 +137,7 @@ def _counts(index: Index) -> list[list[str]]:
 
 
 def _ranked(scored: list[Scored]) -> dict[str, list[Scored]]:
-    """The films of each set, worst first."""
+    """The images of each set, worst first."""
     sources = sorted({film.row.source for film in scored})
     ranked = sorted(scored, key=lambda film: film.scores["dice"])
     return {source: [film for film in ranked if film.row.source == source] for source in sources}

@@ -1,6 +1,6 @@
-"""`robustness`: what a change of the film costs in Dice, for each change that films from elsewhere bring.
+"""`robustness`: what a change of the image costs in Dice, for each change that images from elsewhere bring.
 
-Written to the output folder: robustness.csv (one row a change and set) and robustness.png (one film under every change,
+Written to the output folder: robustness.csv (one row a change and set) and robustness.png (one image under every change,
 with its mask's outline).
 """
 
@@ -30,16 +30,16 @@ from matplotlib import pyplot
 Change = Callable[[Image.Image], Image.Image]
 
 Robustness = dict[tuple[str, str], list[float]]
-"""Dice of each film, by change and set."""
+"""Dice of each image, by change and set."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A change of a film.
+    """A change of an image.
 
     Attributes:
-        film: done to the 8-bit grey film.
-        mask: done to its target, an 8-bit picture of 0 and 255, so that it lies on the changed film.
+        image: done to the 8-bit grey image.
+        mask: done to its target, an 8-bit picture of 0 and 255, so that it lies on the changed image.
         quality: JPEG quality of the file that is segmented; None is PNG.
     """
 
@@ -55,7 +55,7 @@ def _table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Ch
 
 
 def _noise(film: Image.Image) -> Image.Image:
-    """Gaussian noise of 5 % of the range, the same on every film of one size."""
+    """Gaussian noise of 5 % of the range, the same on every image of one size."""
     noise = np.random.default_rng(1).normal(0, 0.05 * 255, (film.height, film.width))
     return Image.fromarray((np.asarray(film) + noise).clip(0, 255).astype(np.uint8))
 
@@ -121,10 +121,10 @@ def robustness(index: Index, rows: list[Row], model: Segmenter, output: Path) ->
     """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
 
     Raises:
-        FileNotFoundError, ValueError: a film is gone, or damaged, or there is none.
+        FileNotFoundError, ValueError: an image is gone, or damaged, or there is none.
     """
     if not rows:
-        raise ValueError("no film to change")
+        raise ValueError("no image to change")
     output.mkdir(parents=True, exist_ok=True)
     dice: Robustness = {}
     for row in tqdm(rows, desc="robustness", unit="film"):
@@ -145,8 +145,8 @@ def robustness(index: Index, rows: list[Row], model: Segmenter, output: Path) ->
 
 
 def robustness_table(dice: Robustness) -> list[list[str]]:
-    """Header, and one line for each set and change: mean Dice, what the change costs, and the worst film."""
-    lines = [["change", "films of", "mean dice", "cost", "worst dice"]]
+    """Header, and one line for each set and change: mean Dice, what the change costs, and the worst image."""
+    lines = [["change", "images of", "mean dice", "cost", "worst dice"]]
     for (name, source), values in sorted(dice.items(), key=lambda entry: entry[0][1]):
         mean = float(np.mean(values))
         cost = float(np.mean(dice[UNCHANGED, source])) - mean
@@ -155,7 +155,7 @@ def robustness_table(dice: Robustness) -> list[list[str]]:
 
 
 def _pictures(index: Index, row: Row) -> tuple[Image.Image, Image.Image]:
-    """A film in 8 bits and its target, as pictures."""
+    """An image in 8 bits and its target, as pictures."""
     pixels = read_film(index, row).pixels
     if pixels.dtype != np.uint8:
         pixels = (pixels * (255 / max(int(pixels.max()), 1))).astype(np.uint8)

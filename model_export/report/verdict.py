@@ -1,4 +1,4 @@
-"""`verdict`: how often the verdict is right, on films as they are, on films turned about, and on what is no film.
+"""`verdict`: how often the verdict is right, on images as they are, on images turned about, and on what is no image.
 
     python -m model_export verdict --split test --others data/other/lateral data/other/ct
 
@@ -31,11 +31,11 @@ Picture = NDArray[Any]
 
 @dataclass(frozen=True)
 class Change:
-    """How a film may come that is the same film.
+    """How an image may come that is the same image.
 
     Attributes:
-        lay: what is done to the film and to its mask.
-        invert: whether the film's greys are turned round.
+        lay: what is done to the image and to its mask.
+        invert: whether the image's greys are turned round.
     """
 
     lay: Callable[[Picture], Picture]
@@ -59,7 +59,7 @@ class Judged:
 
     Attributes:
         group: a set and a change, or a folder.
-        name: the film's id, or the picture's file name.
+        name: the image's id, or the picture's file name.
         dice: against the target; None where there is none.
     """
 
@@ -73,14 +73,14 @@ class Judged:
 
 
 def verdict(index: Index, rows: list[Row], others: list[Path], model: Segmenter, output: Path) -> list[Judged]:
-    """Judge films, changed films and other pictures; print a line for each group and write verdicts.csv.
+    """Judge images, changed images and other pictures; print a line for each group and write verdicts.csv.
 
     Args:
-        others: folders of pictures that are no frontal chest films.
+        others: folders of pictures that are no frontal chest images.
 
     Raises:
         FileNotFoundError: a folder of ``others`` is not there.
-        ValueError: it holds no picture that can be read, or a film is damaged.
+        ValueError: it holds no picture that can be read, or an image is damaged.
     """
     judged = [*_films(index, rows, model), *_others(others, model)]
     output.mkdir(parents=True, exist_ok=True)

@@ -89,8 +89,8 @@ def draw(table: Path, picture: Path) -> None:
             linestyle="none",
             zorder=3,
         )
-    axis.set_xlabel("milliseconds for one film: onnxruntime, one thread, median of turns")
-    axis.set_ylabel("mean Dice on the validation films, at their own size (finer near 1)")
+    axis.set_xlabel("milliseconds for one image: onnxruntime, one thread, median of turns")
+    axis.set_ylabel("mean Dice on the validation images, at their own size (finer near 1)")
     axis.grid(alpha=0.25, which="both")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=5, frameon=False)
     figure.draw_without_rendering()  # from here on the places of points in the picture are known

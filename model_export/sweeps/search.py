@@ -4,7 +4,7 @@
     python -m model_export search --only default separable      these first; a later call adds the others
     python -m model_export search --draw-only                   the picture again from search.csv
 
-Each shape is trained alike, exported in FP32 and INT8 (where its gate lets it pass) and scored on the validation films
+Each shape is trained alike, exported in FP32 and INT8 (where its gate lets it pass) and scored on the validation images
 at their own size. Then all finished shapes are timed in one race. A search that was stopped goes on where it was.
 
 Written for each shape, beside what `train` writes: network.onnx, network.int8.onnx and result.json; for a shape trained
@@ -35,7 +35,7 @@ from model_export.sweeps.sweep import SECOND_SEED, Variant
 from model_export.sweeps.timing import gigaflops, millions, race
 
 PARITY_FILMS = 10
-"""Films on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
+"""Images on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
 
 DEFAULT, SHAPE, COMPARISON = "default", "shape", "comparison"
 
@@ -44,7 +44,7 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
     """Train, export and score the shapes that are not finished, then time all that are; write search.csv.
 
     Args:
-        index: the prepared films; their size is that of the default shape's input.
+        index: the prepared images; their size is that of the default shape's input.
         facts: the arguments of `shapes` but its size.
         only: names of shapes; none named is all.
 
@@ -53,7 +53,7 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
 
     Raises:
         ValueError: there is no such shape, one does not fit its input, or ``output`` or a run in it was begun with
-            other settings or films.
+            other settings or images.
     """
     variants = shapes(index.size, **facts)
     chosen = _fitting(sweep.choose(variants, only), named=bool(only))
@@ -156,11 +156,11 @@ def _resized(variant: Variant, size: int) -> bool:
 
 
 def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
-    """Mean Dice of each source, at the films' own size.
+    """Mean Dice of each source, at the images' own size.
 
     Raises:
-        FileNotFoundError: a film is gone.
-        ValueError: a film is damaged.
+        FileNotFoundError: an image is gone.
+        ValueError: an image is damaged.
     """
     model = Network(path, threads=1)
     dice: dict[str, list[float]] = {}
@@ -179,7 +179,7 @@ def _write_full(run: Path, index: Index, calibration: list[Row], int8: bool) -> 
     put_card(model, replace(checkpoint.card(state, "full"), input=spec))
     save(model, path)
     if int8:
-        # Ranges do not change the speed, and one film gives some.
+        # Ranges do not change the speed, and one image gives some.
         write_int8(Network(path, threads=1), path, int8_path(path), index, calibration[:1])
 
 

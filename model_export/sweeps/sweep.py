@@ -1,6 +1,6 @@
 """What `tune` and `search` share: named variants of the settings, each trained once in a folder of its own.
 
-A sweep's folder holds sweep.json (what the sweep was begun with), prepared/<size>/ (the films at another size than
+A sweep's folder holds sweep.json (what the sweep was begun with), prepared/<size>/ (the images at another size than
 they were prepared at) and for each variant <name>/, a run folder as `train` leaves it, with a result.json once nothing
 is left to do for it.
 """
@@ -187,13 +187,13 @@ def fit(index: Index, variant: Variant, output: Path) -> Path:
 
 
 def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
-    """``index`` itself if it has that size; else its films prepared again in ``folder``, once, from their own files.
+    """``index`` itself if it has that size; else its images prepared again in ``folder``, once, from their own files.
 
-    Each film keeps its split and its mask's quality.
+    Each image keeps its split and its mask's quality.
 
     Raises:
-        FileNotFoundError: a film is no longer below the input folder.
-        ValueError: a film is damaged by now, or a model drew the masks of ``index``, which has them at one size only.
+        FileNotFoundError: an image is no longer below the input folder.
+        ValueError: an image is damaged by now, or a model drew the masks of ``index``, which has them at one size only.
     """
     if index.size == size:
         return index

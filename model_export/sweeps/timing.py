@@ -19,10 +19,10 @@ ROUNDS = 15
 
 
 def race(files: list[Path]) -> list[float]:
-    """Milliseconds that each network of ``files`` takes for one film, on one thread: the median of ROUNDS turns.
+    """Milliseconds that each network of ``files`` takes for one image, on one thread: the median of ROUNDS turns.
 
     The networks take turns, so that a slow moment of the machine hits all of them. Speed does not depend on the
-    weights, nor on the film, which is noise.
+    weights, nor on the image, which is noise.
     """
     sessions = [_load(path) for path in files]
     shapes = [session.get_inputs()[0] for session in sessions]
@@ -39,7 +39,7 @@ def race(files: list[Path]) -> list[float]:
 
 
 def gigaflops(config: Config, size: int) -> float:
-    """Floating-point operations of one film of ``size`` pixels a side, multiply and add counted apart."""
+    """Floating-point operations of one image of ``size`` pixels a side, multiply and add counted apart."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
         build(config).eval()(torch.zeros(1, config.in_channels, size, size))
     return counter.get_total_flops() / 1e9

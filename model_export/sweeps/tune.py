@@ -8,7 +8,7 @@
 Every setting is a trial of an Optuna study (study.db in the output folder, which Optuna's own tools read). A sweep that
 was stopped goes on where it was: what is finished is not run again, what is half done goes on from its last.pt.
 
-Written for each setting, beside what `train` writes: result.json, and of one validation film prediction.png and
+Written for each setting, beside what `train` writes: result.json, and of one validation image prediction.png and
 target.png, its masks on the network's grid.
 """
 
@@ -45,7 +45,7 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
     """Train the settings that are not finished, in run folders below ``output``.
 
     Args:
-        index: the prepared films, at any size.
+        index: the prepared images, at any size.
         facts: the arguments of `settings`.
         only: names of settings; none named is all.
 
@@ -53,7 +53,7 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
         For each setting that failed, why.
 
     Raises:
-        ValueError: there is no such setting, or ``output`` or a run in it was begun with other settings or films.
+        ValueError: there is no such setting, or ``output`` or a run in it was begun with other settings or images.
     """
     variants = settings(**facts)
     chosen = sweep.choose(variants, only)
@@ -152,12 +152,12 @@ def _ask(study: optuna.Study, variant: Variant, variants: list[Variant]) -> optu
 
 @torch.no_grad()
 def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
-    """Segment the validation films with the best weights of ``run``, keep one example, and measure what Dice hides.
+    """Segment the validation images with the best weights of ``run``, keep one example, and measure what Dice hides.
 
     Returns:
         "holes": the mean share of a mask that is enclosed by lung but not lung itself; "all_lung_dice": the mean Dice
         of calling every pixel lung; "example": the example's id; "device" and "precision": those that the best
-        weights were trained with; "films": the films trained on and validated on.
+        weights were trained with; "films": the images trained on and validated on.
     """
     state = checkpoint.read(run / "best.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -69,10 +69,10 @@ author's own settings, the baseline, one thing is changed at a time.
 channels, {millions(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
 - **Baseline**: {_settings(config)}.
-- **Trained**: {config.epochs} epochs each ({films} films; batch 1 takes {config.batch} times as many steps), \
+- **Trained**: {config.epochs} epochs each ({films} images; batch 1 takes {config.batch} times as many steps), \
 {sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in all, {precisions} precision, \
-on {devices}. Validated on {validated} films.
-- **Not the author's**: films are standardised each by itself, gradients are clipped to a norm of 1, the augmentation \
+on {devices}. Validated on {validated} images.
+- **Not the author's**: images are standardised each by itself, gradients are clipped to a norm of 1, the augmentation \
 is this repository's, and masks judged bad are left out.
 
 {_size_note(whole)}
@@ -87,7 +87,7 @@ is this repository's, and masks judged bad are left out.
 |---|---|{"---|" * len(some.best.sources)}---|---|---|---|
 {rows}
 
-Dice is that of the validation films on the network's grid, at the epoch of the best mean, so Dice at different input
+Dice is that of the validation images on the network's grid, at the epoch of the best mean, so Dice at different input
 sizes are of different grids. Holes are the mean share of a mask that lung encloses without being lung. Seconds are all
 epochs' together.
 
@@ -105,12 +105,12 @@ epochs' together.
 
 The Dice axis is finer near 1. A loss is in its own weights: the levels of different losses cannot be compared.
 
-## One film
+## One image
 
-![Outlines of target and prediction of one validation film, for every setting](tuning/masks.png)
+![Outlines of target and prediction of one validation image, for every setting](tuning/masks.png)
 
-The validation film {some.result["example"]}: outlines alone, its target's in black and the prediction's in red. The
-film itself is not shown because no film of these sets is in this repository.
+The validation image {some.result["example"]}: outlines alone, its target's in black and the prediction's in red. The
+image itself is not shown because no image of these sets is in this repository.
 """
 
 
@@ -195,7 +195,7 @@ def _draw_curves(runs: dict[str, Run], path: Path) -> None:
 
 
 def _draw_masks(runs: dict[str, Run], path: Path) -> None:
-    """One tile a setting: the outlines of target and prediction, without the film."""
+    """One tile a setting: the outlines of target and prediction, without the image."""
     columns = min(5, len(runs))
     lines = -(-len(runs) // columns)
     figure, axes = pyplot.subplots(

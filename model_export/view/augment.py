@@ -1,6 +1,6 @@
 """Batches for the view network: pictures laid into a square at random, with what has been done to them as labels.
 
-A film is first mirrored, then turned counter-clockwise by quarter turns; so to stand it upright again it is turned
+An image is first mirrored, then turned counter-clockwise by quarter turns; so to stand it upright again it is turned
 back, np.rot90(square, -turns), and mirrored then.
 """
 
@@ -23,7 +23,7 @@ POOL = 4
 """The network first averages squares of so many pixels a side."""
 
 FROM_FILMS, MADE_UP = 0.3, 0.2
-"""Of the pictures that are no frontal films, the shares made from frontal ones and made up; the rest are others'."""
+"""Of the pictures that are no frontal images, the shares made from frontal ones and made up; the rest are others'."""
 
 STRIDE = 3
 """The percentiles are taken from every so manieth pixel, as serving does from a larger square."""
@@ -71,7 +71,7 @@ class Batches:
     """Draws batches; every draw follows from the seed.
 
     Args:
-        films: frontal chest films.
+        images: frontal chest images.
         others: pictures that are none; each group among them is shown equally often, however few pictures it has.
         made: made-up pictures.
         size: side of the network's input.
@@ -89,7 +89,7 @@ class Batches:
         self._order: list[int] = []
 
     def draw(self, count: int) -> Batch:
-        """``count`` squares, half of them frontal films, of which none comes again before all have come."""
+        """``count`` squares, half of them frontal images, of which none comes again before all have come."""
         chosen: list[tuple[Grey, Look]] = []
         for number in range(count):
             if number < count // 2:
@@ -120,7 +120,7 @@ class Batches:
         )
 
     def _other(self) -> tuple[Grey, Look]:
-        """A picture that is no frontal film, or so small or disturbed a part of one that it should not pass for one."""
+        """A picture that is no frontal image, or so small or disturbed a part of one that it should not pass for one."""
         random = self.random
         kind = random.random()
         if kind < FROM_FILMS:
@@ -229,7 +229,7 @@ def lay(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[np.integer]
 
 
 def _look_at_film(random: Random) -> Look:
-    """A whole film, a little turned, cut or squashed; sometimes in a wide frame."""
+    """A whole image, a little turned, cut or squashed; sometimes in a wide frame."""
     extent = random.uniform(0.8, 1.25) if random.random() < 0.85 else random.uniform(1.25, 1.8)
     play = 0.12 if random.random() < 0.8 else 0.25
     tilt = 12 if random.random() < 0.85 else 25
@@ -256,10 +256,10 @@ def _look_at_other(random: Random) -> Look:
 
 
 def _spoil(film: Grey, random: Random) -> tuple[Grey, Look]:
-    """A film of which too little is seen, or too much disturbed, to be taken for one: 5 kinds, equally often."""
+    """An image of which too little is seen, or too much disturbed, to be taken for one: 5 kinds, equally often."""
     kind = random.integers(5)
     look = _look_at_film(random)
-    if kind == 0:  # a quarter of the film or less
+    if kind == 0:  # a quarter of the image or less
         extent = random.uniform(0.15, 0.45)
         free = 1 - extent
         look.extent = (extent, extent * random.uniform(0.8, 1.1))

@@ -1,4 +1,4 @@
-"""The network that tells how a film lies, its loss, and how good it is."""
+"""The network that tells how an image lies, its loss, and how good it is."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WIDTHS = (16, 24, 48, 64, 64)
 HIDDEN = 48
 
 FRONTAL_WEIGHT = 2.0
-"""Of the frontal loss, the pose's three having 1 each: a wrong verdict costs more than a film left as it lies."""
+"""Of the frontal loss, the pose's three having 1 each: a wrong verdict costs more than an image left as it lies."""
 
 
 class ViewCnn(nn.Module):
     """One network tells turns, inversion and chest; a second, on what the first stood upright, which side is which.
 
-    The second is asked of the film and of its mirror image, and the difference counts: it cannot prefer a side, and
+    The second is asked of the image and of its mirror image, and the difference counts: it cannot prefer a side, and
     what it learns of one way of lying holds for all.
 
     Shape:
@@ -88,7 +88,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def view_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """The sum of the cross-entropies, those of the pose over frontal films alone; a scalar."""
+    """The sum of the cross-entropies, those of the pose over frontal images alone; a scalar."""
     frontal = batch.frontal > 0
     turns = functional.cross_entropy(logits[frontal, :4], batch.turns[frontal])
     mirrored = functional.binary_cross_entropy_with_logits(logits[frontal, 4], batch.mirrored[frontal])
@@ -99,10 +99,10 @@ def view_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 @torch.inference_mode()
 def figures(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
-    """How good a network is, on upright films laid in all 16 ways and on pictures that are no frontal films.
+    """How good a network is, on upright images laid in all 16 ways and on pictures that are no frontal images.
 
     Args:
-        films: (N, 1, side, side), upright and neither mirrored nor inverted.
+        images: (N, 1, side, side), upright and neither mirrored nor inverted.
         others: the same for each group of other pictures.
     """
     turns_right, inverted_right = [], []

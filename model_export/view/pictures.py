@@ -1,4 +1,4 @@
-"""The pictures that the view network learns from: prepared films, other people's pictures, and made-up ones."""
+"""The pictures that the view network learns from: prepared images, other people's pictures, and made-up ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Picture:
 
 
 def read_films(index: Index, rows: list[Row]) -> list[Picture]:
-    """Prepared films without their masks."""
+    """Prepared images without their masks."""
     pictures = []
     for row in rows:
         pixels = read_square(index, "images", row)[row.geometry(index.size).box]
@@ -48,7 +48,7 @@ def read_films(index: Index, rows: list[Row]) -> list[Picture]:
 
 
 def read_lungs(index: Index, rows: list[Row]) -> list[NDArray[np.bool_]]:
-    """The masks of prepared films, (height, width) bool each, the longer side SIDE pixels."""
+    """The masks of prepared images, (height, width) bool each, the longer side SIDE pixels."""
     masks = []
     for row in rows:
         mask = read_square(index, "masks", row)[row.geometry(index.size).box]
@@ -85,7 +85,7 @@ def make_pictures(count: int, seed: int, lungs: list[NDArray[np.bool_]]) -> list
     """Made-up pictures: textures, stripes, pages, and bodies cut through as a CT does, some with real lungs' outlines.
 
     Args:
-        lungs: masks of films, as `read_lungs` gives them.
+        lungs: masks of images, as `read_lungs` gives them.
     """
     random = np.random.default_rng(seed)
 
@@ -200,14 +200,14 @@ def _axial(height: int, width: int, random: Random) -> Grey:
 
 
 def _coronal(lungs: NDArray[np.bool_], random: Random) -> Grey:
-    """A chest cut from side to side: a film's own lungs, but flat black with bright vessels and no rib across them."""
+    """A chest cut from side to side: an image's own lungs, but flat black with bright vessels and no rib across them."""
     if random.random() < 0.5:
         lungs = _behind_heart(lungs, random)
     height, width = lungs.shape
     rows, columns = _grid(height, width)
     flesh, air = random.uniform(0.5, 0.95), random.uniform(0, 0.3)
     if random.random() < 0.4:
-        # Below the diaphragm and in the heart the film's ends are flesh, and so it may be all around.
+        # Below the diaphragm and in the heart the image's ends are flesh, and so it may be all around.
         body = np.ones(lungs.shape, np.float32)
     else:
         middle = np.flatnonzero(lungs.any(0))

@@ -1,4 +1,4 @@
-"""`view`: trains the small network that tells how a film lies, and whether it is a frontal chest film at all.
+"""`view`: trains the small network that tells how an image lies, and whether it is a frontal chest image at all.
 
 It reads the segmentation network's own input and averages it to a quarter of its side first: what it looks for is
 large. Its answer is a lungseg.model.view.View.
@@ -31,7 +31,7 @@ from model_export.view.network import Served, ViewCnn, figures, view_loss
 from model_export.view.pictures import Picture, make_pictures, read_films, read_lungs, read_others
 
 BATCH = 64
-"""Squares a step, half of them frontal films."""
+"""Squares a step, half of them frontal images."""
 
 LEARNING_RATE = 3e-3
 """Peak of the one-cycle schedule."""
@@ -55,10 +55,10 @@ def train_view(
     """Train, print the validation figures, and write the ONNX file with its card.
 
     Args:
-        index: the prepared films; train is learnt from, validation chooses and is reported on, test is left alone.
-        folders: pictures that are no frontal chest films.
+        index: the prepared images; train is learnt from, validation chooses and is reported on, test is left alone.
+        folders: pictures that are no frontal chest images.
         output: the file to write.
-        epochs: how often each film is shown.
+        epochs: how often each image is shown.
         seed: decides weights, order and augmentation.
         bf16: convolve in half precision.
 
@@ -74,13 +74,13 @@ def train_view(
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; it must be at least 1")
     if not rows or not validation_rows:
-        raise ValueError(f"{len(rows)} films to train on, {len(validation_rows)} to validate on; both need some")
+        raise ValueError(f"{len(rows)} images to train on, {len(validation_rows)} to validate on; both need some")
     others, refused = read_others(folders)
     learnt, held = _split(others)
     made = make_pictures(MADE, seed, read_lungs(index, index.select("train")))
     made_for_validation = make_pictures(MADE_FOR_VALIDATION, seed + 1, read_lungs(index, index.select("validation")))
     print(
-        f"{len(rows)} films and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
+        f"{len(rows)} images and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
         f"validate on; {refused} files refused"
     )
     batches = Batches(read_films(index, rows), learnt, made, index.size, seed)
@@ -95,7 +95,7 @@ def train_view(
         "training": {
             "films": len(rows),
             "sources": sorted({row.source for row in rows}),
-            # The made-up pictures have the outlines of the films' masks.
+            # The made-up pictures have the outlines of the images' masks.
             "labelled": index.labelled,
             "data_sha256": digest(rows),
             "others": dict(Counter(picture.group for picture in learnt)),
@@ -161,7 +161,7 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
 
 
 def _square(index: Index, row: Row) -> Tensor:
-    """A prepared film as serving sees it, (1, 1, size, size)."""
+    """A prepared image as serving sees it, (1, 1, size, size)."""
     geometry = row.geometry(index.size)
     box = read_square(index, "images", row)[geometry.box]
     return torch.from_numpy(place(standardise(box, InputSpec(size=index.size)), geometry))[None, None]

@@ -21,7 +21,7 @@ EVENTS = sorted(each.stem for each in (ROOT / "events").glob("*.json"))
 @pytest.mark.parametrize("name", [each for each in EVENTS if each.startswith(("api_", "function_", "load_"))])
 def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
-    assert not event["body"] or event["body"].startswith("{"), "no film is committed"
+    assert not event["body"] or event["body"].startswith("{"), "no image is committed"
     if event["body"] == "":
         event["body"] = base64.b64encode(rg1_png).decode()
     answer = serverless.handler(event, Context())

@@ -1,4 +1,4 @@
-"""What a cold start imports: little before the first film, and nothing heavy for films of the common kinds."""
+"""What a cold start imports: little before the first image, and nothing heavy for images of the common kinds."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_png_and_a_jpeg_need_no(package: str, imported: tuple[list[str], list[
 
 
 def test_what_our_own_code_needs_for_a_film_is_imported_in_init(imported: tuple[list[str], list[str]]) -> None:
-    """A module that the first film imports makes that film wait; Lambda gives the INIT phase for it."""
+    """A module that the first image imports makes that image wait; Lambda gives the INIT phase for it."""
     at_import, at_end = imported
     assert [name for name in sorted({*at_end} - {*at_import}) if name.partition(".")[0] in ("app", "lungseg")] == []
 

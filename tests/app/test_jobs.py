@@ -1,4 +1,4 @@
-"""Jobs: films that are too large for one request."""
+"""Jobs: images that are too large for one request."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_job_gets_what_it_asked_for(buckets: Buckets, client: TestClient, smal
 
 def test_a_job_whose_film_is_refused_has_the_problem(buckets: Buckets, client: TestClient) -> None:
     job = client.post("/v1/jobs", json={}).json()
-    upload(job, b"no film")
+    upload(job, b"no image")
     buckets.do(f"jobs/{job['id']}/film")
     found = client.get(f"/v1/jobs/{job['id']}").json()
     assert found["status"] == "failed"
@@ -89,7 +89,7 @@ def test_upload_form_used_twenty_times_is_one_job_done_once(
     monkeypatch.setattr(process, "segment", lambda data, *args: films.append(data) or segment(data, *args))
     job = client.post("/v1/jobs").json()
     for number in range(20):
-        upload(job, (b"" if number or first_is_good else b"no film") + small + bytes(number))
+        upload(job, (b"" if number or first_is_good else b"no image") + small + bytes(number))
         counts = buckets.do(f"jobs/{job['id']}/film")
         assert counts == ({"skipped": 1} if number else {"done" if first_is_good else "failed": 1})
     assert len(films) == 1

@@ -1,4 +1,4 @@
-"""Films in buckets: every event's shape, and what is there afterwards."""
+"""Images in buckets: every event's shape, and what is there afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_event_that_tells_of_a_film_leaves_its_mask_and_its_document(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_event_of_a_bad_film_leaves_a_problem_document(shape: str, buckets: Buckets) -> None:
-    buckets.drop("text.png", b"no film")
+    buckets.drop("text.png", b"no image")
     answer = handle(SHAPES[shape](buckets.films, "text.png"), Context())
     assert buckets.written() == {"text.png.error.json"}
     assert json.loads(buckets.get("text.png.error.json"))["code"] == "unsupported-format"
@@ -124,7 +124,7 @@ def test_what_a_dying_worker_wrote_of_an_older_version_does_not_stay(
     suffix: str, buckets: Buckets, small: bytes, rg1_png: bytes
 ) -> None:
     """It wrote behind the one who did the newer version, and never came to see that there is one; its event does."""
-    buckets.drop("a.png", rg1_png if suffix == ".mask.png" else b"no film")
+    buckets.drop("a.png", rg1_png if suffix == ".mask.png" else b"no image")
     buckets.do("a.png")
     late = buckets.client.get_object(Bucket=buckets.outputs, Key=f"a.png{suffix}")
     content, stamp = late["Body"].read(), late["Metadata"]
@@ -141,7 +141,7 @@ def test_what_a_dying_worker_wrote_of_an_older_version_does_not_stay(
 def test_a_film_replaced_while_it_was_in_work_is_done_again(
     newer_is_good: bool, buckets: Buckets, small: bytes, rg1_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = small if newer_is_good else b"no film"
+    newer = small if newer_is_good else b"no image"
     buckets.drop("a.png", rg1_png)
     original = process.segment
 
@@ -231,7 +231,7 @@ def test_a_throttle_is_handed_to_every_source_in_its_own_way(
 
 def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
-    buckets.drop("b", b"no film")
+    buckets.drop("b", b"no image")
     late = handle(map_event(buckets.films, "a", "b"), Context(invocation.RESERVE_MS - 1))
     assert [item["Key"] for item in late["Items"]] == ["a", "b"]
     assert buckets.written() == set()
@@ -353,7 +353,7 @@ class TestDirect:
         ],
     )
     def test_what_is_wrong_is_told(self, event: dict[str, Any], code: str, buckets: Buckets) -> None:
-        buckets.drop("bad", b"no film")
+        buckets.drop("bad", b"no image")
         answer = handle(event, Context())
         assert answer["status"] == "failed"
         assert answer["problem"]["code"] == code
@@ -414,5 +414,5 @@ def test_an_unversioned_bucket_does_as_well(s3: str, monkeypatch: pytest.MonkeyP
     buckets = make(s3, monkeypatch, versioned=False)
     buckets.drop("a", small)
     assert buckets.do("a", "a") == {"done": 1, "skipped": 1}
-    buckets.drop("a", b"no film")
+    buckets.drop("a", b"no image")
     assert buckets.do("a") == {"failed": 1}

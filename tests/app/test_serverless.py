@@ -28,7 +28,7 @@ EVENTS = Path(__file__).parents[1] / "events"
 
 
 def event(name: str, film: bytes, **changes: Any) -> dict[str, Any]:
-    """An event of tests/events carrying a film."""
+    """An event of tests/events carrying an image."""
     whole = json.loads((EVENTS / f"{name}.json").read_text())
     return whole | {"body": base64.b64encode(film).decode()} | changes
 
@@ -137,7 +137,7 @@ def test_an_odd_event_is_refused_in_its_own_format(name: str, changes: dict[str,
     ],
 )
 def test_an_event_that_is_not_as_its_source_sends_it_is_refused(name: str, changes: dict[str, Any]) -> None:
-    answer = serverless.handler(event(name, b"no film", **changes), Context())
+    answer = serverless.handler(event(name, b"no image", **changes), Context())
     assert answer["statusCode"] == 400
     assert content_type(answer) == "application/problem+json"
     assert json.loads(answer["body"])["code"] == "malformed-upload"

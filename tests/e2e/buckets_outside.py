@@ -21,7 +21,7 @@ class Outside:
 
     Attributes:
         s3: boto3's client.
-        films, masks: the buckets.
+        images, masks: the buckets.
         environment: of the function.
     """
 

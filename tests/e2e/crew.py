@@ -64,7 +64,7 @@ def make_queues(sqs: Any, visibility: int, receives: int) -> Queues:
 
 
 def notify(s3: Any, queues: Queues) -> None:
-    """Let the bucket of films tell the queue of every new object. S3 sends a test event at once."""
+    """Let the bucket of images tell the queue of every new object. S3 sends a test event at once."""
     s3.put_bucket_notification_configuration(
         Bucket=FILMS,
         NotificationConfiguration={

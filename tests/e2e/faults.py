@@ -29,7 +29,7 @@ class Faults:
         url: its address.
         counts: "requests", "slow_downs" (answered with 503, not passed on) and "lost" (done, but the answer was lost).
         outages: by path (/bucket/key, not escaped) how many of the next requests are answered with 503: where they are
-            more than a client tries, the film fails. Proxies may share it.
+            more than a client tries, the image fails. Proxies may share it.
         after: called with method, path and status when a request was done, before its answer goes out.
     """
 

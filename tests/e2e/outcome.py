@@ -65,7 +65,7 @@ def name(key: str, suffix: str) -> str:
 
 
 def check_outputs(s3: Any, objects: list[Object], found: dict[str, Output]) -> None:
-    """Every good film has its own mask and document, every bad one its problem, and nothing else is there."""
+    """Every good image has its own mask and document, every bad one its problem, and nothing else is there."""
     expected: set[str] = set()
     masks = {body: mask_png(segment(body).mask) for body in {each.body for each in objects if each.code is None}}
     for each in objects:
@@ -86,7 +86,7 @@ def check_outputs(s3: Any, objects: list[Object], found: dict[str, Output]) -> N
 
 
 def check_written_once(found: dict[str, Output], objects: list[Object], replaced: set[str]) -> None:
-    """No output was written twice but those of replaced films."""
+    """No output was written twice but those of replaced images."""
     suffixes = (".mask.png", ".json", ".error.json")
     free = {name(each.key, suffix) for each in objects if each.key in replaced for suffix in suffixes}
     assert {key for key, output in found.items() if output.versions != 1} <= free

@@ -1,4 +1,4 @@
-"""The batch path at its edges, one event at a time: replaced films, a throttle, time that runs out, the log."""
+"""The batch path at its edges, one event at a time: replaced images, a throttle, time that runs out, the log."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_no_form_of_an_older_film_stays_beside_a_new_one(bench: Bench, rg1_png: 
     bench.s3.put_object(Bucket=FILMS, Key="forms/a", Body=dicom(pixels_of(png)))
     assert deliver(bench.function, "forms/a") == []
     assert there(bench, "forms/a") == {".mask.png", ".seg.dcm", ".json"}
-    # Of a PNG no DICOM object can be made: the one that is there is of another film.
+    # Of a PNG no DICOM object can be made: the one that is there is of another image.
     bench.s3.put_object(Bucket=FILMS, Key="forms/a", Body=png)
     assert deliver(bench.function, "forms/a") == []
     assert there(bench, "forms/a") == {".mask.png", ".json"}
@@ -114,7 +114,7 @@ def test_who_read_the_older_film_does_not_win_by_ending_last(
     with runtime(tmp_path / "other.log", bench.server.environment() | BUCKETS) as other:
 
         def overtake(method: str, path: str, status: int) -> None:
-            """The older film's bytes are on their way to the reader: meanwhile all is done for a newer one."""
+            """The older image's bytes are on their way to the reader: meanwhile all is done for a newer one."""
             if (method, path) == ("GET", f"/{FILMS}/{key}"):
                 bench.proxy.after = unmoved
                 bench.s3.put_object(Bucket=FILMS, Key=key, Body=new)
@@ -156,13 +156,13 @@ def test_a_function_may_die_after_any_request(bench: Bench, rg1_png: bytes, kind
 
 
 def two_films(rg1_png: bytes, kinds: str) -> list[bytes]:
-    """A film, and what takes its place; each good or bad."""
+    """An image, and what takes its place; each good or bad."""
     bodies = {"bad": [b"text" * 9, b""], "good": [smaller(rg1_png, 128), smaller(rg1_png, 140)]}
     return [bodies[kind][number] for number, kind in enumerate(kinds.split())]
 
 
 def check(bench: Bench, key: str, kinds: str) -> None:
-    """Outputs are there of the second film alone."""
+    """Outputs are there of the second image alone."""
     assert there(bench, key) == ({".error.json"} if kinds.endswith("bad") else {".mask.png", ".json"})
     version = bench.s3.head_object(Bucket=FILMS, Key=key)["VersionId"]
     for suffix in there(bench, key):
@@ -173,7 +173,7 @@ def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_
     keys = [f"time/{number}" for number in range(10)]
     for key in keys:
         bench.s3.put_object(Bucket=FILMS, Key=key, Body=rg1)
-    # Room for the first films alone, on a busy machine too: all ten take three times as long.
+    # Room for the first images alone, on a busy machine too: all ten take three times as long.
     with runtime(
         tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=RESERVE_MS // 1000 + 10
     ) as function:

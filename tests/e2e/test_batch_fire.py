@@ -1,4 +1,4 @@
-"""The batch path under fire: duplicates, poison, a killed function, a failing S3, films replaced while in work.
+"""The batch path under fire: duplicates, poison, a killed function, a failing S3, images replaced while in work.
 
 S3 and SQS are moto's, the function is the real one behind Lambda's real runtime interface, and what can go wrong does.
 """
@@ -35,7 +35,7 @@ def test_every_film_has_its_mask_whatever_happens(
         queues = make_queues(sqs, visibility=20, receives=5)
         notify(s3, queues)
         put(s3, objects)
-        # Two that give nothing: a folder, as the console makes them, and a film that is gone before its turn.
+        # Two that give nothing: a folder, as the console makes them, and an image that is gone before its turn.
         put(s3, [Object("in/folder/", b""), Object("in/gone.png", objects[0].body)])
         s3.delete_object(Bucket=FILMS, Key="in/gone.png")
         with crew(WORKERS, tmp_path, aws, aws, queues, lambda: dice.random() < COPIES) as workers:
@@ -86,7 +86,7 @@ def kill_after(worker: Worker, suffix: str, number: int) -> list[int]:
 
 
 def replace_some(s3: Any, objects: list[Object], workers: list[Worker]) -> tuple[list[Object], set[str]]:
-    """Put other films in the place of some while the crew is at work: good for good, good for bad, bad for good.
+    """Put other images in the place of some while the crew is at work: good for good, good for bad, bad for good.
 
     Returns:
         The objects as they are now, and the keys of those replaced.

@@ -19,7 +19,7 @@ from PIL import Image
 from processes import command
 
 SIZE = (4348, 4618)
-"""Columns and rows of a film of 20 megapixels, in RG1's proportions."""
+"""Columns and rows of an image of 20 megapixels, in RG1's proportions."""
 
 IMPORTS = """
 import ast, importlib, pathlib, sys

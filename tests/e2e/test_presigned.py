@@ -1,4 +1,4 @@
-"""A film too large for one request: a job, its upload by a presigned form, and its results by presigned addresses.
+"""An image too large for one request: a job, its upload by a presigned form, and its results by presigned addresses.
 
 The bucket is SeaweedFS, which checks signatures, policies and expiry; both functions answer through Lambda's runtime
 interface.
@@ -92,7 +92,7 @@ def trigger(service: Service, job: dict[str, Any]) -> None:
 
 
 def send(job: dict[str, Any], film: bytes, **changes: str | None) -> int:
-    """Upload a film by a job's form; the answer's status.
+    """Upload an image by a job's form; the answer's status.
 
     Args:
         changes: to the form's fields, "_" for "-"; None leaves one out.

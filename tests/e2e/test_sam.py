@@ -27,7 +27,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 
 @pytest.fixture(scope="module")
 def film() -> bytes:
-    """RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds 4.5 MB of film."""
+    """RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds 4.5 MB of image."""
     found = packaged("RG1_J2KR.dcm").read_bytes()
     assert len(found) * 4 / 3 < LARGEST < packaged("RG1_UNCR.dcm").stat().st_size * 4 / 3
     return found
@@ -35,7 +35,7 @@ def film() -> bytes:
 
 @pytest.fixture(scope="module")
 def mask(film: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The film's mask as the command line writes it."""
+    """The image's mask as the command line writes it."""
     folder = tmp_path_factory.mktemp("mask")
     (folder / "film.dcm").write_bytes(film)
     run(*command("segment", folder / "film.dcm", "--output", folder / "mask.png"), cwd=ROOT)
@@ -43,7 +43,7 @@ def mask(film: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def event(name: str, film: bytes, key: str = "film.dcm", bucket: str | None = None) -> dict[str, Any]:
-    """One of events/*.json with a film."""
+    """One of events/*.json with an image."""
     return filled(json.loads((ROOT / "events" / f"{name}.json").read_text()), film, key, bucket)
 
 
@@ -127,7 +127,7 @@ def test_health_and_refusals_through_the_api(api: str) -> None:
     with urllib.request.urlopen(f"{api}/health", timeout=60) as answer:
         assert answer.status == 200
     done = subprocess.run(
-        ["curl", "--silent", "--data-binary", "no film", "-w", "\n%{http_code} %{content_type}", f"{api}/v1/segment"],
+        ["curl", "--silent", "--data-binary", "no image", "-w", "\n%{http_code} %{content_type}", f"{api}/v1/segment"],
         capture_output=True,
         text=True,
         check=True,

@@ -45,7 +45,7 @@ KEYS = GOOD + POISON + 2
 KILLER = "in/100 killer.png"
 
 SECONDS = RESERVE_MS // 1000 + 2
-"""The function's timeout: it begins no film within the reserve, so one call is not enough for a batch."""
+"""The function's timeout: it begins no image within the reserve, so one call is not enough for a batch."""
 
 
 def definition() -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     for number, key in enumerate(good):
         cloud.s3.put_object(Bucket=FILMS, Key=key, Body=films[number % len(films)])
     for key in (*bad, "other/film.png"):
-        cloud.s3.put_object(Bucket=FILMS, Key=key, Body=b"no film")
+        cloud.s3.put_object(Bucket=FILMS, Key=key, Body=b"no image")
     cloud.s3.put_object(Bucket=FILMS, Key="in/", Body=b"")
     cloud.s3.put_object(Bucket=FILMS, Key=KILLER, Body=films[0] + KILL)
 

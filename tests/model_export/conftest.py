@@ -1,4 +1,4 @@
-"""Fixtures: made-up films, as they would be downloaded and as they are prepared."""
+"""Fixtures: made-up images, as they would be downloaded and as they are prepared."""
 
 from __future__ import annotations
 

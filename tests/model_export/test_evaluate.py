@@ -121,7 +121,7 @@ def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> 
 
 
 def test_the_shipped_model_reaches_its_bar_on_the_published_test_films(shared: Path, tmp_path: Path) -> None:
-    """Mean Dice at the films' own size, through the whole service: 28 Montgomery and 114 Shenzhen films."""
+    """Mean Dice at the images' own size, through the whole service: 28 Montgomery and 114 Shenzhen images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     scored = evaluate(index, index.select("test"), Network(WEIGHTS, threads()), tmp_path / "out")
     dice = {

@@ -55,7 +55,7 @@ def test_a_model_that_differs_is_not_written(index: Index, run: Path, tmp_path: 
 
 @pytest.mark.parametrize("error", [0.5, np.nan])
 def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, monkeypatch, error: float) -> None:
-    """A few weights changed on the way: the gate sees it on the films."""
+    """A few weights changed on the way: the gate sees it on the images."""
     from model_export import export as module
 
     convert = module._convert

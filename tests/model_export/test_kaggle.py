@@ -1,4 +1,4 @@
-"""The Kaggle notebook, from clone to mask, on a handful of made-up films."""
+"""The Kaggle notebook, from clone to mask, on a handful of made-up images."""
 
 from __future__ import annotations
 

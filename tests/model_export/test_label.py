@@ -80,7 +80,7 @@ def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path:
 
 
 def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: Path, capsys) -> None:
-    """A student of Montgomery's teacher, trained on Shenzhen's films alone, may not label Montgomery's."""
+    """A student of Montgomery's teacher, trained on Shenzhen's images alone, may not label Montgomery's."""
     train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
     student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
     assert student["sources"] == ["shenzhen"]
@@ -111,7 +111,7 @@ def test_field_masks_are_not_replaced(index: Index, montgomery: Path, tmp_path: 
 
 
 class Blind:
-    """A model that finds lung all over every other film and none in the rest, and stops after ``films``."""
+    """A model that finds lung all over every other image and none in the rest, and stops after ``films``."""
 
     def __init__(self, teacher: Path, films: int) -> None:
         self.card = checkpoint.TorchModel(teacher).card

@@ -1,4 +1,4 @@
-"""prepare: films of any size in, squares and an index out, nothing lost without a word."""
+"""prepare: images of any size in, squares and an index out, nothing lost without a word."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
         "skipped MCUCXR_0002_0: blank-film",
         "skipped CHNCXR_0002_0: no mask",
         "skipped CHNCXR_0003_1: damaged-film",
-        "skipped MCUCXR_0004_0: damaged-film: Film and mask differ in size",
+        "skipped MCUCXR_0004_0: damaged-film: Image and mask differ in size",
         "skipped CHNCXR_0005_1: damaged-film: The mask is empty",
-        "skipped CHNCXR_0006_0: no film",
+        "skipped CHNCXR_0006_0: no image",
     ):
         assert line in said
     assert len((tmp_path / "out" / "skipped.csv").read_text().splitlines()) == 8

@@ -70,7 +70,7 @@ def test_a_costly_int8_model_is_not_written(
 def test_a_spoilt_int8_model_is_not_written(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ranges calibrated on next to nothing: the gate sees what that does to real films."""
+    """Ranges calibrated on next to nothing: the gate sees what that does to real images."""
     read = module._Calibration._read
 
     def faint(*arguments: object) -> object:

@@ -77,11 +77,11 @@ def test_a_run_that_made_another_model_is_noticed(index: Index, model: Path, tmp
 
 
 def test_a_folder_with_another_split_is_noticed(public: Path, run: Path, model: Path, tmp_path: Path, capsys) -> None:
-    """Its test films may be those that the model was trained on."""
+    """Its test images may be those that the model was trained on."""
     prepare(public, tmp_path / "other", SIZE, None, 7, 0.2, None, 2)
     flags = ["--data", str(tmp_path / "other"), "--model", str(model), "--run", str(run)]
     assert main(["report", *flags, "--output", str(tmp_path / "report")]) == 2
-    assert "trained on other films" in capsys.readouterr().err
+    assert "trained on other images" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path, capsys) -> None:

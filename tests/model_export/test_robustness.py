@@ -1,4 +1,4 @@
-"""Every change moves film and target together, and its cost is written down."""
+"""Every change moves image and target together, and its cost is written down."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_table_and_the_picture(index: Index, tmp_path: Path, capsys) -> None
         lines = list(csv.DictReader(file))
     assert {line["change"] for line in lines} == set(KINDS)
     assert len(lines) == 2 * len(KINDS)
-    line = next(line for line in lines if (line["change"], line["films of"]) == ("inverted", "shenzhen"))
+    line = next(line for line in lines if (line["change"], line["images of"]) == ("inverted", "shenzhen"))
     cost = np.mean(dice[UNCHANGED, "shenzhen"]) - np.mean(dice["inverted", "shenzhen"])
     assert float(line["cost"]) == pytest.approx(cost, abs=1e-4)
     assert (tmp_path / "robustness.png").stat().st_size > 10_000
@@ -46,7 +46,7 @@ def test_the_table_and_the_picture(index: Index, tmp_path: Path, capsys) -> None
 
 
 def test_the_shipped_model_stands_what_films_bring(shared: Path, tmp_path: Path) -> None:
-    """Exposure, noise, blur, compression and 10 degrees cost at most 0.02 mean Dice on 14 validation films."""
+    """Exposure, noise, blur, compression and 10 degrees cost at most 0.02 mean Dice on 14 validation images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     rows = [row for row in index.select("validation") if row.source == "montgomery"]
     dice = robustness(index, rows, read_model(int8_path(WEIGHTS)), tmp_path / "out")

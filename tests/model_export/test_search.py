@@ -172,7 +172,7 @@ def test_a_shape_begun_with_other_settings_is_not_taken_for_its_namesake(
 def test_a_damaged_film_is_named(done: Path, index: Index, tmp_path: Path) -> None:
     row = index.rows[0]
     (tmp_path / row.film).parent.mkdir(parents=True)
-    (tmp_path / row.film).write_bytes(b"no film")
+    (tmp_path / row.film).write_bytes(b"no image")
     with pytest.raises(ValueError, match=row.film):
         _score(replace(index, input=tmp_path), [row], done / "runs" / "separable" / "network.onnx")
 

@@ -102,7 +102,7 @@ def test_a_constant_rate_stays(index: Index, tmp_path: Path) -> None:
     ("settings", "says"),
     [
         ({"batch": 64}, "fewer than a batch"),
-        ({"leave_out": ("ok",)}, "0 films to train on"),
+        ({"leave_out": ("ok",)}, "0 images to train on"),
         ({"balance": 2.0}, "balance is 2"),
         ({"sources": ("montgomery", "jsrt")}, "jsrt; there are montgomery, shenzhen"),
         ({"leave_out": ("bda",)}, "leave_out is bda"),
@@ -121,7 +121,7 @@ def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settin
 
 
 def test_processes_share_their_gradients(tmp_path: Path) -> None:
-    """Two processes see different films, and after a step have the same weights."""
+    """Two processes see different images, and after a step have the same weights."""
     torch.multiprocessing.spawn(one_step, (tmp_path, free_port()), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     start = Fit(Config(**TINY), Place(torch.device("cpu"), 0, 1), steps=1).network
@@ -156,7 +156,7 @@ def test_a_resume_notices_other_validation_films(index: Index, tmp_path: Path) -
 
 
 def test_two_processes_of_torchrun_train_as_one(index: Index, tmp_path: Path) -> None:
-    """The same films in the same steps, gradients and batch statistics shared: only the order of sums differs."""
+    """The same images in the same steps, gradients and batch statistics shared: only the order of sums differs."""
     losses = {}
     for processes in (1, 2):
         run = tmp_path / str(processes)
@@ -189,7 +189,7 @@ class TestData:
 
     @pytest.mark.parametrize(("balance", "drawn"), [(0, 100), (0.5, 500 / 3), (1, 250)])
     def test_balance_moves_the_share_of_the_smaller_set(self, index: Index, balance: float, drawn: float) -> None:
-        """100 films of one set and 400 of another come 1 to 4, 1 to 2 or 1 to 1, each film as often as its like."""
+        """100 images of one set and 400 of another come 1 to 4, 1 to 2 or 1 to 1, each image as often as its like."""
         rows = [replace(index.rows[0], source="small" if number < 100 else "large") for number in range(500)]
         films = Counter(item % 500 for item in SeededOrder(draw_weights(rows, balance), seed=1))
         small = [films[number] for number in range(100)]
@@ -208,7 +208,7 @@ class TestData:
         assert not torch.equal(one[0][0], Films(index, rows, spec, augment=True, seed=6)[0][0])
 
     def test_exposure_and_geometry_are_drawn_apart(self, index: Index) -> None:
-        """Transforms seeded alike draw alike: then every mirrored film would be a dark one, say."""
+        """Transforms seeded alike draw alike: then every mirrored image would be a dark one, say."""
         augment = Films(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
         both = []
         for draw in range(400):
@@ -218,7 +218,7 @@ class TestData:
             affine.randomize(None)
             both.append((gamma._do_transform, affine._do_transform))
         share = np.mean([gamma for gamma, moved in both if not moved])
-        assert 0.25 < share < 0.75  # of films left where they are, half have their gamma changed: as of all
+        assert 0.25 < share < 0.75  # of images left where they are, half have their gamma changed: as of all
 
     def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
         """On average the lungs stay darker than the body, negatives and opacities included."""
@@ -243,7 +243,7 @@ class TestData:
         films = Films(index, rows, spec, augment=False)
         for item, row in enumerate(rows):
             served, _ = preprocess(decode((index.input / row.film).read_bytes()).pixels, spec)
-            # Prepared films are kept in 8 bits: only that rounding may differ.
+            # Prepared images are kept in 8 bits: only that rounding may differ.
             assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
 
     def test_shares_are_kept_and_each_set_needs_one(self, index: Index) -> None:

@@ -1,4 +1,4 @@
-"""view writes the network that tells how a film lies; its batches are labelled as they were laid."""
+"""view writes the network that tells how an image lies; its batches are labelled as they were laid."""
 
 from __future__ import annotations
 

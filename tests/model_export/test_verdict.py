@@ -1,4 +1,4 @@
-"""`verdict` counts what was said of films, changed films and other pictures."""
+"""`verdict` counts what was said of images, changed images and other pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bombs that look like DICOM films."""
+"""Bombs that look like DICOM images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ITEM, END_OF_ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0" + bytes(4), b"
 EMPTY = ITEM + bytes(4)
 OPEN_ITEM = ITEM + b"\xff" * 4
 FILLING = ROOM - MEGABYTE
-"""Bytes that fill a file but for a film."""
+"""Bytes that fill a file but for an image."""
 
 
 def element(group: int, number: int, kind: bytes, value: bytes, length: int | None = None) -> bytes:
@@ -48,7 +48,7 @@ def element(group: int, number: int, kind: bytes, value: bytes, length: int | No
 
 
 def with_elements(elements: bytes, syntax: UID = ExplicitVRLittleEndian) -> bytes:
-    """A DICOM film with more elements, which stand before its pixels."""
+    """A DICOM image with more elements, which stand before its pixels."""
     film = dicom(GREY, TransferSyntaxUID=syntax)
     start = film.rindex(b"\xe0\x7f\x10\0" + (b"" if syntax == ImplicitVRLittleEndian else b"OB"))
     return film[:start] + elements + film[start:]
@@ -145,7 +145,7 @@ def lie(elements: dict[str, object]) -> bytes:
 
 
 def deflated(plain: bytes) -> bytes:
-    """A deflated DICOM film of a data set that is not."""
+    """A deflated DICOM image of a data set that is not."""
     film = dicom(GREY, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     return film[: 144 + int.from_bytes(film[140:144], "little")] + packer.compress(plain) + packer.flush()
@@ -177,7 +177,7 @@ def two_syntaxes() -> bytes:
 
 
 def encapsulated(value: bytes, syntax: UID = JPEGBaseline8Bit, pixels: NDArray[np.uint8] = GREY) -> bytes:
-    """A compressed DICOM film, its pixel data as they stand in the file."""
+    """A compressed DICOM image, its pixel data as they stand in the file."""
     film = dicom(pixels, TransferSyntaxUID=syntax, PixelData=encapsulate([b"\0\0"]))
     return film[: film.rindex(b"\xe0\x7f\x10\0OB")] + element(0x7FE0, 0x10, b"OB", value, OPEN)
 
@@ -250,7 +250,7 @@ def codestream(change: Callable[[bytes], bytes]) -> bytes:
     return encapsulated(fragment(change(stream)), JPEG2000Lossless, plain)
 
 
-@bomb("dicom: a film within the file meta information of another", FILM)
+@bomb("dicom: an image within the file meta information of another", FILM)
 def film_in_film() -> bytes:
     film = dicom(GREY)
     data = pydicom.dcmread(io.BytesIO(film))

@@ -1,4 +1,4 @@
-"""Bombs that look like PNG, JPEG, BMP and WebP films."""
+"""Bombs that look like PNG, JPEG, BMP and WebP images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def png(width: int, height: int, stream: bytes, depth: int = 8, colour: int = 0,
 
 
 def within(part: bytes) -> bytes:
-    """A PNG film with something more in it."""
+    """A PNG image with something more in it."""
     return FILM_PNG[:33] + part + FILM_PNG[33:]
 
 
@@ -34,7 +34,7 @@ def png_sides(width: int, height: int, megabytes: int = 30, depth: int = 8, colo
     return png(width, height, zeros(megabytes), depth, colour)
 
 
-# What stands beside the picture is left out, so these are the films that they seem to be.
+# What stands beside the picture is left out, so these are the images that they seem to be.
 @bomb("png: a text that inflates to 1 GB", FILM, b"zTXt", b"t\0\0")
 @bomb("png: a text of Unicode that inflates to 1 GB", FILM, b"iTXt", b"t\0\1\0\0\0")
 @bomb("png: a colour profile that inflates to 1 GB", FILM, b"iCCP", b"p\0\0")
@@ -98,7 +98,7 @@ def with_sides(stream: bytes, height: int, width: int) -> bytes:
 
 
 def with_segment(marker: int, body: bytes) -> bytes:
-    """A JPEG film with a segment more, behind the one that every file begins with."""
+    """A JPEG image with a segment more, behind the one that every file begins with."""
     film = jpeg()
     return film[:20] + pack(">BBH", 0xFF, marker, len(body) + 2) + body + film[20:]
 

@@ -24,7 +24,7 @@ LONGEST = 10
 
 
 def tried(film: bytes) -> dict[str, object]:
-    """What a film comes to."""
+    """What an image comes to."""
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
     resource.setrlimit(resource.RLIMIT_DATA, (of_process("VmData") + MOST, resource.RLIM_INFINITY))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc_pid_clear_refs(5))

@@ -1,4 +1,4 @@
-"""Bombs that look like TIFF films: each number in a directory may lie."""
+"""Bombs that look like TIFF images: each number in a directory may lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films that are made to use up time or memory, each built from a few lines, and what each is to come to."""
+"""Images that are made to use up time or memory, each built from a few lines, and what each is to come to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAMAGED, LARGE, SMALL, BLANK = "damaged-film", "too-large", "too-small", "blank-
 UNSUPPORTED, OTHER_DICOM, MANGLED, FILM = "unsupported-format", "unsupported-dicom", "mangled-body", "mask"
 
 ROOM = cases(limits.MAX_BYTES // 4, limits.MAX_BYTES)
-"""Bytes of a bomb that is the larger the worse; `make prove` makes them as large as films may be."""
+"""Bytes of a bomb that is the larger the worse; `make prove` makes them as large as images may be."""
 
 MEGABYTE = 2**20
 
@@ -27,7 +27,7 @@ _BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {}
 
 
 def bombs() -> dict[str, tuple[str, Callable[[], bytes]]]:
-    """All of them by name: the outcome that is right, and the film."""
+    """All of them by name: the outcome that is right, and the image."""
     for kind in KINDS:
         import_module(kind)
     return _BOMBS

@@ -1,4 +1,4 @@
-"""Films and requests that carry marked strings wherever a string can stand, and the search for them."""
+"""Images and requests that carry marked strings wherever a string can stand, and the search for them."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def _inner(data: bytes) -> Iterable[bytes]:
                 for name, value in image.info.items():
                     yield str(name).encode()
                     yield value if isinstance(value, bytes) else str(value).encode()
-        except Exception:  # one that is itself a film, and damaged
+        except Exception:  # one that is itself an image, and damaged
             return
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film full of canaries.
+    """An image full of canaries.
 
     Attributes:
         name: of its kind.
@@ -250,7 +250,7 @@ TEXTS = (
     "WindowCenterWidthExplanation",
     "LUTExplanation",
 )
-"""Elements of a film that hold texts of any kind."""
+"""Elements of an image that hold texts of any kind."""
 
 UIDS = (
     "StudyInstanceUID",
@@ -269,8 +269,8 @@ def _element(keyword: str) -> str:
 
 
 CARRIED = frozenset({_element(keyword).removeprefix(LETTERS) for keyword in PATIENT_AND_STUDY} | {"digits"})
-"""What a DICOM Segmentation holds of its film, as the standard demands of an object of the same patient and study, and
-where it is asked for by its name alone: patient, study, and the UIDs ("digits") by which it refers to the film."""
+"""What a DICOM Segmentation holds of its image, as the standard demands of an object of the same patient and study, and
+where it is asked for by its name alone: patient, study, and the UIDs ("digits") by which it refers to the image."""
 
 
 def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
@@ -300,13 +300,13 @@ def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
 
 
 def good(pixels: NDArray[np.uint8]) -> dict[str, Film]:
-    """One film in every format."""
+    """One image in every format."""
     makers = {"jpeg": jpeg, "png": png, "webp": webp, "bmp": bmp, "tiff": tiff, "dicom": dicom_film}
     return {name: Film(name, make(pixels)) for name, make in makers.items()}
 
 
 def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
-    """Films that are refused, by the code of the refusal; each carries canaries."""
+    """Images that are refused, by the code of the refusal; each carries canaries."""
     films = good(pixels)
     empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
     makers = (jpeg, png, webp, bmp, tiff, dicom_film)

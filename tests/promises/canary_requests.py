@@ -1,4 +1,4 @@
-"""Requests full of canaries: with each film, and odd ones that are refused whatever the film."""
+"""Requests full of canaries: with each image, and odd ones that are refused whatever the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Request:
         label: for a person.
         method, path, query, headers, body: as they are sent.
         code: of the refusal; None if there is none.
-        places: where canaries stand in the film.
+        places: where canaries stand in the image.
         allowed: those that the answer holds on purpose.
     """
 
@@ -80,7 +80,7 @@ def multipart(
 
 
 def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Request]:
-    """Every film in every form, raw and multipart."""
+    """Every image in every form, raw and multipart."""
     for film, code in films:
         for form in FORMATS if code is None else ("mask", "json"):
             refusal = code
@@ -101,10 +101,10 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
 
 
 def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request]:
-    """Requests that are refused whatever the film, each with the canary in what is wrong.
+    """Requests that are refused whatever the image, each with the canary in what is wrong.
 
     Args:
-        film: any that is segmented.
+        image: any that is segmented.
         jobs: the code with which a job is refused where there are no buckets.
     """
     text = canary("parameter")
@@ -165,7 +165,7 @@ def code_of(media_type: str, body: bytes | str) -> str | None:
 
 
 def failures() -> Iterator[Exception]:
-    """What a decoder or a library may raise, with texts that quote a film."""
+    """What a decoder or a library may raise, with texts that quote an image."""
     yield RuntimeError(canary("exception"))
     yield UnicodeDecodeError("utf-8", canary("exceptionObject").encode(), 0, 1, canary("exceptionReason"))
     yield KeyError(canary("exceptionKey"))

@@ -1,4 +1,4 @@
-"""Collects what the promises' tests say of themselves, and makes the films that carry canaries."""
+"""Collects what the promises' tests say of themselves, and makes the images that carry canaries."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
-    """All films, with the code of the refusal."""
+    """All images, with the code of the refusal."""
     lungless = [Film("stripes, PNG", png_film(STRIPES8)), Film("stripes, DICOM", dicom_film(STRIPES8))]
     found: list[tuple[Film, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
     found += [(film, code) for code, each in refused(pixels).items() for film in each]
-    assert all(film.places or film.name == "bmp cut" for film, _ in found), "a film without a canary shows nothing"
+    assert all(film.places or film.name == "bmp cut" for film, _ in found), "an image without a canary shows nothing"
     return found
 
 

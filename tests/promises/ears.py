@@ -12,11 +12,11 @@ import pytest
 from canaries import caught
 from ledger import WHOLE, Ledger
 
-PROMISE = "No string of a film or a request is told"
+PROMISE = "No string of an image or a request is told"
 CHANNELS = "standard output and error, all logs, metrics, traces of exceptions"
 
 FILM_FORMS = ("dicom-seg", "all")
-"""Forms that carry patient and study of a DICOM film."""
+"""Forms that carry patient and study of a DICOM image."""
 
 
 class Ears:

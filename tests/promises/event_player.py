@@ -80,8 +80,8 @@ def main(film: bytes, seed: int, count: int, first: int, step: int) -> None:
         place = {"LocationConstraint": "eu-west-1"}
         for bucket in (BUCKET, os.environ["LUNG_OUTPUT_BUCKET"]):
             client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
-        client.put_object(Bucket=BUCKET, Key=KEY, Body=b"no film")
-        client.put_object(Bucket=BUCKET, Key="in/a+b.dcm", Body=b"no film")
+        client.put_object(Bucket=BUCKET, Key=KEY, Body=b"no image")
+        client.put_object(Bucket=BUCKET, Key="in/a+b.dcm", Body=b"no image")
         client.put_object(Bucket=BUCKET, Key=GOOD, Body=film)
         print(json.dumps(play(islice(cases(film, seed, count), first, None, step))))
 

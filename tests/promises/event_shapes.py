@@ -18,9 +18,9 @@ from buckets import eventbridge_event, inventory_event, map_event, operations_ev
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 BUCKET = "lung-films-123456789012-eu-west-1-in"
-"""Of films, in all events of the folder."""
+"""Of images, in all events of the folder."""
 KEY = "in/a b.dcm"
-"""Their film; here it is one that is refused, which takes no time."""
+"""Their image; here it is one that is refused, which takes no time."""
 GOOD = "in/good.png"
 """One that is segmented."""
 
@@ -102,7 +102,7 @@ def originals() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {each.stem: json.loads(each.read_text()) for each in EVENTS.glob("*.json")}
     for name, event in found.items():
         if event.get("body") == "":
-            event["body"] = base64.b64encode(b"This is no film.").decode()
+            event["body"] = base64.b64encode(b"This is no image.").decode()
         if name.startswith("sqs"):
             for number, record in enumerate(event["Records"]):
                 record["messageId"] = f"message-{number}"
@@ -190,15 +190,15 @@ def several_wrong(seed: int) -> Iterator[Case]:
 
 
 def bodies(film: bytes) -> Iterator[Case]:
-    """Films and what is none in base64, whole and not, with isBase64Encoded on and off, from every source.
+    """Images and what is none in base64, whole and not, with isBase64Encoded on and off, from every source.
 
     Args:
-        film: a good one, soon done.
+        image: a good one, soon done.
     """
     for name, event in originals().items():
         if not is_http(name) or event["body"] in (None, "") or event["body"].startswith("{"):
             continue
-        for data, status, code in ((film, 200, None), (b"This is no film", 415, "unsupported-format")):
+        for data, status, code in ((film, 200, None), (b"This is no image", 415, "unsupported-format")):
             text = base64.b64encode(data).decode()
             good = (text, "\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\r\n")
             bad = (

@@ -1,8 +1,8 @@
-"""Fuzzing that follows coverage: libFuzzer, by way of atheris, keeps a spoilt film that reaches new code and goes on
+"""Fuzzing that follows coverage: libFuzzer, by way of atheris, keeps a spoilt image that reaches new code and goes on
 from there.
 
-`python fuzz_guided.py SEED RUNS FOLDER` goes on from the films in the folder's "films", to which it adds those that
-reach new code. It writes libFuzzer's report to standard error; it ends with 0 if no film broke a promise, else the film
+`python fuzz_guided.py SEED RUNS FOLDER` goes on from the images in the folder's "films", to which it adds those that
+reach new code. It writes libFuzzer's report to standard error; it ends with 0 if no image broke a promise, else the image
 lies in the folder.
 """
 
@@ -29,7 +29,7 @@ BESIDES = [
 """Modules of them that decode nothing, or arrays only: atheris never frees an array that they have compared."""
 
 FIRST = 1 if WHOLE else 6
-"""Every so many-th seed is a film to begin with; each is segmented once before any is spoilt."""
+"""Every so many-th seed is an image to begin with; each is segmented once before any is spoilt."""
 
 with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
     for late in ("lungseg.decode.dicom", "lungseg.decode.tiff"):  # which the service imports as soon as it needs them
@@ -44,7 +44,7 @@ def try_one(film: bytes) -> None:
 
 
 def spoilt(film: bytes, longest: int, seed: int) -> bytes:
-    """A film that minds the format half of the time; libFuzzer's own changes know what code compared it with."""
+    """An image that minds the format half of the time; libFuzzer's own changes know what code compared it with."""
     random = Random(seed)
     if random.random() < 0.5:
         return atheris.Mutate(film, longest)

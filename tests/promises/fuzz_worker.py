@@ -1,4 +1,4 @@
-"""Segments spoilt films one after the other, in a process of its own that may crash or hang: see test_fuzz.
+"""Segments spoilt images one after the other, in a process of its own that may crash or hang: see test_fuzz.
 
 `python fuzz_worker.py SEED FIRST LAST FOLDER` writes a line of JSON to standard output for each finding, and one of
 figures at the end. A case is made from the seed and its number alone.
@@ -29,7 +29,7 @@ from lungseg.decode import decode, fast_png
 from lungseg.pipeline import segment
 
 SECONDS = 5
-"""A film that takes longer hangs."""
+"""An image that takes longer hangs."""
 
 PEAK = 1200 * 2**20
 """Bytes of memory that the process may have at its peak."""
@@ -42,7 +42,7 @@ RUNNING, SAID = "running", "said"
 
 
 def case(seed: int, number: int) -> bytes:
-    """One spoilt film."""
+    """One spoilt image."""
     films = list(seeds().values())
     random = Random(f"{seed} {number}")
     return mutate(random.choice(films), random, films)
@@ -51,7 +51,7 @@ def case(seed: int, number: int) -> bytes:
 def outcome(film: bytes) -> str:
     """ "mask", or the code of the refusal.
 
-    The seeds are small: half of the films take the way of large PNGs, chosen by the film itself.
+    The seeds are small: half of the images take the way of large PNGs, chosen by the image itself.
 
     Raises:
         Exception: a promise is broken.

@@ -1,6 +1,6 @@
 """Formats taken apart and put together again: what is changed between stands behind right lengths and checksums.
 
-`split` gives up early on a film that is no longer well-formed; what it has not understood stays as a last part without
+`split` gives up early on an image that is no longer well-formed; what it has not understood stays as a last part without
 a name.
 """
 
@@ -229,7 +229,7 @@ def _deflated(data: bytes) -> bytes:
 
 
 def of(film: bytes) -> Grammar | None:
-    """The grammar of a film; None where its places count and not its order, as in TIFF and BMP."""
+    """The grammar of an image; None where its places count and not its order, as in TIFF and BMP."""
     if film.startswith(PNG):
         return Png()
     if film.startswith(b"\xff\xd8"):

@@ -17,7 +17,7 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 
-KILL, MEMORY = b"a film that kills", b"a film that is too large"
+KILL, MEMORY = b"an image that kills", b"an image that is too large"
 """Ends of files over which the process is killed, and over which its memory runs out."""
 
 

@@ -1,4 +1,4 @@
-"""Ways to spoil a film. All that is drawn comes from the generator that is handed in: same generator, same film."""
+"""Ways to spoil an image. All that is drawn comes from the generator that is handed in: same generator, same image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grammars import ITEM, Fragments, Part, Segments, changed
 from lungseg.doctor.phantom import TRANSFER_SYNTAXES
 
 Others = Sequence[bytes]
-"""Films that parts may be taken from."""
+"""Images that parts may be taken from."""
 
 Way = Callable[[bytes, Random, Others], bytes]
 
@@ -29,7 +29,7 @@ HEADER = 400
 
 
 def mutate(film: bytes, random: Random, others: Others) -> bytes:
-    """A film spoilt once or several times over."""
+    """An image spoilt once or several times over."""
     for _ in range(random.choice((1, 3, 4, 6, 8, 12, 16))):
         film = spoil(film, random, others)
     return film
@@ -96,7 +96,7 @@ def move(film: bytes, random: Random, _: Others) -> bytes:
 
 
 def splice(film: bytes, random: Random, others: Others) -> bytes:
-    """The beginning of one film, the end of another."""
+    """The beginning of one image, the end of another."""
     other = random.choice(others)
     return film[: _place(film, random)] + other[_place(other, random) :]
 
@@ -109,11 +109,11 @@ def body_of(body: bytes, random: Random, others: Others) -> bytes:
     return random.choice(BLIND)(body, random, others)
 
 
-# Films that are a row of parts
+# Images that are a row of parts
 
 
 def _parts(way: Callable[[list[Part], Random, Others], list[Part]]) -> Way:
-    """A change of parts as a change of films."""
+    """A change of parts as a change of images."""
 
     def change(film: bytes, random: Random, others: Others) -> bytes:
         grammar = grammars.of(film)
@@ -170,7 +170,7 @@ def empty_part(parts: list[Part], random: Random, _: Others) -> list[Part]:
 
 
 def take_part(film: bytes, random: Random, others: Others) -> bytes:
-    """A part of another film of the same format."""
+    """A part of another image of the same format."""
     grammar = grammars.of(film)
     assert grammar is not None
     alike = [each for each in others if type(grammars.of(each)) is type(grammar)]

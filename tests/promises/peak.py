@@ -35,7 +35,7 @@ class Peak:
 
 
 def measure(door: str, file: Path, *formats: str) -> Peak:
-    """Work on a file in a process of its own; an image of the bucket of films, whose key is the file's name, or a body.
+    """Work on a file in a process of its own; an image of the bucket of images, whose key is the file's name, or a body.
 
     Args:
         door: "records" or "http"; the latter takes one format.

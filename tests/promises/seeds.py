@@ -1,4 +1,4 @@
-"""Films that fuzzing starts from: the drawn chest in every format and variation that is accepted, a few KB each."""
+"""Images that fuzzing starts from: the drawn chest in every format and variation that is accepted, a few KB each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that segments films through both doors for as long as it is told to, and measures itself."""
+"""A process that segments images through both doors for as long as it is told to, and measures itself."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ledger import cases
 EVENT = Path(__file__).resolve().parents[2] / "events" / "api_gateway_v2.json"
 
 SAMPLE = cases(10, 100)
-"""Films between two looks at the memory."""
+"""Images between two looks at the memory."""
 
 
 @dataclass
 class Measured:
-    """What a block of films took.
+    """What a block of images took.
 
     Attributes:
-        seconds: of each film, of the processor: of all threads of this process, and of nothing else on the machine.
-        memory: resident bytes after every SAMPLE films of this process.
-        changed: how often a film's answer was another one than the first time.
+        seconds: of each image, of the processor: of all threads of this process, and of nothing else on the machine.
+        memory: resident bytes after every SAMPLE images of this process.
+        changed: how often an image's answer was another one than the first time.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -36,9 +36,9 @@ class Measured:
 
 
 def serve(line: Connection, films: list[bytes]) -> None:
-    """Do as many films as ``line`` says, again and again, and send back a Measured; 0 is the end.
+    """Do as many images as ``line`` says, again and again, and send back a Measured; 0 is the end.
 
-    Each film goes through both doors in turn: `pipeline.segment` with its PNG, and an event of API Gateway.
+    Each image goes through both doors in turn: `pipeline.segment` with its PNG, and an event of API Gateway.
     """
     from lungseg import errors
     from lungseg.encode.png import mask_png

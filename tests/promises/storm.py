@@ -46,17 +46,17 @@ class Storm:
     """The line.
 
     Attributes:
-        denied, archived: keys of films that can never be read; those in an archive tier.
+        denied, archived: keys of images that can never be read; those in an archive tier.
         counts: faults by kind, operation and bucket.
         requests: how many there were.
-        writes: how often an object was written, by bucket, key and the version of its film.
+        writes: how often an object was written, by bucket, key and the version of its image.
     """
 
     def __init__(self, baton: Baton, dice: random.Random, rate: float, films: str, masks: str) -> None:
         """
         Args:
             rate: the share of requests that fail.
-            films, masks: names of the buckets.
+            images, masks: names of the buckets.
         """
         self.denied: set[str] = set()
         self.archived: set[str] = set()

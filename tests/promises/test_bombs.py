@@ -1,4 +1,4 @@
-"""Bombs: each is refused before it goes off, or is the film that it seems to be and costs no more than that."""
+"""Bombs: each is refused before it goes off, or is the image that it seems to be and costs no more than that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 0.2
 """Of the processor, until a bomb is refused."""
 
 PATIENCE = 1.0
-"""The same for one that is a film: its lungs are looked for, too."""
+"""The same for one that is an image: its lungs are looked for, too."""
 
 EXTRA = 100 * 10**6
 """Bytes of memory beyond what the process has with its models loaded."""
@@ -57,8 +57,8 @@ def test_bombs_do_not_go_off(trial: Callable[[str], Outcome], ledger: Ledger) ->
     slowest = max(found[name]["seconds"] for name in refused)
     ledger.enter(
         2,
-        "bombs are refused at once, or are the films that they seem to be",
-        f"{len(refused)} bombs, and {len(found) - len(refused)} that are films",
+        "bombs are refused at once, or are the images that they seem to be",
+        f"{len(refused)} bombs, and {len(found) - len(refused)} that are images",
         f"slowest refusal {1000 * slowest:.0f} ms of the processor, "
         f"most memory {max(each['memory'] for each in found.values()) / 10**6:.0f} MB beyond the models'",
     )

@@ -53,7 +53,7 @@ def no_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 OVER_HTTP = {
     kind.code
     for kind in errors.kinds()
-    # Of files on a person's own machine; of base64 and answers, which Lambda has; of films in buckets.
+    # Of files on a person's own machine; of base64 and answers, which Lambda has; of images in buckets.
     if kind not in (*errors.LOCAL, errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchFilm, errors.Archived)
 } | {"not-found", "method-not-allowed"}
 
@@ -187,7 +187,7 @@ def _answers(port: int) -> bool:
 
 
 def raw_requests(film: Film) -> Iterator[bytes]:
-    """What no client sends: broken HTTP, an upgrade, and films whose sender leaves."""
+    """What no client sends: broken HTTP, an upgrade, and images whose sender leaves."""
     path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(film.data)
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     upgrade = (

@@ -1,4 +1,4 @@
-"""Marked strings go in with films in buckets, and come out nowhere: in no log, metric, error document, output, nor what
+"""Marked strings go in with images in buckets, and come out nowhere: in no log, metric, error document, output, nor what
 is stored beside an output. A key is found in the keys of its own outputs alone.
 """
 
@@ -34,7 +34,7 @@ BESIDE = {
     "ContentLanguage": canary("objectLanguage"),
     "Tagging": f"{canary('tagName')}={canary('tag')}",
 }
-"""What lies beside a film in its bucket."""
+"""What lies beside an image in its bucket."""
 
 
 def test_of_films_in_buckets(
@@ -64,13 +64,13 @@ def test_of_films_in_buckets(
     failures_of_storage(ears, films[0][0], buckets, monkeypatch)
     ears.enter(
         ledger,
-        "films in buckets",
+        "images in buckets",
         f"{CHANNELS}, answers, errors that Lambda reports, outputs and what lies beside them",
     )
 
 
 def code_free(told: str) -> bool:
-    """Whether an answer may name the film: no problem document does."""
+    """Whether an answer may name the image: no problem document does."""
     return "urn:lung-segmentation:problem" not in told
 
 
@@ -100,7 +100,7 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
     odd = (f"\0{KEY}", KEY * 30, f"{KEY}\ud800")
     for shape, make in some(SHAPES.items(), 3):
         event = make(nowhere, KEY)
-        # A direct call without a bucket's name is of the bucket of films.
+        # A direct call without a bucket's name is of the bucket of images.
         ears.listen(f"{shape}, no bucket", KEY_PLACES | {"bucket"}, only_items(answered(event)), allowed=stated(event))
         event = make(buckets.films, KEY)
         ears.listen(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
@@ -156,5 +156,5 @@ def only_items(told: str) -> str:
 
 
 def stated(event: dict[str, Any]) -> frozenset[str]:
-    """What a direct call is answered with: the keys of its film's outputs."""
+    """What a direct call is answered with: the keys of its image's outputs."""
     return KEY_PLACES if "image_key" in event else frozenset()

@@ -21,7 +21,7 @@ from lungseg.encode.formats import FORMATS
 
 @pytest.fixture
 def ward(tmp_path: Path, films: list[tuple[Film, str | None]]) -> Path:
-    """A folder of films whose names are canaries, too."""
+    """A folder of images whose names are canaries, too."""
     folder = tmp_path / canary("folderName")
     folder.mkdir()
     for number, (film, _) in enumerate(films):
@@ -61,7 +61,7 @@ def test_on_the_command_line(
 
 
 def refused_form(film: Film, form: str) -> bool:
-    """Whether a form cannot be made of a film that is good by itself."""
+    """Whether a form cannot be made of an image that is good by itself."""
     no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("stripes")
     return no_lung or (form == "dicom-seg" and "dicom" not in film.name.lower())
 
@@ -102,4 +102,4 @@ def test_to_a_service(
             said = capfd.readouterr()
             assert (status == 0) == (code is None), film.name
             ears.listen(f"remote {film.name}", film.places | NAMES, said.out, said.err, repr(gateway.seen))
-    ears.enter(ledger, "remote", "standard output and error, requests but for the film")
+    ears.enter(ledger, "remote", "standard output and error, requests but for the image")

@@ -1,9 +1,9 @@
-"""The batch path under fire: whatever S3, the queue and the functions' processes do, each film has its outputs once.
+"""The batch path under fire: whatever S3, the queue and the functions' processes do, each image has its outputs once.
 
-Four functions run in turns of chance: between any two requests of one, the others may work, and films be replaced or
+Four functions run in turns of chance: between any two requests of one, the others may work, and images be replaced or
 deleted. Each of the first two receives of a message meets faults and kills; from the third on it is spared, as five are
-all that a message has. The function is the real handler; only what a film's segmentation gives is remembered, since the
-same few films come again and again.
+all that a message has. The function is the real handler; only what an image's segmentation gives is remembered, since the
+same few images come again and again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RATE = 0.06 if WHOLE else 0.12
 """The share of requests that fail, or whose sender is killed."""
 
 STEPS = 15
-"""How often others may go on while a film is segmented."""
+"""How often others may go on while an image is segmented."""
 
 SPARED = 2
 """Receives after which a message is spared."""
@@ -60,7 +60,7 @@ class Film:
     """What is put into the bucket, and what must come of it.
 
     Attributes:
-        outputs: content by form's name; nothing of a film that is refused.
+        outputs: content by form's name; nothing of an image that is refused.
         code: of the refusal.
     """
 
@@ -89,13 +89,13 @@ def films(rg1_png: bytes) -> list[Film]:
 
 
 class Hospital:
-    """Puts films, puts others in their place, deletes some; each that lies there then tells the queue of itself.
+    """Puts images, puts others in their place, deletes some; each that lies there then tells the queue of itself.
 
     Attributes:
-        truth: the film that lies at each key now; None where it was deleted.
-        jobs: keys whose film was uploaded for a job.
-        replaced: keys at which more than one film has lain.
-        versions: every film that was put, by its version.
+        truth: the image that lies at each key now; None where it was deleted.
+        jobs: keys whose image was uploaded for a job.
+        replaced: keys at which more than one image has lain.
+        versions: every image that was put, by its version.
         lost: messages that no function can ever do.
         triggers: what lets the queue be told.
     """
@@ -115,7 +115,7 @@ class Hospital:
         self.open = True
 
     def work(self) -> None:
-        """The whole of it, while the queue is not too full for films to be replaced that are in work."""
+        """The whole of it, while the queue is not too full for images to be replaced that are in work."""
         for number in range(EVENTS):
             while len(self._queue.waiting) > 8:
                 self._baton.pass_on()
@@ -128,7 +128,7 @@ class Hospital:
         self.open = False
 
     def _key(self, number: int) -> str:
-        """A new key, or one whose film is in work just now."""
+        """A new key, or one whose image is in work just now."""
         if self._dice.random() < 0.35 and (there := self._in_work()):
             return self._dice.choice(there)
         if number % 10 == 5:
@@ -220,7 +220,7 @@ def test_every_film_version_has_its_outputs_once(
     remembered = functools.cache(segment)
 
     def slow(*film: Any) -> Any:
-        """A film takes as long as many requests."""
+        """An image takes as long as many requests."""
         for _ in range(STEPS):
             baton.pass_on()
         return remembered(*film)
@@ -239,11 +239,11 @@ def test_every_film_version_has_its_outputs_once(
     seen_at_all = {kind for kind, _ in storm.counts}
     ledger.enter(
         7,
-        "Each film's last version has its outputs, once, whatever fails",
-        f"{DELIVERIES:,} deliveries of {len(hospital.truth):,} films, {DELIVERIES - EVENTS:,} of them duplicates, and "
-        f"{queue.deliveries - DELIVERIES:,} more after failures; {len(hospital.replaced):,} films replaced or deleted",
+        "Each image's last version has its outputs, once, whatever fails",
+        f"{DELIVERIES:,} deliveries of {len(hospital.truth):,} images, {DELIVERIES - EVENTS:,} of them duplicates, and "
+        f"{queue.deliveries - DELIVERIES:,} more after failures; {len(hospital.replaced):,} images replaced or deleted",
         f"{faults:,} of {storm.requests:,} requests failed in {len(storm.counts)} ways, {kills:,} kills; "
-        f"{len(wrong)} films with other outputs than theirs, {sum((dead - hospital.lost).values())} lost messages, "
+        f"{len(wrong)} images with other outputs than theirs, {sum((dead - hospital.lost).values())} lost messages, "
         f"{sum(dead.values())} rightly given up",
     )
     assert wrong == []
@@ -278,11 +278,11 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
         every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
         there = left & every
         left -= every
-        if film is None:  # what is left of a deleted film is not promised
+        if film is None:  # what is left of a deleted image is not promised
             continue
         version = client.head_object(Bucket=buckets.films, Key=key)["VersionId"]
         if key in hospital.jobs and there:
-            # A job is done once, of whichever film was there then.
+            # A job is done once, of whichever image was there then.
             head = client.head_object(Bucket=buckets.outputs, Key=min(there))
             version = head["Metadata"]["film-version"]
             film = hospital.versions[version]
@@ -301,12 +301,12 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
             elif name == outputs.error and json.loads(content)["code"] != code:
                 wrong.append(f"{name!r} has another code")
             elif name == outputs.key(form) and content != film.outputs[form]:
-                wrong.append(f"{name!r} is another film's")
+                wrong.append(f"{name!r} is another image's")
             elif key not in hospital.replaced and storm.writes[buckets.outputs, name, version] != 1:
                 wrong.append(f"{name!r} was written more than once")
     orders = {key.removesuffix("film") + "order" for key in hospital.jobs}
     markers = {key for key in left if key.startswith(MARKERS)}  # of kills; a lifecycle rule deletes them
-    return wrong + [f"{key!r} belongs to no film" for key in left - orders - markers]
+    return wrong + [f"{key!r} belongs to no image" for key in left - orders - markers]
 
 
 def triggers(buckets: Buckets, **parameters: object) -> list[tuple[str, str]]:
@@ -405,8 +405,8 @@ def test_no_output_calls_the_function_or_meets_another_film_s(
     keys = len(set(owners.values()))
     ledger.enter(
         7,
-        "No output's key calls the function, nor is it another film's",
-        f"{keys:,} keys of films, {len(owners):,} of outputs, {len(rules)} triggers of the template",
+        "No output's key calls the function, nor is it another image's",
+        f"{keys:,} keys of images, {len(owners):,} of outputs, {len(rules)} triggers of the template",
         f"{storm.requests} requests sent for them",
     )
     assert storm.requests == 0

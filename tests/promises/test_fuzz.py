@@ -19,12 +19,12 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 
 SEED = int(os.environ.get("LUNG_SEED", "20"))
-"""Another one tries other films."""
+"""Another one tries other images."""
 
 BLIND, GUIDED = cases(1_300, 165_000), cases(200, 40_000)
 
 ROUND = 5_000
-"""Films that one process of atheris tries: it keeps about 60 KB of each."""
+"""Images that one process of atheris tries: it keeps about 60 KB of each."""
 
 HOUR = 3600
 
@@ -49,7 +49,7 @@ def run(script: str, *arguments: object, start: tuple[str, ...] = ()) -> subproc
 
 def test_spoilt_films_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> None:
     """Every case is made from a number, so one that breaks a promise can be made again: fuzz_worker.case."""
-    print(f"seed {SEED}; films that break a promise are kept in {tmp_path}")
+    print(f"seed {SEED}; images that break a promise are kept in {tmp_path}")
     wrong, outcomes, slowest, peak, first = {}, Counter[str](), 0.0, 0, 0
     while first < BLIND:
         done = run("fuzz_worker.py", SEED, first, BLIND, tmp_path)
@@ -70,8 +70,8 @@ def test_spoilt_films_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> N
             first = number + 1
     ledger.enter(
         1,
-        "a spoilt film gives a mask or a refusal that says why, in bounded time and memory",
-        f"{BLIND:,} inputs from {len(seeds())} films, changed blindly and by their formats' grammar (seed {SEED})",
+        "a spoilt image gives a mask or a refusal that says why, in bounded time and memory",
+        f"{BLIND:,} inputs from {len(seeds())} images, changed blindly and by their formats' grammar (seed {SEED})",
         f"{outcomes['mask']:,} masks, {outcomes.total() - outcomes['mask']:,} refusals of {len(outcomes) - 1} kinds, "
         f"slowest {slowest:.2f} s, peak {peak >> 20} MiB",
     )
@@ -98,8 +98,8 @@ def test_films_that_reach_new_code_are_masks_or_refusals(tmp_path: Path, ledger:
             break
     ledger.enter(
         1,
-        "the same of films chosen by the code that they reach",
-        f"{tried:,} inputs by atheris, from {len(seeds())} films (seed {SEED})",
+        "the same of images chosen by the code that they reach",
+        f"{tried:,} inputs by atheris, from {len(seeds())} images (seed {SEED})",
         f"{found:,} of them reached code that none before had, slowest {slowest} s, peak {peak} MiB",
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -28,7 +28,7 @@ CLIENTS = 64
 SECONDS = cases(3, 300)
 
 ROOM = 256
-"""MiB more than after each film alone: two whole films at work and eight that wait, of 7 MB and 30 MiB decoded."""
+"""MiB more than after each image alone: two whole images at work and eight that wait, of 7 MB and 30 MiB decoded."""
 
 FORMS = ("mask", "labels", "contours", "rle")
 """Those that tell no milliseconds."""
@@ -36,7 +36,7 @@ FORMS = ("mask", "labels", "contours", "rle")
 
 @pytest.fixture(scope="module")
 def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
-    """RG1 whole, and at sizes that are soon done, in every format; and files that are no films."""
+    """RG1 whole, and at sizes that are soon done, in every format; and files that are no images."""
     pixels = pixels_of(smaller(rg1_png, 150))
     deep, image = pixels.astype(np.uint16) * 257, Image.fromarray(pixels)
     others = [png(deep), tiff(deep, compression="deflate"), dicom(deep), encode(image, "BMP"), encode(image, "WEBP")]
@@ -45,7 +45,7 @@ def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
 
 
 def expected(film: bytes, form: str) -> bytes:
-    """What the pipeline makes of a film in this process: its form, or its refusal's document."""
+    """What the pipeline makes of an image in this process: its form, or its refusal's document."""
     try:
         return FORMATS[form].encode(segment(film), film)
     except FilmError as refusal:
@@ -81,7 +81,7 @@ def test_64_clients_get_right_answers_or_are_told_when_to_come(films: dict[str, 
         "64 clients get right answers, or are told when to come again",
         f"{answered:,} answers of {len(asks)} kinds and {turned_away:,} declared 503s in {SECONDS} s",
         f"{seen.wrong} wrong, {sum(others.values())} undeclared {sorted(others) or ''}; memory {before:.0f} MiB after "
-        f"each film alone, {peak:.0f} MiB at most",
+        f"each image alone, {peak:.0f} MiB at most",
     )
     assert seen.wrong == 0
     assert others == {}

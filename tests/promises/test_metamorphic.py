@@ -1,8 +1,8 @@
-"""What must hold between a film and the same film changed, whatever the film: on RG1, and on public test films where
+"""What must hold between an image and the same image changed, whatever the image: on RG1, and on public test images where
 they lie beside the checkout (they are segmented here, and never tuned on).
 
 Each bound has room below the worst that was measured on all of them; docs/RELIABILITY.md has the figures. The worst is
-mostly one film, whose right lung ends in fluid: there is no edge to find, and anything moves the one that is guessed.
+mostly one image, whose right lung ends in fluid: there is no edge to find, and anything moves the one that is guessed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SEED = int(os.environ.get("LUNG_SEED", random.randrange(2**32))) if WHOLE else 7
 """Of all examples; LUNG_SEED repeats a run of `make prove`."""
 
 SIDE = 512
-"""Pixels of a film's longer side: what the public films have."""
+"""Pixels of an image's longer side: what the public images have."""
 
 CXR = {
     "montgomery": "pulmonary-chest-xray-abnormalities/Montgomery/MontgomerySet/CXR_png",
@@ -47,7 +47,7 @@ CXR = {
 
 
 class Films:
-    """Films by name, and what was found in them."""
+    """Images by name, and what was found in them."""
 
     def __init__(self, kind: str, read: dict[str, Callable[[], Grey]]) -> None:
         self.kind, self._read = kind, read
@@ -63,13 +63,13 @@ class Films:
         return len(self._read)
 
     def pixels(self, name: str) -> Grey:
-        """A film's greys."""
+        """An image's greys."""
         if name not in self._pixels:
             self._pixels[name] = self._read[name]()
         return self._pixels[name]
 
     def result(self, name: str) -> Result:
-        """What is found in a film as it is."""
+        """What is found in an image as it is."""
         if name not in self._results:
             self._results[name] = segment(png(self.pixels(name)))
         return self._results[name]
@@ -81,7 +81,7 @@ def _rg1() -> Grey:
 
 
 def _public(shared: Path) -> dict[str, Callable[[], Grey]]:
-    """The films of both published test splits."""
+    """The images of both published test splits."""
     found: dict[str, Callable[[], Grey]] = {}
     for source, folder in CXR.items():
         for line in (shared / "splits" / source / "test.txt").read_text().split():
@@ -95,9 +95,9 @@ def _public(shared: Path) -> dict[str, Callable[[], Grey]]:
     return found
 
 
-@pytest.fixture(scope="module", params=["RG1", "public test films"])
+@pytest.fixture(scope="module", params=["RG1", "public test images"])
 def films(request: pytest.FixtureRequest) -> Films:
-    """RG1; and the public films, without which the test is skipped."""
+    """RG1; and the public images, without which the test is skipped."""
     if request.param == "RG1":
         return Films("RG1", {"RG1": _rg1})
     return Films(request.param, _public(request.getfixturevalue("shared")))
@@ -154,7 +154,7 @@ def examples(films: Films, small: int, whole: int) -> Callable[[Any], Any]:
 def enter(ledger: Ledger, films: Films, relation: str, count: int, found: str) -> None:
     """One line of this promise."""
     how = f", seed {SEED}" if WHOLE else ""
-    ledger.enter(3, relation, f"{count:,} comparisons on {len(films)} films ({films.kind}){how}", found)
+    ledger.enter(3, relation, f"{count:,} comparisons on {len(films)} images ({films.kind}){how}", found)
 
 
 def _resized(pixels: Grey, scale: float) -> Grey:
@@ -175,7 +175,7 @@ def _lungs(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 ORIENTATIONS = {"L\\F": "R\\F", "R\\F": "L\\F"}
-"""DICOM's PatientOrientation of a film, and of the same film mirrored."""
+"""DICOM's PatientOrientation of an image, and of the same image mirrored."""
 
 
 def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(films: Films, ledger: Ledger) -> None:
@@ -193,7 +193,7 @@ def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(fil
             one = segment(dicom(pixels, PatientOrientation=orientation))
             other = segment(dicom(turned, PatientOrientation=ORIENTATIONS[orientation]))
         masks.add(dice(other.mask, one.mask[:, ::-1]), f"{name} x {scale:.3f}")
-        # The patient's lungs keep their names where it is known that the film is mirrored; else they are swapped.
+        # The patient's lungs keep their names where it is known that the image is mirrored; else they are swapped.
         expected = one.labels[:, ::-1]
         if one.pose.mirrored == other.pose.mirrored:
             expected = np.choose(expected, (0, LEFT, RIGHT)).astype(np.uint8)
@@ -201,7 +201,7 @@ def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(fil
 
     mirror()
     found = f"Dice of the mask {masks.line}; of each lung {lungs.line}; {sum(seen)} of {len(seen)} seen to be mirrored"
-    enter(ledger, films, "A mirrored film gives the mirrored mask, right and left swapped", len(masks.values), found)
+    enter(ledger, films, "A mirrored image gives the mirrored mask, right and left swapped", len(masks.values), found)
     masks.holds(0.95, 0.99)
     lungs.holds(0.91, 0.985)
 
@@ -216,7 +216,7 @@ def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
         pixels, mask = films.pixels(name), films.result(name).mask
         height, width = pixels.shape
         up, down, before, after = (round(each * max(height, width)) for each in (top, bottom, left, right))
-        level = round(grey * pixels.mean())  # from black to the film's mean
+        level = round(grey * pixels.mean())  # from black to the image's mean
         found = segment(png(np.pad(pixels, ((up, down), (before, after)), constant_values=level))).mask
         expected = np.pad(mask, ((up, down), (before, after)))
         masks.add(dice(found, expected), f"{name} with {up}, {down}, {before}, {after} of {level}")
@@ -229,7 +229,7 @@ def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
 
 
 LOST = 0.05
-"""Part of a film that a moderate gain may make white or black."""
+"""Part of an image that a moderate gain may make white or black."""
 
 
 def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
@@ -317,7 +317,7 @@ def _shown(pixels: Grey, orientation: int) -> Grey:
 
 
 def test_the_mask_has_the_films_size(films: Films, ledger: Ledger) -> None:
-    """Of any size, however it is stored; and one that is stored in another orientation is the same film."""
+    """Of any size, however it is stored; and one that is stored in another orientation is the same image."""
     count = 0
 
     @examples(films, 6, 320)
@@ -339,13 +339,13 @@ def test_the_mask_has_the_films_size(films: Films, ledger: Ledger) -> None:
         count += 1
 
     store()
-    enter(ledger, films, "The mask has the film's size and orientation", count, "all to the pixel")
+    enter(ledger, films, "The mask has the image's size and orientation", count, "all to the pixel")
 
 
 def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
     """Bit for bit where each decoder gives the same greys.
 
-    A DICOM film's greys are stretched to 16 bits. One that spans them is left as it is; another one is rounded
+    A DICOM image's greys are stretched to 16 bits. One that spans them is left as it is; another one is rounded
     elsewhere when it is brought to the network's grid.
     """
     stretched, count = Measured(), 0

@@ -1,4 +1,4 @@
-"""Thousands of films in one process: its memory does not grow, its films take no longer, its answers do not change."""
+"""Thousands of images in one process: its memory does not grow, its images take no longer, its answers do not change."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from soak_worker import SAMPLE, Measured, serve
 FILMS = cases(240, 20_000)
 
 WARM_UP = cases(80, 2_000)
-"""Films after which the allocators have what they keep: their pools, and the largest film's pages."""
+"""Images after which the allocators have what they keep: their pools, and the largest image's pages."""
 
 SLOPE = cases(64, 1) * 1024
-"""Bytes for each film. Few films show only what is large: a film that were kept has a picture and two maps of 1 MiB."""
+"""Bytes for each image. Few images show only what is large: an image that were kept has a picture and two maps of 1 MiB."""
 
 ROUNDS = 20
-"""Turns of the old and the young process, each through all films once by each door."""
+"""Turns of the old and the young process, each through all images once by each door."""
 
 
 @pytest.fixture(scope="module")
 def films(rg1_png: bytes) -> list[bytes]:
-    """RG1 at sizes that are soon done, in every format, at 8 and 16 bits; and two files that are no films."""
+    """RG1 at sizes that are soon done, in every format, at 8 and 16 bits; and two files that are no images."""
     pixels = pixels_of(smaller(rg1_png, 150))
     deep, image = pixels.astype(np.uint16) * 257, Image.fromarray(pixels)
     others = [png(deep), tiff(deep, compression="deflate"), dicom(deep), encode(image, "BMP"), encode(image, "WEBP")]
@@ -40,13 +40,13 @@ def films(rg1_png: bytes) -> list[bytes]:
 
 
 class Process:
-    """A process that segments films."""
+    """A process that segments images."""
 
     def __init__(self, line: Connection) -> None:
         self._line = line
 
     def __call__(self, count: int) -> Measured:
-        """Let it do so many films."""
+        """Let it do so many images."""
         self._line.send(count)
         measured: Measured = self._line.recv()
         return measured
@@ -69,9 +69,9 @@ def process(films: list[bytes]) -> Iterator[Process]:
 
 
 def slope(memory: list[int]) -> float:
-    """Theil and Sen's slope, bytes for each film: the median over all pairs of samples.
+    """Theil and Sen's slope, bytes for each image: the median over all pairs of samples.
 
-    A step, such as an allocator takes now and then, moves it by little, however high; what is kept of every film is all
+    A step, such as an allocator takes now and then, moves it by little, however high; what is kept of every image is all
     of it.
     """
     values = np.array(memory, float)
@@ -88,14 +88,14 @@ def test_memory_and_time_stay(films: list[bytes], monkeypatch: pytest.MonkeyPatc
         soaked = old(FILMS - WARM_UP)
         growth = slope(soaked.memory)
         drift = compared(old, films) if WHOLE else None
-    found = f"{growth / 1024:+.2f} KiB a film (Theil-Sen), {soaked.memory[-1] / 2**20:.0f} MiB at the end"
+    found = f"{growth / 1024:+.2f} KiB an image (Theil-Sen), {soaked.memory[-1] / 2**20:.0f} MiB at the end"
     found += f", {soaked.changed} answers changed"
     found += f", processor time {drift:+.1%} against a young process" if drift is not None else ""
     median = 1000 * statistics.median(soaked.seconds)
     ledger.enter(
         6,
         "A process neither grows nor slows down",
-        f"{FILMS:,} films of {len(films)} kinds through both doors, {median:.1f} ms each",
+        f"{FILMS:,} images of {len(films)} kinds through both doors, {median:.1f} ms each",
         found,
     )
     assert soaked.changed == 0
@@ -104,7 +104,7 @@ def test_memory_and_time_stay(films: list[bytes], monkeypatch: pytest.MonkeyPatc
 
 
 def compared(old: Process, films: list[bytes]) -> float:
-    """How much longer the old process takes for all films than one that has just begun, as a share."""
+    """How much longer the old process takes for all images than one that has just begun, as a share."""
     times: dict[str, list[float]] = {"old": [], "young": []}
     both_doors = 2 * len(films)
     with process(films) as young:

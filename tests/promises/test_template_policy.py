@@ -115,7 +115,7 @@ def public_access_blocked(template: Template) -> dict[str, bool]:
 
 
 def nobody_is_let_in_by_a_policy(template: Template) -> dict[str, bool]:
-    """But S3, which tells the queue of films in the bucket of this account."""
+    """But S3, which tells the queue of images in the bucket of this account."""
     found = {}
     for owner, each in documents(template):
         told = (each["Principal"], each["Action"]) == ({"Service": "s3.amazonaws.com"}, "sqs:SendMessage")

@@ -32,14 +32,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Buckets:
-    """A bucket of films and one of outputs, both versioned or neither."""
+    """A bucket of images and one of outputs, both versioned or neither."""
 
     client: Any
     films: str
     outputs: str
 
     def drop(self, key: str, film: bytes) -> None:
-        """Put a film."""
+        """Put an image."""
         self.client.put_object(Bucket=self.films, Key=key, Body=film)
 
     def get(self, key: str) -> bytes:
@@ -56,7 +56,7 @@ class Buckets:
         return {each["Key"]: f"{each['ETag']} {each['LastModified']}" for each in listed}
 
     def do(self, *keys: str, context: Context | None = None) -> Any:
-        """The function, told of films by S3 itself."""
+        """The function, told of images by S3 itself."""
         return handle(s3_event(self.films, *keys), context or Context())
 
 
@@ -183,4 +183,4 @@ SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "direct": lambda bucket, key: {"image_key": key},
     "direct with a bucket": lambda bucket, key: {"image_key": key, "bucket": bucket},
 }
-"""Every event that tells of a film."""
+"""Every event that tells of an image."""

@@ -1,4 +1,4 @@
-"""Real films for the tests, and ways to write one again in another format."""
+"""Real images for the tests, and ways to write one again in another format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""Public films that may lie beside a checkout; tests that need them are skipped without."""
+"""Public images that may lie beside a checkout; tests that need them are skipped without."""
 
 RAMP16 = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
 RAMP8 = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
@@ -27,7 +27,7 @@ STRIPES8 = np.repeat(np.where(np.arange(256) // 4 % 2, np.uint8(220), np.uint8(2
 
 
 def packaged(name: str) -> Path:
-    """A film of pydicom-data: RG1 is a real chest film (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
+    """An image of pydicom-data: RG1 is a real chest image (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
     path = get_testdata_file(name, download=False)
     if path is None:
         raise FileNotFoundError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt")
@@ -40,7 +40,7 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def order(pixels: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
-    """Correlation of two films' greys: 1 if one is a linear map of the other, -1 if it is its negative."""
+    """Correlation of two images' greys: 1 if one is a linear map of the other, -1 if it is its negative."""
     return float(np.corrcoef(pixels.ravel().astype(float), reference.ravel().astype(float))[0, 1])
 
 

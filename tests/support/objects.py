@@ -1,4 +1,4 @@
-"""Objects for a bucket: small films under odd keys, and poison."""
+"""Objects for a bucket: small images under odd keys, and poison."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAME = "Mustermann"
 
 @dataclass(frozen=True)
 class Object:
-    """What is put into the bucket of films.
+    """What is put into the bucket of images.
 
     Attributes:
         key: as it is, not escaped.
-        body: the film's bytes.
-        code: of the refusal; None of a good film.
+        body: the image's bytes.
+        code: of the refusal; None of a good image.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Object:
 
 
 def films(rg1_png: bytes) -> list[bytes]:
-    """The chest film RG1 at 24 sizes from 128 to 220 pixels, as PNG, JPEG, TIFF and DICOM."""
+    """The chest image RG1 at 24 sizes from 128 to 220 pixels, as PNG, JPEG, TIFF and DICOM."""
     found = []
     for width in range(128, 224, 4):
         film = smaller(rg1_png, width)
@@ -53,7 +53,7 @@ def poison(film: bytes) -> list[tuple[bytes, str]]:
     """Ten files that can never be segmented, each with its refusal's code.
 
     Args:
-        film: a PNG.
+        image: a PNG.
     """
     empty = np.full((128, 128), 90, np.uint8)
     return [
@@ -65,7 +65,7 @@ def poison(film: bytes) -> list[tuple[bytes, str]]:
         (b"%PDF-1.7\n" + bytes(range(256)) * 4, "unsupported-format"),
         (b'<?xml version="1.0"?><ClinicalDocument/>', "unsupported-format"),
         (dicom(empty)[:-1000], "damaged-film"),
-        # UTF-8's mark for bytes that it could not read, over and over: what a gateway in text mode makes of a film.
+        # UTF-8's mark for bytes that it could not read, over and over: what a gateway in text mode makes of an image.
         (film.decode("utf-8", "replace").encode(), "mangled-body"),
         (b"\x00" * 4096, "unsupported-format"),
     ]
@@ -108,7 +108,7 @@ def odd_keys() -> Iterator[str]:
             _long(f"in/{one}/", "\N{LATIN SMALL LETTER E WITH ACUTE}", 1023),
             f"in/{one}.PNG",
             f"IN/{one}.png",
-            f"in/{one}.png/",  # a film all the same: it has bytes
+            f"in/{one}.png/",  # an image all the same: it has bytes
         )
 
 
@@ -121,7 +121,7 @@ def ward(rg1_png: bytes, count: int, keys: Iterator[str] | None = None) -> list[
     """So many objects, ten of them poison, which lie among the others.
 
     Args:
-        rg1_png: the film RG1.
+        rg1_png: the image RG1.
         keys: by default `odd_keys`.
     """
     good = films(rg1_png)

@@ -1,4 +1,4 @@
-"""The command line as a person runs it, in a process of its own; and a film for it that is soon done."""
+"""The command line as a person runs it, in a process of its own; and an image for it that is soon done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOW_FILES = str(Path(__file__).parent / "slow_files")
 
 
 def smaller(film: bytes, width: int = 307) -> bytes:
-    """A film, 8 bits, as a PNG of another size."""
+    """An image, 8 bits, as a PNG of another size."""
     with Image.open(io.BytesIO(film)) as image:
         return encode(image.resize((width, round(width * image.height / image.width)), reducing_gap=2.0), "PNG")
 
@@ -67,7 +67,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The processes below ``pid`` that segment films (spawn's helper for semaphores is another child)."""
+    """The processes below ``pid`` that segment images (spawn's helper for semaphores is another child)."""
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 

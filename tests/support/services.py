@@ -95,7 +95,7 @@ def keyed(key: str = "a-key-of-the-tests") -> Hook:
 
 
 def worker(buckets: Buckets, looks: int = 0) -> Hook:
-    """The batch function does a film as soon as its job has been looked at so many times."""
+    """The batch function does an image as soon as its job has been looked at so many times."""
     left = looks
 
     def hook(method: str, path: str, _: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""One real film, written in every way that is read."""
+"""One real image, written in every way that is read."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def half() -> NDArray[np.uint16]:
 
 @cache
 def film(bits: int) -> Film:
-    """The film at ``bits`` a pixel."""
+    """The image at ``bits`` a pixel."""
     return (half() >> (16 - bits)).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def picture(mode: str = "L") -> Image.Image:
-    """The film as a picture of 8 bits."""
+    """The image as a picture of 8 bits."""
     grey = Image.fromarray(film(8))
     if mode.endswith("A"):
         grey = grey.convert(mode)
@@ -67,7 +67,7 @@ def picture(mode: str = "L") -> Image.Image:
 
 
 def samples(count: int, bits: int) -> Film:
-    """The film's grey repeated; a second or fourth sample is alpha."""
+    """The image's grey repeated; a second or fourth sample is alpha."""
     grey = film(bits)
     colour = np.repeat(grey[..., None], count, axis=2)
     if count in (2, 4):
@@ -117,7 +117,7 @@ def palette_tiff() -> bytes:
 
 
 def rewritten(data: bytes, syntax: UID) -> bytes:
-    """A DICOM film in another of pydicom's own transfer syntaxes."""
+    """A DICOM image in another of pydicom's own transfer syntaxes."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     buffer = io.BytesIO()
     if syntax == RLELossless:
@@ -130,18 +130,18 @@ def rewritten(data: bytes, syntax: UID) -> bytes:
 
 
 def inside(syntax: UID, frame: bytes, bits: int, **elements: object) -> bytes:
-    """A DICOM film whose picture is compressed."""
+    """A DICOM image whose picture is compressed."""
     elements = {"BitsStored": bits, "HighBit": bits - 1} | elements
     return dicom(film(bits), TransferSyntaxUID=syntax, PixelData=encapsulate([frame]), **elements)
 
 
 def of(bits: int, shift: int = 0, **elements: object) -> bytes:
-    """A DICOM film with ``bits`` stored, in 8 or 16."""
+    """A DICOM image with ``bits`` stored, in 8 or 16."""
     return dicom(film(bits) << shift, BitsStored=bits, HighBit=bits - 1 + shift, **elements)
 
 
 def lut(name: str) -> Dataset:
-    """A table that raises the film's 12 bits to 16, evenly."""
+    """A table that raises the image's 12 bits to 16, evenly."""
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 16]
     table.add_new("LUTData", "OW", (np.arange(4096) * 16).astype("<u2").tobytes())
@@ -159,7 +159,7 @@ def padded(photometric: str) -> bytes:
 
 
 def colour(photometric: str, **elements: object) -> bytes:
-    """The film as three samples a pixel: its grey in each, or as the luma of a YBR picture."""
+    """The image as three samples a pixel: its grey in each, or as the luma of a YBR picture."""
     pixels = samples(3, 8)
     if photometric.startswith("YBR"):
         pixels[..., 1:] = 128

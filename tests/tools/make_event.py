@@ -1,9 +1,9 @@
-"""Write one of events/*.json again so that it carries, or names, a film of yours.
+"""Write one of events/*.json again so that it carries, or names, an image of yours.
 
     python tests/tools/make_event.py events/api_gateway_v1.json film.dcm > event.json
-    python tests/tools/make_event.py events/sqs.json film.dcm --bucket films --key 'in/a b.dcm' > event.json
+    python tests/tools/make_event.py events/sqs.json film.dcm --bucket images --key 'in/a b.dcm' > event.json
 
-An HTTP event gets the film itself, in base64; an event of S3 its bucket, its key (by default the file's name) and its
+An HTTP event gets the image itself, in base64; an event of S3 its bucket, its key (by default the file's name) and its
 size. `sam local invoke ApiFunction --event event.json` then segments it.
 """
 
@@ -22,11 +22,11 @@ LARGEST = 6 * 2**20
 
 
 def filled(event: dict[str, Any], film: bytes, key: str, bucket: str | None = None) -> dict[str, Any]:
-    """An event of events/*.json with a film.
+    """An event of events/*.json with an image.
 
     Args:
         event: any of them.
-        film: its bytes; an HTTP event holds them, the others their number.
+        image: its bytes; an HTTP event holds them, the others their number.
         key: as it is, not escaped; each event escapes it in its own way.
         bucket: that it lies in; None leaves the event's.
     """
@@ -66,10 +66,10 @@ def _record(record: dict[str, Any], film: bytes, key: str, bucket: str | None) -
 
 def main() -> int:
     """Read the command line, write the event to standard output."""
-    parser = argparse.ArgumentParser(description="Write one of events/*.json with a film of yours.")
+    parser = argparse.ArgumentParser(description="Write one of events/*.json with an image of yours.")
     parser.add_argument("event", type=Path, help="one of events/*.json")
     parser.add_argument("film", type=Path)
-    parser.add_argument("--bucket", help="bucket of the film; for events of S3")
+    parser.add_argument("--bucket", help="bucket of the image; for events of S3")
     parser.add_argument("--key", help="its key there (the file's name)")
     options = parser.parse_args()
     event = json.loads(options.event.read_text())

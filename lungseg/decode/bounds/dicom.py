@@ -35,7 +35,7 @@ BINARY = {"OB", "OW", "OB or OW", "OD", "OF", "OL", "OV", "UN", "US", "SS", "US 
 
 
 class Bounded(io.BytesIO):
-    """A file that pydicom reads from, until it has read so often that there are more elements than any film's."""
+    """A file that pydicom reads from, until it has read so often that there are more elements than any image's."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -66,7 +66,7 @@ class Bounded(io.BytesIO):
 
 
 def _value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any = None, **others: Any) -> None:
-    """pydicom's conversion of an element that something asks for, unless it is far larger than any film's."""
+    """pydicom's conversion of an element that something asks for, unless it is far larger than any image's."""
     kind, value = data["VR"], raw.value or b""
     if kind == "SQ" and len(value) <= LONGEST_SEQUENCE:
         stream = Bounded(value)
@@ -77,7 +77,7 @@ def _value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any = None, *
             raise
         return
     if raw.tag != PIXELS and len(value) > (limits.MAX_VALUE if kind in BINARY else limits.MAX_TEXT):
-        raise errors.UnsupportedDicom("An element has a longer value than any film's.")
+        raise errors.UnsupportedDicom("An element has a longer value than any image's.")
     raw_element_value(raw, data, encoding=encoding, **others)
 
 

@@ -46,7 +46,7 @@ def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, and where it starts and ends; up to the first that is not one.
 
     Raises:
-        ValueError: there are more of them than any film's.
+        ValueError: there are more of them than any image's.
     """
     position = 2
     for _ in range(limits.MAX_PARTS):
@@ -85,7 +85,7 @@ def lean(stream: bytes) -> bytes:
 
 
 def check_scans(stream: bytes) -> None:
-    """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the film."""
+    """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the image."""
     if stream.count(SCAN) > MOST_SCANS:
         raise ValueError("too many scans")
 

@@ -20,7 +20,7 @@ LONGEST_ZEROS = 64
 
 MOST_PARTS = 100_000
 """Precincts of all tiles, resolutions and components together, and segments, those of tile-parts too: a decoder holds
-some hundred bytes for each. A grey film of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
+some hundred bytes for each. A grey image of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
 larger ones."""
 
 MOST_PACKETS = 2_000_000
@@ -35,7 +35,7 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
         samples: components that it must have.
 
     Raises:
-        ValueError: there is none, or one of other components, or of more parts than any film's, or with a run of zeros.
+        ValueError: there is none, or one of other components, or of more parts than any image's, or with a run of zeros.
         struct.error: it ends within its header.
     """
     start = stream.index(CODESTREAM) + 2

@@ -1,6 +1,6 @@
 """The chunks of a PNG (PNG specification, clause 5), and the stream that its picture's are parts of.
 
-A film is read from its picture alone: what else a file may hold takes time and memory.
+An image is read from its picture alone: what else a file may hold takes time and memory.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     What follows the end chunk is no part of the PNG.
 
     Raises:
-        ValueError: there are more of them than any film's.
+        ValueError: there are more of them than any image's.
     """
     position = SIGNATURE
     for _ in range(limits.MAX_PARTS):

@@ -25,7 +25,7 @@ MOST_BYTES = 2**24
 
 
 def check(data: bytes, pages: int) -> None:
-    """Raise ValueError if one of the first ``pages`` directories holds far more than any film's.
+    """Raise ValueError if one of the first ``pages`` directories holds far more than any image's.
 
     Raises:
         struct.error: the file ends within its header.

@@ -1,4 +1,4 @@
-"""A folder of films: what is done, what is left alone, and what survives being killed."""
+"""A folder of images: what is done, what is left alone, and what survives being killed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def small(rg1_png: bytes) -> bytes:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """An empty folder of films."""
+    """An empty folder of images."""
     folder = tmp_path / "in"
     folder.mkdir()
     return folder
@@ -60,14 +60,14 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ward(source: Path, rg1: bytes, small: bytes) -> Path:
-    """A folder with good films and bad ones."""
+    """A folder with good images and bad ones."""
     (source / "ward a").mkdir()
     (source / "film.dcm").write_bytes(rg1)
     (source / "film.png").write_bytes(small)
     (source / "ward a" / "ö +.png").write_bytes(small)
     (source / "cut.png").write_bytes(small[:5000])
-    (source / "two\nlines.txt").write_bytes(b"no film")
-    (source / ".hidden").write_bytes(b"no film either")
+    (source / "two\nlines.txt").write_bytes(b"no image")
+    (source / ".hidden").write_bytes(b"no image either")
     return source
 
 
@@ -118,7 +118,7 @@ class TestOneRun:
         assert "failed: cut.png: damaged-film" in said
         assert r"failed: two\nlines.txt: unsupported-format" in said
         assert "5/5" in said
-        assert "5 films: 3 segmented, 0 done before, 2 failed" in said
+        assert "5 images: 3 segmented, 0 done before, 2 failed" in said
         assert "formats that could not be made: 2 dicom-seg" in said
 
         told = json.loads(report.read_text())
@@ -138,7 +138,7 @@ class TestOneRun:
         again = run("batch", ward, target, *formats, "--report", report, "--csv", measures)
         assert again.returncode == 1
         assert outputs(target) == first
-        assert "5 films: 0 segmented, 3 done before, 2 failed" in again.stderr.decode()
+        assert "5 images: 0 segmented, 3 done before, 2 failed" in again.stderr.decode()
         assert "failed: cut.png: damaged-film" in again.stderr.decode()
         assert table(measures) == rows
         assert json.loads(report.read_text())["films"] == told["films"]
@@ -155,7 +155,7 @@ class TestOneRun:
         done = run("batch", source, target, "--workers", "2", "--csv", measures)
         said = done.stderr.decode()
         assert done.returncode == 1
-        assert "5 films: 2 segmented, 0 done before, 3 failed" in said
+        assert "5 images: 2 segmented, 0 done before, 3 failed" in said
         assert (target / "2.png.mask.png").exists()
         assert len([path for path in target.glob("nnn*.mask.png") if len(path.name) <= 255]) == 1
         for line in ("1.png: unwritable", "ward/3.png: unwritable", "gone.png: unreadable"):
@@ -164,7 +164,7 @@ class TestOneRun:
         (target / "1.png.mask.png").rmdir()
         (source / "gone.png").unlink()
         again = run("batch", source, target)
-        assert "4 films: 1 segmented, 2 done before, 1 failed" in again.stderr.decode()
+        assert "4 images: 1 segmented, 2 done before, 1 failed" in again.stderr.decode()
 
     def test_replaced_and_swapped_films_of_one_size_and_time_are_done_again(
         self, source: Path, target: Path, small: bytes
@@ -207,7 +207,7 @@ class TestOneRun:
         done = run("batch", source, target, "--report", report)
         said = done.stderr.decode()
         assert done.returncode == 1
-        assert "2 films: 1 segmented, 0 done before, 1 failed" in said
+        assert "2 images: 1 segmented, 0 done before, 1 failed" in said
         assert "failed: m.jpg: unreadable: The file is a pipe or a device." in said
         assert "skipped: other: a link to a folder is not followed" in said
         assert "skipped: 2 outputs of this program beside their images" in said
@@ -226,7 +226,7 @@ class TestOneRun:
         limited = f"ulimit -f 0; trap '' XFSZ; exec {line}"
         done = subprocess.run(["bash", "-c", limited], capture_output=True, check=False, timeout=120)
         assert done.returncode == 1
-        assert b"4 films: 0 segmented, 0 done before, 4 failed" in done.stderr
+        assert b"4 images: 0 segmented, 0 done before, 4 failed" in done.stderr
         rows = [line.split(",")[0] for line in done.stdout.decode().splitlines()]
         assert rows == ["path", "0.png", "1.png", "2.png", "no image.txt"]
 
@@ -238,7 +238,7 @@ class TestOneRun:
         os.mkfifo(source / "slow.png")
         done = run("batch", source, target, "--timeout", "3")
         assert done.returncode == 1
-        assert "2 films: 1 segmented, 0 done before, 1 failed" in done.stderr.decode()
+        assert "2 images: 1 segmented, 0 done before, 1 failed" in done.stderr.decode()
         assert "failed: slow.png: internal-error" in done.stderr.decode()
 
     def test_worker_ends_with_a_run_that_is_killed(
@@ -297,7 +297,7 @@ class TestResume:
     def test_what_has_changed_is_done_again(self, source: Path, target: Path, small: bytes) -> None:
         for name in ("same.png", "lost.png", "bad.png", "good.png", "worse.png"):
             (source / name).write_bytes(small)
-        (source / "bad.png").write_bytes(b"no film")
+        (source / "bad.png").write_bytes(b"no image")
         assert run("batch", source, target, "--workers", 2).returncode == 1
         first = outputs(target)
 
@@ -305,7 +305,7 @@ class TestResume:
         (source / "bad.png").write_bytes(small)
         (source / "worse.png").write_bytes(b"damaged meanwhile")
         done = run("batch", source, target, "--workers", 2, "--format", "json", "--format", "mask")
-        assert "5 films: 4 segmented, 0 done before, 1 failed" in done.stderr.decode()
+        assert "5 images: 4 segmented, 0 done before, 1 failed" in done.stderr.decode()
         second = outputs(target)
         names = ("same.png", "lost.png", "bad.png", "good.png")
         assert set(second) == {f"{n}.{o}" for n in names for o in ("mask.png", "json")} | {"worse.png.error.json"}
@@ -313,7 +313,7 @@ class TestResume:
         assert kept == {"same.png.mask.png", "good.png.mask.png"}
 
         done = run("batch", source, target, "--workers", 2, "--threshold", "0.3")
-        assert "5 films: 4 segmented, 0 done before, 1 failed" in done.stderr.decode()
+        assert "5 images: 4 segmented, 0 done before, 1 failed" in done.stderr.decode()
         third = outputs(target)
         assert set(third) == {f"{name}.mask.png" for name in names} | {"worse.png.error.json"}
         assert not set(third.items()) & set(second.items())
@@ -338,7 +338,7 @@ class TestResume:
         assert 4 < len(before) < 20
         done = run("batch", source, target, "--workers", 2)
         assert done.returncode == 0
-        assert f"20 films: {20 - len(before)} segmented, {len(before)} done before, 0 failed" in done.stderr.decode()
+        assert f"20 images: {20 - len(before)} segmented, {len(before)} done before, 0 failed" in done.stderr.decode()
         after = outputs(target)
         assert set(after) == {f"{number}.png.mask.png" for number in range(20)}
         assert before.items() <= after.items()
@@ -354,14 +354,14 @@ class TestResume:
 
 
 def smaller_mirrored(film: bytes) -> bytes:
-    """Another patient: the film, mirrored."""
+    """Another patient: the image, mirrored."""
     with Image.open(io.BytesIO(film)) as image:
         return encode(ImageOps.mirror(image), "PNG")
 
 
 @PROC
 class TestKilled:
-    """A film that is a named pipe keeps its worker waiting for as long as a test needs."""
+    """An image that is a named pipe keeps its worker waiting for as long as a test needs."""
 
     @pytest.fixture
     def pipe(self, source: Path, small: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -383,7 +383,7 @@ class TestKilled:
             _, said = batch.communicate(timeout=60)
         assert batch.returncode == 1
         assert b"failed: slow.png: internal-error" in said
-        assert b"3 films: 2 segmented, 0 done before, 1 failed" in said
+        assert b"3 images: 2 segmented, 0 done before, 1 failed" in said
         assert set(outputs(target)) == {"a.png.mask.png", "z.png.mask.png", "slow.png.error.json"}
 
     def test_a_process_that_is_killed_once_loses_no_film(
@@ -399,7 +399,7 @@ class TestKilled:
             send(reader_of(pipe), small)
             _, said = batch.communicate(timeout=60)
         assert batch.returncode == 0, said
-        assert b"3 films: 3 segmented" in said
+        assert b"3 images: 3 segmented" in said
 
     def test_ctrl_c_lets_the_film_in_work_be_finished(
         self, source: Path, target: Path, pipe: Path, small: bytes
@@ -445,19 +445,19 @@ class TestWatch:
             (source / "ward").mkdir()
             (source / "ward" / "new.png").write_bytes(small)
             wait_for(lambda: len(list(target.rglob("*.mask.png"))) == 3)
-            (source / "bad.png").write_bytes(b"no film")
+            (source / "bad.png").write_bytes(b"no image")
             wait_for((target / "bad.png.error.json").exists)
             os.killpg(batch.pid, signal.SIGTERM)
             _, said = batch.communicate(timeout=60)
         assert batch.returncode == 0
         for line in (b"accept: first.png", b"accept: ward/new.png", b"failed: bad.png: unsupported-format"):
             assert line in said
-        assert b"4 films: 3 segmented, 0 done before, 1 failed" in said
+        assert b"4 images: 3 segmented, 0 done before, 1 failed" in said
         assert json.loads(report.read_text())["counts"]["films"] == 4
 
 
 class TestWrongUse:
-    """In this process: nothing of it comes as far as a film."""
+    """In this process: nothing of it comes as far as an image."""
 
     @pytest.mark.parametrize("target", ["in", "in/masks", "in/."])
     def test_masks_are_never_taken_for_films(self, ward: Path, target: str, capsys: pytest.CaptureFixture[str]) -> None:

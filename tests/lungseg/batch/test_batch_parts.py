@@ -157,7 +157,7 @@ def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> No
 
 
 class Told:
-    """A source of three films, of which one is gone by the time it is looked at; a folder cannot be read."""
+    """A source of three images, of which one is gone by the time it is looked at; a folder cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -25,13 +25,13 @@ MARK = Mark(1, 2, 3, 4)
 
 
 def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
-    """A film that was segmented."""
+    """An image that was segmented."""
     row = {"verdict": verdict, "reasons": reasons}
     return Entry(path, MARK, True, "digest", "recipe", {".mask.png": 3}, omitted or {}, row)
 
 
 def bad(path: str, code: str = "damaged-film") -> Entry:
-    """A film that was refused."""
+    """An image that was refused."""
     return Entry(path, MARK, True, "digest", "recipe", {}, {}, problem={"code": code, "detail": "It is broken."})
 
 
@@ -145,7 +145,7 @@ class TestReports:
         }
         expected = [members[entry.path] for entry in entries if entry.path in members]
         assert said == {"counts": {"films": 6}, "in": "ä", "films": expected}
-        # A line a film: such a report is searched with grep.
+        # A line an image: such a report is searched with grep.
         lines = [line for line in path.read_text().splitlines() if line.startswith('    {"path"')]
         assert len(lines) == len(expected)
         assert [each.name for each in tmp_path.iterdir()] == ["run.json"]

@@ -28,7 +28,7 @@ from lungseg.pipeline.options import Options
 
 
 class Alone:
-    """Workers that are none: this process does the films."""
+    """Workers that are none: this process does the images."""
 
     closed = False
 
@@ -47,7 +47,7 @@ class Alone:
 
 
 class Place:
-    """A folder of films, one of outputs, and sessions between them."""
+    """A folder of images, one of outputs, and sessions between them."""
 
     def __init__(self, folder: Path) -> None:
         self.source, self.target = folder / "in", folder / "out"
@@ -93,7 +93,7 @@ class TestSession:
     def test_a_run_says_what_became_of_every_film(
         self, place: Place, manifest: Manifest, small: bytes, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        for name, data in (("a.png", small), ("two\nlines.txt", b"no film"), ("ward/c.png", small)):
+        for name, data in (("a.png", small), ("two\nlines.txt", b"no image"), ("ward/c.png", small)):
             place.put(name, data)
         session = place.session(manifest)
         session.once(3)
@@ -101,7 +101,7 @@ class TestSession:
         assert "failed: two\\nlines.txt: unsupported-format: The content is none of PNG" in said
         assert said.count("failed: ") == 1
         assert "3/3" in said
-        assert "3 films: 2 segmented, 0 done before, 1 failed, in " in said
+        assert "3 images: 2 segmented, 0 done before, 1 failed, in " in said
         assert f"; outputs in {place.target}\n" in said
         assert said.endswith("verdicts: 2 accept, 0 review, 0 reject\nfailures: 1 unsupported-format\n")
         assert session.complete
@@ -118,7 +118,7 @@ class TestSession:
 
         again = place.session(manifest)
         again.once(3)
-        assert "3 films: 0 segmented, 2 done before, 1 failed, in " in capsys.readouterr().err
+        assert "3 images: 0 segmented, 2 done before, 1 failed, in " in capsys.readouterr().err
         assert (again.tally.worked, again.tally.before) == (0, 2)
         assert place.said()["films_per_second"] == 0
         assert place.rows()[0] == ("a.png", "accept")
@@ -154,11 +154,11 @@ class TestSession:
     ) -> None:
         place.put("a.png", small)
         place.session(manifest).once(1)
-        assert "1 film: 1 segmented" in capsys.readouterr().err
+        assert "1 image: 1 segmented" in capsys.readouterr().err
 
     def test_reports_cover_films_of_this_recipe_alone(self, place: Place, manifest: Manifest, small: bytes) -> None:
         place.put("a.png", small)
-        place.put("b.png", b"no film")
+        place.put("b.png", b"no image")
         place.session(manifest).once(2)
         place.put("c.png", small)
         order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
@@ -237,7 +237,7 @@ class TestSession:
         rests: list[float] = []
         arrivals = [
             lambda: None,
-            lambda: place.put("b.png", b"no film"),
+            lambda: place.put("b.png", b"no image"),
             lambda: None,
             lambda: place.put("c.png", small),
             lambda: None,
@@ -258,7 +258,7 @@ class TestSession:
         assert lines[1] == "accept: a.png"
         assert lines[2].startswith("failed: b.png: unsupported-format: ")
         assert lines[3] == "accept: c.png"
-        assert lines[4].startswith("3 films: 2 segmented, 0 done before, 1 failed, in ")
+        assert lines[4].startswith("3 images: 2 segmented, 0 done before, 1 failed, in ")
         assert rests == [7] * 6
         # Written at once, then a minute later at the earliest, and at the end.
         assert written == [[]] * 6
@@ -280,7 +280,7 @@ class TestSession:
         monkeypatch.setattr(place.stop, "sleep", again)
         later = place.session(manifest)
         later.watch(7)
-        # Films that an earlier run has done are counted in silence, and a look that finds nothing writes nothing.
+        # Images that an earlier run has done are counted in silence, and a look that finds nothing writes nothing.
         assert (later.tally.before, later.tally.segmented) == (2, 1)
         assert "accept: a.png" not in (said := capsys.readouterr().err)
         assert "accept: d.png" in said

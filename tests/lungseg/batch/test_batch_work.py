@@ -1,4 +1,4 @@
-"""One film of a folder in this process: what it leaves, what an earlier run's outputs still hold, and what is to do."""
+"""One image of a folder in this process: what it leaves, what an earlier run's outputs still hold, and what is to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ordered(tmp_path: Path) -> Ordered:
 
 
 def put(order: Order, path: str, data: bytes) -> Mark:
-    """A film in the folder of films."""
+    """An image in the folder of images."""
     film = order.source / path
     film.parent.mkdir(exist_ok=True)
     film.write_bytes(data)
@@ -55,7 +55,7 @@ def lying(order: Order) -> set[str]:
 
 
 def known(order: Order, path: str) -> Entry | None:
-    """The film's line in the manifest."""
+    """The image's line in the manifest."""
     manifest = Manifest(order.target)
     try:
         return manifest.find(path)
@@ -99,9 +99,9 @@ class TestWork:
 
     def test_a_refused_film_leaves_a_problem_in_place_of_old_outputs(self, ordered: Ordered) -> None:
         order = ordered("mask", "json")
-        mark = put(order, "a.png", b"no film")
+        mark = put(order, "a.png", b"no image")
         for suffix in (MASK, JSON):
-            (order.target / f"a.png{suffix}").write_bytes(b"of another film")
+            (order.target / f"a.png{suffix}").write_bytes(b"of another image")
         found = work(job("a.png", None, order, False), order)
         assert lying(order) == {"a.png.error.json"}
         content = (order.target / "a.png.error.json").read_bytes()
@@ -159,7 +159,7 @@ class TestWork:
         assert set(found.outputs) == {MASK, JSON}
         assert found.outputs[MASK] == 4
         assert (order.target / "a.png.mask.png").read_bytes() == b"kept"
-        # Nor is a film failed whose added form is impossible.
+        # Nor is an image failed whose added form is impossible.
         found = work(Job("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), order)
         assert (found.problem, found.outputs) == (None, {MASK: 4})
 
@@ -167,7 +167,7 @@ class TestWork:
         order = ordered("mask", "json")
         mark = put(order, "a.png", small)
         (order.target / "a.png.mask.png").mkdir()
-        (order.target / "a.png.json").write_bytes(b"of an earlier film")
+        (order.target / "a.png.json").write_bytes(b"of an earlier image")
         found = work(job("a.png", None, order, False), order)
         assert found.problem == {"code": "unwritable", "detail": "An output cannot be written (Is a directory)."}
         assert found.mark == mark
@@ -239,8 +239,8 @@ class TestWork:
         self, ordered: Ordered, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         order = ordered("mask")
-        put(order, "a.png", b"no film")
-        (order.target / "a.png.mask.png").write_bytes(b"of another film")
+        put(order, "a.png", b"no image")
+        (order.target / "a.png.mask.png").write_bytes(b"of another image")
         (order.target / "a.png.error.json").mkdir()
         found = work(job("a.png", None, order, False), order)
         assert found.problem is not None
@@ -275,7 +275,7 @@ class TestWork:
         order = ordered("mask", "json")
         put(order, "a.png", small)
         for suffix in (MASK, JSON):
-            (order.target / f"a.png{suffix}").write_bytes(b"of another film")
+            (order.target / f"a.png{suffix}").write_bytes(b"of another image")
         seen: list[set[str]] = []
 
         def killed(target: Path, entry: Entry) -> None:
@@ -295,7 +295,7 @@ class TestWork:
 class TestDone:
     @pytest.fixture
     def order(self, ordered: Ordered) -> Order:
-        """For one film, whose mask is there with three bytes."""
+        """For one image, whose mask is there with three bytes."""
         order = ordered("mask")
         (order.target / "a.png.mask.png").write_bytes(b"123")
         return order

@@ -1,4 +1,4 @@
-"""The processes that segment a folder's films, driven from here: which of them die, and what that costs."""
+"""The processes that segment a folder's images, driven from here: which of them die, and what that costs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Deadly:
 
 @pytest.fixture
 def order(tmp_path: Path, small: bytes) -> Order:
-    """Of five small films."""
+    """Of five small images."""
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     target.mkdir()
@@ -82,13 +82,13 @@ def jobs(order: Order, *numbers: int) -> list[Job]:
 
 
 def deadly(order: Order, number: int, count: int) -> Job:
-    """A film that kills ``count`` processes."""
+    """An image that kills ``count`` processes."""
     formats: Any = Deadly(count, order.source.parent / f"{number}.deaths")
     return replace(jobs(order, number)[0], formats=formats)
 
 
 def outcomes(found: Iterator[Entry]) -> dict[str, str]:
-    """Films in the order in which they were finished, with the code of their failure."""
+    """Images in the order in which they were finished, with the code of their failure."""
     return {entry.path: entry.problem["code"] if entry.problem else "" for entry in found}
 
 
@@ -124,7 +124,7 @@ def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: Order, make: 
     (lost,) = [entry for entry in found if entry.path == "0.png"]
     assert lost.problem == {
         "code": "internal-error",
-        "detail": "The process segmenting this film was killed, or took too long.",
+        "detail": "The process segmenting this image was killed, or took too long.",
     }
     assert lost.mark.size == (order.source / "0.png").stat().st_size
     assert (order.target / "0.png.error.json").exists()
@@ -134,7 +134,7 @@ def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: Order, make: 
 def test_a_process_that_dies_while_it_rests_costs_nothing(order: Order, make: Make) -> None:
     workers = make(3)
     assert outcomes(workers.run(iter(jobs(order, 0)))) == {"0.png": ""}
-    (rested,) = running()  # no more of them than there are films
+    (rested,) = running()  # no more of them than there are images
     os.kill(rested, signal.SIGKILL)
     wait_for(lambda: not alive(rested))
     found = outcomes(workers.run(iter(jobs(order, 1, 2))))
@@ -151,7 +151,7 @@ def test_processes_of_another_model_than_the_runs_do_not_start(order: Order, man
 
 def test_closing_gives_up_what_is_in_work(order: Order, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
-    os.mkfifo(order.source / "slow")  # a film that keeps its process waiting
+    os.mkfifo(order.source / "slow")  # an image that keeps its process waiting
     workers = make(2)
     found = workers.run(iter([job("slow", None, order, False), *jobs(order, 0)]))
     assert next(found).path == "0.png"

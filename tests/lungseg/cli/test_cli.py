@@ -1,4 +1,4 @@
-"""The command line: one film, and what it says of itself. Folders are in test_batch.py."""
+"""The command line: one image, and what it says of itself. Folders are in test_batch.py."""
 
 from __future__ import annotations
 

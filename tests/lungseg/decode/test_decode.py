@@ -1,4 +1,4 @@
-"""What is a film, told by content; and what is refused before any work is done."""
+"""What is an image, told by content; and what is refused before any work is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lungseg.decode import decode
     ("data", "error"),
     [
         (b"", errors.EmptyBody),
-        (b"this is a text file, not a film", errors.UnsupportedFormat),
+        (b"this is a text file, not an image", errors.UnsupportedFormat),
         (b"GIF89a" + bytes(500), errors.UnsupportedFormat),
         (b"\x89PNG\r\n\x1a\n".decode("utf-8", "replace").encode() + bytes(500), errors.MangledBody),
         (dicom(RAMP16).decode("utf-8", "replace").encode(), errors.MangledBody),

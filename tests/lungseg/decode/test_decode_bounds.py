@@ -1,4 +1,4 @@
-"""What of a film is left out before it is read, and how many parts it may have."""
+"""What of an image is left out before it is read, and how many parts it may have."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_tiff_with_too_much_in_its_directory_is_refused(value: tuple[object, .
 
 
 def with_item(count: int, lengths_open: bool) -> Dataset:
-    """A film's elements in an item of a sequence."""
+    """An image's elements in an item of a sequence."""
     item = Dataset()
     for number in range(count):
         item.add_new(0x00310000 + number, "UT", "A")
@@ -258,14 +258,14 @@ def test_a_wrong_length_of_the_file_meta_information_does_no_harm(stated: int) -
 
 
 def with_second_syntax(film: bytes) -> bytes:
-    """A film whose file meta information names a second syntax, behind the end that it states."""
+    """An image whose file meta information names a second syntax, behind the end that it states."""
     end = 144 + int.from_bytes(film[140:144], "little")
     syntax = DeflatedExplicitVRLittleEndian.encode()
     return film[:end] + b"\2\0\x10\0UI" + struct.pack("<H", len(syntax)) + syntax + film[end:]
 
 
 def with_meta_that_is_implicit(film: bytes) -> bytes:
-    """A film that pydicom by itself takes for a deflated one: its first element is of no kind that there is."""
+    """An image that pydicom by itself takes for a deflated one: its first element is of no kind that there is."""
     syntax = DeflatedExplicitVRLittleEndian.encode()
     odd = b"\2\0\1\0ZZ\0\0" + b"\2\0\x10\0" + struct.pack("<I", len(syntax)) + syntax
     return film[:132] + odd + film[132:]

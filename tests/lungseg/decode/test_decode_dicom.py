@@ -182,7 +182,7 @@ def test_a_range_of_padding_is_dark() -> None:
         pixels = decode(dicom(padded, PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1])).pixels
         assert (pixels[:, :40] == 0).all()
         assert order(pixels[:, 40:], film[:, 40:]) > 0.9999
-    # Its ends are padding, and what lies beyond them is film.
+    # Its ends are padding, and what lies beyond them is image.
     narrow = decode(dicom(padded, PixelPaddingValue=60_001, PixelPaddingRangeLimit=60_004)).pixels
     assert (narrow[:, :40] > 65_000).all()
 
@@ -196,7 +196,7 @@ def test_padding_under_an_overlay_is_seen() -> None:
     assert (pixels[:, :40] == 0).all()
     limits = decode(dicom(padded, BitsStored=12, HighBit=11, PixelPaddingValue=0, PixelPaddingRangeLimit=9)).pixels
     np.testing.assert_array_equal(limits, pixels)
-    assert (pixels[:, 40:].min(), pixels[:, 40:].max()) == (0, 65535)  # the film's greys are the film's alone
+    assert (pixels[:, 40:].min(), pixels[:, 40:].max()) == (0, 65535)  # the image's greys are the image's alone
 
 
 @pytest.mark.parametrize(("high_bit", "reads"), [(10, False), (11, True), (15, True), (16, False)])

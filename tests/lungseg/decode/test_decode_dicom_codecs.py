@@ -36,7 +36,7 @@ from lungseg.decode import decode
 
 
 def compressed(pixels: NDArray[np.uint8], inside: bytes, syntax: UID) -> bytes:
-    """A DICOM film whose header describes ``pixels`` and whose picture is the file ``inside``."""
+    """A DICOM image whose header describes ``pixels`` and whose picture is the file ``inside``."""
     return dicom(pixels, TransferSyntaxUID=syntax, PixelData=encapsulate([inside]))
 
 
@@ -246,16 +246,16 @@ def test_an_rle_frame_is_unpacked_no_further_than_its_picture() -> None:
 
 
 def grown_by(film: bytes) -> int:
-    """Bytes that a process takes more at its peak when it refuses a film."""
+    """Bytes that a process takes more at its peak when it refuses an image."""
     program = """
 import sys
 from memory import of_process
 from lungseg import errors
 from lungseg.decode import decode, dicom
-film = sys.stdin.buffer.read()
+image = sys.stdin.buffer.read()
 before = of_process("VmHWM")
 try:
-    decode(film)
+    decode(image)
     print("read")
 except errors.DamagedFilm:
     print(of_process("VmHWM") - before)

@@ -363,7 +363,7 @@ class TestDicom:
         data = dicom(RAMP16, PatientOrientation="L" * (limits.MAX_TEXT + 2))
         with pytest.raises(errors.UnsupportedDicom) as caught:
             decode(data)
-        assert caught.value.detail == "An element has a longer value than any film's."
+        assert caught.value.detail == "An element has a longer value than any image's."
         # What nothing asks for may be as long as it likes.
         assert decode(dicom(RAMP16, PatientComments="x" * (limits.MAX_TEXT + 2))).pixels.shape == (256, 256)
 
@@ -415,7 +415,7 @@ def test_a_deflated_data_set_is_told_what_is_wrong_with_it() -> None:
     drawing = dicom(np.zeros((2000, 3000), np.uint8), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     with pytest.raises(errors.TooLarge) as large:
         decode(drawing)
-    assert large.value.detail == "The deflated data set is far larger than a film."
+    assert large.value.detail == "The deflated data set is far larger than an image."
 
 
 def test_a_tiff_is_counted_before_it_is_read() -> None:

@@ -56,7 +56,7 @@ def test_jpeg_modes_become_grey(mode: str) -> None:
 def test_a_jpeg_is_decoded_to_no_more_than_suffices(
     mode: str, least: int | None, scale: int, picture: tuple[int, int], upright: bool
 ) -> None:
-    """Along its longer side, whichever that is; and the film stays as large as it is."""
+    """Along its longer side, whichever that is; and the image stays as large as it is."""
     image = Image.fromarray(np.linspace(0, 255, 600 * 1000).astype(np.uint8).reshape(600, 1000)).convert(mode)
     if not upright:
         image, picture = image.transpose(Image.Transpose.TRANSPOSE), picture[::-1]
@@ -219,7 +219,7 @@ def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
 
 def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
     bomb = encode(Image.new("1", (6000, 6000)), "PNG")
-    with pytest.raises(errors.DamagedFilm, match="holds no film of 6000 x 6000"):
+    with pytest.raises(errors.DamagedFilm, match="holds no image of 6000 x 6000"):
         decode(bomb)
 
 

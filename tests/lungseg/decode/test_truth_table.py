@@ -1,4 +1,4 @@
-"""One real film, written in every way that is read, gives one mask."""
+"""One real image, written in every way that is read, gives one mask."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(installation.importlib, "import_module", without)
     found = {check.name: check for check in installation._packages()}
-    # Without the one no film is read; the other is what a workstation adds.
+    # Without the one no image is read; the other is what a workstation adds.
     assert found["pydicom"] == Check("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
     assert found["tqdm"] == Check("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
     assert {check.state for name, check in found.items() if name not in ("pydicom", "tqdm")} == {"ok"}

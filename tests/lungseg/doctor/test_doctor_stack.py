@@ -90,7 +90,7 @@ class TestUrl:
         with serving(Gateway(behind=Mangling())) as address:
             code, found = checks(capsys, "--url", address)
         assert code == 1
-        assert "a film arrives as text" in found["binary mode"]["text"]
+        assert "an image arrives as text" in found["binary mode"]["text"]
         assert "*/*" in found["binary mode"]["remedy"]
 
     def test_masks_that_come_back_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ class TestUrl:
             ("/v1/model", Answer(200, b"no JSON"), "model", "failed", "tells no digest"),
             ("/v1/segment", Answer(200, b"GIF89a"), "binary mode", "failed", "something else than a PNG"),
             ("/v1/segment", Answer(404), "binary mode", "failed", "404"),
-            (f"/v1/jobs/{'0' * 32}", Answer(403, b"{}", JSON), "jobs", "failed", "large films cannot be sent"),
+            (f"/v1/jobs/{'0' * 32}", Answer(403, b"{}", JSON), "jobs", "failed", "large images cannot be sent"),
         ],
     )
     def test_an_answer_of_another_kind_is_told(

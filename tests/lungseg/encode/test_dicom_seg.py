@@ -1,4 +1,4 @@
-"""The DICOM Segmentation of a film: read back without highdicom, with it, and by a validator that is neither."""
+"""The DICOM Segmentation of an image: read back without highdicom, with it, and by a validator that is neither."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def small(rg1_pixels: Film) -> Film:
 
 @pytest.fixture(scope="module")
 def bare(small: Film) -> bytes:
-    """A film without patient, study, series, orientation and place in space."""
+    """An image without patient, study, series, orientation and place in space."""
     return dicom(small)
 
 
@@ -78,7 +78,7 @@ def bare_result(bare: bytes) -> Result:
 
 
 def check(film: bytes, result: Result) -> Dataset:
-    """The segmentation of a film, read by pydicom, its pixels by NumPy; it must be the result's, of this film."""
+    """The segmentation of an image, read by pydicom, its pixels by NumPy; it must be the result's, of this image."""
     made = pydicom.dcmread(io.BytesIO(dicom_seg(result, film)))
     header = pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True)
     assert made.SOPClassUID == made.file_meta.MediaStorageSOPClassUID == SegmentationStorage
@@ -163,7 +163,7 @@ def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_resu
 
 @pytest.mark.parametrize("missing", [128, 132])
 def test_a_film_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
-    """Also without "DICM" behind it: such a film gives a mask, so it has a segmentation too."""
+    """Also without "DICM" behind it: such an image gives a mask, so it has a segmentation too."""
     film = bare[missing:]
     made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each), each))) for each in (film, bare))
     assert made.PixelData == whole.PixelData
@@ -231,7 +231,7 @@ def test_spacing_is_told_if_it_is_the_patients(small: Film, keyword: str, known:
         assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.8, 0.7]
 
 
-@pytest.mark.filterwarnings("ignore")  # pydicom warns of the film that is made here
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the image that is made here
 def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pytest.LogCaptureFixture) -> None:
     film = dicom(
         small,

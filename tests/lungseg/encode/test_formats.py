@@ -42,7 +42,7 @@ def test_labels_are_the_patients_lungs(result: Result, rg1: bytes) -> None:
     labels = picture(made("labels", result, rg1))
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels > 0, result.mask)
-    # Read off the film by eye: its right lung is on the picture's left.
+    # Read off the image by eye: its right lung is on the picture's left.
     assert labels[500, 480] == labels[1200, 500] == 1
     assert labels[500, 1250] == labels[1200, 1450] == 2
 

@@ -1,4 +1,4 @@
-"""No two films ever share an output."""
+"""No two images ever share an output."""
 
 from __future__ import annotations
 

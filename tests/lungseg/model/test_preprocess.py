@@ -1,4 +1,4 @@
-"""Film to network and back: nothing squashed, nothing shifted, exposure without influence."""
+"""Image to network and back: nothing squashed, nothing shifted, exposure without influence."""
 
 from __future__ import annotations
 

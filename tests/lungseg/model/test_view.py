@@ -1,4 +1,4 @@
-"""The shipped view network tells how real films lie, and that a leg is no chest."""
+"""The shipped view network tells how real images lie, and that a leg is no chest."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_mirrored_film_is_told_from_one_that_is_not(rg1_square: Square, turns:
 
 
 def test_a_square_of_another_size_is_no_trouble(rg1_pixels: NDArray[np.uint16]) -> None:
-    """A segmentation network may have been trained on smaller films."""
+    """A segmentation network may have been trained on smaller images."""
     view = load_view()(turned(preprocess(rg1_pixels, InputSpec(size=192))[0], 1))
     assert view.turns.argmax() == 1
     assert view.frontal > 0.5

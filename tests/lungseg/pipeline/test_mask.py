@@ -58,7 +58,7 @@ def test_specks_go_and_holes_are_filled() -> None:
 
 @pytest.mark.parametrize("side", [90, 333])
 def test_a_higher_threshold_gives_a_subset_also_beside_what_was_cleaned(side: int) -> None:
-    """Its specks and holes are other ones, and the film's pixels beside them average them with the lung."""
+    """Its specks and holes are other ones, and the image's pixels beside them average them with the lung."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
 
     def bump(y: float, x: float, radius: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The shipped model on real films: the lungs, whole, the right way round, whatever the file's encoding."""
+"""The shipped model on real images: the lungs, whole, the right way round, whatever the file's encoding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rg1_mask(rg1: bytes) -> NDArray[np.bool_]:
 def test_both_lungs_the_right_way_round(rg1_mask: NDArray[np.bool_]) -> None:
     assert rg1_mask.shape == (1955, 1841)
     width = rg1_mask.shape[1]
-    # Read off the film by eye: middle of each lung field, and the places that are surely not lung.
+    # Read off the image by eye: middle of each lung field, and the places that are surely not lung.
     for row, column in ((500, 480), (900, 400), (1200, 500), (500, 1250), (900, 1450), (1200, 1450)):
         assert rg1_mask[row, column]
     for row, column in ((900, 920), (1200, 1100), (1700, 500), (1700, 1500), (60, 60), (60, 1800)):
@@ -138,6 +138,6 @@ def test_a_large_jpeg_is_read_at_less_than_its_size_and_masked_at_all_of_it(
     assert fast.radiograph.scale > 1
     assert fast.mask.shape == (image.height, image.width)
     assert dice(fast.mask, segment(encode(image, "PNG")).mask) > 0.998
-    # What shows the film itself reads all of it.
+    # What shows the image itself reads all of it.
     np.testing.assert_array_equal(fast.radiograph.pixels, decode(film).pixels)
     assert fast.radiograph.pixels.shape == fast.mask.shape

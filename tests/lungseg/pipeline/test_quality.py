@@ -1,4 +1,4 @@
-"""The verdict on real pictures: films as they may come, and what is no chest film."""
+"""The verdict on real pictures: images as they may come, and what is no chest image."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def service() -> Iterator[str]:
 
 @pytest.fixture
 def film(tmp_path: Path, small: bytes) -> Path:
-    """A film that is soon done."""
+    """An image that is soon done."""
     path = tmp_path / "a film.png"
     path.write_bytes(small)
     return path
@@ -107,7 +107,7 @@ class TestDirectly:
         self, service: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "notes.txt"
-        path.write_text("this is no film")
+        path.write_text("this is no image")
         assert main(["segment", str(path)]) == 2
         own = last_line(capsys)
         assert main(["remote", "segment", str(path), "--url", service]) == 2
@@ -137,7 +137,7 @@ class TestDirectly:
             image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(film)
         assert main(["remote", "segment", str(film), "--url", service]) == 0
         said = capsys.readouterr().err
-        assert "  mirrored: The film may be mirrored" in said
+        assert "  mirrored: The image may be mirrored" in said
         assert main(["remote", "segment", str(film), "--url", service, "--strict"]) == 3
         assert Path(f"{film}.mask.png").exists()
 
@@ -161,7 +161,7 @@ class TestDirectly:
 
 
 class TestJobs:
-    """A film too large for a request, with the real routes, buckets of a local S3 server, and the real function."""
+    """An image too large for a request, with the real routes, buckets of a local S3 server, and the real function."""
 
     @pytest.mark.parametrize("choices", [(), ("--format", "labels", "--threshold", "0.2", "--no-clean")])
     def test_a_large_film_gives_the_bytes_of_this_machine(
@@ -230,7 +230,7 @@ class TestJobs:
                 )
                 line = [sys.executable, "-c", program, "remote", "segment", str(path), "--url", address]
                 done = subprocess.run(line, capture_output=True, text=True, check=True)
-                assert "job-unfinished" in done.stderr  # the job is given up, once its film has been sent
+                assert "job-unfinished" in done.stderr  # the job is given up, once its image has been sent
                 most.append(int(done.stdout.partition("VmHWM:")[2].split()[0]))
         assert most[1] - most[0] < 10_000  # kilobytes, for 76 MB more
 
@@ -238,7 +238,7 @@ class TestJobs:
         self, buckets: Buckets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "film"
-        path.write_bytes(b"no film" * 10**6)
+        path.write_bytes(b"no image" * 10**6)
         assert main(["segment", str(path)]) == 2
         own = last_line(capsys)
         with serving(Gateway(worker(buckets))) as address:

@@ -56,7 +56,7 @@ def executing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def films(buckets: Buckets) -> Buckets:
-    """Twelve films, a folder's marker, and one elsewhere."""
+    """Twelve images, a folder's marker, and one elsewhere."""
     for number in range(12):
         buckets.drop(f"in/film {number}.png", b"x" * 1000)
     buckets.drop("in/", b"")
@@ -102,10 +102,10 @@ class TestDryRun:
         said = capsys.readouterr()
         assert not said.err
         found = said.out.splitlines()
-        assert found[:2] == ["films: 12", "bytes: 12,000 (0.0 MB a film)"]
+        assert found[:2] == ["films: 12", "bytes: 12,000 (0.0 MB an image)"]
         for begin in (
             "minutes: ",
-            "  a film: 610 ms = 460 ms",
+            "  an image: 610 ms = 460 ms",
             "  460 ms: measured",
             "dollars: ",
             "  Lambda, time: ",
@@ -114,7 +114,7 @@ class TestDryRun:
             assert any(line.startswith(begin) for line in found)
         for begin in ("  S3, PUT: ", "  S3, GET: ", "  S3, LIST: ", "  Step Functions: ", "  prices: ", "  left out: "):
             assert any(line.startswith(begin) for line in found)
-        assert "film 3" not in said.out
+        assert "image 3" not in said.out
 
     def test_all_pages_of_a_listing_are_counted(self, films: Buckets) -> None:
         assert backfill.listed(films.films, "in/", page=5) == Films(12, 12_000, 3)
@@ -234,7 +234,7 @@ class TestExecution:
         assert found == {"done": 12, "skipped": 2, "failed": 1, "gone": 1}
         end = backfill.End("SUCCEEDED", counts=found)
         assert not end.well
-        assert end.line() == "backfill: succeeded; items: none; films: 12 done, 2 skipped, 1 failed, 1 gone"
+        assert end.line() == "backfill: succeeded; items: none; images: 12 done, 2 skipped, 1 failed, 1 gone"
         for other in (None, "", "[]", "no json", '{"ResultWriterDetails": {"Bucket": "no-such", "Key": "x"}}'):
             assert backfill.counts(other, "eu-west-1") == {}
 
@@ -300,7 +300,7 @@ def test_a_films_requests_are_those_that_are_reckoned_with(done: bool, buckets: 
     events = store()._client.meta.events
     events.register("before-call.s3.*", lambda model, **_: asked.update([model.name]))
     handle(map_event(buckets.films, "in/a.png"), Context())
-    # A film that is done costs one more look at what is there, and no PUT, which costs twelve times as much.
+    # An image that is done costs one more look at what is there, and no PUT, which costs twelve times as much.
     assert asked["HeadObject"] + asked["GetObject"] <= GETS + done
     assert asked["PutObject"] == (0 if done else PUTS)
 

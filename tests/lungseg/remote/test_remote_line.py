@@ -50,7 +50,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def film(tmp_path: Path, small: bytes) -> Path:
-    """A film that is soon done."""
+    """An image that is soon done."""
     path = tmp_path / "film.png"
     path.write_bytes(small)
     return path

@@ -1,4 +1,4 @@
-"""The server takes in so many films and no more, and says when to come again."""
+"""The server takes in so many images and no more, and says when to come again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Request:
 
 
 class App:
-    """Reads a film, works on it until the test lets it end, and answers."""
+    """Reads an image, works on it until the test lets it end, and answers."""
 
     def __init__(self) -> None:
         self.working = self.most = 0

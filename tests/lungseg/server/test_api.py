@@ -114,7 +114,7 @@ def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.Monk
 
 def test_a_film_is_never_spooled_to_disk(client: TestClient, rg1: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def spool(_: object) -> None:
-        raise AssertionError("a film went to disk")
+        raise AssertionError("an image went to disk")
 
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", spool)
     assert client.post("/v1/segment", files={"file": ("film", rg1)}).status_code == 200

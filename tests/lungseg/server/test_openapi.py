@@ -28,7 +28,7 @@ CASES = int(os.environ.get("LUNG_CASES", "20"))
 
 load_all_checks()
 LEFT_OUT = CHECKS.get_by_names(["positive_data_acceptance"])
-"""It takes any bytes for a film, as far as a schema can tell."""
+"""It takes any bytes for an image, as far as a schema can tell."""
 
 
 def _films() -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def _films() -> dict[str, bytes]:
 
 @st.composite
 def _damaged(draw: st.DrawFn, film: bytes) -> bytes:
-    """A film with some bytes changed, or its end missing."""
+    """An image with some bytes changed, or its end missing."""
     data = io.BytesIO(film)
     for place in draw(st.lists(st.integers(0, len(film) - 1), max_size=5)):
         data.seek(place)

@@ -76,12 +76,12 @@ class Browser:
         self.page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": film})
 
     def show(self, name: str, film: bytes) -> None:
-        """Choose a film, and wait until it is on show."""
+        """Choose an image, and wait until it is on show."""
         self.choose(name, film)
         self.page.wait_for_function(SHOWN, arg=name)
 
     def painted(self) -> int:
-        """How many pixels of the canvas have a colour; a film has none."""
+        """How many pixels of the canvas have a colour; an image has none."""
         return self.page.evaluate("""() => {
             const canvas = document.querySelector("canvas");
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -191,7 +191,7 @@ def test_the_threshold_works_in_the_browser_and_downloads_come_from_the_service(
         assert f"{int(np.asarray(mask).sum()):,}" in page.text_content("[data-lung=both]")
 
     for at in (0.1, 0.5, 0.9):
-        width, height, digits = page.evaluate("at => [film.width, film.height, segment(film, at).labels.join('')]", at)
+        width, height, digits = page.evaluate("at => [film.width, film.height, segment(image, at).labels.join('')]", at)
         labels = np.frombuffer(digits.encode(), np.uint8).reshape(height, width) - ord("0")
         with Image.open(io.BytesIO(browser.ask("labels", at, rg1_png))) as image:
             expected = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
@@ -242,8 +242,8 @@ def test_dicom_another_film_and_a_broken_one(
 
     browser.choose("broken.png", rg1_png[: len(rg1_png) // 2])
     page.wait_for_selector("#refusal:not([hidden])")
-    assert "Export or upload the film again, whole." in page.text_content("#refusal")
-    assert page.evaluate("document.activeElement.textContent") == "The film is damaged or cut short"
+    assert "Export or upload the image again, whole." in page.text_content("#refusal")
+    assert page.evaluate("document.activeElement.textContent") == "The image is damaged or cut short"
 
     page.route("**/v1/segment*", lambda route: route.fulfill(status=413, body='{"message":"Request Too Long"}'))
     browser.choose("small.dcm", small)

@@ -26,8 +26,8 @@ from lungseg.server import readiness
 readiness.load()
 from lungseg.decode import decode
 before = set(sys.modules)
-for film in pickle.load(sys.stdin.buffer):
-    decode(film)
+for image in pickle.load(sys.stdin.buffer):
+    decode(image)
 print(*sorted(set(sys.modules) - before))
 """
 
