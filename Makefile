@@ -65,9 +65,10 @@ lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings,
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
-lint: $(VENV)/.all ## Check style
+lint: $(VENV)/.all ## Check style, and which package imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/.all ## Check types
 	$(BIN)/mypy
