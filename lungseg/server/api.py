@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -30,8 +29,6 @@ from lungseg.server.intake import Intake
 from lungseg.server.middleware import Head, NoSniff
 from lungseg.server.schemas import Health, ModelCard, ModelOut, Ready
 from lungseg.server.upload import read_upload
-
-PAGE = Path(__file__).with_name("page.html")
 
 EXPOSED = (
     "ETag",
@@ -156,8 +153,8 @@ def get_page() -> HTMLResponse:
     """One file that asks nothing of any other host."""
     from lungseg.server import browser
 
-    html = PAGE.read_text()
-    allowed = browser.policy(html, img_src="blob: data:", connect_src="'self'")
+    html = browser.build_page()
+    allowed = browser.security_policy(html, img_src="blob: data:", connect_src="'self'")
     return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
 
 
@@ -175,7 +172,7 @@ def get_docs(request: Request) -> HTMLResponse:
         swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
         swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
     )
-    page.headers["Content-Security-Policy"] = browser.policy(
+    page.headers["Content-Security-Policy"] = browser.security_policy(
         bytes(page.body).decode(),
         script_src="'self'",
         style_src="'self' 'unsafe-inline'",

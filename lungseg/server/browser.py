@@ -1,25 +1,43 @@
-"""Which scripts and styles a browser may run on a page."""
+"""The page at `/`, assembled from its parts, and the Content-Security-Policy of pages."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from functools import cache
+from pathlib import Path
+
+PAGE_FOLDER = Path(__file__).with_name("page")
+
+PAGE_SCRIPTS = ("strings", "elements", "service", "preview", "mask", "drawing", "zoom", "panel", "main")
+"""The scripts that share the page's one scope, in the order in which they run."""
 
 
-def policy(html: str, **others: str) -> str:
-    """Return a Content-Security-Policy (level 3) for a page whose inline scripts and styles are those of ``html``.
+@cache
+def build_page() -> str:
+    """Return the page as one HTML file, with its styles and scripts inside: it loads nothing else."""
+    scripts = "\n".join(_read_part(f"{name}.js") for name in PAGE_SCRIPTS)
+    return _read_part("page.html").replace("{{page.css}}", _read_part("page.css")).replace("{{scripts}}", scripts)
+
+
+def _read_part(name: str) -> str:
+    return (PAGE_FOLDER / name).read_text(encoding="utf-8")
+
+
+def security_policy(html: str, **sources: str) -> str:
+    """Return a Content-Security-Policy (level 3) that allows the inline scripts and styles of ``html`` by hash.
 
     Args:
-        others: further sources by directive, with _ for -; what is not named may not be loaded at all.
+        sources: further sources by directive, with _ for -; any kind of resource without a directive is blocked.
     """
-    sources = {"script_src": "", "style_src": ""} | others
-    sources["script_src"] += _hashes("script", html)
+    allowed = {"script_src": "", "style_src": ""} | sources
+    allowed["script_src"] += _hashes("script", html)
     # A hash makes browsers ignore 'unsafe-inline'.
-    if "'unsafe-inline'" not in sources["style_src"]:
-        sources["style_src"] += _hashes("style", html)
-    named = "; ".join(f"{name.replace('_', '-')} {value.strip()}" for name, value in sources.items())
-    return f"default-src 'none'; {named}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    if "'unsafe-inline'" not in allowed["style_src"]:
+        allowed["style_src"] += _hashes("style", html)
+    directives = "; ".join(f"{name.replace('_', '-')} {value.strip()}" for name, value in allowed.items())
+    return f"default-src 'none'; {directives}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def _hashes(element: str, html: str) -> str:

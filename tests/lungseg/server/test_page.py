@@ -191,7 +191,7 @@ def test_the_threshold_works_in_the_browser_and_downloads_come_from_the_service(
         assert f"{int(np.asarray(mask).sum()):,}" in page.text_content("[data-lung=both]")
 
     for at in (0.1, 0.5, 0.9):
-        width, height, digits = page.evaluate("at => [film.width, film.height, segment(image, at).labels.join('')]", at)
+        width, height, digits = page.evaluate("at => [film.width, film.height, segment(film, at).labels.join('')]", at)
         labels = np.frombuffer(digits.encode(), np.uint8).reshape(height, width) - ord("0")
         with Image.open(io.BytesIO(browser.ask("labels", at, rg1_png))) as image:
             expected = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
