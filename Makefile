@@ -80,8 +80,8 @@ format: $(VENV)/.all ## Format the code
 image: ## Build the image that AWS Lambda runs (needs Docker)
 	docker build --tag lung-segmentation .
 
-event: $(VENV)/.workstation ## Write an event that carries a film: make event FILM=film.dcm EVENT=api_gateway_v1 > event.json
-	@$(BIN)/python tests/tools/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(FILM)
+event: $(VENV)/.workstation ## Put an image into an example event: make event IMAGE=chest.dcm EVENT=api_gateway_v1 > event.json
+	@$(BIN)/python events/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(IMAGE)
 
 validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile against the rules of AWS, hadolint and checkov
 	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/app/test_template.py tests/promises/test_template_policy.py

@@ -15,7 +15,7 @@ from films import encode
 from numpy.typing import NDArray
 from PIL import Image
 
-EVENT = json.loads((Path(__file__).parents[1] / "events" / "api_gateway_v1.json").read_text())
+EVENT = json.loads((Path(__file__).parents[2] / "events" / "api_gateway_v1.json").read_text())
 
 HEAVY = (
     *("torch", "torchvision", "monai", "onnx", "model_export"),

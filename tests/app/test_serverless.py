@@ -24,11 +24,11 @@ from lungseg.encode.png import mask_png
 from lungseg.model import network
 from lungseg.pipeline.segment import segment
 
-EVENTS = Path(__file__).parents[1] / "events"
+EVENTS = Path(__file__).parents[2] / "events"
 
 
 def event(name: str, film: bytes, **changes: Any) -> dict[str, Any]:
-    """An event of tests/events carrying an image."""
+    """An event of events/ carrying an image."""
     whole = json.loads((EVENTS / f"{name}.json").read_text())
     return whole | {"body": base64.b64encode(film).decode()} | changes
 

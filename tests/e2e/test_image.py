@@ -13,10 +13,11 @@ import pytest
 from buckets_outside import Outside, outside
 from engine import ROOT, Container, container, run
 from films import encode, png
-from make_event import LARGEST, filled
 from numpy.typing import NDArray
 from PIL import Image
 from processes import command
+
+from events.make_event import MAX_EVENT, fill_event
 
 SIZE = (4348, 4618)
 """Columns and rows of an image of 20 megapixels, in RG1's proportions."""
@@ -113,8 +114,8 @@ def test_a_film_of_20_megapixels_through_the_api_at_512_mb(
     image: str, large: NDArray[np.uint16], tmp_path: Path
 ) -> None:
     film = encode(Image.fromarray((large >> 8).astype(np.uint8)), "PNG")
-    event = filled(json.loads((ROOT / "events" / "api_gateway_v1.json").read_text()), film, "film.png")
-    assert len(json.dumps(event)) < LARGEST
+    event = fill_event(json.loads((ROOT / "events" / "api_gateway_v1.json").read_text()), film, "film.png")
+    assert len(json.dumps(event)) < MAX_EVENT
     with container({"LUNG_DOOR": "http"}) as function:
         answer = function.invoke(event)
         tell("8-bit PNG through the API", function)
@@ -127,9 +128,9 @@ def test_a_film_of_20_megapixels_through_s3_at_512_mb(
 ) -> None:
     """16 bits: too large for an event, so it comes from a bucket."""
     film = png(large)
-    assert len(film) > LARGEST
+    assert len(film) > MAX_EVENT
     aws.s3.put_object(Bucket=aws.films, Key="in/a b.png", Body=film)
-    event = filled(json.loads((ROOT / "events" / "s3.json").read_text()), film, "in/a b.png", aws.films)
+    event = fill_event(json.loads((ROOT / "events" / "s3.json").read_text()), film, "in/a b.png", aws.films)
     with container(aws.environment | {"LUNG_DOOR": "records"}) as function:
         answer: dict[str, Any] = function.invoke(event)
         log = tell("16-bit PNG from a bucket", function)

@@ -27,7 +27,7 @@ from test_batch_seaweed import from_s3
 
 from app.buckets import s3
 
-EVENT = Path(__file__).parents[1] / "events" / "api_gateway_v1.json"
+EVENT = Path(__file__).parents[2] / "events" / "api_gateway_v1.json"
 HASTE = 2
 """Seconds for which the addresses hold that the hasty function gives."""
 

@@ -17,9 +17,10 @@ from buckets_outside import outside
 from conftest import tool
 from engine import ROOT, run
 from films import packaged
-from make_event import LARGEST, filled
 from processes import command, wait_for
 from servers import free_ports, listening, running
+
+from events.make_event import MAX_EVENT, fill_event
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 """What Firefox and Chromium send when a person opens an address."""
@@ -29,7 +30,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 def film() -> bytes:
     """RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds 4.5 MB of image."""
     found = packaged("RG1_J2KR.dcm").read_bytes()
-    assert len(found) * 4 / 3 < LARGEST < packaged("RG1_UNCR.dcm").stat().st_size * 4 / 3
+    assert len(found) * 4 / 3 < MAX_EVENT < packaged("RG1_UNCR.dcm").stat().st_size * 4 / 3
     return found
 
 
@@ -44,7 +45,7 @@ def mask(film: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def event(name: str, film: bytes, key: str = "film.dcm", bucket: str | None = None) -> dict[str, Any]:
     """One of events/*.json with an image."""
-    return filled(json.loads((ROOT / "events" / f"{name}.json").read_text()), film, key, bucket)
+    return fill_event(json.loads((ROOT / "events" / f"{name}.json").read_text()), film, key, bucket)
 
 
 def invoke(template: Path, function: str, event: dict[str, Any]) -> tuple[Any, str]:

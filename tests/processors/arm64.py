@@ -112,14 +112,15 @@ def write_events(folder: Path, image: bytes, stack: ExitStack) -> object:
     """Write an API Gateway event and an S3 event, and start an S3 server with the image; return a client of it."""
     import pytest
     from buckets import make, s3_server
-    from make_event import filled
+
+    from events.make_event import fill_event
 
     address = stack.enter_context(s3_server())
     buckets = make(address, stack.enter_context(pytest.MonkeyPatch.context()), versioned=True)
     buckets.drop("in/image.png", image)
     for name in ("api_gateway_v1", "s3"):
         event = json.loads((ROOT / "events" / f"{name}.json").read_text())
-        event = filled(event, image, "in/image.png", buckets.films)
+        event = fill_event(event, image, "in/image.png", buckets.films)
         (folder / "events" / f"{name}.json").write_text(json.dumps(event))
     return buckets
 
