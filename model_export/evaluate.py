@@ -13,9 +13,9 @@ import matplotlib
 import numpy as np
 
 from lungseg.pipeline.segment import Segmenter
-from model_export import metrics
-from model_export.index import Index, Row, read_target
-from model_export.scoring import Scored, by_source, interval, mean, read_result, score_films
+from model_export.data.index import Index, Row, read_target
+from model_export.scores import metrics
+from model_export.scores.scoring import Scored, by_source, interval, mean, read_result, score_films
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

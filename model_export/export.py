@@ -22,9 +22,9 @@ from lungseg.model import checksum
 from lungseg.model.network import METADATA_KEY, Card, Network
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.pipeline.expected_dice import Calibration
-from model_export import checkpoint
-from model_export.index import Index, Row, read_film
-from model_export.unet import UNet
+from model_export.data.index import Index, Row, read_film
+from model_export.network import checkpoint
+from model_export.network.unet import UNet
 
 OPSET = 18
 

@@ -25,10 +25,10 @@ from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
 from lungseg.model.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
-from model_export import layout
-from model_export.hospital import read_hospital
-from model_export.index import Index, Row, read_index, write_index
-from model_export.lookalikes import find_lookalikes
+from model_export.data import layout
+from model_export.data.hospital import read_hospital
+from model_export.data.index import Index, Row, read_index, write_index
+from model_export.data.lookalikes import find_lookalikes
 
 SKIPPED_SHOWN = 20
 """Lines about skipped images on the screen, of which skipped.csv has all, and about lookalikes."""

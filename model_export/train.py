@@ -34,11 +34,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lungseg.model.preprocess import InputSpec
-from model_export import checkpoint
 from model_export.config import Config, read_config
-from model_export.data import Films, SeededOrder, shared_weights, weights
-from model_export.fit import Fit, Place, validate
-from model_export.index import QUALITIES, Index, Row, digest
+from model_export.data.dataset import Films, SeededOrder, shared_weights, weights
+from model_export.data.index import QUALITIES, Index, Row, digest
+from model_export.network import checkpoint
+from model_export.network.fit import Fit, Place, validate
 
 
 def train(index: Index, run: Path, config: Config, resume: bool) -> None:

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from model_export.commands.options import DEFAULTS, Commands, add_data
 from model_export.config import Config
-from model_export.options import DEFAULTS, Commands, add_data
 
 
 def add_commands(commands: Commands) -> None:
@@ -65,7 +65,7 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from model_export.index import read_index
+    from model_export.data.index import read_index
     from model_export.sweeps import sweep
     from model_export.sweeps.tune import tune
     from model_export.sweeps.tuning_report import report
@@ -81,7 +81,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from model_export.index import read_index
+    from model_export.data.index import read_index
     from model_export.sweeps import pareto, sweep
     from model_export.sweeps.search import search
 

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from statistics import mean
 
-from model_export.layout import SPLITS
-from model_export.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data, read_model
+from model_export.commands.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data, read_model
+from model_export.data.layout import SPLITS
 
 
 def add_commands(commands: Commands) -> None:
@@ -168,7 +168,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _hospital(name: str) -> tuple[Path, str | None]:
     """A folder and the kind behind its colon, if there is one."""
-    from model_export.hospital import KINDS
+    from model_export.data.hospital import KINDS
 
     folder, _, kind = name.rpartition(":")
     # Resolved, because a set is called as its folder is, and "." has no name.
@@ -177,7 +177,7 @@ def _hospital(name: str) -> tuple[Path, str | None]:
 
 def _train(options: argparse.Namespace) -> None:
     from model_export.config import Config
-    from model_export.index import read_index
+    from model_export.data.index import read_index
     from model_export.train import train
 
     settings = {field.name: getattr(options, field.name) for field in fields(Config)}
@@ -192,7 +192,7 @@ def _curve(options: argparse.Namespace) -> None:
 
 
 def _expect(options: argparse.Namespace) -> None:
-    from model_export.index import read_index
+    from model_export.data.index import read_index
     from model_export.report.expect import expect
 
     expect(read_index(options.data), options.models, options.output, tuple(options.leave_out), options.seed)
@@ -202,9 +202,9 @@ def _expect(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from lungseg.model.network import int8_path
     from model_export.config import Config
+    from model_export.data.index import read_index
     from model_export.export import export
-    from model_export.index import read_index
-    from model_export.quantise import quantise
+    from model_export.network.quantise import quantise
 
     index = read_index(options.data)
     rows = index.select_scored(options.split)
@@ -234,8 +234,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from model_export.index import read_index
-    from model_export.label import label
+    from model_export.data.index import read_index
+    from model_export.data.label import label
 
     index = read_index(options.data)
     label(index, read_model(options.model), tuple(options.sources), options.output)
@@ -243,7 +243,7 @@ def _label(options: argparse.Namespace) -> None:
 
 
 def _view(options: argparse.Namespace) -> None:
-    from model_export.index import read_index
+    from model_export.data.index import read_index
     from model_export.view.train import train_view
 
     index, bf16 = read_index(options.data), options.precision == "bf16"

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from lungseg.pipeline.segment import Segmenter
+from model_export.data.index import Index, Row
 from model_export.evaluate import with_interval
-from model_export.index import Index, Row
-from model_export.scoring import Scored, score_films
+from model_export.scores.scoring import Scored, score_films
 
 
 def compare(

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lungseg.pipeline.segment import Segmenter
-from model_export.index import Index, read_target
-from model_export.scoring import BINS, Scored, by_source, read_result
+from model_export.data.index import Index, read_target
+from model_export.scores.scoring import BINS, Scored, by_source, read_result
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -14,18 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lungseg.model.network import Card, Network
 from lungseg.pipeline.segment import Segmenter
-from model_export import checkpoint
 from model_export.config import Config, read_config
+from model_export.data.index import Index, Row, digest
 from model_export.evaluate import means_table
-from model_export.index import Index, Row, digest
+from model_export.network import checkpoint
+from model_export.network.unet import build
 from model_export.report import figures
 from model_export.report.compare import compare
 from model_export.report.curve import curve
 from model_export.report.robustness import robustness, robustness_table
 from model_export.report.tail import sets_table, tail
-from model_export.scoring import Scored, by_finding, by_source, score_films
+from model_export.scores.scoring import Scored, by_finding, by_source, score_films
 from model_export.sweeps.sweep import read_log
-from model_export.unet import build
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from lungseg.encode.overlay import overlay
 from lungseg.pipeline.segment import Segmenter, segment
-from model_export import metrics
-from model_export.index import Index, Row, read_film, read_target
+from model_export.data.index import Index, Row, read_film, read_target
+from model_export.scores import metrics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -23,8 +23,8 @@ from lungseg.errors import FilmError
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import Segmenter, segment
 from lungseg.pipeline.verdict import Decision
-from model_export import metrics
-from model_export.index import Index, Row, read_film, read_target
+from model_export.data.index import Index, Row, read_film, read_target
+from model_export.scores import metrics
 
 Picture = NDArray[Any]
 

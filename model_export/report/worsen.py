@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from model_export.sickness import Change, Mask, Pixels, add_effusion, add_opacities, add_white_lung
+from model_export.data.sickness import Change, Mask, Pixels, add_effusion, add_opacities, add_white_lung
 
 
 def worsen(image: Pixels, mask: Mask, random: np.random.Generator) -> tuple[Pixels, tuple[str, ...]]:

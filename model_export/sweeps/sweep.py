@@ -20,8 +20,8 @@ from tqdm import tqdm
 from lungseg.errors import FilmError
 from lungseg.files import write_whole
 from model_export.config import Config
-from model_export.index import Index, Row, read_index, write_index
-from model_export.layout import Pair
+from model_export.data.index import Index, Row, read_index, write_index
+from model_export.data.layout import Pair
 from model_export.prepare import prepare_pair
 from model_export.train import train
 

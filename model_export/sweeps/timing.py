@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from model_export.config import Config
-from model_export.unet import build
+from model_export.network.unet import build
 
 ROUNDS = 15
 

@@ -28,10 +28,11 @@ from scipy.ndimage import binary_fill_holes
 from tqdm import tqdm
 
 from lungseg.model.preprocess import InputSpec
-from model_export import checkpoint, metrics
 from model_export.config import AUTHOR, Config
-from model_export.data import Films
-from model_export.index import Index, digest
+from model_export.data.dataset import Films
+from model_export.data.index import Index, digest
+from model_export.network import checkpoint
+from model_export.scores import metrics
 from model_export.sweeps import sweep
 from model_export.sweeps.sweep import SECOND_SEED, Variant
 

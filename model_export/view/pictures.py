@@ -15,7 +15,7 @@ from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
 from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink
-from model_export.index import Index, Row, read_square
+from model_export.data.index import Index, Row, read_square
 
 SIDE = 192
 """Side of the squares that pictures are kept in: what the network sees of them has 128 pixels."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_export.drawings import SIZE, write_public_layout
-from model_export.fit import Fit
-from model_export.index import Index
+from model_export.data.index import Index
+from model_export.data.phantoms import SIZE, write_public_layout
+from model_export.network.fit import Fit
 from model_export.prepare import prepare
 
 torch.set_num_threads(1)  # networks this small only lose time by sharing a convolution

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from lungseg.model.network import WEIGHTS, Network, threads
-from model_export import metrics
 from model_export.__main__ import main
+from model_export.data.index import Index, read_target
 from model_export.evaluate import evaluate
-from model_export.index import Index, read_target
 from model_export.prepare import prepare
-from model_export.scoring import BINS, interval, score_films
+from model_export.scores import metrics
+from model_export.scores.scoring import BINS, interval, score_films
 
 
 def square(top: int, left: int, side: int = 20) -> np.ndarray:

@@ -11,12 +11,12 @@ import pytest
 from lungseg.model import checksum
 from lungseg.model.network import METADATA_KEY, WEIGHTS, Network
 from lungseg.pipeline.segment import segment
-from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.drawings import TINY
+from model_export.data.index import Index, digest
+from model_export.data.phantoms import TINY
 from model_export.export import ParityError, export
-from model_export.index import Index, digest
+from model_export.network import checkpoint
 from model_export.train import train
 
 

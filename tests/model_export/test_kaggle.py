@@ -16,8 +16,8 @@ from nbformat.v4 import new_code_cell
 from PIL import Image
 
 from lungseg.decode import decode
-from model_export.drawings import SIZE, TINY
-from model_export.index import read_index
+from model_export.data.index import read_index
+from model_export.data.phantoms import SIZE, TINY
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "model_export" / "kaggle.ipynb"

@@ -14,9 +14,9 @@ from PIL import Image
 
 from lungseg.pipeline.upsample import enlarge
 from model_export.__main__ import main
-from model_export.drawings import MONTGOMERY, SHENZHEN, SIZE, chest, write, write_public_layout
-from model_export.index import Index, digest, read_index
-from model_export.layout import read_mask
+from model_export.data.index import Index, digest, read_index
+from model_export.data.layout import read_mask
+from model_export.data.phantoms import MONTGOMERY, SHENZHEN, SIZE, chest, write, write_public_layout
 from model_export.prepare import prepare
 
 
@@ -168,7 +168,7 @@ def test_a_folder_without_films_is_one_line_and_exit_code_2(
 
 def test_the_real_sets_are_found_whole(shared: Path, tmp_path: Path) -> None:
     """The layout of the public Kaggle sets, with the published split."""
-    from model_export.layout import find_pairs, read_splits
+    from model_export.data.layout import find_pairs, read_splits
 
     pairs, skipped = find_pairs(shared / "input")
     assert len(pairs) == 704

@@ -17,15 +17,15 @@ import torch
 import torch.distributed as dist
 
 from lungseg.model.preprocess import InputSpec
-from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.data import Films, SeededOrder, shared_weights
-from model_export.data import weights as draw_weights
-from model_export.drawings import TINY
-from model_export.fit import Fit, Place
-from model_export.index import Index
-from model_export.losses import KnownBceDice
+from model_export.data.dataset import Films, SeededOrder, shared_weights
+from model_export.data.dataset import weights as draw_weights
+from model_export.data.index import Index
+from model_export.data.phantoms import TINY
+from model_export.network import checkpoint
+from model_export.network.fit import Fit, Place
+from model_export.network.losses import KnownBceDice
 from model_export.train import deal_patients, split_rows, spread, train
 
 

@@ -27,9 +27,9 @@ from lungseg.model import processor, selfcheck
 from lungseg.model.network import Card, Network
 from lungseg.model.preprocess import preprocess
 from lungseg.pipeline.segment import segment
-from model_export import metrics
+from model_export.data.index import Index, Row, read_film, read_target
 from model_export.export import put_card, save
-from model_export.index import Index, Row, read_film, read_target
+from model_export.scores import metrics
 
 CALIBRATION_FILMS = 50
 """Training images whose activations set the ranges; more move them by less than the weights' own rounding."""

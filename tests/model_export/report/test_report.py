@@ -11,10 +11,10 @@ import pytest
 from lungseg.model.network import WEIGHTS, Network, int8_path
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.drawings import SIZE, TINY
-from model_export.index import Index
+from model_export.data.index import Index
+from model_export.data.phantoms import SIZE, TINY
 from model_export.prepare import prepare
-from model_export.scoring import interval, score_films
+from model_export.scores.scoring import interval, score_films
 from model_export.train import train
 
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path
     ("card", "name"), [("docs/MODEL_CARD.md", "lung_unet"), ("docs/open/MODEL_CARD.md", "lung_unet_open")]
 )
 def test_the_cards_in_the_repository_are_the_shipped_models(card: str, name: str) -> None:
-    card = (Path(__file__).parents[2] / card).read_text()
+    card = (Path(__file__).parents[3] / card).read_text()
     weights = WEIGHTS.with_name(f"{name}.onnx")
     exact, quantised = (Network(path, threads=1) for path in (weights, int8_path(weights)))
     assert quantised.sha256 in card

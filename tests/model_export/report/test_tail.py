@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model_export.config import Config
-from model_export.index import Index
+from model_export.data.index import Index
 from model_export.report.tail import Tailed, pair, sets_table, tail
 from model_export.train import train
 

@@ -15,8 +15,8 @@ from monai.data.meta_obj import set_track_meta
 from numpy.typing import NDArray
 
 from lungseg.model.preprocess import Geometry, InputSpec, place, standardise
-from model_export.sickness import make_sick
-from model_export.truth import know
+from model_export.data.sickness import make_sick
+from model_export.data.truth import know
 
 set_track_meta(False)  # plain tensors: nothing here needs an image's position in a patient
 

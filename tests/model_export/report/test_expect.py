@@ -12,8 +12,8 @@ import pytest
 from lungseg.model.network import Network
 from lungseg.pipeline.expected_dice import NAMES, Look
 from model_export.config import Config
+from model_export.data.index import Index
 from model_export.export import export
-from model_export.index import Index
 from model_export.report.expect import Sample, expect, fit
 from model_export.report.worsen import CHANGES, worsen
 from model_export.train import train

@@ -14,12 +14,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lungseg.model import processor
-from model_export import batchnorm
 from model_export.config import Config
-from model_export.data import Example, Films
-from model_export.losses import KnownBceDice
-from model_export.truth import score_field
-from model_export.unet import build
+from model_export.data.dataset import Example, Films
+from model_export.data.truth import score_field
+from model_export.network import batchnorm
+from model_export.network.losses import KnownBceDice
+from model_export.network.unet import build
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast is asked for; None is no autocast."""

@@ -8,8 +8,8 @@ import torch
 from films import SHARED
 
 from lungseg.model.preprocess import InputSpec, letterbox
-from model_export.augment import Augment
-from model_export.truth import know, lateral_third, score_field
+from model_export.data.augment import Augment
+from model_export.data.truth import know, lateral_third, score_field
 
 SIZE = 128
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from model_export.layout import SPLITS
+from model_export.data.layout import SPLITS
 
 if TYPE_CHECKING:
     from lungseg.pipeline.segment import Segmenter
@@ -43,7 +43,7 @@ def read_model(path: Path) -> Segmenter:
     from lungseg.errors import ModelError
     from lungseg.model import processor
     from lungseg.model.network import Network
-    from model_export.checkpoint import TorchModel
+    from model_export.network.checkpoint import TorchModel
 
     if path.suffix == ".pt":
         return TorchModel(path)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from lungseg.model.preprocess import InputSpec
-from model_export.augment import Augment
-from model_export.index import Index, Row, read_square
+from model_export.data.augment import Augment
+from model_export.data.index import Index, Row, read_square
 
 Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Input, target and where the target is known."""

@@ -14,7 +14,7 @@ from lungseg.model.network import MASK_CONVENTION, Card
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.preprocess import InputSpec
 from model_export.config import read_config
-from model_export.unet import UNet, build
+from model_export.network.unet import UNet, build
 
 
 def save(state: dict[str, Any], path: Path) -> None:

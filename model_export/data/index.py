@@ -16,7 +16,7 @@ from PIL import Image
 from lungseg import errors
 from lungseg.decode import Radiograph, decode
 from lungseg.model.preprocess import Geometry
-from model_export import layout
+from model_export.data import layout
 
 QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")
 """What can be known of a mask: nothing against it, a verdict of `prepare --quality`, or that `label` made it."""

@@ -13,9 +13,9 @@ from lungseg.model.network import Network, int8_path
 from model_export import quantise as module
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.drawings import TINY
-from model_export.index import Index
-from model_export.quantise import GateError, quantise
+from model_export.data.index import Index
+from model_export.data.phantoms import TINY
+from model_export.network.quantise import GateError, quantise
 from model_export.train import train
 
 

@@ -19,13 +19,13 @@ from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from lungseg.model.network import Network, int8_path
-from model_export import quantise
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.drawings import TINY
+from model_export.data.index import Index
+from model_export.data.phantoms import TINY
 from model_export.export import export
-from model_export.fit import Fit
-from model_export.index import Index
+from model_export.network import quantise
+from model_export.network.fit import Fit
 from model_export.sweeps import pareto, sweep
 from model_export.sweeps.pareto import Point, front, seeds
 from model_export.sweeps.search import _score, shapes

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from model_export.__main__ import main
-from model_export.drawings import SIZE, chest, write
-from model_export.hospital import read_hospital
-from model_export.index import read_index
+from model_export.data.hospital import read_hospital
+from model_export.data.index import read_index
+from model_export.data.phantoms import SIZE, chest, write
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from PIL import Image
 from torch.optim import SGD
 
 from model_export.__main__ import main
-from model_export.fit import Fit
-from model_export.index import Index
+from model_export.data.index import Index
+from model_export.network.fit import Fit
 from model_export.sweeps import findings as module
 from model_export.sweeps import sweep
 from model_export.sweeps.findings import findings, read_runs

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export import checkpoint
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.drawings import TINY
-from model_export.index import Index, read_index, write_index
-from model_export.label import label
-from model_export.metrics import dice
+from model_export.data.index import Index, read_index, write_index
+from model_export.data.label import label
+from model_export.data.phantoms import TINY
+from model_export.network import checkpoint
+from model_export.scores.metrics import dice
 from model_export.train import train
 
 

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from lungseg.errors import FilmError
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import Segmenter, segment
-from model_export import metrics
-from model_export.index import Index, Row, read_target
+from model_export.data.index import Index, Row, read_target
+from model_export.scores import metrics
 
 BINS = 10
 """Equal steps of probability in which calibration is counted."""

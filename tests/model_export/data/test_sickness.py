@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_export.drawings import chest
-from model_export.sickness import CHANGES, add_effusion, add_opacities, add_pneumothorax, add_white_lung, make_sick
+from model_export.data.phantoms import chest
+from model_export.data.sickness import CHANGES, add_effusion, add_opacities, add_pneumothorax, add_white_lung, make_sick
 
 SEEDS = range(6)
 

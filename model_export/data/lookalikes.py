@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_export.index import Index, Row
+from model_export.data.index import Index, Row
 
 SIDE = 32
 """Pixels of a thumbnail's side."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model_export.config import AUTHOR, Config, read_config
+from model_export.network.unet import UNet, build
 from model_export.sweeps.timing import gigaflops, millions
-from model_export.unet import UNet, build
 
 
 def test_the_original_network_is_one_of_the_configurations() -> None:

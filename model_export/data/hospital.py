@@ -14,7 +14,7 @@ import csv
 import re
 from pathlib import Path
 
-from model_export.layout import SPLITS, Pair, Skipped
+from model_export.data.layout import SPLITS, Pair, Skipped
 
 KINDS = ("lung", "field", "none")
 

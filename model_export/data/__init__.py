@@ -1,0 +1,1 @@
+"""Images and masks: where they come from, how they are indexed, changed at random and fed to the network."""

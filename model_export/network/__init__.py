@@ -1,0 +1,1 @@
+"""The U-Net: its layers, loss, training step, checkpoints and quantisation."""
