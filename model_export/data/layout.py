@@ -86,7 +86,7 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
         roles = ("leftMask", "rightMask") if source == "montgomery" else ("mask",)
         missing = [role for role in ("CXR_png", *roles) if (stem, role) not in found]
         if missing:
-            skipped.append(Skipped(stem, "no " + " and no ".join(missing).replace("CXR_png", "film")))
+            skipped.append(Skipped(stem, "no " + " and no ".join(missing).replace("CXR_png", "image")))
         else:
             masks = tuple(found[stem, role] for role in roles)
             pairs.append(Pair(stem, source, match["finding"], found[stem, "CXR_png"], masks, patient=stem))
