@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from lungseg.batch.manifest import NAME
+from lungseg.batch.manifest import MANIFEST_NAME
 from lungseg.decode import decode
 
 FOLDER = 500
@@ -157,7 +157,7 @@ def course(command: list[str], target: Path, kill_at: int | None = None) -> Cour
     with tempfile.TemporaryFile("w+") as said:
         with subprocess.Popen(command, stderr=said) as process:
             while process.poll() is None:
-                new = lines_from(target / NAME, read)
+                new = lines_from(target / MANIFEST_NAME, read)
                 done, read = done + new.count(b"\n"), read + len(new)
                 used = sum(mebibytes(pid) for pid in family(process.pid))
                 memory[done] = max(used, memory.get(done, 0))
@@ -182,7 +182,7 @@ def lines_from(manifest: Path, start: int) -> bytes:
 def recorded(target: Path) -> set[str]:
     """The outputs that the manifest names."""
     found = set()
-    for line in (target / NAME).read_text().splitlines():
+    for line in (target / MANIFEST_NAME).read_text().splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # cut short by the kill

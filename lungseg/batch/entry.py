@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lungseg import errors
-from lungseg.batch.table import COLUMNS, Row
+from lungseg.batch.table import TABLE_COLUMNS, TableRow
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import SUFFIXES, output_path
 from lungseg.files import read_film
@@ -30,8 +30,8 @@ COARSE_NS = 10**7
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What the file system knows of a file; NO_FILE's if it cannot be read.
+class FileMark:
+    """What the file system knows of a file; MISSING_FILE's if it cannot be read.
 
     Attributes:
         size: bytes.
@@ -46,12 +46,12 @@ class Mark:
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> Mark:
+    def of(cls, path: Path) -> FileMark:
         """Return the mark of a file."""
         try:
             stat = path.stat()
         except OSError:
-            return NO_FILE
+            return MISSING_FILE
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
     def is_settled(self) -> bool:
@@ -64,7 +64,7 @@ class Mark:
         return fine and time.time_ns() - self.ctime_ns > SETTLED_NS
 
 
-NO_FILE = Mark(-1, -1, -1, -1)
+MISSING_FILE = FileMark(-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -74,23 +74,23 @@ class Entry:
     Attributes:
         path: relative to the folder of images, with slashes.
         mark: the image's, from before it was read.
-        settled: whether the mark alone tells that the image has changed since (`Mark.is_settled`).
+        settled: whether the mark alone tells that the image has changed since (`FileMark.is_settled`).
         sha256: digest of the image's bytes; empty if they could not be read.
         recipe: digest of all that decides what the outputs hold.
         outputs: bytes of each output, by its suffix.
         omitted: formats that cannot be made of this image, and the code of the refusal.
-        row: what the table says of it (`table.COLUMNS`); None if it failed.
+        row: what the table says of it (`table.TABLE_COLUMNS`); None if it failed.
         problem: "code" and "detail" of its failure.
     """
 
     path: str
-    mark: Mark
+    mark: FileMark
     settled: bool
     sha256: str
     recipe: str
     outputs: dict[str, int]
     omitted: dict[str, str]
-    row: Row | None = None
+    row: TableRow | None = None
     problem: dict[str, str] | None = None
 
     def is_of(self, film: Path) -> bool:
@@ -98,21 +98,21 @@ class Entry:
 
         The marks prove it as a rule. Where they do not, after a copy or a move say, the bytes are read.
         """
-        mark = Mark.of(film)
-        if mark.size != self.mark.size or mark == NO_FILE:
+        mark = FileMark.of(film)
+        if mark.size != self.mark.size or mark == MISSING_FILE:
             return False
-        return (self.settled and mark == self.mark) or digest_of(film) == self.sha256
+        return (self.settled and mark == self.mark) or hash_image(film) == self.sha256
 
     def there(self, target: Path) -> set[str]:
         """The suffixes of those outputs that lie in ``target`` as they were written."""
         return {
             suffix
             for suffix, size in self.outputs.items()
-            if Mark.of(target / output_path(self.path, suffix)).size == size
+            if FileMark.of(target / output_path(self.path, suffix)).size == size
         }
 
 
-def digest_of(film: Path) -> str:
+def hash_image(film: Path) -> str:
     """Return the SHA-256 of an image's bytes; "unreadable" if they cannot be read, which is no file's digest."""
     try:
         return hashlib.sha256(read_film(film)).hexdigest()
@@ -120,7 +120,7 @@ def digest_of(film: Path) -> str:
         return "unreadable"
 
 
-def parsed(line: bytes) -> Entry | None:
+def parse_entry(line: bytes) -> Entry | None:
     """Return an entry; None for a line that was cut short, damaged, or written by another version.
 
     Whoever can write into the folder of outputs can write such a line. So it names outputs by known suffixes alone,
@@ -128,7 +128,7 @@ def parsed(line: bytes) -> Entry | None:
     """
     with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
         facts = json.loads(line)
-        entry = Entry(**(facts | {"mark": Mark(**facts["mark"])}))
+        entry = Entry(**(facts | {"mark": FileMark(**facts["mark"])}))
         good = (
             all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
             all(type(each) is int for each in asdict(entry.mark).values()),
@@ -143,12 +143,12 @@ def parsed(line: bytes) -> Entry | None:
     return None
 
 
-def _is_row(row: Row) -> bool:
+def _is_row(row: TableRow) -> bool:
     """Return whether a row has the table's columns, and codes for a verdict."""
     return (
         row["verdict"] in set(Decision)
         and all(map(CODE.fullmatch, row["reasons"].split()))
-        and all(name in COLUMNS and name != "path" for name in row)
+        and all(name in TABLE_COLUMNS and name != "path" for name in row)
         and all(value is None or type(value) in (str, int, float) for value in row.values())
     )
 

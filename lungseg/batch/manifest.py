@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg.batch.entry import Entry, parsed
+from lungseg.batch.entry import Entry, parse_entry
 
-NAME = ".films.jsonl"
+MANIFEST_NAME = ".films.jsonl"
 
 PATIENCE = 10
 """Seconds that are given to another run's workers to end in."""
 
 
-class InUse(Exception):
+class FolderInUse(Exception):
     """Another run is writing into the same folder."""
 
 
@@ -41,7 +41,7 @@ class Manifest:
         of a run that was killed finishes its image first.
 
         Raises:
-            InUse, OSError; PermissionError if a link, a pipe or a device lies in its place.
+            FolderInUse, OSError; PermissionError if a link, a pipe or a device lies in its place.
         """
         self._file = open(_opened(target, os.O_RDWR), "a+b")  # noqa: SIM115 -- a descriptor, until close
         try:
@@ -60,7 +60,7 @@ class Manifest:
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            entry = parsed(line)
+            entry = parse_entry(line)
             if entry is not None:
                 self._digests.append(hash(entry.path))
                 self._offsets.append(self._end)
@@ -75,7 +75,7 @@ class Manifest:
         first, last = (int(self._sorted.searchsorted(digest, side)) for side in ("left", "right"))
         for number in reversed(range(first, last)):
             self._file.seek(self._offsets[self._places[number]])
-            entry = parsed(self._file.readline())
+            entry = parse_entry(self._file.readline())
             if entry is not None and entry.path == path:
                 return entry
         return None
@@ -98,7 +98,7 @@ class Manifest:
                 self._file.flush()
 
 
-def append(target: Path, entry: Entry) -> None:
+def append_entry(target: Path, entry: Entry) -> None:
     """Add an entry to the manifest of ``target``, in one write: several processes do it at a time.
 
     Raises:
@@ -122,7 +122,7 @@ def _opened(target: Path, access: int) -> int:
         OSError.
     """
     flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    path = target / NAME
+    path = target / MANIFEST_NAME
     try:
         number = os.open(path, access | flags | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
@@ -147,7 +147,7 @@ def _lock(number: int) -> None:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > last:
-                raise InUse from None
+                raise FolderInUse from None
             time.sleep(0.1)
         except OSError:
             return

@@ -17,9 +17,9 @@ import onnxruntime
 
 from lungseg import __version__
 from lungseg.batch.entry import Entry
-from lungseg.batch.table import COLUMNS
+from lungseg.batch.process import BatchSpec
+from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.batch.tally import Tally
-from lungseg.batch.work import Order
 from lungseg.files import replaced
 from lungseg.model.network import ModelIdentity, Network
 from lungseg.model.view import ViewNetwork
@@ -28,7 +28,7 @@ from lungseg.pipeline.verdict import Decision
 FAILED = "failed"
 
 
-def summary(tally: Tally, order: Order, model: Network, view: ViewNetwork) -> dict[str, Any]:
+def run_summary(tally: Tally, order: BatchSpec, model: Network, view: ViewNetwork) -> dict[str, Any]:
     """What run.json says of all images together, but for times."""
     return {
         "counts": {
@@ -78,7 +78,7 @@ def write_table(path: Path, entries: Iterator[Entry]) -> None:
         OSError.
     """
     with replaced(path) as partial, _open_table(partial) as file:
-        table = csv.DictWriter(file, COLUMNS, restval="")
+        table = csv.DictWriter(file, TABLE_COLUMNS, restval="")
         table.writeheader()
         for entry in entries:
             row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
@@ -90,17 +90,17 @@ def _open_table(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, the signs of full width too: https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
-def unformulated(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return a text as spreadsheets show it and do not compute it: behind an apostrophe if it begins as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _safe(value: object) -> object:
-    return unformulated(value) if isinstance(value, str) else value
+    return escape_formula(value) if isinstance(value, str) else value
 
 
 def _member(entry: Entry) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lungseg.encode.naming import is_output
 from lungseg.files import real
 
 
-class Left(StrEnum):
+class SkipReason(StrEnum):
     """Why something below a folder of images is left out."""
 
     CLOSED = "closed"
@@ -25,12 +25,12 @@ class Left(StrEnum):
     """An output of an image beside it."""
 
 
-LeftOut = Callable[[Left, str], None]
+OnSkip = Callable[[SkipReason, str], None]
 """Is told what is left out, and where: relative to the folder, with slashes."""
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Where images are looked for.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source:
     pattern: tuple[str, ...] | None = None
 
     @classmethod
-    def named(cls, name: str) -> Source:
+    def named(cls, name: str) -> ImageSource:
         """A folder, a file, or a glob pattern, whose parts before the first wildcard are the folder.
 
         Raises:
@@ -68,7 +68,7 @@ class Source:
         inside = place.relative_to(own).parts
         return len(inside) < len(self.pattern) and matches(inside, self.pattern[: len(inside)])
 
-    def films(self, left_out: LeftOut = lambda _, __: None) -> Iterator[str]:
+    def films(self, left_out: OnSkip = lambda _, __: None) -> Iterator[str]:
         """Every file that is looked for, one folder after the other, each folder's in order; hidden ones are left out.
 
         A link to a file counts as a file, wherever it leads.
@@ -79,20 +79,20 @@ class Source:
         Yields:
             Paths relative to the folder, with slashes.
         """
-        walk = os.walk(self.folder, onerror=lambda error: left_out(Left.CLOSED, self._relative(error.filename)))
+        walk = os.walk(self.folder, onerror=lambda error: left_out(SkipReason.CLOSED, self._relative(error.filename)))
         for place, folders, files in walk:
             inside = self._relative(place)
             parts = () if inside == "." else tuple(inside.split("/"))
             folders[:] = sorted(name for name in folders if not name.startswith(".") and self._leads_on(parts))
             for name in folders:
                 if Path(place, name).is_symlink():
-                    left_out(Left.LINKED, "/".join((*parts, name)))
+                    left_out(SkipReason.LINKED, "/".join((*parts, name)))
             names = set(files)
             for name in sorted(files):
                 if name.startswith(".") or not self._matches((*parts, name)):
                     continue
                 if is_output(name, names):
-                    left_out(Left.OUTPUT, "/".join((*parts, name)))
+                    left_out(SkipReason.OUTPUT, "/".join((*parts, name)))
                 else:  # a pipe or a device too: it is unreadable, and said to be
                     yield "/".join((*parts, name))
 

@@ -10,17 +10,17 @@ STEP = 0.2
 """Seconds until a sleeper notices."""
 
 
-class Stop:
+class StopSignal:
     """As a context, it takes the place of what the process does on these signals.
 
     Attributes:
-        asked: whether the run is to end.
+        is_requested: whether the run is to end.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_requested = False
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> StopSignal:
         self._before = [(kind, signal.signal(kind, self._note)) for kind in (signal.SIGINT, signal.SIGTERM)]
         return self
 
@@ -33,10 +33,10 @@ class Stop:
     def sleep(self, seconds: float) -> None:
         """Wait, but not beyond the end of the run."""
         end = time.monotonic() + seconds
-        while not self.asked and (left := end - time.monotonic()) > 0:
+        while not self.is_requested and (left := end - time.monotonic()) > 0:
             time.sleep(min(STEP, left))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.is_requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.is_requested = True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 """The columns of one image, by name."""
 
-PARTS = ("both", "right", "left")
+MEASURED_PARTS = ("both", "right", "left")
 
-COLUMNS = (
+TABLE_COLUMNS = (
     "path",
     "width",
     "height",
@@ -21,7 +21,7 @@ COLUMNS = (
     "doubtful_parts",
     *(
         f"{part}_{name}"
-        for part in PARTS
+        for part in MEASURED_PARTS
         for name in ("px", "mm2", "box_x", "box_y", "box_width", "box_height", "centroid_x", "centroid_y")
     ),
     "right_to_left",
@@ -33,7 +33,7 @@ COLUMNS = (
 """``px`` and ``mm2`` are areas; boxes and centroids are in the image's pixels. What is not known is empty."""
 
 
-def row(document: dict[str, Any]) -> Row:
+def table_row(document: dict[str, Any]) -> TableRow:
     """The columns of one image but for its path, from its JSON document (`lungseg.encode.document`)."""
     verdict, film, lungs = document["verdict"], document["film"], document["lungs"]
     columns = {
@@ -46,7 +46,7 @@ def row(document: dict[str, Any]) -> Row:
         "expected_dice": verdict["expected_dice"],
         "doubtful_parts": ", ".join(verdict["doubtful_parts"]),
     }
-    for part in PARTS:
+    for part in MEASURED_PARTS:
         measures = lungs[part]
         x, y, width, height = measures["box"] or (None,) * 4
         centre = measures["centroid"] or (None, None)

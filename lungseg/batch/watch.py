@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from lungseg.batch.entry import NO_FILE, Mark
-from lungseg.batch.source import LeftOut, Source
+from lungseg.batch.entry import MISSING_FILE, FileMark
+from lungseg.batch.source import ImageSource, OnSkip
 
 SETTLED = 10
 """Seconds after which a file that has not changed is taken for whole without a second look."""
@@ -19,29 +19,29 @@ SHARE = 0.05
 """The part of the time that may be spent on looking: a folder of a million images is looked at less often."""
 
 
-class Watch:
+class FolderWatch:
     """What has been seen of a folder. Memory holds a digest an image."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImageSource) -> None:
         self._source = source
         self._seen: set[int] = set()
-        self._growing: dict[str, Mark] = {}
+        self._growing: dict[str, FileMark] = {}
         self._took = 0.0
 
-    def look(self, left_out: LeftOut) -> list[str]:
+    def look(self, left_out: OnSkip) -> list[str]:
         """The images that have come or changed, and have stopped growing: their size and time are those of last time.
 
         Args:
-            left_out: is told what is left out (`Source.films`).
+            left_out: is told what is left out (`ImageSource.films`).
         """
         started, now = time.monotonic(), time.time()
         seen: set[int] = set()
-        growing: dict[str, Mark] = {}
+        growing: dict[str, FileMark] = {}
         films = []
         for film in self._source.films(left_out):
             path = self._source.folder / film
-            mark = Mark.of(path)
-            if mark == NO_FILE:
+            mark = FileMark.of(path)
+            if mark == MISSING_FILE:
                 continue
             # An image that was closed to this user comes anew once it is open: that leaves its time as it was.
             digest = hash((film, mark, os.access(path, os.R_OK)))

@@ -9,8 +9,8 @@ from lungseg.cli.connection import ENVIRONMENT, add_region, add_stack, stack_of
 from lungseg.terminal import say
 
 DESCRIPTION = """\
-Have a deployed stack do every image below a prefix of its input bucket, by its Step Functions state machine. Images whose
-outputs are there already are skipped by the function itself, so the same command goes on where an execution was
+Have a deployed stack do every image below a prefix of its input bucket, by its Step Functions state machine. Images
+whose outputs are there already are skipped by the function itself, so the same command goes on where an execution was
 stopped. With --dry-run nothing is started: the prefix is listed, and what it would take is printed, with what that
 rests on.
 """

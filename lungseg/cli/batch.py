@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lungseg.batch.manifest import NAME, InUse, Manifest
-from lungseg.batch.source import Left, Source
-from lungseg.batch.stop import Stop
-from lungseg.batch.work import Order
-from lungseg.batch.workers import DEFAULT_TIMEOUT
+from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest
+from lungseg.batch.process import BatchSpec
+from lungseg.batch.source import ImageSource, SkipReason
+from lungseg.batch.stop import StopSignal
+from lungseg.batch.worker_pool import DEFAULT_TIMEOUT
 from lungseg.cli.common import (
     DONE,
     DOUBTFUL,
@@ -32,13 +32,13 @@ from lungseg.terminal import say
 
 DESCRIPTION = f"""\
 Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. An
-image that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to folders
-are not followed but named, and outputs of this program beside their image are skipped and counted.
+image that is refused gives film.dcm.error.json instead, and a line on standard error; the others go on. Links to
+folders are not followed but named, and outputs of this program beside their image are skipped and counted.
 
 An image is left alone if it has not changed since its outputs were made, with the same options, models and version, and
 all of them are there. So a run that was stopped, by whatever, goes on where it was when it is started again. An image
 that was refused for what it is stays refused until it changes; one that could not be read, or whose process died, is
-tried again. OUT_DIR/{NAME} is where this is known from; without it every image is done again.
+tried again. OUT_DIR/{MANIFEST_NAME} is where this is known from; without it every image is done again.
 """
 
 EXAMPLES = """\
@@ -66,7 +66,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        metavar="NAME",
+        metavar="MANIFEST_NAME",
         action="append",
         help="what to write, several times for several (default: mask); see below. Of an image of which one of several "
         "cannot be made, the others are",
@@ -108,30 +108,30 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     workstation("tqdm")
-    from lungseg.batch.session import Session, Settings
+    from lungseg.batch.runner import BatchRunner, RunSettings
 
     source = _source(arguments)
-    left_out: list[tuple[Left, str]] = []
+    left_out: list[tuple[SkipReason, str]] = []
     count = sum(1 for _ in source.films(lambda *what: left_out.append(what)))
-    closed = any(kind is Left.CLOSED for kind, _ in left_out)
+    closed = any(kind is SkipReason.CLOSED for kind, _ in left_out)
     if not count and not left_out and not arguments.watch:
         raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
     model, view = network.load(), load_view()
     options = chosen(arguments)
     formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
-    order = Order(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
+    order = BatchSpec(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
 
     arguments.target.mkdir(parents=True, exist_ok=True)
     try:
         manifest = Manifest(arguments.target)
-    except InUse:
+    except FolderInUse:
         raise CommandError("another run is writing into OUT_DIR; wait for its end") from None
     try:
-        if left := remove_partials(arguments.target, NAME):
+        if left := remove_partials(arguments.target, MANIFEST_NAME):
             say(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
-        settings = Settings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
-        with Stop() as stop:
-            session = Session(source, order, manifest, stop, settings)
+        settings = RunSettings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
+        with StopSignal() as stop:
+            session = BatchRunner(source, order, manifest, stop, settings)
             for kind, path in left_out:
                 session.left_out(kind, path)
             if arguments.watch:
@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         manifest.close()
     if arguments.watch:
         return DONE
-    if stop.asked:
+    if stop.is_requested:
         say("interrupted; the same command goes on from here")
         return INTERRUPTED
     if session.tally.failed or closed or not session.complete:
@@ -150,10 +150,10 @@ def run(arguments: argparse.Namespace) -> int:
     return DOUBTFUL if arguments.strict and session.tally.doubtful else DONE
 
 
-def _source(arguments: argparse.Namespace) -> Source:
+def _source(arguments: argparse.Namespace) -> ImageSource:
     """Where the images are; no output may come to lie where images are looked for."""
     try:
-        source = Source.named(arguments.source)
+        source = ImageSource.named(arguments.source)
     except FileNotFoundError:
         raise CommandError("IN_DIR is no folder, no file and no pattern") from None
     if not source.folder.is_dir():

@@ -15,8 +15,8 @@ from films import encode
 from ledger import Ledger, cases
 from PIL import Image
 
-from lungseg.batch.manifest import NAME
-from lungseg.batch.report import FORMULA
+from lungseg.batch.manifest import MANIFEST_NAME
+from lungseg.batch.report import FORMULA_STARTS
 from lungseg.cli.main import main
 from lungseg.encode.png import mask_png
 from lungseg.pipeline.segment import segment
@@ -106,7 +106,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
     table, report = tmp_path / "measures.csv", tmp_path / "run.json"
     command = ["batch", str(source), str(target), "--csv", str(table), "--report", str(report)]
     assert main(command) == 1  # one of them is no image
-    lines = [json.loads(line) for line in (target / NAME).read_bytes().splitlines()]
+    lines = [json.loads(line) for line in (target / MANIFEST_NAME).read_bytes().splitlines()]
     outside, wrong, lines_forged = tree(home), [], 0
     for _ in range(ROUNDS):
         kept = [json.dumps(line).encode() for line in lines if by.random() < 0.5]
@@ -114,7 +114,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
         by.shuffle(spoilt)
         lines_forged += len(spoilt)
         spoilt += [json.dumps(told(line)).encode() for line in lines if line["problem"]]
-        (target / NAME).write_bytes(b"\n".join([*kept, *spoilt]) + by.choice((b"", b"\n")))
+        (target / MANIFEST_NAME).write_bytes(b"\n".join([*kept, *spoilt]) + by.choice((b"", b"\n")))
         disturb(target, home, sorted(expected), by)
         swap(source, expected, by)
         capfd.readouterr()
@@ -128,7 +128,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
         with table.open(newline="") as file:
             rows = list(csv.reader(file))
         assert {row[0] for row in rows[1:]} == {*expected, "no image.txt"}
-        assert not any(cell.startswith(FORMULA) for row in rows for cell in row)
+        assert not any(cell.startswith(FORMULA_STARTS) for row in rows for cell in row)
         assert json.loads(report.read_bytes())["counts"]["films"] == len(expected) + 1
     ledger.enter(
         15,

@@ -32,7 +32,7 @@ from processes import (
     workers_of,
 )
 
-from lungseg.batch.manifest import NAME
+from lungseg.batch.manifest import MANIFEST_NAME
 from lungseg.cli.main import main
 
 PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
@@ -73,7 +73,7 @@ def ward(source: Path, rg1: bytes, small: bytes) -> Path:
 
 def outputs(target: Path) -> dict[str, int]:
     """The time of each output, by its path."""
-    files = (path for path in target.rglob("*") if path.is_file() and path.name != NAME)
+    files = (path for path in target.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
     return {path.relative_to(target).as_posix(): path.stat().st_mtime_ns for path in files}
 
 
@@ -330,7 +330,7 @@ class TestResume:
             batch.kill()
             batch.wait()
         wait_for(lambda: not any(map(alive, workers)))
-        with (target / NAME).open("ab") as manifest:
+        with (target / MANIFEST_NAME).open("ab") as manifest:
             manifest.write(b'{"path":"19.png","size":12')
         (target / ".lung-partial-abcd1234").write_bytes(b"half a mask")
         before = outputs(target)
@@ -348,7 +348,7 @@ class TestResume:
         (source / "film.png").write_bytes(small)
         target.mkdir()
         (target / "film.png.mask.png").write_bytes(b"of who knows what")
-        (target / NAME).write_bytes(b'{"film": "film.png", "done": true}\nno JSON at all\n')
+        (target / MANIFEST_NAME).write_bytes(b'{"film": "film.png", "done": true}\nno JSON at all\n')
         assert "1 segmented" in run("batch", source, target).stderr.decode()
         assert (target / "film.png.mask.png").read_bytes().startswith(b"\x89PNG")
 

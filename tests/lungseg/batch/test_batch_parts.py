@@ -17,10 +17,10 @@ import pytest
 from lungseg import errors
 from lungseg.batch import manifest as manifest_module
 from lungseg.batch import watch as watch_module
-from lungseg.batch.entry import Entry, Mark
-from lungseg.batch.manifest import NAME, InUse, Manifest, append
-from lungseg.batch.source import Left, LeftOut, Source, matches
-from lungseg.batch.watch import Watch
+from lungseg.batch.entry import Entry, FileMark
+from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest, append_entry
+from lungseg.batch.source import ImageSource, OnSkip, SkipReason, matches
+from lungseg.batch.watch import FolderWatch
 from lungseg.files import PARTIAL, read_film, remove_partials, replaced, write_whole
 from lungseg.terminal import printable
 
@@ -28,7 +28,7 @@ ROW = {"verdict": "accept", "reasons": ""}
 
 
 def entry(path: str, size: int = 1) -> Entry:
-    return Entry(path, Mark(size, 2, 3, 4), True, "digest", "recipe", {".mask.png": 3}, {}, ROW)
+    return Entry(path, FileMark(size, 2, 3, 4), True, "digest", "recipe", {".mask.png": 3}, {}, ROW)
 
 
 @pytest.mark.parametrize(
@@ -53,41 +53,41 @@ def test_a_name_is_a_folder_a_file_or_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[1]").mkdir()
     (tmp_path / "[1]" / "film[2].png").touch()
     (tmp_path / "[1]" / "film2.png").touch()
-    assert list(Source.named(str(tmp_path / "[1]")).films()) == ["film2.png", "film[2].png"]
-    assert list(Source.named(str(tmp_path / "[1]" / "film[2].png")).films()) == ["film[2].png"]
-    assert list(Source.named(str(tmp_path / "*" / "*2.png")).films()) == ["[1]/film2.png"]
+    assert list(ImageSource.named(str(tmp_path / "[1]")).films()) == ["film2.png", "film[2].png"]
+    assert list(ImageSource.named(str(tmp_path / "[1]" / "film[2].png")).films()) == ["film[2].png"]
+    assert list(ImageSource.named(str(tmp_path / "*" / "*2.png")).films()) == ["[1]/film2.png"]
     with pytest.raises(FileNotFoundError):
-        Source.named(str(tmp_path / "none.png"))
+        ImageSource.named(str(tmp_path / "none.png"))
 
 
 def test_outputs_may_lie_where_a_pattern_does_not_look(tmp_path: Path) -> None:
-    flat = Source(tmp_path, ("*.png",))
+    flat = ImageSource(tmp_path, ("*.png",))
     assert flat.sees(tmp_path)
     assert not flat.sees(tmp_path / "masks")
-    deep = Source(tmp_path, ("ward*", "*.png"))
+    deep = ImageSource(tmp_path, ("ward*", "*.png"))
     assert deep.sees(tmp_path / "ward 1")
     assert not deep.sees(tmp_path / "masks")
-    assert Source(tmp_path, ("**", "*.png")).sees(tmp_path / "masks")
+    assert ImageSource(tmp_path, ("**", "*.png")).sees(tmp_path / "masks")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
 def test_closed_folders_are_told(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
-    told: list[tuple[Left, str]] = []
-    assert not list(Source(tmp_path).films(lambda *what: told.append(what)))
-    assert told == [(Left.CLOSED, "closed")]
+    told: list[tuple[SkipReason, str]] = []
+    assert not list(ImageSource(tmp_path).films(lambda *what: told.append(what)))
+    assert told == [(SkipReason.CLOSED, "closed")]
 
 
 class TestManifest:
     def test_the_last_line_on_a_film_counts(self, tmp_path: Path) -> None:
         for number in range(100):
-            append(tmp_path, entry(f"{number % 10}.png", number))
+            append_entry(tmp_path, entry(f"{number % 10}.png", number))
         manifest = Manifest(tmp_path)
         assert [manifest.find(f"{number}.png") for number in range(10)] == [
             entry(f"{number}.png", 90 + number) for number in range(10)
         ]
         assert manifest.find("10.png") is None
-        append(tmp_path, entry("0.png", 200))
+        append_entry(tmp_path, entry("0.png", 200))
         manifest.refresh()
         assert manifest.find("0.png") == entry("0.png", 200)
         manifest.close()
@@ -96,11 +96,11 @@ class TestManifest:
         "torn", [b'{"path": "a.png", "si', b"\0\0\0", b'"a.png"', b'{"path": 5}', b"[]\n", b"\xff\n"]
     )
     def test_broken_lines_cost_themselves_alone(self, tmp_path: Path, torn: bytes) -> None:
-        append(tmp_path, entry("a.png"))
-        with (tmp_path / NAME).open("ab") as file:
+        append_entry(tmp_path, entry("a.png"))
+        with (tmp_path / MANIFEST_NAME).open("ab") as file:
             file.write(torn)
         manifest = Manifest(tmp_path)
-        append(tmp_path, entry("b.png"))
+        append_entry(tmp_path, entry("b.png"))
         manifest.refresh()
         assert manifest.find("a.png") == entry("a.png")
         assert manifest.find("b.png") == entry("b.png")
@@ -108,7 +108,7 @@ class TestManifest:
 
     def test_names_need_not_be_text(self, tmp_path: Path) -> None:
         name = os.fsdecode(b"\xff\n.png")
-        append(tmp_path, entry(name))
+        append_entry(tmp_path, entry(name))
         manifest = Manifest(tmp_path)
         assert manifest.find(name) == entry(name)
         manifest.close()
@@ -118,10 +118,10 @@ class TestManifest:
         monkeypatch.setattr(manifest_module, "PATIENCE", 0)
         first = Manifest(tmp_path)
         kept = os.dup(first.fileno())
-        with pytest.raises(InUse):
+        with pytest.raises(FolderInUse):
             Manifest(tmp_path)
         first.close()
-        with pytest.raises(InUse):  # as long as a worker has it
+        with pytest.raises(FolderInUse):  # as long as a worker has it
             Manifest(tmp_path)
         os.close(kept)
         Manifest(tmp_path).close()
@@ -133,7 +133,7 @@ def test_a_file_that_grows_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     time.sleep(0.6)
     (tmp_path / "new.png").write_bytes(b"1")
     os.utime(tmp_path / "new.png", (0, 60))  # as a copier that keeps times may do before the file is whole
-    watch = Watch(Source(tmp_path))
+    watch = FolderWatch(ImageSource(tmp_path))
     looks = [watch.look(lambda *_: None)]
     (tmp_path / "new.png").write_bytes(b"12")
     looks += [watch.look(lambda *_: None) for _ in range(3)]
@@ -149,7 +149,7 @@ def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> No
     film.write_bytes(b"1")
     os.utime(film, (0, time.time() - 60))
     film.chmod(0)
-    watch = Watch(Source(tmp_path))
+    watch = FolderWatch(ImageSource(tmp_path))
     looks = [watch.look(lambda *_: None) for _ in range(2)]
     film.chmod(0o600)
     looks += [watch.look(lambda *_: None) for _ in range(2)]
@@ -164,25 +164,25 @@ class Told:
         for name in ("a.png", "c.png"):
             (folder / name).write_bytes(b"1")
 
-    def films(self, left_out: LeftOut) -> Iterator[str]:
-        left_out(Left.CLOSED, "ward")
+    def films(self, left_out: OnSkip) -> Iterator[str]:
+        left_out(SkipReason.CLOSED, "ward")
         yield from ("a.png", "b.png", "c.png")
 
 
 def test_a_look_passes_over_what_is_gone_and_tells_of_closed_folders(tmp_path: Path) -> None:
     source: Any = Told(tmp_path)
-    watch, told = Watch(source), list[tuple[Left, str]]()
+    watch, told = FolderWatch(source), list[tuple[SkipReason, str]]()
     assert watch.rest(0) == 0
     assert watch.look(lambda *_: None) == []
     assert watch.look(lambda *what: told.append(what)) == ["a.png", "c.png"]
-    assert told == [(Left.CLOSED, "ward")]
+    assert told == [(SkipReason.CLOSED, "ward")]
 
 
 def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source: Any = Told(tmp_path)
-    watch, clock = Watch(source), iter([100.0, 103.0])
+    watch, clock = FolderWatch(source), iter([100.0, 103.0])
     monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
     watch.look(lambda *_: None)
     assert watch.rest(2) == pytest.approx(60)
@@ -194,12 +194,12 @@ def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:
     for folder in ("ward", "other run"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{PARTIAL}abcd_123").touch()
-    (tmp_path / "other run" / NAME).touch()
+    (tmp_path / "other run" / MANIFEST_NAME).touch()
     kept = {f"{PARTIAL}notes.txt", f"{PARTIAL}ABCD1234", "partial-x1"}
     for name in kept:
         (tmp_path / name).touch()
     write_whole(tmp_path / "whole", b"1")
-    assert remove_partials(tmp_path, NAME) == 1
+    assert remove_partials(tmp_path, MANIFEST_NAME) == 1
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "other run", "ward", "whole"}
     assert not list((tmp_path / "ward").iterdir())
 
@@ -212,19 +212,19 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
     (folder / "linked").symlink_to(tmp_path / "other")
     for name in ("a.png", "a.png.mask.png", "a.png.json", "b.mask.png", "ward/c.png.overlay.png", "ward/c.png"):
         (folder / name).touch()
-    told: list[tuple[Left, str]] = []
-    assert list(Source(folder).films(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
+    told: list[tuple[SkipReason, str]] = []
+    assert list(ImageSource(folder).films(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
     assert set(told) == {
-        (Left.LINKED, "linked"),
-        (Left.OUTPUT, "a.png.mask.png"),
-        (Left.OUTPUT, "a.png.json"),
-        (Left.OUTPUT, "ward/c.png.overlay.png"),
+        (SkipReason.LINKED, "linked"),
+        (SkipReason.OUTPUT, "a.png.mask.png"),
+        (SkipReason.OUTPUT, "a.png.json"),
+        (SkipReason.OUTPUT, "ward/c.png.overlay.png"),
     }
 
 
 def test_pipe_in_a_folder_is_not_left_out_in_silence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert list(Source(tmp_path).films()) == ["pipe"]
+    assert list(ImageSource(tmp_path).films()) == ["pipe"]
 
 
 def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:
@@ -280,13 +280,13 @@ def test_manifest_is_a_file_and_no_link(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "out"
     target.mkdir()
     if kind == "pipe":
-        os.mkfifo(target / NAME)
+        os.mkfifo(target / MANIFEST_NAME)
     else:
-        (target / NAME).symlink_to("../thesis.txt")
+        (target / MANIFEST_NAME).symlink_to("../thesis.txt")
     with pytest.raises(OSError, match="in the manifest's place; remove it"):
         Manifest(target)
     with pytest.raises(OSError):
-        append(target, entry("a.png"))
+        append_entry(target, entry("a.png"))
     assert (thesis.read_bytes() if thesis.exists() else None) == (b"of another person" if kind == "link" else None)
 
 
@@ -296,7 +296,7 @@ def test_manifest_is_a_file_and_no_link(tmp_path: Path, kind: str) -> None:
 )
 def test_mark_of_coarse_times_proves_nothing(ctime_ns: int, settled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAT has whole seconds and exFAT hundredths, both without a time of their own for a change of the name."""
-    mark = Mark(1, 2, ctime_ns, 3)
+    mark = FileMark(1, 2, ctime_ns, 3)
     assert mark.is_settled() == settled
     monkeypatch.setattr("sys.platform", "win32")
     assert not mark.is_settled()
@@ -306,10 +306,10 @@ def test_damaged_line_of_a_manifest_is_none(tmp_path: Path) -> None:
     good = entry("a.png", 1)
     lines = [json.dumps(line) for line in damaged_lines(good)]
     deep = json.dumps(asdict(good))[:-1] + ', "problem": ' + "[" * 100_000
-    (tmp_path / NAME).write_text("".join(f"{line}\n" for line in (*lines, deep)))
+    (tmp_path / MANIFEST_NAME).write_text("".join(f"{line}\n" for line in (*lines, deep)))
     manifest = Manifest(tmp_path)
     assert manifest.find("a.png") is None
-    append(tmp_path, good)
+    append_entry(tmp_path, good)
     manifest.refresh()
     assert manifest.find("a.png") == good
     manifest.close()

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from lungseg.batch import report as report_module
-from lungseg.batch.entry import Entry, Mark
-from lungseg.batch.report import summary, write_report, write_table
-from lungseg.batch.table import COLUMNS, row
+from lungseg.batch.entry import Entry, FileMark
+from lungseg.batch.process import BatchSpec
+from lungseg.batch.report import run_summary, write_report, write_table
+from lungseg.batch.table import TABLE_COLUMNS, table_row
 from lungseg.batch.tally import Tally
-from lungseg.batch.work import Order
 from lungseg.pipeline.options import Options
 
-MARK = Mark(1, 2, 3, 4)
+MARK = FileMark(1, 2, 3, 4)
 
 
 def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
@@ -113,16 +113,16 @@ class TestReports:
         expected |= {"precision": "fp32", "precision_reason": "no-dot-products"}
         expected |= {f"{side}_{name}": value for side in ("both", "right") for name, value in part.items()}
         expected |= {f"left_{name}": 0 if name == "px" else None for name in part}
-        assert row(document) == expected
-        assert set(COLUMNS) == {"path", *expected}
+        assert table_row(document) == expected
+        assert set(TABLE_COLUMNS) == {"path", *expected}
 
     def test_the_table_has_a_line_for_each_film(self, tmp_path: Path) -> None:
         path = tmp_path / "m.csv"
         odd = os.fsdecode(b"\xff,\n.png")
         write_table(path, iter([good("ä.png", "review", "one-lung"), bad("b.png"), bad(odd)]))
         lines = path.read_bytes().split(b"\r\n")
-        assert lines[0].decode() == ",".join(COLUMNS)
-        blanks = b"," * (len(COLUMNS) - 5)
+        assert lines[0].decode() == ",".join(TABLE_COLUMNS)
+        blanks = b"," * (len(TABLE_COLUMNS) - 5)
         assert lines[1:] == [
             "ä.png,,,review,one-lung".encode() + blanks,
             b"b.png,,,failed,damaged-film" + blanks,
@@ -186,12 +186,12 @@ class TestReports:
         tally = Tally(("mask", "dicom-seg"))
         for entry in ENTRIES:
             tally.count(entry, before=entry.path == "a.png")
-        order = Order(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
+        order = BatchSpec(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
         card = SimpleNamespace(name="lung", precision="int8")
         model: Any = SimpleNamespace(card=card, precision_reason="dot-products", sha256="1")
         view: Any = SimpleNamespace(sha256="2")
         monkeypatch.setattr(report_module, "__version__", "1.2.3")
-        said = summary(tally, order, model, view)
+        said = run_summary(tally, order, model, view)
         versions = said.pop("versions")
         assert said == {
             "counts": {

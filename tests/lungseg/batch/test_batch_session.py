@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from lungseg.batch import session as session_module
+from lungseg.batch import runner as runner_module
 from lungseg.batch import stop as stop_module
-from lungseg.batch.entry import Entry, Mark
+from lungseg.batch.entry import Entry, FileMark
 from lungseg.batch.manifest import Manifest
-from lungseg.batch.run import Run
-from lungseg.batch.session import Session, Settings
-from lungseg.batch.source import Left, LeftOut, Source
-from lungseg.batch.stop import Stop
-from lungseg.batch.work import Job, Order, work
+from lungseg.batch.process import BatchSpec, ImageTask, process_image
+from lungseg.batch.runner import BatchRunner, RunSettings
+from lungseg.batch.scheduler import Scheduler
+from lungseg.batch.source import ImageSource, OnSkip, SkipReason
+from lungseg.batch.stop import StopSignal
 from lungseg.pipeline.options import Options
 
 
@@ -32,15 +32,15 @@ class Alone:
 
     closed = False
 
-    def __init__(self, order: Order, count: int, lock: int, timeout: float) -> None:
+    def __init__(self, order: BatchSpec, count: int, lock: int, timeout: float) -> None:
         os.fstat(lock)
         assert timeout == 60
         assert count >= 1
         self._order = order
 
-    def run(self, jobs: Iterator[Job]) -> Iterator[Entry]:
-        for job in jobs:
-            yield work(job, self._order)
+    def run(self, tasks: Iterator[ImageTask]) -> Iterator[Entry]:
+        for task in tasks:
+            yield process_image(task, self._order)
 
     def close(self) -> None:
         Alone.closed = True
@@ -54,7 +54,7 @@ class Place:
         self.report, self.table = folder / "run.json", folder / "m.csv"
         self.source.mkdir()
         self.target.mkdir()
-        self.stop = Stop()
+        self.stop = StopSignal()
 
     def put(self, name: str, data: bytes) -> None:
         path = self.source / name
@@ -62,9 +62,11 @@ class Place:
         path.write_bytes(data)
         os.utime(path, (0, time.time() - 60))  # settled
 
-    def session(self, manifest: Manifest, again: bool = False, formats: tuple[str, ...] = ("mask",)) -> Session:
-        order = Order(self.source, self.target, formats, Options(), ("a", "b"))
-        return Session(Source(self.source), order, manifest, self.stop, Settings(3, again, 60, self.report, self.table))
+    def session(self, manifest: Manifest, again: bool = False, formats: tuple[str, ...] = ("mask",)) -> BatchRunner:
+        order = BatchSpec(self.source, self.target, formats, Options(), ("a", "b"))
+        return BatchRunner(
+            ImageSource(self.source), order, manifest, self.stop, RunSettings(3, again, 60, self.report, self.table)
+        )
 
     def said(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.report.read_text())
@@ -77,7 +79,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(session_module, "Workers", Alone)
+    monkeypatch.setattr(runner_module, "WorkerPool", Alone)
     monkeypatch.setattr(Alone, "closed", False)
     return Place(tmp_path)
 
@@ -136,7 +138,7 @@ class TestSession:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         clock = [100.0]
-        monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        monkeypatch.setattr(runner_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         for name in ("a.png", "b.png"):
             place.put(name, small)
         session = place.session(manifest, formats=("dicom-seg", "mask"))
@@ -161,29 +163,29 @@ class TestSession:
         place.put("b.png", b"no image")
         place.session(manifest).once(2)
         place.put("c.png", small)
-        order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
         workers: Any = Alone(order, 1, manifest.fileno(), 60)
         names = ["a.png", "b.png", "c.png", "never.png"]
-        here = Run(order, manifest, workers, Stop(), again=False)
+        here = Scheduler(order, manifest, workers, StopSignal(), again=False)
         assert [entry.path for entry in here.entries(names)] == ["a.png", "b.png"]
-        other = Order(place.source, place.target, ("mask",), Options(threshold=0.3), ("a", "b"))
-        assert not list(Run(other, manifest, workers, Stop(), again=False).entries(names))
+        other = BatchSpec(place.source, place.target, ("mask",), Options(threshold=0.3), ("a", "b"))
+        assert not list(Scheduler(other, manifest, workers, StopSignal(), again=False).entries(names))
 
     def test_a_run_that_is_stopped_begins_no_other_film(self, place: Place, manifest: Manifest, small: bytes) -> None:
         for name in ("a.png", "b.png", "c.png"):
             place.put(name, small)
-        order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
         workers: Any = Alone(order, 1, manifest.fileno(), 60)
-        run = Run(order, manifest, workers, place.stop, again=False)
+        run = Scheduler(order, manifest, workers, place.stop, again=False)
         seen: list[tuple[str, bool]] = []
 
         def note(entry: Entry, before: bool) -> None:
             seen.append((entry.path, before))
-            place.stop.asked = entry.path == "b.png"
+            place.stop.is_requested = entry.path == "b.png"
 
         run.films(["a.png", "b.png", "c.png"], note)
         assert seen == [("a.png", False), ("b.png", False)]
-        place.stop.asked = False
+        place.stop.is_requested = False
         run.films(["a.png", "b.png", "c.png"], lambda entry, before: seen.append((entry.path, before)))
         assert seen[2:] == [("a.png", True), ("b.png", True), ("c.png", False)]
 
@@ -203,8 +205,10 @@ class TestSession:
 
     def test_no_report_is_written_unasked(self, place: Place, manifest: Manifest, small: bytes) -> None:
         place.put("a.png", small)
-        order = Order(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        session = Session(Source(place.source), order, manifest, place.stop, Settings(1, False, 60, None, None))
+        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        session = BatchRunner(
+            ImageSource(place.source), order, manifest, place.stop, RunSettings(1, False, 60, None, None)
+        )
         session.once(1)
         assert session.complete
         assert not place.report.exists()
@@ -216,7 +220,7 @@ class TestSession:
         place.put("a.png", small)
         session = place.session(manifest)
         for folder in ("ward\n1", "ward\n1", "b"):
-            session.left_out(Left.CLOSED, folder)
+            session.left_out(SkipReason.CLOSED, folder)
         assert capsys.readouterr().err.splitlines() == [
             "failed: ward\\n1: this folder cannot be read; its images are not counted",
             "failed: b: this folder cannot be read; its images are not counted",
@@ -241,7 +245,7 @@ class TestSession:
             lambda: None,
             lambda: place.put("c.png", small),
             lambda: None,
-            lambda: setattr(place.stop, "asked", True),
+            lambda: setattr(place.stop, "is_requested", True),
         ]
 
         def sleep(seconds: float) -> None:
@@ -265,15 +269,15 @@ class TestSession:
         assert [name for name, _ in place.rows()] == ["a.png", "b.png", "c.png"]
         assert Alone.closed
 
-        monkeypatch.setattr(session_module, "REPORT_EVERY", 0)
-        place.stop.asked = False
+        monkeypatch.setattr(runner_module, "REPORT_EVERY", 0)
+        place.stop.is_requested = False
         written.clear()
         times: list[int] = []
 
         def again(seconds: float) -> None:
             times.append(place.table.stat().st_mtime_ns)
             if len(times) == 5:
-                place.stop.asked = True
+                place.stop.is_requested = True
             if len(times) == 2:
                 place.put("d.png", small)
 
@@ -289,15 +293,15 @@ class TestSession:
     def test_a_drop_folder_without_films_has_its_reports_too(
         self, place: Place, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def films(source: Source, left_out: LeftOut = lambda *_: None) -> Iterator[str]:
-            left_out(Left.CLOSED, "ward")
+        def films(source: ImageSource, left_out: OnSkip = lambda *_: None) -> Iterator[str]:
+            left_out(SkipReason.CLOSED, "ward")
             return iter(())
 
         def sleep(seconds: float) -> None:
             assert place.said()["counts"]["films"] == 0  # while it waits for the first one
-            place.stop.asked = True
+            place.stop.is_requested = True
 
-        monkeypatch.setattr(Source, "films", films)
+        monkeypatch.setattr(ImageSource, "films", films)
         monkeypatch.setattr(place.stop, "sleep", sleep)
         place.session(manifest).watch(7)
         assert "failed: ward: this folder cannot be read" in capsys.readouterr().err
@@ -311,7 +315,7 @@ class TestSession:
         for name, verdict, reasons in (("a.png", "review", "one-lung cut-off"), ("b.png", "reject", "no-lung")):
             row = {"verdict": verdict, "reasons": reasons}
             session._announce(
-                Entry(name, Mark(1, 2, 3, 4), True, "digest", "recipe", {}, {}, row), before=name == "b.png"
+                Entry(name, FileMark(1, 2, 3, 4), True, "digest", "recipe", {}, {}, row), before=name == "b.png"
             )
         assert capsys.readouterr().err == "review: a.png: one-lung cut-off\n"
         assert (session.tally.segmented, session.tally.before) == (1, 1)
@@ -321,23 +325,23 @@ class TestStop:
     @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
     def test_the_first_signal_asks_and_the_second_ends(self, kind: signal.Signals) -> None:
         before = signal.getsignal(kind)
-        with Stop() as stop:
-            assert not stop.asked
+        with StopSignal() as stop:
+            assert not stop.is_requested
             os.kill(os.getpid(), kind)
-            assert stop.asked
+            assert stop.is_requested
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), kind)
         assert signal.getsignal(kind) is before
 
     def test_a_sleeper_is_woken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        stop = Stop()
-        threading.Timer(0.3, lambda: setattr(stop, "asked", True)).start()
+        stop = StopSignal()
+        threading.Timer(0.3, lambda: setattr(stop, "is_requested", True)).start()
         started = time.monotonic()
         stop.sleep(60)
         assert 0.2 < time.monotonic() - started < 5
         stop.sleep(60)
         assert time.monotonic() - started < 5
-        stop.asked = False
+        stop.is_requested = False
         naps: list[float] = []
         clock = [100.0]
 

@@ -1,4 +1,4 @@
-"""One image of a folder in this process: what it leaves, what an earlier run's outputs still hold, and what is to do."""
+"""One image of a folder, in this process: what it leaves, which earlier outputs are valid, and what is to do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ import pytest
 from films import RAMP8, png
 
 from lungseg import __version__, errors
-from lungseg.batch import work as work_module
-from lungseg.batch.entry import NO_FILE, Entry, Mark
-from lungseg.batch.manifest import NAME, Manifest
-from lungseg.batch.work import MANIFEST_VERSION, Job, Order, Seen, done, fail, job, work
+from lungseg.batch import process as process_module
+from lungseg.batch.entry import MISSING_FILE, Entry, FileMark
+from lungseg.batch.manifest import MANIFEST_NAME, Manifest
+from lungseg.batch.process import (
+    MANIFEST_VERSION,
+    BatchSpec,
+    FileSnapshot,
+    ImageTask,
+    is_done,
+    plan_task,
+    process_image,
+    record_failure,
+)
 from lungseg.encode.png import mask_png
 from lungseg.files import PARTIAL, read_film
 from lungseg.pipeline.options import Options
@@ -23,9 +32,9 @@ from lungseg.pipeline.segment import segment
 
 MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
 
-Ordered = Callable[..., Order]
+Ordered = Callable[..., BatchSpec]
 
-SEEN = Seen(Mark(5, 6, 7, 8), True)
+SEEN = FileSnapshot(FileMark(5, 6, 7, 8), True)
 
 
 @pytest.fixture
@@ -34,27 +43,27 @@ def ordered(tmp_path: Path) -> Ordered:
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
 
-    def order(*formats: str, options: Options | None = None, models: tuple[str, ...] = ("a", "b")) -> Order:
-        return Order(tmp_path / "in", tmp_path / "out", formats or ("mask",), options or Options(), models)
+    def order(*formats: str, options: Options | None = None, models: tuple[str, ...] = ("a", "b")) -> BatchSpec:
+        return BatchSpec(tmp_path / "in", tmp_path / "out", formats or ("mask",), options or Options(), models)
 
     return order
 
 
-def put(order: Order, path: str, data: bytes) -> Mark:
+def put(order: BatchSpec, path: str, data: bytes) -> FileMark:
     """An image in the folder of images."""
     film = order.source / path
     film.parent.mkdir(exist_ok=True)
     film.write_bytes(data)
-    return Mark.of(film)
+    return FileMark.of(film)
 
 
-def lying(order: Order) -> set[str]:
+def lying(order: BatchSpec) -> set[str]:
     """What lies in the folder of outputs, the manifest left out."""
-    files = (path for path in order.target.rglob("*") if path.is_file() and path.name != NAME)
+    files = (path for path in order.target.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
     return {path.relative_to(order.target).as_posix() for path in files}
 
 
-def known(order: Order, path: str) -> Entry | None:
+def known(order: BatchSpec, path: str) -> Entry | None:
     """The image's line in the manifest."""
     manifest = Manifest(order.target)
     try:
@@ -64,7 +73,11 @@ def known(order: Order, path: str) -> Entry | None:
 
 
 def entry_of(
-    order: Order, mark: Mark, outputs: dict[str, int], omitted: dict[str, str] | None = None, code: str | None = None
+    order: BatchSpec,
+    mark: FileMark,
+    outputs: dict[str, int],
+    omitted: dict[str, str] | None = None,
+    code: str | None = None,
 ) -> Entry:
     """What an earlier run knows of a.png."""
     problem = None if code is None else {"code": code, "detail": "as it was"}
@@ -76,7 +89,7 @@ class TestWork:
     def test_a_good_film_leaves_its_outputs_and_its_line(self, ordered: Ordered, small: bytes) -> None:
         order = ordered("mask", "json")
         mark = put(order, "ward/a.png", small)
-        found = work(job("ward/a.png", None, order, False), order)
+        found = process_image(plan_task("ward/a.png", None, order, False), order)
         assert lying(order) == {"ward/a.png.mask.png", "ward/a.png.json"}
         sizes = {suffix: (order.target / f"ward/a.png{suffix}").stat().st_size for suffix in (MASK, JSON)}
         digest = hashlib.sha256(small).hexdigest()
@@ -92,7 +105,7 @@ class TestWork:
         for threshold in (0.1, 0.9):
             order = ordered("mask", options=Options(threshold=threshold))
             put(order, "a.png", small)
-            row = work(job("a.png", None, order, True), order).row
+            row = process_image(plan_task("a.png", None, order, True), order).row
             assert row is not None
             pixels.append(row["both_px"])
         assert pixels[0] > pixels[1] > 0
@@ -102,7 +115,7 @@ class TestWork:
         mark = put(order, "a.png", b"no image")
         for suffix in (MASK, JSON):
             (order.target / f"a.png{suffix}").write_bytes(b"of another image")
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert lying(order) == {"a.png.error.json"}
         content = (order.target / "a.png.error.json").read_bytes()
         problem = json.loads(content)
@@ -119,10 +132,10 @@ class TestWork:
         def broken(data: bytes, options: Options) -> None:
             raise LookupError("the patient's name")
 
-        monkeypatch.setattr(work_module, "segment", broken)
+        monkeypatch.setattr(process_module, "segment", broken)
         order = ordered()
         mark = put(order, "a.png", small)
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert found.problem == {"code": "internal-error", "detail": "An unexpected LookupError stopped it."}
         assert found.mark == mark
         assert b"patient" not in (order.target / "a.png.error.json").read_bytes()
@@ -130,22 +143,22 @@ class TestWork:
     def test_a_form_that_cannot_be_made_is_left_out(self, ordered: Ordered, small: bytes) -> None:
         order = ordered("mask", "dicom-seg")
         put(order, "a.png", small)
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert found.problem is None
         assert set(found.outputs) == {MASK}
-        assert done(found, order)
+        assert is_done(found, order)
 
     def test_if_no_form_can_be_made_that_is_the_films_problem(self, ordered: Ordered, small: bytes) -> None:
         order = ordered("dicom-seg")
         mark = put(order, "a.png", small)
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert found.problem is not None
         assert found.problem["code"] == "needs-dicom"
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert (found.mark, found.row, set(found.outputs)) == (mark, None, {ERROR})
         assert known(order, "a.png") == found
-        assert done(found, order)
+        assert is_done(found, order)
 
     def test_what_an_earlier_run_made_and_could_not_make_is_remembered(self, ordered: Ordered, small: bytes) -> None:
         order = ordered("mask", "json")
@@ -153,14 +166,14 @@ class TestWork:
         (order.target / "a.png.mask.png").write_bytes(b"kept")
         # Neither a kept output nor a form known to be impossible is lost when another form is added.
         digest, known = hashlib.sha256(small).hexdigest(), {"dicom-seg": "needs-dicom"}
-        asked = Job("a.png", ("json",), {MASK: 4}, known, frozenset({JSON, ERROR}), digest)
-        found = work(asked, order)
+        asked = ImageTask("a.png", ("json",), {MASK: 4}, known, frozenset({JSON, ERROR}), digest)
+        found = process_image(asked, order)
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert set(found.outputs) == {MASK, JSON}
         assert found.outputs[MASK] == 4
         assert (order.target / "a.png.mask.png").read_bytes() == b"kept"
         # Nor is an image failed whose added form is impossible.
-        found = work(Job("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), order)
+        found = process_image(ImageTask("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), order)
         assert (found.problem, found.outputs) == (None, {MASK: 4})
 
     def test_an_output_in_the_way_is_the_films_problem(self, ordered: Ordered, small: bytes) -> None:
@@ -168,25 +181,25 @@ class TestWork:
         mark = put(order, "a.png", small)
         (order.target / "a.png.mask.png").mkdir()
         (order.target / "a.png.json").write_bytes(b"of an earlier image")
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert found.problem == {"code": "unwritable", "detail": "An output cannot be written (Is a directory)."}
         assert found.mark == mark
         assert lying(order) == {"a.png.error.json"}
-        assert not done(found, order)
+        assert not is_done(found, order)
 
     def test_where_not_even_a_problem_can_be_written_the_run_goes_on(self, ordered: Ordered, small: bytes) -> None:
         order = ordered("mask")
         mark = put(order, "ward/a.png", small)
         (order.target / "ward").write_bytes(b"a file where a folder must go")
-        found = work(job("ward/a.png", None, order, False), order)
+        found = process_image(plan_task("ward/a.png", None, order, False), order)
         assert found.problem is not None
         assert (found.problem["code"], found.mark, found.outputs) == ("unwritable", mark, {})
         assert (found.recipe, found.omitted, found.row) == (order.recipe, {}, None)
         assert known(order, "ward/a.png") == found
         # Without a folder for the manifest either, it is still told.
-        lost = Order(order.source, order.target / "none", order.formats, order.options, order.models)
+        lost = BatchSpec(order.source, order.target / "none", order.formats, order.options, order.models)
         (order.target / "none").write_bytes(b"")
-        told = work(job("ward/a.png", None, lost, False), lost)
+        told = process_image(plan_task("ward/a.png", None, lost, False), lost)
         assert told.problem is not None
         assert told.problem["code"] == "unwritable"
 
@@ -197,7 +210,7 @@ class TestWork:
         elsewhere = order.target.parent / "elsewhere"
         elsewhere.mkdir()
         (order.target / "ward").symlink_to(elsewhere)
-        found = work(job("ward/deep/a.png", None, order, False), order)
+        found = process_image(plan_task("ward/deep/a.png", None, order, False), order)
         assert found.problem == {
             "code": "unwritable",
             "detail": "An output cannot be written (a link leads out of the folder of outputs).",
@@ -211,26 +224,26 @@ class TestWork:
         for name in ("one", "other"):
             put(order, f"../{name}", small)
         (order.source / "a.png").symlink_to("../one")
-        monkeypatch.setattr(Mark, "is_settled", lambda _: True)
-        assert work(job("a.png", None, order, False), order).settled
+        monkeypatch.setattr(FileMark, "is_settled", lambda _: True)
+        assert process_image(plan_task("a.png", None, order, False), order).settled
 
         def turned(path: Path) -> bytes:
             path.unlink()
             path.symlink_to("../other")
             return read_film(path)
 
-        monkeypatch.setattr("lungseg.batch.work.read_film", turned)
-        assert not work(job("a.png", None, order, False), order).settled
+        monkeypatch.setattr("lungseg.batch.process.read_film", turned)
+        assert not process_image(plan_task("a.png", None, order, False), order).settled
 
     def test_image_that_is_replaced_before_it_is_read_keeps_no_output(self, ordered: Ordered, small: bytes) -> None:
         """A worker may take seconds to start; the mask of the one would lie beside the measures of the other."""
         put(ordered(), "a.png", small)
-        first = work(job("a.png", None, ordered("mask", "npz"), False), ordered("mask", "npz"))
+        first = process_image(plan_task("a.png", None, ordered("mask", "npz"), False), ordered("mask", "npz"))
         order = ordered("mask", "json")
-        wanted = job("a.png", first, order, False)
+        wanted = plan_task("a.png", first, order, False)
         assert (wanted.formats, set(wanted.kept)) == (("json",), {MASK, ".npz"})
         put(order, "a.png", png(RAMP8))
-        found = work(wanted, order)
+        found = process_image(wanted, order)
         assert set(found.outputs) == {MASK, JSON}
         assert lying(order) == {f"a.png{suffix}" for suffix in (MASK, JSON)}
         assert (order.target / "a.png.mask.png").read_bytes() == mask_png(segment(png(RAMP8)).mask)
@@ -242,7 +255,7 @@ class TestWork:
         put(order, "a.png", b"no image")
         (order.target / "a.png.mask.png").write_bytes(b"of another image")
         (order.target / "a.png.error.json").mkdir()
-        found = work(job("a.png", None, order, False), order)
+        found = process_image(plan_task("a.png", None, order, False), order)
         assert found.problem is not None
         assert lying(order) == set()
         assert known(order, "a.png") == found
@@ -256,7 +269,7 @@ class TestWork:
     ) -> None:
         order = ordered("mask")
         (order.target / "a.png.mask.png").write_bytes(b"kept")
-        found = fail(Job("a.png", (), {MASK: 4}, stale=frozenset({ERROR})), order, error, SEEN)
+        found = record_failure(ImageTask("a.png", (), {MASK: 4}, stale=frozenset({ERROR})), order, error, SEEN)
         assert lying(order) == {f"a.png{suffix}" for suffix in left}
         assert set(found.outputs) == left
         assert (found.mark, found.problem) == (SEEN.mark, {"code": error.code, "detail": "x"})
@@ -264,10 +277,20 @@ class TestWork:
     def test_what_was_found_impossible_is_remembered_with_a_failure(self, ordered: Ordered) -> None:
         order = ordered("mask")
         omitted = {"dicom-seg": "needs-dicom"}
-        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), Seen(NO_FILE, False), omitted).omitted == omitted
+        assert (
+            record_failure(
+                ImageTask("a.png", ()), order, errors.NeedsDicom("x"), FileSnapshot(MISSING_FILE, False), omitted
+            ).omitted
+            == omitted
+        )
         (order.target / "a.png.error.json").unlink()
         (order.target / "a.png.error.json").mkdir()
-        assert fail(Job("a.png", ()), order, errors.NeedsDicom("x"), Seen(NO_FILE, False), omitted).omitted == omitted
+        assert (
+            record_failure(
+                ImageTask("a.png", ()), order, errors.NeedsDicom("x"), FileSnapshot(MISSING_FILE, False), omitted
+            ).omitted
+            == omitted
+        )
 
     def test_at_no_moment_is_there_an_output_that_the_manifest_does_not_know(
         self, ordered: Ordered, small: bytes, monkeypatch: pytest.MonkeyPatch
@@ -282,9 +305,9 @@ class TestWork:
             seen.append(lying(order))
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(work_module, "append", killed)
+        monkeypatch.setattr(process_module, "append_entry", killed)
         with pytest.raises(KeyboardInterrupt):
-            work(job("a.png", None, order, False), order)
+            process_image(plan_task("a.png", None, order, False), order)
         (before,) = seen
         # Both outputs are whole by then, under names that are nobody's; what was there before is gone.
         assert len(before) == 2
@@ -294,93 +317,93 @@ class TestWork:
 
 class TestDone:
     @pytest.fixture
-    def order(self, ordered: Ordered) -> Order:
+    def order(self, ordered: Ordered) -> BatchSpec:
         """For one image, whose mask is there with three bytes."""
         order = ordered("mask")
         (order.target / "a.png.mask.png").write_bytes(b"123")
         return order
 
-    def test_an_unchanged_film_with_all_its_outputs_is(self, order: Order, ordered: Ordered) -> None:
+    def test_an_unchanged_film_with_all_its_outputs_is(self, order: BatchSpec, ordered: Ordered) -> None:
         mark = put(order, "a.png", b"film")
-        assert done(entry_of(order, mark, {MASK: 3}), order)
-        assert not done(entry_of(order, mark, {MASK: 4}), order)
-        assert not done(entry_of(order, mark, {}), order)
+        assert is_done(entry_of(order, mark, {MASK: 3}), order)
+        assert not is_done(entry_of(order, mark, {MASK: 4}), order)
+        assert not is_done(entry_of(order, mark, {}), order)
         for name in ("size", "mtime_ns", "ctime_ns", "inode"):
             other = replace(mark, **{name: getattr(mark, name) + 1})
-            assert not done(entry_of(order, other, {MASK: 3}), order)
+            assert not is_done(entry_of(order, other, {MASK: 3}), order)
 
-    def test_a_film_of_other_marks_and_the_same_bytes_is(self, order: Order) -> None:
+    def test_a_film_of_other_marks_and_the_same_bytes_is(self, order: BatchSpec) -> None:
         """Copied to another disk, or touched: its bytes are read, and it is not segmented again."""
         mark = put(order, "a.png", b"film")
         digest = hashlib.sha256(b"film").hexdigest()
         entry = replace(entry_of(order, mark, {MASK: 3}), sha256=digest)
         for name in ("mtime_ns", "ctime_ns", "inode"):
-            assert done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), order)
-        assert not done(replace(entry, mark=replace(mark, size=5)), order)
+            assert is_done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), order)
+        assert not is_done(replace(entry, mark=replace(mark, size=5)), order)
 
-    def test_a_film_that_was_read_right_after_a_change_is_read_again(self, order: Order) -> None:
+    def test_a_film_that_was_read_right_after_a_change_is_read_again(self, order: BatchSpec) -> None:
         mark = put(order, "a.png", b"film")
         entry = replace(entry_of(order, mark, {MASK: 3}), settled=False)
-        assert not done(entry, order)
-        assert done(replace(entry, sha256=hashlib.sha256(b"film").hexdigest()), order)
+        assert not is_done(entry, order)
+        assert is_done(replace(entry, sha256=hashlib.sha256(b"film").hexdigest()), order)
 
-    def test_all_formats_must_be_there_but_those_that_cannot_be_made(self, order: Order) -> None:
+    def test_all_formats_must_be_there_but_those_that_cannot_be_made(self, order: BatchSpec) -> None:
         mark = put(order, "a.png", b"film")
-        both = Order(order.source, order.target, ("mask", "dicom-seg"), order.options, order.models)
-        assert not done(entry_of(order, mark, {MASK: 3}), both)
-        assert done(entry_of(order, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
+        both = BatchSpec(order.source, order.target, ("mask", "dicom-seg"), order.options, order.models)
+        assert not is_done(entry_of(order, mark, {MASK: 3}), both)
+        assert is_done(entry_of(order, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
 
     @pytest.mark.parametrize("code", ["damaged-film", "unsupported-format", "needs-dicom"])
-    def test_a_refused_film_is_while_its_problem_lies_there(self, order: Order, code: str) -> None:
+    def test_a_refused_film_is_while_its_problem_lies_there(self, order: BatchSpec, code: str) -> None:
         mark = put(order, "a.png", b"film")
         refused = entry_of(order, mark, {ERROR: 2}, code=code)
-        assert not done(refused, order)
+        assert not is_done(refused, order)
         (order.target / "a.png.error.json").write_bytes(b"{}")
-        assert done(refused, order)
-        assert not done(entry_of(order, mark, {MASK: 3}, code=code), order)
+        assert is_done(refused, order)
+        assert not is_done(entry_of(order, mark, {MASK: 3}, code=code), order)
 
     @pytest.mark.parametrize("code", ["unreadable", "unwritable", "internal-error"])
-    def test_a_failure_that_says_nothing_of_the_film_is_tried_again(self, order: Order, code: str) -> None:
+    def test_a_failure_that_says_nothing_of_the_film_is_tried_again(self, order: BatchSpec, code: str) -> None:
         mark = put(order, "a.png", b"film")
         (order.target / "a.png.error.json").write_bytes(b"{}")
-        assert not done(entry_of(order, mark, {ERROR: 2, MASK: 3}, code=code), order)
+        assert not is_done(entry_of(order, mark, {ERROR: 2, MASK: 3}, code=code), order)
 
-    def test_a_film_of_which_one_form_was_impossible_needs_the_others(self, order: Order) -> None:
+    def test_a_film_of_which_one_form_was_impossible_needs_the_others(self, order: BatchSpec) -> None:
         mark = put(order, "a.png", b"film")
         (order.target / "a.png.error.json").write_bytes(b"{}")
         refused = entry_of(order, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
-        assert not done(refused, order)
-        only = Order(order.source, order.target, ("dicom-seg",), order.options, order.models)
-        assert done(refused, only)
+        assert not is_done(refused, order)
+        only = BatchSpec(order.source, order.target, ("dicom-seg",), order.options, order.models)
+        assert is_done(refused, only)
 
     @pytest.mark.parametrize(
         "changed",
         [{"options": Options(threshold=0.3)}, {"options": Options(clean=False)}, {"models": ("a", "c")}],
     )
     def test_another_recipe_makes_another_film(
-        self, order: Order, ordered: Ordered, changed: dict[str, object]
+        self, order: BatchSpec, ordered: Ordered, changed: dict[str, object]
     ) -> None:
         parts = {"options": order.options, "models": order.models} | changed
-        other = Order(order.source, order.target, order.formats, **parts)  # type: ignore[arg-type]
+        other = BatchSpec(order.source, order.target, order.formats, **parts)  # type: ignore[arg-type]
         assert other.recipe != order.recipe
         mark = put(order, "a.png", b"film")
-        assert not done(entry_of(order, mark, {MASK: 3}), other)
+        assert not is_done(entry_of(order, mark, {MASK: 3}), other)
 
     def test_a_recipe_is_of_this_version_and_not_of_the_folders(
-        self, order: Order, monkeypatch: pytest.MonkeyPatch
+        self, order: BatchSpec, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        elsewhere, recipe = Order(Path("x"), Path("y"), ("json",), order.options, order.models), order.recipe
+        elsewhere, recipe = BatchSpec(Path("x"), Path("y"), ("json",), order.options, order.models), order.recipe
         assert elsewhere.recipe == recipe
         for name, value in (("__version__", __version__ + "1"), ("MANIFEST_VERSION", MANIFEST_VERSION + 1)):
             with monkeypatch.context() as patch:
-                patch.setattr(work_module, name, value)
+                patch.setattr(process_module, name, value)
                 assert elsewhere.recipe != recipe
 
 
 class TestJob:
     def test_of_a_film_that_is_not_known_everything_is_to_do(self, ordered: Ordered) -> None:
         order = ordered("mask", "json")
-        assert job("a.png", None, order, False) == Job(
+        assert plan_task("a.png", None, order, False) == ImageTask(
             "a.png", ("mask", "json"), {}, {}, frozenset({MASK, JSON, ERROR})
         )
 
@@ -391,11 +414,11 @@ class TestJob:
         (order.target / "a.png.seg.dcm").write_bytes(b"1234")
         (order.target / "a.png.error.json").write_bytes(b"{}")
         entry = entry_of(order, mark, {MASK: 3, SEG: 4, ERROR: 2}, {"npz": "no-lung"})
-        assert job("a.png", entry, order, False) == Job(
+        assert plan_task("a.png", entry, order, False) == ImageTask(
             "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR}), "digest"
         )
         # Asked to do it again: all that is asked for is made anew, and nothing else is touched.
-        assert job("a.png", entry, order, True) == Job(
+        assert plan_task("a.png", entry, order, True) == ImageTask(
             "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR}), "digest"
         )
 
@@ -405,16 +428,16 @@ class TestJob:
         (order.target / "a.png.mask.png").write_bytes(b"123")
         (order.target / "a.png.npz").write_bytes(b"1234")
         outputs = {MASK: 3, ".npz": 4}
-        everything = Job("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
+        everything = ImageTask("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
         changed = entry_of(order, replace(mark, mtime_ns=1), outputs, {"rle": "x"})
-        assert job("a.png", changed, order, False) == everything
-        other = Order(order.source, order.target, order.formats, order.options, ("other",))
-        assert job("a.png", entry_of(order, mark, outputs, {"rle": "x"}), other, False) == everything
+        assert plan_task("a.png", changed, order, False) == everything
+        other = BatchSpec(order.source, order.target, order.formats, order.options, ("other",))
+        assert plan_task("a.png", entry_of(order, mark, outputs, {"rle": "x"}), other, False) == everything
 
     def test_a_film_that_is_out_of_reach_has_not_changed(self, ordered: Ordered) -> None:
         order = ordered("mask", "json")
         (order.target / "a.png.mask.png").write_bytes(b"123")
-        entry = entry_of(order, Mark(4, 5, 6, 7), {MASK: 3})
-        assert job("a.png", entry, order, False) == Job(
+        entry = entry_of(order, FileMark(4, 5, 6, 7), {MASK: 3})
+        assert plan_task("a.png", entry, order, False) == ImageTask(
             "a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}), "digest"
         )

@@ -15,18 +15,18 @@ from processes import SLOW_FILES, alive, wait_for, workers_of
 
 from lungseg import errors
 from lungseg.batch import manifest as manifest_module
-from lungseg.batch import workers as workers_module
+from lungseg.batch import worker_pool as worker_pool_module
 from lungseg.batch.entry import Entry
-from lungseg.batch.manifest import InUse, Manifest
-from lungseg.batch.work import Job, Order, job
-from lungseg.batch.workers import TAKEN, Workers
+from lungseg.batch.manifest import FolderInUse, Manifest
+from lungseg.batch.process import BatchSpec, ImageTask, plan_task
+from lungseg.batch.worker_pool import TASK_STARTED, WorkerPool
 from lungseg.model import network
 from lungseg.model.view import load_view
 from lungseg.pipeline.options import Options
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 
-Make = Callable[[int], Workers]
+Make = Callable[[int], WorkerPool]
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,30 @@ class Deadly:
 
 
 @pytest.fixture
-def order(tmp_path: Path, small: bytes) -> Order:
+def order(tmp_path: Path, small: bytes) -> BatchSpec:
     """Of five small images."""
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     target.mkdir()
     for number in range(5):
         (source / f"{number}.png").write_bytes(small)
-    return Order(source, target, ("mask",), Options(), (network.load().sha256, load_view().sha256))
+    return BatchSpec(source, target, ("mask",), Options(), (network.load().sha256, load_view().sha256))
 
 
 @pytest.fixture
-def manifest(order: Order) -> Iterator[Manifest]:
+def manifest(order: BatchSpec) -> Iterator[Manifest]:
     manifest = Manifest(order.target)
     yield manifest
     manifest.close()
 
 
 @pytest.fixture
-def make(order: Order, manifest: Manifest) -> Iterator[Make]:
+def make(order: BatchSpec, manifest: Manifest) -> Iterator[Make]:
     """Makes workers, which are closed at the end."""
-    made: list[Workers] = []
+    made: list[WorkerPool] = []
 
-    def make(count: int) -> Workers:
-        made.append(Workers(order, count, manifest.fileno()))
+    def make(count: int) -> WorkerPool:
+        made.append(WorkerPool(order, count, manifest.fileno()))
         return made[-1]
 
     yield make
@@ -77,14 +77,14 @@ def make(order: Order, manifest: Manifest) -> Iterator[Make]:
     assert not running()
 
 
-def jobs(order: Order, *numbers: int) -> list[Job]:
-    return [job(f"{number}.png", None, order, False) for number in numbers]
+def tasks_of(order: BatchSpec, *numbers: int) -> list[ImageTask]:
+    return [plan_task(f"{number}.png", None, order, False) for number in numbers]
 
 
-def deadly(order: Order, number: int, count: int) -> Job:
+def deadly(order: BatchSpec, number: int, count: int) -> ImageTask:
     """An image that kills ``count`` processes."""
     formats: Any = Deadly(count, order.source.parent / f"{number}.deaths")
-    return replace(jobs(order, number)[0], formats=formats)
+    return replace(tasks_of(order, number)[0], formats=formats)
 
 
 def outcomes(found: Iterator[Entry]) -> dict[str, str]:
@@ -97,29 +97,29 @@ def running() -> list[int]:
     return workers_of(os.getpid())
 
 
-def test_every_job_is_done_and_workers_stay_for_the_next_round(order: Order, make: Make) -> None:
+def test_every_job_is_done_and_workers_stay_for_the_next_round(order: BatchSpec, make: Make) -> None:
     workers = make(2)
-    found = outcomes(workers.run(iter(jobs(order, 0, 1, 2, 3))))
+    found = outcomes(workers.run(iter(tasks_of(order, 0, 1, 2, 3))))
     assert set(found.items()) == {(f"{number}.png", "") for number in range(4)}
     first = running()
     assert len(first) == 2
-    assert outcomes(workers.run(iter(jobs(order, 4)))) == {"4.png": ""}
+    assert outcomes(workers.run(iter(tasks_of(order, 4)))) == {"4.png": ""}
     assert running() == first
     workers.close()
     assert running() == []
     assert outcomes(workers.run(iter([]))) == {}
     # After they were closed, a round begins with a new one.
-    assert outcomes(workers.run(iter(jobs(order, 4)))) == {"4.png": ""}
+    assert outcomes(workers.run(iter(tasks_of(order, 4)))) == {"4.png": ""}
 
 
-def test_a_film_that_kills_its_process_once_is_not_lost(order: Order, make: Make) -> None:
-    found = outcomes(make(1).run(iter([deadly(order, 0, 1), *jobs(order, 1, 2)])))
+def test_a_film_that_kills_its_process_once_is_not_lost(order: BatchSpec, make: Make) -> None:
+    found = outcomes(make(1).run(iter([deadly(order, 0, 1), *tasks_of(order, 1, 2)])))
     assert list(found.items()) == [("1.png", ""), ("2.png", ""), ("0.png", "")]
     assert (order.target / "0.png.mask.png").exists()
 
 
-def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: Order, make: Make) -> None:
-    found = list(make(2).run(iter([deadly(order, 0, 2), *jobs(order, 1, 2)])))
+def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: BatchSpec, make: Make) -> None:
+    found = list(make(2).run(iter([deadly(order, 0, 2), *tasks_of(order, 1, 2)])))
     assert outcomes(iter(found)) == {"0.png": "internal-error", "1.png": "", "2.png": ""}
     (lost,) = [entry for entry in found if entry.path == "0.png"]
     assert lost.problem == {
@@ -131,29 +131,29 @@ def test_a_film_that_kills_it_twice_has_failed_and_no_other(order: Order, make: 
     assert (order.source.parent / "0.deaths").stat().st_size == 2  # tried twice, no more
 
 
-def test_a_process_that_dies_while_it_rests_costs_nothing(order: Order, make: Make) -> None:
+def test_a_process_that_dies_while_it_rests_costs_nothing(order: BatchSpec, make: Make) -> None:
     workers = make(3)
-    assert outcomes(workers.run(iter(jobs(order, 0)))) == {"0.png": ""}
+    assert outcomes(workers.run(iter(tasks_of(order, 0)))) == {"0.png": ""}
     (rested,) = running()  # no more of them than there are images
     os.kill(rested, signal.SIGKILL)
     wait_for(lambda: not alive(rested))
-    found = outcomes(workers.run(iter(jobs(order, 1, 2))))
+    found = outcomes(workers.run(iter(tasks_of(order, 1, 2))))
     assert found == {"1.png": "", "2.png": ""}
 
 
-def test_processes_of_another_model_than_the_runs_do_not_start(order: Order, manifest: Manifest) -> None:
-    workers = Workers(replace(order, models=("other", order.models[1])), 1, manifest.fileno())
+def test_processes_of_another_model_than_the_runs_do_not_start(order: BatchSpec, manifest: Manifest) -> None:
+    workers = WorkerPool(replace(order, models=("other", order.models[1])), 1, manifest.fileno())
     with pytest.raises(errors.ModelError, match=r"A worker process could not start: .* Try fewer --workers"):
-        list(workers.run(iter(jobs(order, 0))))
+        list(workers.run(iter(tasks_of(order, 0))))
     workers.close()
     assert not list(order.target.glob("*.png"))
 
 
-def test_closing_gives_up_what_is_in_work(order: Order, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_gives_up_what_is_in_work(order: BatchSpec, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
     os.mkfifo(order.source / "slow")  # an image that keeps its process waiting
     workers = make(2)
-    found = workers.run(iter([job("slow", None, order, False), *jobs(order, 0)]))
+    found = workers.run(iter([plan_task("slow", None, order, False), *tasks_of(order, 0)]))
     assert next(found).path == "0.png"
     assert len(running()) == 2
     workers.close()
@@ -161,22 +161,22 @@ def test_closing_gives_up_what_is_in_work(order: Order, make: Make, monkeypatch:
 
 
 def test_time_to_load_the_models_is_not_the_images() -> None:
-    worker = object.__new__(workers_module._Worker)
+    worker = object.__new__(worker_pool_module._Worker)
     worker.began, worker.given, worker.taken = 100.0, 1, 0
-    assert worker.deadline(3) == 100 + workers_module.START_TIMEOUT
+    assert worker.deadline(3) == 100 + worker_pool_module.START_TIMEOUT
     assert worker.deadline(600) == 700
     worker.taken = 1
     assert worker.deadline(3) == 103
 
 
 def test_another_run_is_kept_out_as_long_as_a_process_of_this_one_lives(
-    order: Order, make: Make, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+    order: BatchSpec, make: Make, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers = make(1)
-    assert outcomes(workers.run(iter(jobs(order, 0)))) == {"0.png": ""}
+    assert outcomes(workers.run(iter(tasks_of(order, 0)))) == {"0.png": ""}
     manifest.close()  # as it is when the run itself is killed
     monkeypatch.setattr(manifest_module, "PATIENCE", 0)
-    with pytest.raises(InUse):
+    with pytest.raises(FolderInUse):
         Manifest(order.target)
     workers.close()
     Manifest(order.target).close()
@@ -184,7 +184,7 @@ def test_another_run_is_kept_out_as_long_as_a_process_of_this_one_lives(
 
 @pytest.mark.parametrize(("cores", "count", "each"), [(4, 2, 2), (4, 3, 1), (2, 8, 1), (5, 1, 5)])
 def test_processes_share_the_cores(
-    order: Order, monkeypatch: pytest.MonkeyPatch, cores: int, count: int, each: int
+    order: BatchSpec, monkeypatch: pytest.MonkeyPatch, cores: int, count: int, each: int
 ) -> None:
     started: list[tuple[object, ...]] = []
 
@@ -194,26 +194,26 @@ def test_processes_share_the_cores(
         def __init__(self, *arguments: object) -> None:
             started.append(arguments)
 
-        def give(self, job: Job) -> None:
+        def give(self, task: ImageTask) -> None:
             raise InterruptedError
 
     monkeypatch.setenv("LUNG_THREADS", str(cores))
-    monkeypatch.setattr(workers_module, "_Worker", Noted)
+    monkeypatch.setattr(worker_pool_module, "_Worker", Noted)
     with pytest.raises(InterruptedError):
-        list(Workers(order, count, 7).run(iter(jobs(order, 0))))
+        list(WorkerPool(order, count, 7).run(iter(tasks_of(order, 0))))
     assert started == [(order, each, 7)]
 
 
-def test_a_process_answers_that_it_begins_and_what_it_made(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_answers_that_it_begins_and_what_it_made(order: BatchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_THREADS", "1")
     ours, theirs = Pipe()
-    ours.send(jobs(order, 0)[0])
-    ours.send(jobs(order, 1)[0])
-    ours.send(None)  # no job: it ends by an exception, of which nothing is said
-    workers_module._serve(theirs, order, 2, -1)
+    ours.send(tasks_of(order, 0)[0])
+    ours.send(tasks_of(order, 1)[0])
+    ours.send(None)  # no task: it ends by an exception, of which nothing is said
+    worker_pool_module._serve(theirs, order, 2, -1)
     theirs.close()
     answers = [ours.recv() for _ in range(5)]
-    assert [answers[0], answers[2], answers[4]] == [TAKEN] * 3
+    assert [answers[0], answers[2], answers[4]] == [TASK_STARTED] * 3
     assert [answers[1].path, answers[3].path] == ["0.png", "1.png"]
     assert os.environ["LUNG_THREADS"] == "2"
     with pytest.raises((EOFError, ConnectionResetError)):
@@ -222,14 +222,14 @@ def test_a_process_answers_that_it_begins_and_what_it_made(order: Order, monkeyp
 
 @pytest.mark.parametrize("changed", [0, 1])
 def test_a_process_whose_models_were_replaced_takes_no_job(
-    order: Order, monkeypatch: pytest.MonkeyPatch, changed: int
+    order: BatchSpec, monkeypatch: pytest.MonkeyPatch, changed: int
 ) -> None:
     monkeypatch.setenv("LUNG_THREADS", "1")
     models = list(order.models)
     models[changed] = "0" * 64
     ours, theirs = Pipe()
-    ours.send(jobs(order, 0)[0])
-    workers_module._serve(theirs, replace(order, models=tuple(models)), 1, -1)
+    ours.send(tasks_of(order, 0)[0])
+    worker_pool_module._serve(theirs, replace(order, models=tuple(models)), 1, -1)
     theirs.close()
     with pytest.raises((EOFError, ConnectionResetError)):
         ours.recv()

@@ -16,7 +16,7 @@ from processes import one_line, run
 
 from app.buckets import process
 from lungseg import settings
-from lungseg.batch.work import Order
+from lungseg.batch.process import BatchSpec
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 from lungseg.model import network, processor
@@ -174,7 +174,9 @@ def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatc
         monkeypatch.setattr(network, "load", lambda served=model: served)
         recipes.add(process._recipe(process.Order(("mask",))))
     assert len(tags) == len(recipes) == 2
-    orders = [Order(tmp_path, tmp_path, ("mask",), Options(), (model.sha256, "view")) for model in (exact, quantised)]
+    orders = [
+        BatchSpec(tmp_path, tmp_path, ("mask",), Options(), (model.sha256, "view")) for model in (exact, quantised)
+    ]
     assert orders[0] != orders[1]
 
 

@@ -1,6 +1,6 @@
-"""Processes that do jobs side by side; one that dies takes no more than its own image with it.
+"""Processes that do tasks side by side; one that dies takes no more than its own image with it.
 
-A pool of the standard library is lost as a whole when one of its processes dies, and does not say over which job.
+A pool of the standard library is lost as a whole when one of its processes dies, and does not say over which task.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 from lungseg import errors, settings
 from lungseg.batch.entry import Entry
-from lungseg.batch.work import Job, Order, Seen, fail, work
+from lungseg.batch.process import BatchSpec, FileSnapshot, ImageTask, process_image, record_failure
 from lungseg.model import network
 from lungseg.model.view import load_view
 
-TAKEN = "taken"
-"""A worker's answer to a job that it begins."""
+TASK_STARTED = "taken"
+"""A worker's answer to a task that it begins."""
 
 COULD_NOT_START = "A worker process could not start: memory is short, or a model was replaced. Try fewer --workers."
 
@@ -42,10 +42,10 @@ PATIENCE = 5
 _spawn = multiprocessing.get_context("spawn")
 
 
-class Workers:
+class WorkerPool:
     """Up to ``count`` processes, started as they are needed; they share the cores."""
 
-    def __init__(self, order: Order, count: int, lock: int, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, order: BatchSpec, count: int, lock: int, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Prepare; nothing is started yet.
 
         Args:
@@ -59,10 +59,10 @@ class Workers:
         self._count = count
         self._lock = lock
         self._idle: list[_Worker] = []
-        self._busy: dict[_Worker, Job] = {}
+        self._busy: dict[_Worker, ImageTask] = {}
 
-    def run(self, jobs: Iterator[Job]) -> Iterator[Entry]:
-        """Do every job.
+    def run(self, tasks: Iterator[ImageTask]) -> Iterator[Entry]:
+        """Do every task.
 
         Yields:
             The images' entries, as they are finished.
@@ -71,17 +71,17 @@ class Workers:
             ModelError: a process ended before it was ready for its first image.
         """
         doubtful = []
-        for job, entry in self._round(jobs, self._count):
+        for task, entry in self._round(tasks, self._count):
             if entry is None:
-                doubtful.append(job)
+                doubtful.append(task)
             else:
                 yield entry
         # Several large images at a time may have been too much for the memory: each that was lost is tried once more,
         # alone.
-        for job, entry in self._round(iter(doubtful), 1):
+        for task, entry in self._round(iter(doubtful), 1):
             if entry is None:
                 killed = errors.InternalError("The process segmenting this image was killed, or took too long.")
-                yield fail(job, self._order, killed, Seen.of(self._order.source / job.path))
+                yield record_failure(task, self._order, killed, FileSnapshot.of(self._order.source / task.path))
             else:
                 yield entry
 
@@ -93,13 +93,13 @@ class Workers:
             worker.end()
         self._busy, self._idle = {}, []
 
-    def _round(self, jobs: Iterator[Job], count: int) -> Iterator[tuple[Job, Entry | None]]:
-        """Each job with its entry, or None if the process died over it."""
+    def _round(self, tasks: Iterator[ImageTask], count: int) -> Iterator[tuple[ImageTask, Entry | None]]:
+        """Each task with its entry, or None if the process died over it."""
         while True:
-            while len(self._busy) < count and (job := next(jobs, None)) is not None:
+            while len(self._busy) < count and (task := next(tasks, None)) is not None:
                 worker = self._idle.pop() if self._idle else self._start()
-                worker.give(job)
-                self._busy[worker] = job
+                worker.give(task)
+                self._busy[worker] = task
             if not self._busy:
                 return
             first = min(worker.deadline(self._timeout) for worker in self._busy)
@@ -113,15 +113,15 @@ class Workers:
                     answer = worker.connection.recv()
                 except (EOFError, OSError):
                     worker.kill()
-                    job = self._busy.pop(worker)
+                    task = self._busy.pop(worker)
                     if worker.taken == worker.given:
-                        yield job, None
+                        yield task, None
                     elif worker.taken:  # it died while it had nothing to do
-                        jobs = chain([job], jobs)
+                        tasks = chain([task], tasks)
                     else:
                         raise errors.ModelError(COULD_NOT_START) from None
                     continue
-                if answer == TAKEN:
+                if answer == TASK_STARTED:
                     worker.taken += 1
                     worker.began = time.monotonic()
                 else:
@@ -136,12 +136,12 @@ class _Worker:
     """One process, and the connection to it, which it ends by when its other side is closed or gone.
 
     Attributes:
-        began: when the last job was given or taken, by time.monotonic().
-        given: jobs handed to it.
+        began: when the last task was given or taken, by time.monotonic().
+        given: tasks handed to it.
         taken: those of them that it has begun.
     """
 
-    def __init__(self, order: Order, threads: int, lock: int) -> None:
+    def __init__(self, order: BatchSpec, threads: int, lock: int) -> None:
         self.given = self.taken = 0
         self.began = time.monotonic()
         self.connection, theirs = _spawn.Pipe()
@@ -150,15 +150,15 @@ class _Worker:
             self._process.start()
         theirs.close()
 
-    def give(self, job: Job) -> None:
-        """Hand over a job; a process that has died meanwhile is noticed when its answer is read."""
+    def give(self, task: ImageTask) -> None:
+        """Hand over a task; a process that has died meanwhile is noticed when its answer is read."""
         self.given += 1
         self.began = time.monotonic()
         with contextlib.suppress(OSError):
-            self.connection.send(job)
+            self.connection.send(task)
 
     def deadline(self, timeout: float) -> float:
-        """Return when its answer is due, by time.monotonic(); a job that it has taken has ``timeout`` seconds."""
+        """Return when its answer is due, by time.monotonic(); a task that it has taken has ``timeout`` seconds."""
         return self.began + (timeout if self.taken == self.given else max(timeout, START_TIMEOUT))
 
     def end(self) -> None:
@@ -207,13 +207,13 @@ def _signals_held() -> Iterator[None]:
 def _end_with(sentinel: int) -> None:
     """End this process as soon as another one has: nobody is left to end it over an image that takes for ever.
 
-    It may end at any moment: the manifest's line and an output are not there, or they are whole (`work`).
+    It may end at any moment: the manifest's line and an output are not there, or they are whole (`process_image`).
     """
     wait([sentinel])
     os._exit(1)
 
 
-def _serve(connection: Connection, order: Order, threads: int, lock: int) -> None:
+def _serve(connection: Connection, order: BatchSpec, threads: int, lock: int) -> None:
     """What a worker does until the connection is closed, or the process at its other end is gone."""
     del lock  # held by being open
     os.environ[settings.THREADS.name] = str(threads)
@@ -224,6 +224,6 @@ def _serve(connection: Connection, order: Order, threads: int, lock: int) -> Non
         if (network.load().sha256, load_view().sha256) != order.models:
             return  # replaced since the run began: its outputs would be another model's than the manifest says
         while True:
-            job = connection.recv()
-            connection.send(TAKEN)
-            connection.send(work(job, order))
+            task = connection.recv()
+            connection.send(TASK_STARTED)
+            connection.send(process_image(task, order))

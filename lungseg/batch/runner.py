@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from lungseg.batch.entry import Entry
 from lungseg.batch.manifest import Manifest
-from lungseg.batch.report import summary, write_report, write_table
-from lungseg.batch.run import Run
-from lungseg.batch.source import Left, Source
-from lungseg.batch.stop import Stop
+from lungseg.batch.process import BatchSpec
+from lungseg.batch.report import run_summary, write_report, write_table
+from lungseg.batch.scheduler import Scheduler
+from lungseg.batch.source import ImageSource, SkipReason
+from lungseg.batch.stop import StopSignal
 from lungseg.batch.tally import Tally
-from lungseg.batch.watch import Watch
-from lungseg.batch.work import Order
-from lungseg.batch.workers import Workers
+from lungseg.batch.watch import FolderWatch
+from lungseg.batch.worker_pool import WorkerPool
 from lungseg.model import network
 from lungseg.model.view import load_view
 from lungseg.terminal import printable, say
@@ -31,14 +31,14 @@ REPORT_EVERY = 60
 
 
 LEFT_OUT = {
-    Left.CLOSED: ("failed", "this folder cannot be read; its images are not counted"),
-    Left.LINKED: ("skipped", "a link to a folder is not followed; name that folder to segment its images"),
+    SkipReason.CLOSED: ("failed", "this folder cannot be read; its images are not counted"),
+    SkipReason.LINKED: ("skipped", "a link to a folder is not followed; name that folder to segment its images"),
 }
 """What is said of something that is left out."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How to do what was ordered.
 
     Attributes:
@@ -55,7 +55,7 @@ class Settings:
     table: Path | None
 
 
-class Session:
+class BatchRunner:
     """One run of the command.
 
     Attributes:
@@ -63,14 +63,16 @@ class Session:
         complete: whether the reports could be written.
     """
 
-    def __init__(self, source: Source, order: Order, manifest: Manifest, stop: Stop, settings: Settings) -> None:
+    def __init__(
+        self, source: ImageSource, order: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
+    ) -> None:
         self.tally = Tally(order.formats)
         self.complete = True
         self._source, self._order, self._stop, self._settings = source, order, stop, settings
-        self._workers = Workers(order, settings.workers, manifest.fileno(), settings.timeout)
-        self._run = Run(order, manifest, self._workers, stop, settings.again)
+        self._workers = WorkerPool(order, settings.workers, manifest.fileno(), settings.timeout)
+        self._run = Scheduler(order, manifest, self._workers, stop, settings.again)
         self._began, self._started = datetime.now(UTC), time.monotonic()
-        self._left_out: dict[Left, set[str]] = {kind: set() for kind in Left}
+        self._left_out: dict[SkipReason, set[str]] = {kind: set() for kind in SkipReason}
 
     def once(self, count: int) -> None:
         """Do the folder as it is; ``count`` images are expected."""
@@ -93,12 +95,12 @@ class Session:
         Args:
             every: seconds between two looks, at least.
         """
-        watch = Watch(self._source)
+        watch = FolderWatch(self._source)
         written: float | None = None
         news = True
         say(f"watching {printable(str(self._source.folder))}; Ctrl-C ends it")
         with closing(self._workers):
-            while not self._stop.asked:
+            while not self._stop.is_requested:
                 films = watch.look(self.left_out)
                 self._run.films(films, self._announce)
                 news = news or bool(films)
@@ -108,11 +110,11 @@ class Session:
                 self._stop.sleep(watch.rest(every))
         self._end()
 
-    def left_out(self, kind: Left, path: str) -> None:
+    def left_out(self, kind: SkipReason, path: str) -> None:
         """Say, once, what is left out; outputs are only counted."""
         if path not in self._left_out[kind]:
             self._left_out[kind].add(path)
-            if kind is not Left.OUTPUT:
+            if kind is not SkipReason.OUTPUT:
                 say(f"{LEFT_OUT[kind][0]}: {printable(path)}: {LEFT_OUT[kind][1]}")
 
     def _announce(self, entry: Entry, before: bool) -> None:
@@ -132,7 +134,7 @@ class Session:
         )
         for line in tally.lines():
             say(line)
-        if outputs := len(self._left_out[Left.OUTPUT]):
+        if outputs := len(self._left_out[SkipReason.OUTPUT]):
             say(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program beside their images")
 
     def _write(self) -> None:
@@ -153,12 +155,12 @@ class Session:
             "started": self._began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "films_per_second": round(self.tally.worked / seconds, 2),
-            "stopped": self._stop.asked,
+            "stopped": self._stop.is_requested,
             "workers": self._settings.workers,
-            "closed_folders": sorted(self._left_out[Left.CLOSED]),
-            "linked_folders": sorted(self._left_out[Left.LINKED]),
-            "skipped_outputs": len(self._left_out[Left.OUTPUT]),
-            **summary(self.tally, self._order, network.load(), load_view()),
+            "closed_folders": sorted(self._left_out[SkipReason.CLOSED]),
+            "linked_folders": sorted(self._left_out[SkipReason.LINKED]),
+            "skipped_outputs": len(self._left_out[SkipReason.OUTPUT]),
+            **run_summary(self.tally, self._order, network.load(), load_view()),
         }
 
     def _seconds(self) -> float:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lungseg import __version__, errors
-from lungseg.batch.entry import NO_FILE, Entry, Mark
-from lungseg.batch.manifest import append
-from lungseg.batch.table import Row, row
+from lungseg.batch.entry import MISSING_FILE, Entry, FileMark
+from lungseg.batch.manifest import append_entry
+from lungseg.batch.table import TableRow, table_row
 from lungseg.encode import naming
 from lungseg.encode.document import document
 from lungseg.encode.formats import FORMATS, encode_each
@@ -31,7 +31,7 @@ TRIED_AGAIN = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalEr
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchSpec:
     """What is wanted of every image.
 
     Attributes:
@@ -56,7 +56,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageTask:
     """What is to do for one image.
 
     Attributes:
@@ -75,15 +75,15 @@ class Job:
     stale: frozenset[str] = frozenset()
     sha256: str = ""
 
-    def of_bytes(self, sha256: str, order: Order) -> Job:
-        """Return what is to do now that the image is read: all of it, if it was replaced since the job was made."""
+    def of_bytes(self, sha256: str, order: BatchSpec) -> ImageTask:
+        """Return what is to do now that the image is read: all of it, if it was replaced since the task was made."""
         if sha256 == self.sha256 or not (self.kept or self.omitted):
             return self
-        return Job(self.path, order.formats, stale=self.stale | set(self.kept))
+        return ImageTask(self.path, order.formats, stale=self.stale | set(self.kept))
 
 
 @dataclass(frozen=True)
-class Seen:
+class FileSnapshot:
     """What is known of an image's file when it is read.
 
     Attributes:
@@ -92,14 +92,14 @@ class Seen:
         sha256: digest of its bytes; empty before they were read.
     """
 
-    mark: Mark
+    mark: FileMark
     settled: bool
     sha256: str = ""
 
     @classmethod
-    def of(cls, film: Path) -> Seen:
+    def of(cls, film: Path) -> FileSnapshot:
         """Look at a file that is about to be read."""
-        mark = Mark.of(film)
+        mark = FileMark.of(film)
         return cls(mark, mark.is_settled())
 
     def entry(
@@ -108,14 +108,14 @@ class Seen:
         recipe: str,
         outputs: dict[str, int],
         omitted: dict[str, str],
-        row: Row | None = None,
+        row: TableRow | None = None,
         problem: dict[str, str] | None = None,
     ) -> Entry:
         """Return the image's line in the manifest."""
         return Entry(path, self.mark, self.settled, self.sha256, recipe, outputs, omitted, row, problem)
 
 
-def done(entry: Entry, order: Order) -> bool:
+def is_done(entry: Entry, order: BatchSpec) -> bool:
     """Whether an earlier run left nothing to do: the image is unchanged, and all that can be made of it is there."""
     if entry.recipe != order.recipe or (entry.problem and entry.problem["code"] in TRIED_AGAIN):
         return False
@@ -128,18 +128,18 @@ def done(entry: Entry, order: Order) -> bool:
     return whole and entry.is_of(order.source / entry.path)
 
 
-def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
+def plan_task(path: str, entry: Entry | None, order: BatchSpec, again: bool) -> ImageTask:
     """What is to do for an image of which ``entry`` is known; every format asked for if ``again``."""
     asked = {FORMATS[name].suffix for name in order.formats}
     if entry is None:
-        return Job(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
+        return ImageTask(path, order.formats, stale=frozenset(asked | {ERROR_SUFFIX}))
     kept: set[str] = set()
     # An image that is not there, on a share that is not mounted, has not changed.
     film = order.source / path
-    same = entry.recipe == order.recipe and (Mark.of(film) == NO_FILE or entry.is_of(film))
+    same = entry.recipe == order.recipe and (FileMark.of(film) == MISSING_FILE or entry.is_of(film))
     if same:
         kept = entry.there(order.target) - {ERROR_SUFFIX} - (asked if again else set())
-    return Job(
+    return ImageTask(
         path,
         tuple(name for name in order.formats if FORMATS[name].suffix not in kept),
         {suffix: entry.outputs[suffix] for suffix in kept},
@@ -149,34 +149,40 @@ def job(path: str, entry: Entry | None, order: Order, again: bool) -> Job:
     )
 
 
-def work(job: Job, order: Order) -> Entry:
+def process_image(task: ImageTask, order: BatchSpec) -> Entry:
     """Do one image; where that is not possible a problem document takes the outputs' place. Never raises."""
-    seen = Seen.of(order.source / job.path)
+    seen = FileSnapshot.of(order.source / task.path)
     try:
-        data = read_film(order.source / job.path)
+        data = read_film(order.source / task.path)
         # A link that was turned elsewhere meanwhile: the mark is of one file, the bytes are another's.
-        same = Mark.of(order.source / job.path) == seen.mark
+        same = FileMark.of(order.source / task.path) == seen.mark
         seen = replace(seen, settled=seen.settled and same, sha256=hashlib.sha256(data).hexdigest())
-        job = job.of_bytes(seen.sha256, order)
+        task = task.of_bytes(seen.sha256, order)
         result = segment(data, order.options)
-        made, refusals = encode_each(result, data, job.formats)
-        found = row(document(result))
+        made, refusals = encode_each(result, data, task.formats)
+        found = table_row(document(result))
     except errors.FilmError as error:
-        return fail(job, order, error, seen)
+        return record_failure(task, order, error, seen)
     except Exception as error:  # its text may quote the image
-        return fail(job, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), seen)
-    omitted = {**job.omitted, **{name: error.code for name, error in refusals.items()}}
-    if not made and not job.kept:
-        return fail(job, order, next(iter(refusals.values())), seen, omitted)
+        return record_failure(
+            task, order, errors.InternalError(f"An unexpected {type(error).__name__} stopped it."), seen
+        )
+    omitted = {**task.omitted, **{name: error.code for name, error in refusals.items()}}
+    if not made and not task.kept:
+        return record_failure(task, order, next(iter(refusals.values())), seen, omitted)
     contents = {FORMATS[name].suffix: content for name, content in made.items()}
     try:
-        return _write(job, order, seen, contents, omitted, row=found)
+        return _write(task, order, seen, contents, omitted, row=found)
     except OSError as error:
-        return fail(job, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), seen)
+        return record_failure(task, order, errors.Unwritable(f"An output cannot be written ({error.strerror})."), seen)
 
 
-def fail(
-    job: Job, order: Order, error: errors.FilmError, seen: Seen, omitted: Mapping[str, str] | None = None
+def record_failure(
+    task: ImageTask,
+    order: BatchSpec,
+    error: errors.FilmError,
+    seen: FileSnapshot,
+    omitted: Mapping[str, str] | None = None,
 ) -> Entry:
     """Leave a problem document in the outputs' place; where not even that can be written, it is only returned.
 
@@ -184,24 +190,24 @@ def fail(
     """
     content = {ERROR_SUFFIX: json.dumps(error.problem(), indent=2).encode()}
     problem = {"code": error.code, "detail": error.detail}
-    lost = job if error.code in TRIED_AGAIN else Job(job.path, job.formats, stale=job.stale | set(job.kept))
+    lost = task if error.code in TRIED_AGAIN else ImageTask(task.path, task.formats, stale=task.stale | set(task.kept))
     with contextlib.suppress(OSError):
         return _write(lost, order, seen, content, omitted or {}, problem=problem)
-    entry = seen.entry(job.path, order.recipe, dict(lost.kept), dict(omitted or {}), problem=problem)
+    entry = seen.entry(task.path, order.recipe, dict(lost.kept), dict(omitted or {}), problem=problem)
     with contextlib.suppress(OSError):
         _remove(lost, order)
     with contextlib.suppress(OSError):
-        append(order.target, entry)
+        append_entry(order.target, entry)
     return entry
 
 
 def _write(
-    job: Job,
-    order: Order,
-    seen: Seen,
+    task: ImageTask,
+    order: BatchSpec,
+    seen: FileSnapshot,
     contents: dict[str, bytes],
     omitted: Mapping[str, str],
-    row: Row | None = None,
+    row: TableRow | None = None,
     problem: dict[str, str] | None = None,
 ) -> Entry:
     """Write outputs and the image's line so that, whenever this is killed, the line holds or an output is missing.
@@ -209,9 +215,9 @@ def _write(
     Raises:
         OSError.
     """
-    outputs = {**job.kept, **{suffix: len(content) for suffix, content in contents.items()}}
-    entry = seen.entry(job.path, order.recipe, outputs, dict(omitted), row, problem)
-    files = {suffix: output_file(order, job.path, suffix) for suffix in contents}
+    outputs = {**task.kept, **{suffix: len(content) for suffix, content in contents.items()}}
+    entry = seen.entry(task.path, order.recipe, outputs, dict(omitted), row, problem)
+    files = {suffix: resolve_output(order, task.path, suffix) for suffix in contents}
     with ExitStack() as stack:
         ready = []
         for suffix, content in contents.items():
@@ -220,26 +226,26 @@ def _write(
             partial = stack.enter_context(staged(output))
             partial.write_bytes(content)
             ready.append((partial, output))
-        _remove(job, order)
-        append(order.target, entry)
+        _remove(task, order)
+        append_entry(order.target, entry)
         for partial, output in ready:
             partial.replace(output)
     return entry
 
 
-def _remove(job: Job, order: Order) -> None:
+def _remove(task: ImageTask, order: BatchSpec) -> None:
     """Remove outputs that would pass for this image's.
 
     Raises:
         OSError.
     """
-    for suffix in job.stale:
-        output = output_file(order, job.path, suffix)
+    for suffix in task.stale:
+        output = resolve_output(order, task.path, suffix)
         if output.is_symlink() or output.is_file():
             output.unlink()
 
 
-def output_file(order: Order, path: str, suffix: str) -> Path:
+def resolve_output(order: BatchSpec, path: str, suffix: str) -> Path:
     """Return where an output goes. A link in its place is replaced itself; what it leads to stays as it is.
 
     Raises:
