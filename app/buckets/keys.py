@@ -88,7 +88,7 @@ def is_job(text: str) -> bool:
 
 def job_film(job: str) -> str:
     """The key of a job's image."""
-    return f"{job_prefix(job)}image"
+    return f"{job_prefix(job)}film"
 
 
 def job_order(job: str) -> str:
