@@ -46,7 +46,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         event |= {"body": _body(event), "isBase64Encoded": False}
         answer = _http(event, context)
         check_answer(len(answer["body"]))
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         # Through Mangum as well, so that the refusal has the event's own format.
         refusal = problems.answer(error.problem())
         return _adapter(refusal)(event | {"body": None, "isBase64Encoded": False}, context)
@@ -69,7 +69,7 @@ async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
     asked = HTTPConnection(scope)
     try:
         name = negotiation.choose(asked.query_params.get("format"), asked.headers.get("accept", "")).name
-    except errors.FilmError:
+    except errors.ProblemError:
         name = ""  # the route refuses it
     with answering(MIN_BYTES_A_PIXEL.get(name, 0)):
         await app(scope, receive, send)
@@ -88,7 +88,7 @@ def _is_whole(event: dict[str, Any], context: Any) -> bool:
     return isinstance(scope["method"], str)
 
 
-def _refused(error: errors.FilmError, event: dict[str, Any]) -> dict[str, Any]:
+def _refused(error: errors.ProblemError, event: dict[str, Any]) -> dict[str, Any]:
     """A refusal without Mangum, in a form that every source of HTTP events takes."""
     refusal = problems.answer(error.problem())
     headers = dict(refusal.headers)

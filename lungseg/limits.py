@@ -65,7 +65,7 @@ def check_size(height: int, width: int, count: int) -> None:
 
     Raises:
         TooSmall, TooLarge.
-        DamagedFilm: so few bytes hold no such image.
+        DamagedImage: so few bytes hold no such image.
         AnswerTooLarge: only within `answering`.
     """
     if min(height, width) < MIN_SIDE:
@@ -75,7 +75,7 @@ def check_size(height: int, width: int, count: int) -> None:
             f"The image is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
         )
     if height * width > MAX_PIXELS_A_BYTE * count:
-        raise errors.DamagedFilm(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
+        raise errors.DamagedImage(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
     least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
     if least > MAX_ANSWER:
         raise errors.AnswerTooLarge(

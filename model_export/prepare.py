@@ -90,7 +90,7 @@ def prepare(
             return layout.Skipped(pair.id, "in no split list")
         try:
             return prepare_pair(pair, root, output, size, splits[pair.id], quality.get(pair.id, "ok"))
-        except errors.FilmError as error:
+        except errors.ProblemError as error:
             return layout.Skipped(pair.id, f"{error.code}: {error.detail}")
         except OSError as error:
             return layout.Skipped(pair.id, f"cannot be read or written: {error.strerror}")
@@ -123,15 +123,15 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
     """Write the square of one image and of its mask below ``output``, and return its row.
 
     Raises:
-        FilmError: it cannot be trained on.
+        ProblemError: it cannot be trained on.
         OSError.
     """
     film = decode(pair.film.read_bytes()).pixels
     mask = layout.read_mask(pair.masks) if pair.masks else None
     if mask is not None and film.shape != mask.shape:
-        raise errors.DamagedFilm("Image and mask differ in size.")
+        raise errors.DamagedImage("Image and mask differ in size.")
     if mask is not None and not mask.any():
-        raise errors.DamagedFilm("The mask is empty.")
+        raise errors.DamagedImage("The mask is empty.")
     height, width = film.shape
     geometry = letterbox(height, width, size)
     image = _square(_eight_bits(shrink(film, geometry), InputSpec(size)), geometry)
@@ -170,7 +170,7 @@ def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
     """A shrunken 16-bit image stretched between the greys that serving clips it to; an 8-bit one as it is.
 
     Raises:
-        BlankFilm: nothing could be trained on it.
+        BlankImage: nothing could be trained on it.
     """
     low, high = clip_range(box, spec)
     if box.dtype == np.uint8:

@@ -95,7 +95,7 @@ def work(
         try:
             try:
                 wanted = order or order_of(job, store, settings)
-            except errors.FilmError as error:
+            except errors.ProblemError as error:
                 stamp = Stamp(store.version(item.bucket, item.key), "none", "none")
                 return _refuse(item, Outputs.of(item, settings), error, stamp, store, settings)
             return _attempt(item, store, settings, wanted, delivery, once=job is not None)
@@ -110,7 +110,7 @@ def make(film: Opened, order: Order) -> Made:
     """Segment an image.
 
     Raises:
-        FilmError: also if none of the forms can be made of this image, or the memory is too little for it.
+        ProblemError: also if none of the forms can be made of this image, or the memory is too little for it.
         StoreError, ModelError.
     """
     with closing(film.body):  # one that is refused unread leaves no connection behind
@@ -119,7 +119,7 @@ def make(film: Opened, order: Order) -> Made:
     try:
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, order.formats)
-    except (errors.FilmError, errors.ModelError):
+    except (errors.ProblemError, errors.ModelError):
         raise
     except MemoryError:
         raise errors.InternalError("The function has too little memory for this image.") from None
@@ -187,7 +187,7 @@ def _segment(
     """
     try:
         found = make(film, order)
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         return _refuse(item, outputs, error, stamp, store, settings)
     files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
     # Also the forms that cannot be made of this version, but were of an older one.
@@ -197,7 +197,7 @@ def _segment(
 
 
 def _refuse(
-    item: Item, outputs: Outputs, error: errors.FilmError, stamp: Stamp, store: Store, settings: Settings
+    item: Item, outputs: Outputs, error: errors.ProblemError, stamp: Stamp, store: Store, settings: Settings
 ) -> Report:
     """Write a problem document in the place of all outputs.
 
@@ -209,7 +209,7 @@ def _refuse(
     return _failed(error, outputs)
 
 
-def _failed(error: errors.FilmError, outputs: Outputs) -> Report:
+def _failed(error: errors.ProblemError, outputs: Outputs) -> Report:
     return Report(Outcome.FAILED, problem=error.problem(), keys={"error": outputs.error})
 
 

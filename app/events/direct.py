@@ -40,7 +40,7 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
     try:
         item, order = _asked(event, run)
         return _content(item, order, run) if event.get("return") else _written(item, order, run)
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         return {"status": "failed", "problem": error.problem()}
 
 
@@ -66,7 +66,7 @@ def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
 def _written(item: Item, order: Order, run: Run) -> dict[str, Any]:
     report = run(item, order)
     if report.outcome is Outcome.GONE:
-        raise errors.NoSuchFilm("There is no such object, or it is a folder's marker.")
+        raise errors.NoSuchImage("There is no such object, or it is a folder's marker.")
     if report.problem:
         return {"status": "failed", "problem": report.problem}
     return {
@@ -83,7 +83,7 @@ def _content(item: Item, order: Order, run: Run) -> dict[str, Any]:
     try:
         made = make(run.store.open(item.bucket, item.key), Order((form.name,)))
     except Absent:
-        raise errors.NoSuchFilm("There is no such object.") from None
+        raise errors.NoSuchImage("There is no such object.") from None
     except InArchive:
         raise errors.Archived("The image lies in an archive tier.") from None
     content = base64.b64encode(made.contents[form.name]).decode()

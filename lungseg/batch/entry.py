@@ -116,7 +116,7 @@ def hash_image(film: Path) -> str:
     """Return the SHA-256 of an image's bytes; "unreadable" if they cannot be read, which is no file's digest."""
     try:
         return hashlib.sha256(read_film(film)).hexdigest()
-    except errors.FilmError:
+    except errors.ProblemError:
         return "unreadable"
 
 

@@ -161,7 +161,7 @@ def process_image(task: ImageTask, order: BatchSpec) -> Entry:
         result = segment(data, order.options)
         made, refusals = encode_each(result, data, task.formats)
         found = table_row(document(result))
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         return record_failure(task, order, error, seen)
     except Exception as error:  # its text may quote the image
         return record_failure(
@@ -180,7 +180,7 @@ def process_image(task: ImageTask, order: BatchSpec) -> Entry:
 def record_failure(
     task: ImageTask,
     order: BatchSpec,
-    error: errors.FilmError,
+    error: errors.ProblemError,
     seen: FileSnapshot,
     omitted: Mapping[str, str] | None = None,
 ) -> Entry:

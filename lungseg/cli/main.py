@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     try:
         return int(options.run(options))
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         return _fail(error.line(), REFUSED)
     except CommandError as error:
         return _fail(str(error), REFUSED)

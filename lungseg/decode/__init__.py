@@ -32,13 +32,13 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
         The image, white where the detector saw least (bone), whatever the file's own convention.
 
     Raises:
-        EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, OwnOutput, DamagedFilm,
+        EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, OwnOutput, DamagedImage,
             TooSmall.
     """
     limits.check_bytes(len(data))
     try:
         return _decode(data, least)
-    except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedFilm):
+    except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedImage):
         if _was_text(data):
             raise errors.MangledBody("The body holds what only a text conversion writes (EF BF BD).") from None
         raise

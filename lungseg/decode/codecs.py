@@ -123,7 +123,7 @@ def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArra
             not taken for YCbCr.
 
     Raises:
-        DamagedFilm: its data is damaged, or ends too early.
+        DamagedImage: its data is damaged, or ends too early.
         Exception: it is broken; of any type.
     """
     import imagecodecs

@@ -72,7 +72,7 @@ def decode(data: bytes) -> Radiograph:
 
     Raises:
         UnsupportedDicom: no pixels, a palette, several frames, or a transfer syntax without a decoder here.
-        DamagedFilm, TooSmall, TooLarge, BlankFilm.
+        DamagedImage, TooSmall, TooLarge, BlankImage.
     """
     try:
         dataset = read(data)
@@ -80,7 +80,7 @@ def decode(data: bytes) -> Radiograph:
         _check(dataset, syntax, len(data))
         raw = _pixels(dataset, syntax)
         if raw.shape[:2] != (dataset.Rows, dataset.Columns):
-            raise errors.DamagedFilm("The picture does not have the size that its header states.")
+            raise errors.DamagedImage("The picture does not have the size that its header states.")
         if dataset.PhotometricInterpretation == PALETTE:
             pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
         elif raw.ndim == 2:
@@ -90,12 +90,12 @@ def decode(data: bytes) -> Radiograph:
         else:
             pixels = luminance(raw)
         return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
-    except (errors.FilmError, MemoryError, ImportError):
+    except (errors.ProblemError, MemoryError, ImportError):
         raise  # the last two say nothing of the image
     # A damaged data set fails anywhere inside pydicom or a codec, as any type of exception, with texts that may
     # quote its elements.
     except Exception:
-        raise errors.DamagedFilm("The DICOM data is broken or ends too early.") from None
+        raise errors.DamagedImage("The DICOM data is broken or ends too early.") from None
 
 
 def read(data: bytes) -> Dataset:
@@ -114,7 +114,7 @@ def read(data: bytes) -> Dataset:
             file.seek(start)
             dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
             if "PixelData" not in dataset:
-                raise errors.DamagedFilm("The DICOM data is broken or ends too early.")
+                raise errors.DamagedImage("The DICOM data is broken or ends too early.")
     except Exception:
         file.check()
         raise
@@ -131,7 +131,7 @@ def _inflated(data: bytes, start: int) -> bytes:
         if plain.tell() > min(limits.MAX_BYTES, SLACK + RATIO * pieces.taken):
             raise errors.TooLarge("The deflated data set is far larger than an image.")
     if not pieces.ended:
-        raise errors.DamagedFilm("The deflated data set ends too early.")
+        raise errors.DamagedImage("The deflated data set ends too early.")
     return plain.getvalue()
 
 
@@ -199,7 +199,7 @@ def _check(dataset: Dataset, syntax: UID, count: int) -> None:
             f"No decoder for the transfer syntax {syntax.name} is here; {codecs.PACKAGE} reads the JPEG family."
         )
     if codecs.size(_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (dataset.Rows, dataset.Columns):
-        raise errors.DamagedFilm("The picture does not have the size that its header states.")
+        raise errors.DamagedImage("The picture does not have the size that its header states.")
 
 
 def _check_fragments(dataset: Dataset) -> None:
@@ -207,7 +207,7 @@ def _check_fragments(dataset: Dataset) -> None:
     value, position = dataset.PixelData, 0
     plain = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if len(value) > 2 * plain + SLACK:
-        raise errors.DamagedFilm("The compressed picture is far longer than the same one without compression.")
+        raise errors.DamagedImage("The compressed picture is far longer than the same one without compression.")
     for place in range(limits.MAX_ELEMENTS):
         if value[position : position + 4] != ITEM:
             return
@@ -215,7 +215,7 @@ def _check_fragments(dataset: Dataset) -> None:
         if place == 0 and length > 4 * limits.MAX_ELEMENTS:
             break
         position += 8 + length
-    raise errors.DamagedFilm("The compressed picture is in too many pieces.")
+    raise errors.DamagedImage("The compressed picture is in too many pieces.")
 
 
 def _frame(dataset: Dataset) -> bytes:

@@ -38,14 +38,14 @@ def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
         native: whether their unused bits are as the file has them; codecs give values right-justified.
 
     Raises:
-        BlankFilm: every pixel is padding.
-        DamagedFilm: the header contradicts itself.
+        BlankImage: every pixel is padding.
+        DamagedImage: the header contradicts itself.
     """
     stored = _stored_values(raw, dataset, native)
     padding = _padding(raw, stored, dataset, native)
     film = stored if padding is None else stored[~padding]
     if not film.size:
-        raise errors.BlankFilm("Every pixel is marked as padding.")
+        raise errors.BlankImage("Every pixel is marked as padding.")
     low, high = int(film.min()), int(film.max())
     sample = film.reshape(-1)[::SAMPLE]
     counts = np.bincount(sample.astype(np.int32) - low, minlength=high - low + 1)
@@ -78,7 +78,7 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     if bits == allocated:
         high_bit = bits - 1  # there is no other place for so many
     if not bits - 1 <= high_bit < allocated:
-        raise errors.DamagedFilm("The header's BitsStored, HighBit and BitsAllocated contradict each other.")
+        raise errors.DamagedImage("The header's BitsStored, HighBit and BitsAllocated contradict each other.")
     return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
 
 

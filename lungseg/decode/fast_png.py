@@ -59,7 +59,7 @@ def colour(data: bytes) -> NDArray[np.uint16]:
     """The samples of a PNG of 16-bit colour, (height, width, channels) uint16, interlaced or not.
 
     Raises:
-        DamagedFilm, zlib.error, imagecodecs.PngError: it is damaged.
+        DamagedImage, zlib.error, imagecodecs.PngError: it is damaged.
     """
     from imagecodecs import png_decode
 

@@ -48,7 +48,7 @@ def read_grey(stream: bytes, height: int, width: int, part: int = 1) -> NDArray[
         part: 1, 2, 4 or 8.
 
     Raises:
-        DamagedFilm: its data is damaged, or ends too early.
+        DamagedImage: its data is damaged, or ends too early.
         UnknownSamplingError.
     """
     try:
@@ -57,19 +57,19 @@ def read_grey(stream: bytes, height: int, width: int, part: int = 1) -> NDArray[
         if UNKNOWN_SAMPLING in str(error):
             raise UnknownSamplingError from None
         if not HEADER.search(str(error)):
-            raise errors.DamagedFilm(BROKEN) from None
+            raise errors.DamagedImage(BROKEN) from None
     # Decoding stops at the first warning: that of the header must not hide one of the data.
     check(stream)
     return _decode(stream, "GRAY", (height, width), part, strict=False)[..., 0]
 
 
 def check(stream: bytes) -> None:
-    """Raise DamagedFilm unless the coded data of a JPEG is whole; the JPEG may be of any precision, lossy or lossless.
+    """Raise DamagedImage unless the coded data of a JPEG is whole; the JPEG may be of any precision, lossy or lossless.
 
     One of unusual chroma sampling is not checked.
 
     Raises:
-        DamagedFilm.
+        DamagedImage.
     """
     head, lossless, components, size = _plain_header(stream)
     try:
@@ -79,7 +79,7 @@ def check(stream: bytes) -> None:
             _decode(head, "GRAY", size, SMALLEST)
     except ValueError as error:
         if UNKNOWN_SAMPLING not in str(error):
-            raise errors.DamagedFilm(BROKEN) from None
+            raise errors.DamagedImage(BROKEN) from None
 
 
 def _decode(stream: bytes, colours: str, size: tuple[int, int], part: int, strict: bool = True) -> NDArray[np.uint8]:

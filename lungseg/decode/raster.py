@@ -45,7 +45,7 @@ def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least
 
     Raises:
         UnsupportedFormat: an animation.
-        DamagedFilm, TooSmall, TooLarge.
+        DamagedImage, TooSmall, TooLarge.
     """
     try:
         if file_format == "JPEG":
@@ -75,12 +75,12 @@ def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least
             return Radiograph(
                 picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format, bound).pixels
             )
-    except (errors.FilmError, MemoryError, ImportError):
+    except (errors.ProblemError, MemoryError, ImportError):
         raise  # the last two say nothing of the image
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
     # may quote it.
     except Exception:
-        raise errors.DamagedFilm(f"The {file_format} data is broken or ends too early.") from None
+        raise errors.DamagedImage(f"The {file_format} data is broken or ends too early.") from None
 
 
 def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Image.Image:

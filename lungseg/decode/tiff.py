@@ -56,7 +56,7 @@ def decode(data: bytes) -> Radiograph:
     Raises:
         UnsupportedFormat: floating-point or more than 16 bits, a compression that images are not written in, CMYK and
             other colour models, or a volume.
-        DamagedFilm, TooSmall, TooLarge.
+        DamagedImage, TooSmall, TooLarge.
     """
     try:
         tiff.check(data, PAGES)
@@ -67,11 +67,11 @@ def decode(data: bytes) -> Radiograph:
                 raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
             _check(page, data)
             return Radiograph(upright(_grey(page, data), _orientation(page)))
-    except (errors.FilmError, MemoryError, ImportError):
+    except (errors.ProblemError, MemoryError, ImportError):
         raise  # the last two say nothing of the image
     # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
     except Exception:
-        raise errors.DamagedFilm("The TIFF data is broken or ends too early.") from None
+        raise errors.DamagedImage("The TIFF data is broken or ends too early.") from None
 
 
 def _check(page: TiffPage, data: bytes) -> None:
@@ -79,7 +79,7 @@ def _check(page: TiffPage, data: bytes) -> None:
     height, width = page.imagelength, page.imagewidth
     limits.check_size(height, width, len(data))
     if page.is_tiled and (page.tilelength > max(height, TILE) or page.tilewidth > max(width, TILE)):
-        raise errors.DamagedFilm("The TIFF's tiles are far larger than its picture.")
+        raise errors.DamagedImage("The TIFF's tiles are far larger than its picture.")
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
         raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
     if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:
@@ -94,16 +94,16 @@ def _check(page: TiffPage, data: bytes) -> None:
     if len(parts) < math.prod(page.chunked) or any(
         not offset or not count or offset + count > len(data) for offset, count in parts
     ):
-        raise errors.DamagedFilm("A part of the TIFF is missing.")
+        raise errors.DamagedImage("A part of the TIFF is missing.")
     if sum(count for _offset, count in parts) > min(len(data), 2 * _plain(page) + SLACK * len(parts)):
-        raise errors.DamagedFilm("The TIFF's parts are far longer than its picture, or lie over one another.")
+        raise errors.DamagedImage("The TIFF's parts are far longer than its picture, or lie over one another.")
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
         for offset, count in parts:
             part = data[offset : offset + count]
             rows, columns = jpeg_size(part)
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
-                raise errors.DamagedFilm("A part of the TIFF is larger than its header states.")
+                raise errors.DamagedImage("A part of the TIFF is larger than its header states.")
             # Tables that all parts share are left out of each (TIFF Technical Note 2).
             jpeg.check(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
 

@@ -19,7 +19,7 @@ nothing (RFC 6386, section 7.3); lossless WebP ends within a byte (RFC 9649, sec
 
 
 def check(data: bytes, picture: Image.Image) -> None:
-    """Raise DamagedFilm if the last bytes of a WebP's picture have no effect on it.
+    """Raise DamagedImage if the last bytes of a WebP's picture have no effect on it.
 
     Args:
         data: the whole file.
@@ -31,7 +31,7 @@ def check(data: bytes, picture: Image.Image) -> None:
     except (OSError, EOFError, ValueError, struct.error):
         return  # a decoder that stumbles over them has read them
     if not has_effect:
-        raise errors.DamagedFilm("The WebP data is broken or ends too early.")
+        raise errors.DamagedImage("The WebP data is broken or ends too early.")
 
 
 def _with_other_tail(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from lungseg.doctor.installation import Check
 from lungseg.doctor.phantom import picture_film
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import SIGNATURE, chunk
-from lungseg.errors import FilmError, ModelError
+from lungseg.errors import ModelError, ProblemError
 from lungseg.model import network
 from lungseg.pipeline.options import Options
 from lungseg.remote import refusals
@@ -55,7 +55,7 @@ def http_checks(service: Service, deployed: bool, job: bool) -> Iterator[Check]:
     for name, check in [*rest, ("a job", _job)] if job else rest:
         try:
             yield from check(service)
-        except (RemoteError, FilmError) as error:
+        except (RemoteError, ProblemError) as error:
             yield Check(name, "failed", error.detail.rstrip("."), error.remedy)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from lungseg.encode import png, shapes
 from lungseg.encode.document import document
 from lungseg.encode.overlay import overlay_png
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 
 PNG, JSON = "image/png", "application/json"
@@ -85,7 +85,7 @@ def _all(result: Result, film: bytes) -> bytes:
                 continue
             try:
                 content = each.encode(result, film)
-            except FilmError:
+            except ProblemError:
                 continue
             # A fixed time: the same image gives the same bytes.
             archive.writestr(zipfile.ZipInfo(f"lungs{each.suffix}"), content, zipfile.ZIP_DEFLATED)
@@ -199,7 +199,7 @@ FORMATS = {
 """By name, in the order in which help texts list them."""
 
 
-def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, FilmError]]:
+def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
     """Several forms of a result.
 
     Args:
@@ -210,10 +210,10 @@ def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict
         Each form's bytes, and the refusals of those that cannot be made of this image, by their names.
     """
     made: dict[str, bytes] = {}
-    refusals: dict[str, FilmError] = {}
+    refusals: dict[str, ProblemError] = {}
     for name in names:
         try:
             made[name] = FORMATS[name].encode(result, film)
-        except FilmError as error:
+        except ProblemError as error:
             refusals[name] = error
     return made, refusals

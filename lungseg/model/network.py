@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lungseg import settings
-from lungseg.errors import BlankFilm, ModelError
+from lungseg.errors import BlankImage, ModelError
 from lungseg.model import checksum, precision, processor, selfcheck
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.preprocess import InputSpec, preprocess
@@ -207,7 +207,7 @@ class Network:
             return self.card.precision == "fp32"
         try:
             inputs, _ = preprocess(selfcheck.drawing(), self.card.input)
-        except BlankFilm:  # no two greys lie between percentiles so near to each other
+        except BlankImage:  # no two greys lie between percentiles so near to each other
             return False
         return selfcheck.agrees(self(inputs)[0], self.card.self_check)
 

@@ -102,12 +102,12 @@ def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[floa
     """The greys of a shrunken image beyond which it is clipped.
 
     Raises:
-        BlankFilm: they coincide.
+        BlankImage: they coincide.
     """
     sample = box[:: spec.stride, :: spec.stride]
     low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
     if low >= high:
-        raise errors.BlankFilm("Nearly every pixel of the image has the same grey.")
+        raise errors.BlankImage("Nearly every pixel of the image has the same grey.")
     return float(low), float(high)
 
 
@@ -120,7 +120,7 @@ def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[n
         box: (box_height, box_width), any range.
 
     Raises:
-        BlankFilm: the percentiles coincide.
+        BlankImage: the percentiles coincide.
     """
     low, high = clip_range(box, spec)
     clipped = np.clip(box.astype(np.float32), np.float32(low), np.float32(high))
@@ -138,7 +138,7 @@ def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.f
     """The network's input for an image, (1, channels, size, size) float32, and the way back.
 
     Raises:
-        BlankFilm.
+        BlankImage.
     """
     radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
     geometry = letterbox(radiograph.height, radiograph.width, spec.size)

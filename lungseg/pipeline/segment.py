@@ -52,7 +52,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         model: the model; the one this process serves if None.
 
     Raises:
-        FilmError: the image is refused; the subclass says why.
+        ProblemError: the image is refused; the subclass says why.
         ModelError: a model cannot be loaded.
     """
     options = options or Options()

@@ -11,7 +11,7 @@ class RemoteError(Exception):
 
     Attributes:
         status: of HTTP, or what it would be; from 500 on the fault is not the caller's.
-        code, title, remedy, detail: as those of `lungseg.errors.FilmError`.
+        code, title, remedy, detail: as those of `lungseg.errors.ProblemError`.
     """
 
     status = 500

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from lungseg.errors import FilmError, TooLarge
+from lungseg.errors import ProblemError, TooLarge
 from lungseg.remote import errors
 from lungseg.remote.retry import retry_after
 from lungseg.terminal import printable
@@ -39,7 +39,7 @@ def code_of(answer: httpx2.Response) -> str:
     return _text(document, "code") if answer.status_code >= 400 and "detail" in document else ""
 
 
-def of_service(answer: httpx2.Response) -> errors.RemoteError | FilmError:
+def of_service(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     """What the service, or a gateway before it, answered instead of what was asked for."""
     status, document = answer.status_code, _document(answer)
     if code_of(answer):
@@ -59,7 +59,7 @@ def of_service(answer: httpx2.Response) -> errors.RemoteError | FilmError:
     return errors.BadAnswer(said)
 
 
-def of_storage(answer: httpx2.Response) -> errors.RemoteError | FilmError:
+def of_storage(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     """What a bucket answered to a presigned request; its XML also holds names and signatures, which stay there."""
     found = re.search(r"<Code>([A-Za-z]{1,60})</Code>", answer.text[:4000])
     code = found[1] if found else ""

@@ -53,7 +53,7 @@ def segment(
         told: gets a line where the image takes another way than its size had let expect.
 
     Raises:
-        RemoteError, FilmError: the service refuses the image, or cannot be used.
+        RemoteError, ProblemError: the service refuses the image, or cannot be used.
     """
     if film.size <= DIRECT_BYTES:
         answer = _direct(service, film, form, options)

@@ -41,7 +41,7 @@ class Guard:
         if scope["type"] == "http":
             try:
                 self._check(scope)
-            except errors.FilmError as error:
+            except errors.ProblemError as error:
                 await intake.refuse(error, scope, receive, send, {"Connection": "close"})
                 return
         await self.app(scope, receive, send)

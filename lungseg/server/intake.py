@@ -51,7 +51,7 @@ class Intake:
         try:
             _check_head(scope)
             body = await _read(receive, _limit(scope), takes_image(scope))
-        except errors.FilmError as error:
+        except errors.ProblemError as error:
             headers = {"Connection": "close"}
             if isinstance(error, errors.UnsupportedEncoding):
                 headers["Accept-Encoding"] = "gzip"  # RFC 9110 section 15.5.16
@@ -78,7 +78,7 @@ def _limit(scope: Scope) -> int:
     return limits.MAX_BYTES if takes_image(scope) else limits.MAX_JSON_BYTES
 
 
-def _too_large(image: bool) -> errors.FilmError:
+def _too_large(image: bool) -> errors.ProblemError:
     if image:
         return errors.TooLarge(f"The image has more than {limits.MAX_BYTES:,} bytes.")
     return errors.BodyTooLarge(f"The body has more than {limits.MAX_JSON_BYTES:,} bytes.")
@@ -125,7 +125,7 @@ async def _read(receive: Receive, limit: int, image: bool) -> bytes | None:
 
 
 async def refuse(
-    error: errors.FilmError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
+    error: errors.ProblemError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
 ) -> None:
     """Answer with a problem document, then throw away some of what the client still sends.
 

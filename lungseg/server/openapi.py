@@ -78,7 +78,7 @@ HEADERS = {
 }
 
 
-def refusals(*kinds: type[errors.FilmError]) -> dict[int | str, dict[str, Any]]:
+def refusals(*kinds: type[errors.ProblemError]) -> dict[int | str, dict[str, Any]]:
     """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
     return {
         status: problems.response(", ".join(kind.code for kind in kinds if kind.status == status))

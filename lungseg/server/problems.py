@@ -48,8 +48,8 @@ def response(meaning: str) -> dict[str, Any]:
 def install(app: FastAPI) -> None:
     """Answer every refusal and failure of ``app`` with a problem document."""
 
-    @app.exception_handler(errors.FilmError)
-    async def film_error(_: Request, error: errors.FilmError) -> Response:
+    @app.exception_handler(errors.ProblemError)
+    async def film_error(_: Request, error: errors.ProblemError) -> Response:
         return answer(error.problem())
 
     @app.exception_handler(errors.ModelError)
@@ -116,7 +116,7 @@ class LastResort:
             log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
             is_shortage = _is_shortage(error)
             if not started:
-                failure: errors.FilmError = errors.InternalError("An unexpected error stopped the request.")
+                failure: errors.ProblemError = errors.InternalError("An unexpected error stopped the request.")
                 if is_shortage:
                     failure = errors.Shortage(f"The request ended with an {type(error).__name__}.")
                 retry = {"Retry-After": RETRY_SECONDS} if is_shortage else None

@@ -144,7 +144,7 @@ def read_film(index: Index, row: Row) -> Radiograph:
     """
     try:
         return decode((index.input / row.film).read_bytes())
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         raise ValueError(f"{row.film}: {error.detail}") from None
 
 
@@ -157,7 +157,7 @@ def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
     """
     try:
         return layout.read_mask(index.input / name for name in row.masks.split(";"))
-    except errors.FilmError as error:
+    except errors.ProblemError as error:
         raise ValueError(f"{row.masks}: {error.detail}") from None
 
 

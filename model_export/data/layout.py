@@ -97,11 +97,11 @@ def read_mask(paths: Iterable[Path]) -> NDArray[np.bool_]:
     """The union of the mask files, (height, width) bool, True = lung.
 
     Raises:
-        FilmError: a file is damaged, or the files differ in size.
+        ProblemError: a file is damaged, or the files differ in size.
     """
     parts = [decode(path.read_bytes()).pixels for path in paths]
     if len({part.shape for part in parts}) != 1:
-        raise errors.DamagedFilm("The left and the right mask differ in size.")
+        raise errors.DamagedImage("The left and the right mask differ in size.")
     # Half of the brightest value, not 0: masks saved through a lossy or resizing tool carry faint grey.
     return np.logical_or.reduce([part > part.max() / 2 for part in parts])
 

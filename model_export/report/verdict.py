@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lungseg.encode.png import grey_png
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import Segmenter, segment
 from lungseg.pipeline.verdict import Decision
@@ -118,7 +118,7 @@ def _others(folders: list[Path], model: Segmenter) -> Iterator[Judged]:
                 continue
             try:
                 result = segment(path.read_bytes(), model=model)
-            except FilmError:
+            except ProblemError:
                 continue  # a refusal is no mask either, but nothing was judged
             count += 1
             yield _judged(folder.name, path.name, result, None)

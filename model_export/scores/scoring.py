@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tqdm import tqdm
 
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import Segmenter, segment
 from model_export.data.index import Index, Row, read_target
@@ -62,7 +62,7 @@ def read_result(index: Index, row: Row, model: Segmenter) -> Result:
     """
     try:
         return segment((index.input / row.film).read_bytes(), model=model)
-    except FilmError as error:
+    except ProblemError as error:
         raise ValueError(f"{row.film}: {error.detail}") from None
 
 

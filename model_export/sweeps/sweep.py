@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.files import write_whole
 from model_export.config import Config
 from model_export.data.index import Index, Row, read_index, write_index
@@ -212,7 +212,7 @@ def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
         pair = Pair(row.id, row.source, row.finding, image, masks, row.patient, row.kind, row.licence)
         try:
             return prepare_pair(pair, index.input, folder, size, row.split, row.quality)
-        except FilmError as error:
+        except ProblemError as error:
             raise ValueError(f"{row.film}: {error.detail}") from None
 
     with ThreadPoolExecutor(workers) as pool:

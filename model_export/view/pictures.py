@@ -74,7 +74,7 @@ def read_others(folders: list[Path]) -> tuple[list[Picture], int]:
         for path in tqdm(files, desc=folder.name, unit="picture", leave=False):
             try:
                 pictures.append(Picture(_kept(decode(path.read_bytes()).pixels), folder.name))
-            except errors.FilmError:
+            except errors.ProblemError:
                 refused += 1
         if len(pictures) == before:
             raise ValueError(f"{folder} holds no picture that can be read")
@@ -114,7 +114,7 @@ def _kept(pixels: Pixels) -> Grey:
     """A picture shrunk, its greys between those that serving clips it to.
 
     Raises:
-        BlankFilm: it has but one grey.
+        BlankImage: it has but one grey.
     """
     height, width = pixels.shape
     box = shrink(pixels, letterbox(height, width, SIDE))

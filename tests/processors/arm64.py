@@ -151,7 +151,7 @@ def judge(
     from films import dice
 
     from lungseg.encode.formats import FORMATS
-    from lungseg.errors import FilmError
+    from lungseg.errors import ProblemError
     from lungseg.pipeline.segment import segment
 
     facts = json.loads((folder / "facts.json").read_text())
@@ -164,7 +164,7 @@ def judge(
             there = (folder / "masks" / name).read_bytes()
             try:
                 agreements[name] = dice(read_mask(there), segment(data).mask)
-            except FilmError as error:
+            except ProblemError as error:
                 agreements[name] = float(there == error.code.encode())
         mean, worst = float(np.mean(list(agreements.values()))), min(agreements.values())
         lines.append(f"{len(group)} {title}: Dice to FP32 here {mean:.4f} on average, {worst:.4f} at worst")

@@ -27,7 +27,7 @@ def main() -> None:
     """Do everything in FOLDER."""
     folder = Path(sys.argv[1])
     from lungseg.encode.formats import FORMATS
-    from lungseg.errors import FilmError
+    from lungseg.errors import ProblemError
     from lungseg.model import network, processor
     from lungseg.pipeline.segment import segment
 
@@ -37,7 +37,7 @@ def main() -> None:
     for path in sorted((folder / "images").iterdir()):
         try:
             mask = FORMATS["mask"].encode(segment(path.read_bytes()), b"")
-        except FilmError as error:
+        except ProblemError as error:
             mask = error.code.encode()
         (folder / "masks" / path.name).write_bytes(mask)
         print(path.name, flush=True)

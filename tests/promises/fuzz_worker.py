@@ -61,7 +61,7 @@ def outcome(film: bytes) -> str:
         result = segment.segment(film)
         size = result.radiograph.height, result.radiograph.width
         assert result.mask.shape == result.radiograph.pixels.shape == size
-    except errors.FilmError as refusal:
+    except errors.ProblemError as refusal:
         assert 400 <= refusal.status < 500, refusal.code
         assert refusal.problem()["detail"]
         return refusal.code
@@ -72,7 +72,7 @@ def load() -> None:
     """Load the models and every decoder, so that no case pays for it."""
     outcome(next(iter(seeds().values())))
     for film in seeds().values():
-        with suppress(errors.FilmError):
+        with suppress(errors.ProblemError):
             decode(film)
 
 

@@ -50,7 +50,7 @@ def serve(line: Connection, films: list[bytes]) -> None:
     def direct(film: bytes) -> object:
         try:
             return mask_png(segment(film).mask)
-        except errors.FilmError as error:
+        except errors.ProblemError as error:
             return error.code
 
     def http(film: bytes) -> object:

@@ -54,7 +54,7 @@ OVER_HTTP = {
     kind.code
     for kind in errors.kinds()
     # Of files on a person's own machine; of base64 and answers, which Lambda has; of images in buckets.
-    if kind not in (*errors.LOCAL, errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchFilm, errors.Archived)
+    if kind not in (*errors.LOCAL, errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchImage, errors.Archived)
 } | {"not-found", "method-not-allowed"}
 
 

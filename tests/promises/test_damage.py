@@ -48,7 +48,7 @@ def test_damaged_data_gives_no_other_mask(grey: NDArray[np.uint8], ledger: Ledge
         for kind, file in damaged(image, count, zlib.crc32(name.encode())):
             try:
                 mask = segment(file).mask
-            except errors.FilmError as error:
+            except errors.ProblemError as error:
                 assert error.code == "damaged-film", f"{name}, {kind}: {error.code}"
                 found["rejected"] += 1
                 continue

@@ -20,7 +20,7 @@ from processes import smaller
 from benchmarks import machine
 from benchmarks.serve import OVERLOADED, PATH, Ask, Seen, digest, load, one_each, serving
 from lungseg.encode.formats import FORMATS
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.pipeline.segment import segment
 from lungseg.server import problems
 
@@ -48,7 +48,7 @@ def expected(film: bytes, form: str) -> bytes:
     """What the pipeline makes of an image in this process: its form, or its refusal's document."""
     try:
         return FORMATS[form].encode(segment(film), film)
-    except FilmError as refusal:
+    except ProblemError as refusal:
         return bytes(problems.answer(refusal.problem(), {}).body)
 
 

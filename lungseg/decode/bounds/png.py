@@ -94,7 +94,7 @@ def lean(data: bytes) -> bytes:
     """The PNG without texts, profiles, animations and whatever else stands beside its picture.
 
     Raises:
-        TooSmall, TooLarge, DamagedFilm: by the sides that its header states.
+        TooSmall, TooLarge, DamagedImage: by the sides that its header states.
         ValueError: it is in too many parts, or its stream cannot be that of its picture.
         KeyError, struct.error: it has no header.
     """
@@ -137,14 +137,14 @@ def inflated(data: bytes) -> Iterator[bytes]:
     pixels.
 
     Raises:
-        DamagedFilm: the stream holds more or fewer rows than the header promises.
+        DamagedImage: the stream holds more or fewer rows than the header promises.
         zlib.error: the stream is broken, or its checksum is wrong.
     """
     view, left = memoryview(data), raw_size(data)
     for piece in Inflated(view[start + 8 : end - 4] for kind, start, end in chunks(data) if kind == b"IDAT"):
         left -= len(piece)
         if left < 0:
-            raise errors.DamagedFilm("The PNG holds more rows than its header promises.")
+            raise errors.DamagedImage("The PNG holds more rows than its header promises.")
         yield piece
     if left > 0:
-        raise errors.DamagedFilm("The PNG holds fewer rows than its header promises.")
+        raise errors.DamagedImage("The PNG holds fewer rows than its header promises.")

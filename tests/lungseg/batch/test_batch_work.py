@@ -262,10 +262,10 @@ class TestWork:
 
     @pytest.mark.parametrize(
         ("error", "left"),
-        [(errors.Unreadable("x"), {MASK, ERROR}), (errors.DamagedFilm("x"), {ERROR})],
+        [(errors.Unreadable("x"), {MASK, ERROR}), (errors.DamagedImage("x"), {ERROR})],
     )
     def test_a_film_out_of_reach_keeps_its_outputs_and_a_bad_one_does_not(
-        self, ordered: Ordered, error: errors.FilmError, left: set[str]
+        self, ordered: Ordered, error: errors.ProblemError, left: set[str]
     ) -> None:
         order = ordered("mask")
         (order.target / "a.png.mask.png").write_bytes(b"kept")

@@ -27,7 +27,7 @@ from lungseg.decode import decode
         (bytes(limits.MAX_BYTES + 1), errors.TooLarge),
     ],
 )
-def test_refusals(data: bytes, error: type[errors.FilmError]) -> None:
+def test_refusals(data: bytes, error: type[errors.ProblemError]) -> None:
     with pytest.raises(error):
         decode(data)
 
@@ -35,7 +35,7 @@ def test_refusals(data: bytes, error: type[errors.FilmError]) -> None:
 def test_a_refusal_quotes_nothing_of_the_film() -> None:
     secret = "CANARY^PATIENT"
     film = dicom(RAMP16, PatientName=secret, PhotometricInterpretation=secret[:16])
-    with pytest.raises(errors.FilmError) as caught:
+    with pytest.raises(errors.ProblemError) as caught:
         decode(film)
     assert "CANARY" not in caught.value.line()
     assert caught.value.__cause__ is None

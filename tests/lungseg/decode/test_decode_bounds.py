@@ -111,7 +111,7 @@ def test_bytes_that_belong_to_no_segment_do_no_harm(stray: bytes) -> None:
     ],
 )
 def test_a_film_in_too_many_parts_is_refused(film: bytes) -> None:
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(film)
 
 
@@ -147,13 +147,13 @@ def test_a_png_of_another_method_is_damaged(place: int) -> None:
     film = bytearray(encode(WIDE, "PNG"))
     film[place] = 2
     film[29:33] = struct.pack(">I", zlib.crc32(film[12:29]))
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(bytes(film))
 
 
 def test_a_png_whose_stream_is_far_longer_than_its_picture_is_refused() -> None:
     film = encode(WIDE, "PNG")
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(film[:-12] + chunk(b"IDAT", bytes(300_000)) + film[-12:])
 
 
@@ -181,7 +181,7 @@ def test_tiff_parts_that_lie_over_one_another_are_refused() -> None:
     for strip in range(3):
         place = tag.valueoffset + width * strip
         data[place : place + width] = (60_000).to_bytes(width, "little")
-    with pytest.raises(errors.DamagedFilm, match="over one another"):
+    with pytest.raises(errors.DamagedImage, match="over one another"):
         decode(bytes(data))
 
 
@@ -194,7 +194,7 @@ def test_a_tiff_with_a_palette_of_16_bits_is_read() -> None:
 
 @pytest.mark.parametrize("value", [(270, 2, 0, "A" * 2**24, True), (65000, 4, 30_000, [7] * 30_000, True)])
 def test_a_tiff_with_too_much_in_its_directory_is_refused(value: tuple[object, ...]) -> None:
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(tiff(RAMP8, description=None, metadata=None, extratags=[value]))
 
 
@@ -278,6 +278,6 @@ def test_a_data_set_is_inflated_by_one_reader_alone(
     """Which counts what it inflates; pydicom's own does not."""
     inflated: list[bytes] = []
     monkeypatch.setattr("pydicom.filereader.zlib.decompress", lambda data, *_: inflated.append(data))
-    with pytest.raises(errors.FilmError):
+    with pytest.raises(errors.ProblemError):
         decode(change(dicom(RAMP16))[:-1000])
     assert not inflated

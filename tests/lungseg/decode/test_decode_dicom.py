@@ -90,7 +90,7 @@ def test_pixels_are_found_wherever_high_bit_says() -> None:
     plain = decode(dicom(twelve, BitsStored=12, HighBit=11)).pixels
     left_justified = decode(dicom(twelve << 4, BitsStored=12, HighBit=15)).pixels
     np.testing.assert_array_equal(left_justified, plain)
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(dicom(twelve, BitsStored=12, HighBit=3))
 
 
@@ -205,7 +205,7 @@ def test_bits_that_contradict_each_other_are_named(high_bit: int, reads: bool) -
     if reads:
         assert decode(film).pixels.shape == (256, 256)
         return
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(film)
     assert caught.value.detail == "The header's BitsStored, HighBit and BitsAllocated contradict each other."
 
@@ -219,7 +219,7 @@ def test_a_missing_high_bit_is_the_highest_stored_one() -> None:
 
 
 def test_a_film_of_padding_alone_is_blank() -> None:
-    with pytest.raises(errors.BlankFilm) as caught:
+    with pytest.raises(errors.BlankImage) as caught:
         decode(dicom(np.full_like(RAMP16, 7), PixelPaddingValue=7))
     assert caught.value.detail == "Every pixel is marked as padding."
 

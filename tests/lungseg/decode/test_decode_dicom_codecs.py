@@ -120,7 +120,7 @@ def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) ->
     film = compressed(RAMP8, inside, syntax)
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedFilm, match=r"The picture does not have the size that its header states\."):
+        with pytest.raises(errors.DamagedImage, match=r"The picture does not have the size that its header states\."):
             decode(film)
 
     assert peak_of(refused) < 10_000_000
@@ -152,7 +152,7 @@ def test_a_deflated_bomb_is_refused_before_it_goes_off(padding: int) -> None:
 def test_deflated_data_that_ends_early_is_damaged() -> None:
     data = dicom(RAMP16, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     assert order(decode(data).pixels, RAMP16) > 0.9999
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(data[:-1000])
 
 
@@ -171,7 +171,7 @@ def test_the_jpeg_family_inside_real_files(name: str, like: str, correlation: fl
 def test_a_compressed_picture_that_ends_early_is_damaged() -> None:
     """libjpeg would fill the rest with grey."""
     whole = encode(Image.fromarray(RAMP8), "JPEG")
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(compressed(RAMP8, whole[: len(whole) // 2], JPEGBaseline8Bit))
 
 
@@ -192,7 +192,7 @@ def test_a_missing_decoder_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("keep", [0.9, 0.01])
 def test_cut_files_are_refused(name: str, keep: float) -> None:
     data = packaged(name).read_bytes()
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
     assert caught.value.detail == "The DICOM data is broken or ends too early."
 
@@ -241,7 +241,7 @@ def test_an_rle_frame_is_unpacked_no_further_than_its_picture() -> None:
     film = compressed(pixels, header + b"\x81\x00" * 2_000_000, RLELossless)
     assert grown_by(film) < 20 * 2**20
     short = compressed(pixels, header + b"\x81\x00" * 10, RLELossless)
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(short)
 
 
@@ -257,7 +257,7 @@ before = of_process("VmHWM")
 try:
     decode(image)
     print("read")
-except errors.DamagedFilm:
+except errors.DamagedImage:
     print(of_process("VmHWM") - before)
 """
     helpers = Path(__file__).parents[2] / "support"

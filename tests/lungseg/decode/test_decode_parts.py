@@ -134,7 +134,7 @@ class TestPng:
 
     def test_no_byte_behind_the_last_row_is_inflated(self) -> None:
         film = png_of(size=300 * 200 + 200 + 5_000_000)
-        with pytest.raises(errors.DamagedFilm, match="more rows"):
+        with pytest.raises(errors.DamagedImage, match="more rows"):
             list(png_bounds.inflated(film))
         rows = bytes(200 * 301)
         split = zlib.compress(bytes(200 * 301))
@@ -382,7 +382,7 @@ class TestFragments:
         return dicom(pixels, TransferSyntaxUID=JPEGBaseline8Bit, PixelData=value + b"\xfe\xff\xdd\xe0\0\0\0\0")
 
     def refused(self, value: bytes) -> str:
-        with pytest.raises(errors.DamagedFilm) as caught:
+        with pytest.raises(errors.DamagedImage) as caught:
             decode(self.film(value))
         return caught.value.detail
 
@@ -409,7 +409,7 @@ class TestFragments:
 
 def test_a_deflated_data_set_is_told_what_is_wrong_with_it() -> None:
     film = dicom(RAMP16, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
-    with pytest.raises(errors.DamagedFilm) as damaged:
+    with pytest.raises(errors.DamagedImage) as damaged:
         decode(film[:-1000])
     assert damaged.value.detail == "The deflated data set ends too early."
     drawing = dicom(np.zeros((2000, 3000), np.uint8), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
@@ -420,5 +420,5 @@ def test_a_deflated_data_set_is_told_what_is_wrong_with_it() -> None:
 
 def test_a_tiff_is_counted_before_it_is_read() -> None:
     data = tiff(RAMP8, extratags=[(65_000, 4, limits.MAX_PARTS + 1, [1] * (limits.MAX_PARTS + 1), True)])
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(data)

@@ -123,12 +123,12 @@ class TestDamaged:
     @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
     def test_a_film_that_is_cut(self, keep: float) -> None:
         data = encode(Image.fromarray(FILM), "PNG")
-        with pytest.raises(errors.DamagedFilm):
+        with pytest.raises(errors.DamagedImage):
             decode(data[: int(keep * len(data))])
 
     def test_a_film_that_ends_early_but_cleanly(self) -> None:
         half = zlib.compress(filtered(FILM, [0])[: FILM.size // 2])
-        with pytest.raises(errors.DamagedFilm):
+        with pytest.raises(errors.DamagedImage):
             decode(header(FILM) + chunk(b"IDAT", half) + END)
 
     def test_a_filter_that_does_not_exist(self) -> None:
@@ -148,6 +148,6 @@ def test_no_more_is_inflated_than_the_picture() -> None:
     stream += b"".join(deflate.compress(bytes(2**20)) for _ in range(1024)) + deflate.flush()
     data = header(FILM) + chunk(b"IDAT", stream) + END
     started = time.process_time()
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(data)
     assert time.process_time() - started < 0.5

@@ -100,7 +100,7 @@ def test_huge_header_is_refused_before_its_pixels_are_read() -> None:
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
 def test_cut_files_are_refused(rg1_png: bytes, file_format: str, keep: float) -> None:
     data = encode(Image.open(io.BytesIO(rg1_png)), file_format)
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
     assert caught.value.detail == f"The {file_format} data is broken or ends too early."
 
@@ -155,13 +155,13 @@ def test_a_png_is_whole_to_the_last_byte_of_its_stream(depth: int, kind: int, in
     for pieces in (1, 3):
         assert decode(by_hand(depth, kind, interlaced, pieces=pieces)).pixels.shape == (101, 67)
         for missing in (1, 400):
-            with pytest.raises(errors.DamagedFilm):
+            with pytest.raises(errors.DamagedImage):
                 decode(by_hand(depth, kind, interlaced, missing, pieces))
 
 
 def test_16_bit_colour_that_ends_early_is_refused() -> None:
     data = imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2))
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(data[: len(data) // 2])
 
 
@@ -184,7 +184,7 @@ def test_a_png_that_ends_early_but_cleanly_is_refused(mode: str) -> None:
     half = bytearray(encode(image.crop((0, 0, 256, 128)), "PNG"))
     half[20:24] = struct.pack(">I", 256)
     half[29:33] = struct.pack(">I", zlib.crc32(half[12:29]))
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(bytes(half))
     assert caught.value.detail == "The PNG holds fewer rows than its header promises."
 
@@ -208,7 +208,7 @@ def test_interlaced_png() -> None:
         return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
     np.testing.assert_array_equal(decode(whole(rows)).pixels, film)
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(whole(rows[:-2000]))
 
 
@@ -219,7 +219,7 @@ def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
 
 def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
     bomb = encode(Image.new("1", (6000, 6000)), "PNG")
-    with pytest.raises(errors.DamagedFilm, match="holds no image of 6000 x 6000"):
+    with pytest.raises(errors.DamagedImage, match="holds no image of 6000 x 6000"):
         decode(bomb)
 
 
@@ -227,7 +227,7 @@ def test_png_that_inflates_to_more_than_its_picture_is_rejected_at_once() -> Non
     header = struct.pack(">IIBBBBB", 300, 300, 8, 0, 0, 0, 0)
     body = zlib.compress(bytes(200_000_000), 9)
     started = time.process_time()
-    with pytest.raises(errors.DamagedFilm, match="more rows"):
+    with pytest.raises(errors.DamagedImage, match="more rows"):
         decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
     assert time.process_time() - started < 0.2
 
@@ -235,7 +235,7 @@ def test_png_that_inflates_to_more_than_its_picture_is_rejected_at_once() -> Non
 def test_a_jpeg_of_thousands_of_scans_is_refused_unread() -> None:
     film = encode(Image.fromarray(RAMP8), "JPEG", progressive=True)
     start = film.rindex(b"\xff\xda")
-    with pytest.raises(errors.DamagedFilm):
+    with pytest.raises(errors.DamagedImage):
         decode(film[:start] + 2000 * film[start:-2] + film[-2:])
 
 

@@ -116,7 +116,7 @@ def jpeg_of_another_size(size: tuple[int, int]) -> bytes:
 
 @pytest.mark.parametrize("size", [(257, 256), (256, 257)])
 def test_a_jpeg_strip_may_not_be_larger_than_the_picture_on_either_side(size: tuple[int, int]) -> None:
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(jpeg_of_another_size(size))
     assert caught.value.detail == "A part of the TIFF is larger than its header states."
     assert decode(jpeg_of_another_size((256, 256))).pixels.shape == (256, 256)
@@ -169,7 +169,7 @@ def test_what_is_no_picture_of_a_film_is_named(data: bytes, says: str) -> None:
 def test_cut_files_are_refused(options: dict[str, str], keep: float) -> None:
     noisy = np.random.default_rng(1).integers(0, 255, (512, 512), np.uint8)
     data = tiff(noisy, **options)
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
     assert caught.value.detail in {
         "The TIFF data is broken or ends too early.",
@@ -207,7 +207,7 @@ def test_a_strip_that_holds_more_than_its_header_says_does_not_go_off(compressio
     patched[count : count + 4] = len(bomb).to_bytes(4, "little")
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedFilm):
+        with pytest.raises(errors.DamagedImage):
             decode(bytes(patched))
 
     assert peak_of(refused) < 20_000_000
@@ -221,7 +221,7 @@ def test_tiles_far_larger_than_the_picture_are_refused_unread() -> None:
             data[tag.valueoffset : tag.valueoffset + 2] = (48000).to_bytes(2, "little")
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedFilm, match="tiles are far larger than its picture"):
+        with pytest.raises(errors.DamagedImage, match="tiles are far larger than its picture"):
             decode(bytes(data))
 
     assert peak_of(refused) < 10_000_000
@@ -265,6 +265,6 @@ def test_a_strip_that_was_never_written_is_missed(code: int) -> None:
         tag = file.pages[0].tags[code]
         width = tag.valuebytecount // tag.count
         data[tag.valueoffset + width : tag.valueoffset + 2 * width] = bytes(width)
-    with pytest.raises(errors.DamagedFilm) as caught:
+    with pytest.raises(errors.DamagedImage) as caught:
         decode(bytes(data))
     assert caught.value.detail == "A part of the TIFF is missing."

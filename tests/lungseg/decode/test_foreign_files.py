@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from films import SHARED, dice
 
-from lungseg.errors import FilmError
+from lungseg.errors import ProblemError
 from lungseg.pipeline.segment import segment
 
 CASES = SHARED.parent / "cases"
@@ -22,7 +22,7 @@ LINES = list(csv.DictReader(LIST.read_text().splitlines())) if LIST.is_file() el
 def test_foreign_file_gives_what_it_should(line: dict[str, str]) -> None:
     try:
         found = segment((CASES / line["file"]).read_bytes())
-    except FilmError as error:
+    except ProblemError as error:
         assert error.code in line["expected"].split("|")
         return
     assert "mask" in line["expected"].split("|")

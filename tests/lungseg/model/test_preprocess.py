@@ -72,7 +72,7 @@ def test_a_bright_marker_does_not_dim_the_film(rg1_pixels: NDArray[np.uint16]) -
 
 
 def test_a_film_of_one_grey_is_refused() -> None:
-    with pytest.raises(errors.BlankFilm):
+    with pytest.raises(errors.BlankImage):
         preprocess(np.full((300, 300), 77, np.uint8), SPEC)
 
 

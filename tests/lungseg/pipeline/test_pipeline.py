@@ -123,7 +123,7 @@ class TestModel:
 
 
 def test_a_blank_film_is_refused() -> None:
-    with pytest.raises(errors.BlankFilm):
+    with pytest.raises(errors.BlankImage):
         segment(png(np.full((500, 400), 9, np.uint8)))
 
 
