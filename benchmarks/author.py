@@ -19,7 +19,7 @@ from PIL import Image
 
 from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR
-from model_export.export import to_onnx
+from model_export.network.convert import to_onnx
 from model_export.network.unet import build
 
 SIZE = 512

@@ -17,7 +17,7 @@ import torch
 from lungseg.model import network, processor
 from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR, read_config
-from model_export.export import to_onnx
+from model_export.network.convert import to_onnx
 from model_export.network.unet import build
 from model_export.sweeps.timing import ROUNDS, gigaflops, millions, race
 

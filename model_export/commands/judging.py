@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model_export.commands.options import DEFAULTS, INT8, RUN, Commands, add_films, read_model
+from model_export.commands.options import DEFAULTS, INT8, RUN, Commands, add_films
 
 EVALUATION = Path("runs/evaluation")
 
@@ -100,6 +100,7 @@ def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.evaluate import evaluate
+    from model_export.network.checkpoint import read_model
 
     index = read_index(options.data)
     evaluate(index, index.select_scored(options.split), read_model(options.model), options.output)
@@ -107,6 +108,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _robustness(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
+    from model_export.network.checkpoint import read_model
     from model_export.report.robustness import robustness
 
     index = read_index(options.data)
@@ -124,6 +126,7 @@ def _tail(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
+    from model_export.network.checkpoint import read_model
     from model_export.report.compare import compare, trained_on
 
     index = read_index(options.data)
@@ -133,6 +136,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _verdict(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
+    from model_export.network.checkpoint import read_model
     from model_export.report.verdict import verdict
 
     index = read_index(options.data)
@@ -142,6 +146,7 @@ def _verdict(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from lungseg.model.network import Network
     from model_export.data.index import read_index
+    from model_export.network.checkpoint import read_model
     from model_export.report.compare import trained_on
     from model_export.report.page import report
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from statistics import mean
 
-from model_export.commands.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data, read_model
+from model_export.commands.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data
 from model_export.data.layout import SPLITS
 
 
@@ -236,6 +236,7 @@ def _export(options: argparse.Namespace) -> None:
 def _label(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.data.label import label
+    from model_export.network.checkpoint import read_model
 
     index = read_index(options.data)
     label(index, read_model(options.model), tuple(options.sources), options.output)

@@ -169,6 +169,15 @@ def digest(rows: list[Row]) -> str:
     return total.hexdigest()
 
 
+def masks_of(training: dict[str, Any]) -> set[str]:
+    """The sets whose own masks a model owes its weights to, by the ``training`` part of its card: directly, or through
+    the models that labelled for it.
+    """
+    labelled = training["labelled"]
+    direct = set(training["sources"]) - labelled.keys()
+    return direct.union(*(labeller["masks_of"] for labeller in labelled.values()))
+
+
 def write_index(
     output: Path,
     rows: list[Row],

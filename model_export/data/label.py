@@ -18,9 +18,8 @@ from tqdm import tqdm
 
 from lungseg.model.preprocess import place, standardise
 from lungseg.pipeline.segment import Segmenter
-from model_export.data.index import QUALITIES, Index, Row, read_index, read_square, write_index
+from model_export.data.index import QUALITIES, Index, Row, masks_of, read_index, read_square, write_index
 from model_export.data.layout import Skipped
-from model_export.network.checkpoint import masks_of
 
 
 def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path) -> Index:

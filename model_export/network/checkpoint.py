@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lungseg.model.network import MASK_CONVENTION, Card
+from lungseg.errors import ModelError
+from lungseg.model import processor
+from lungseg.model.network import MASK_CONVENTION, Card, Network
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.preprocess import InputSpec
+from lungseg.pipeline.segment import Segmenter
 from model_export.config import read_config
 from model_export.network.unet import UNet, build
 
@@ -68,15 +71,6 @@ def card(state: dict[str, Any], name: str) -> Card:
     )
 
 
-def masks_of(training: dict[str, Any]) -> set[str]:
-    """The sets whose own masks a model owes its weights to, by the ``training`` part of its card: directly, or through
-    the models that labelled for it.
-    """
-    labelled = training["labelled"]
-    direct = set(training["sources"]) - labelled.keys()
-    return direct.union(*(labeller["masks_of"] for labeller in labelled.values()))
-
-
 class TorchModel:
     """A checkpoint in the place of the exported model: the same card, the same call."""
 
@@ -91,3 +85,20 @@ class TorchModel:
     def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities (outputs, size, size) float32 for an input (1, channels, size, size) float32."""
         return np.asarray(torch.sigmoid(self.network(torch.from_numpy(radiograph)))[0])
+
+
+def read_model(path: Path) -> Segmenter:
+    """Return a checkpoint or an exported model, on one thread.
+
+    An INT8 model is computed in floats where this processor's own 8-bit sums would saturate: its scores are then those
+    of the processors that serve it.
+    """
+    if path.suffix == ".pt":
+        return TorchModel(path)
+    try:
+        model = Network(path, threads=1)
+        if model.card.precision == "int8" and not processor.dot_products():
+            return Network(path, threads=1, float_sums=True)
+        return model
+    except ModelError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -28,7 +28,7 @@ from lungseg.model.network import Card, Network
 from lungseg.model.preprocess import preprocess
 from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_film, read_target
-from model_export.export import put_card, save
+from model_export.network.convert import put_card, save
 from model_export.scores import metrics
 
 CALIBRATION_FILMS = 50

@@ -27,11 +27,11 @@ from lungseg.encode.png import grey_png
 from lungseg.pipeline.expected_dice import NAMES, OFFSET, Calibration, Look, look
 from lungseg.pipeline.segment import Segmenter, segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
-from model_export.commands.options import read_model
 from model_export.config import read_config
 from model_export.data.index import Index, Row, read_square
 from model_export.data.sickness import Mask
 from model_export.network import checkpoint
+from model_export.network.checkpoint import read_model
 from model_export.report.tail import MIN_GOOD
 from model_export.report.worsen import worsen
 from model_export.scores import metrics

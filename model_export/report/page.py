@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lungseg.model.network import Card, Network
 from lungseg.pipeline.segment import Segmenter
 from model_export.config import Config, read_config
-from model_export.data.index import Index, Row, digest
+from model_export.data.index import Index, Row, digest, masks_of
 from model_export.evaluate import means_table
 from model_export.network import checkpoint
 from model_export.network.unet import build
@@ -74,7 +74,7 @@ def report(
         "index": index,
         "network": network,
         "card": network.card,
-        "masks_of": checkpoint.masks_of(network.card.training),
+        "masks_of": masks_of(network.card.training),
         "split": rows[0].split,
         "counts": _counts(index),
         "means": means_table(by_source(scored)),

@@ -23,11 +23,11 @@ from lungseg.encode.overlay import overlay
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import Segmenter
 from lungseg.pipeline.verdict import Decision
-from model_export.commands.options import read_model
 from model_export.config import read_config
 from model_export.data.index import Index, Row, read_target
 from model_export.data.truth import score_field
 from model_export.network import checkpoint
+from model_export.network.checkpoint import read_model
 from model_export.scores import metrics
 from model_export.scores.scoring import read_result
 from model_export.train import split_rows

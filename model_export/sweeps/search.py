@@ -26,8 +26,9 @@ from lungseg.model.network import Network, int8_path
 from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR, Config
 from model_export.data.index import Index, Row, digest, read_target
-from model_export.export import export, put_card, save, to_onnx
+from model_export.export import export
 from model_export.network import checkpoint
+from model_export.network.convert import put_card, save, to_onnx
 from model_export.network.quantise import GateError, quantise, write_int8
 from model_export.scores import metrics
 from model_export.scores.scoring import read_result

@@ -25,7 +25,8 @@ from lungseg.model.network import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
 from model_export.data.index import Index, Row, digest, read_square
-from model_export.export import TOLERANCE, ParityError, fold_batch_norm, save, trace
+from model_export.export import TOLERANCE
+from model_export.network.convert import ParityError, fold_batch_norm, save, trace
 from model_export.view.augment import POOL, Batch, Batches
 from model_export.view.network import Served, ViewCnn, figures, view_loss
 from model_export.view.pictures import Picture, make_pictures, read_films, read_lungs, read_others

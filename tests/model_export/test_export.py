@@ -15,8 +15,9 @@ from model_export.__main__ import main
 from model_export.config import Config
 from model_export.data.index import Index, digest
 from model_export.data.phantoms import TINY
-from model_export.export import ParityError, export
+from model_export.export import export
 from model_export.network import checkpoint
+from model_export.network.convert import ParityError
 from model_export.train import train
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.data.index import Index, read_index, write_index
+from model_export.data.index import Index, masks_of, read_index, write_index
 from model_export.data.label import label
 from model_export.data.phantoms import TINY
 from model_export.network import checkpoint
@@ -68,7 +68,7 @@ def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: 
     training = checkpoint.TorchModel(tmp_path / "best.pt").card.training
     assert training["sources"] == ["montgomery", "shenzhen"]
     assert training["labelled"] == {"shenzhen": {"by": "best, trained on montgomery", "masks_of": ["montgomery"]}}
-    assert checkpoint.masks_of(training) == {"montgomery"}
+    assert masks_of(training) == {"montgomery"}
 
 
 def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path: Path, capsys) -> None:
@@ -84,7 +84,7 @@ def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: P
     train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
     student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
     assert student["sources"] == ["shenzhen"]
-    assert checkpoint.masks_of(student) == {"montgomery"}
+    assert masks_of(student) == {"montgomery"}
     command = ["label", "--data", str(labelled.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--sources", "montgomery", "--output", str(tmp_path / "out")]) == 2
     assert "owes its weights to masks of montgomery" in capsys.readouterr().err

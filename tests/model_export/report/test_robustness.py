@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lungseg.model.network import WEIGHTS, int8_path
-from model_export.commands.options import read_model
 from model_export.data.index import Index
 from model_export.data.phantoms import chest
+from model_export.network.checkpoint import read_model
 from model_export.prepare import prepare
 from model_export.report.robustness import KINDS, UNCHANGED, robustness
 

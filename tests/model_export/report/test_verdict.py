@@ -11,8 +11,8 @@ from PIL import Image
 
 from lungseg.model.network import WEIGHTS, int8_path
 from model_export.__main__ import main
-from model_export.commands.options import read_model
 from model_export.data.index import Index
+from model_export.network.checkpoint import read_model
 from model_export.report.verdict import CHANGES, verdict
 
 

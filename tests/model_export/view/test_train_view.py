@@ -16,9 +16,8 @@ from lungseg.model.network import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.model.view import ViewNetwork
 from model_export.__main__ import main
-from model_export.data.index import Index, digest, read_film
+from model_export.data.index import Index, digest, masks_of, read_film
 from model_export.data.phantoms import chest
-from model_export.network.checkpoint import masks_of
 from model_export.view import augment
 from model_export.view.augment import POOL, Batches, Look, lay
 from model_export.view.pictures import SIDE, Picture, make_pictures, read_films, shuffled
