@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom lint types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom lint graph types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -69,6 +69,9 @@ lint: $(VENV)/.all ## Check style, and which package imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+
+graph: $(VENV)/.service ## Print which packages import which; ARGS=--docs draws it into docs/ARCHITECTURE.md
+	$(BIN)/python tests/tools/graph.py $(ARGS)
 
 types: $(VENV)/.all ## Check types
 	$(BIN)/mypy
