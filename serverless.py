@@ -59,8 +59,9 @@ def handler(event: Any, context: Any) -> Any:
     if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
         from app import http
 
-        if http.infer(event, context):
-            return http.handle(event, context)
+        response = http.accept(event, context)
+        if response is not None:
+            return response
     from app import dispatch
 
     return dispatch.handle(event, context)

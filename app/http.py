@@ -9,7 +9,9 @@ from typing import Any
 
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
-from mangum.types import ASGI
+from mangum.protocols import HTTPCycle
+from mangum.types import LambdaHandler
+from mangum.types import Scope as EventScope
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
@@ -27,35 +29,36 @@ logging.getLogger("mangum").setLevel(logging.CRITICAL)
 TEXT = [*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE, *(each.media_type for each in FORMATS.values() if each.text)]
 
 
-def infer(event: dict[str, Any], context: Any) -> bool:
-    """Whether Mangum knows the event."""
+def accept(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
+    """Answer an HTTP event; return None for any other.
+
+    The response has the event's own format. A PNG is base64, with ``isBase64Encoded`` true.
+    """
     try:
-        _http.infer(event, context)
-    except Exception:  # RuntimeError if it does not, any other of an event that only resembles one
-        return False
-    return True
-
-
-def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """The response in the event's own format; a PNG is base64, with ``isBase64Encoded`` true."""
+        source = type(_mangum.infer(event, context))
+    except Exception:  # RuntimeError for an unknown event; anything else for one that only resembles an HTTP event
+        return None
     event = _without_base_path(_without_stage(event | {"headers": event.get("headers") or {}}))
-    if not _is_whole(event, context):
-        return _refused(errors.MalformedUpload("The event is not as its source sends it."), event)
+    request = source(event, context, _mangum.config)
+    scope = _scope(request)
+    if scope is None:
+        return _plain_problem(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
-        # Bytes, which Mangum takes as they are: an image is decoded once.
-        event |= {"body": _body(event), "isBase64Encoded": False}
-        answer = _http(event, context)
-        check_answer(len(answer["body"]))
+        response = request(HTTPCycle(scope, _body(event))(_estimated))
+        check_answer(len(response["body"]))
     except errors.ProblemError as error:
-        # Through Mangum as well, so that the refusal has the event's own format.
-        refusal = problems.answer(error.problem())
-        return _adapter(refusal)(event | {"body": None, "isBase64Encoded": False}, context)
-    return answer
+        return request(HTTPCycle(scope, b"")(problems.answer(error.problem())))
+    return response
 
 
-def _adapter(asgi: ASGI) -> Mangum:
-    # Lifespan off: Mangum would run start and stop around every single invocation.
-    return Mangum(asgi, lifespan="off", text_mime_types=TEXT)
+def _scope(request: LambdaHandler) -> EventScope | None:
+    """Return an event's ASGI scope, or None where Mangum finds a member missing or of another type."""
+    try:
+        scope = request.scope
+    except Exception as error:
+        log.error("an HTTP event is malformed: %s in %s", type(error).__name__, errors.place(error))
+        return None
+    return scope if isinstance(scope["method"], str) else None
 
 
 MIN_BYTES_A_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
@@ -75,21 +78,12 @@ async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
 
-_http = _adapter(_estimated)
+# Lifespan off: Mangum would run the app's start and stop around every invocation.
+_mangum = Mangum(_estimated, lifespan="off", text_mime_types=TEXT)
 
 
-def _is_whole(event: dict[str, Any], context: Any) -> bool:
-    """Whether Mangum can make a request of the event; where a member is missing or of another type, it just fails."""
-    try:
-        scope = _http.infer(event, context).scope
-    except Exception as error:
-        log.error("an HTTP event is malformed: %s in %s", type(error).__name__, errors.place(error))
-        return False
-    return isinstance(scope["method"], str)
-
-
-def _refused(error: errors.ProblemError, event: dict[str, Any]) -> dict[str, Any]:
-    """A refusal without Mangum, in a form that every source of HTTP events takes."""
+def _plain_problem(error: errors.ProblemError, event: dict[str, Any]) -> dict[str, Any]:
+    """Return a problem document without Mangum, in a format that every source of HTTP events takes."""
     refusal = problems.answer(error.problem())
     headers = dict(refusal.headers)
     answer = {"statusCode": refusal.status_code, "headers": headers, "body": bytes(refusal.body).decode()}
