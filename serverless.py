@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lungseg import settings
-from lungseg.model import network
+from lungseg.model.lung import FETCHERS, load_lung
 from lungseg.model.view import load_view
 
 HTTP, RECORDS = "http", "records"
@@ -31,8 +31,8 @@ def _fetch_model(uri: str, sha256: str) -> Path:
     return fetch(uri, sha256)
 
 
-network.FETCHERS["s3"] = _fetch_model
-network.load()
+FETCHERS["s3"] = _fetch_model
+load_lung()
 load_view()
 for door, module in MODULES.items():
     if settings.DOOR.read(HTTP) == door:

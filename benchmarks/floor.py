@@ -16,7 +16,7 @@ from benchmarks.kinds import Film
 from benchmarks.machine import Times, median
 from lungseg.decode import decode
 from lungseg.encode.png import mask_png
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.model.preprocess import preprocess
 
 Task = Callable[[], object]
@@ -48,7 +48,7 @@ DECODERS: dict[str, dict[str, Callable[[bytes], object]]] = {
 
 def tasks(film: Film, mask: NDArray[np.bool_]) -> dict[str, Task]:
     """What the floor is made of, each to be timed by itself: decoders, the network, writers."""
-    model = network.load()
+    model = load_lung()
     square, _ = preprocess(decode(film.data), model.card.input)
     found: dict[str, Task] = {
         f"decode: {name}": lambda call=call: call(film.data) for name, call in DECODERS[film.kind].items()

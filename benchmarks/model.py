@@ -14,7 +14,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from lungseg.model import network, processor
+from lungseg.model import processor
+from lungseg.model.lung import LUNG_WEIGHTS, choose_precision, int8_path
 from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR, read_config
 from model_export.network.convert import to_onnx
@@ -25,7 +26,7 @@ from model_export.sweeps.timing import ROUNDS, gigaflops, millions, race
 def main() -> None:
     """Race and print."""
     torch.set_num_threads(1)
-    served = network.choose(network.WEIGHTS, "auto", 1)
+    served = choose_precision(LUNG_WEIGHTS, "auto", 1)
     ours = read_config(served.card.training["config"])
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original.onnx"
@@ -33,8 +34,8 @@ def main() -> None:
         onnx.save(to_onnx(build(AUTHOR).eval(), spec), original)
         entries = [
             ("original U-Net, FP32", original, AUTHOR),
-            (f"{served.card.name}, FP32", network.WEIGHTS, ours),
-            (f"{served.card.name}, INT8", network.int8_path(network.WEIGHTS), ours),
+            (f"{served.card.name}, FP32", LUNG_WEIGHTS, ours),
+            (f"{served.card.name}, INT8", int8_path(LUNG_WEIGHTS), ours),
         ]
         times = race([path for _, path, _ in entries])
         sizes = [path.stat().st_size / 1e6 for _, path, _ in entries]

@@ -34,11 +34,11 @@ def main() -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     import numpy as np
 
-    from lungseg.model import network
+    from lungseg.model.lung import load_lung
 
     count = int(sys.argv[1])
     os.environ["LUNG_THREADS"] = str(count)
-    model = network.load()
+    model = load_lung()
     spec = model.card.input
     square = np.random.default_rng(1).standard_normal((1, spec.channels, spec.size, spec.size), np.float32)
     times = rounds_of({"network": lambda: model(square)}, ROUNDS, f"network, {count} threads")

@@ -80,9 +80,9 @@ def network_alone() -> float:
     """Milliseconds of one run of the served network on one core."""
     import numpy as np
 
-    from lungseg.model import network
+    from lungseg.model.lung import load_lung
 
-    model = network.load()
+    model = load_lung()
     spec = model.card.input
     square = np.random.default_rng(1).standard_normal((1, spec.channels, spec.size, spec.size), np.float32)
     return median(machine.rounds_of({"network": lambda: model(square)}, 30, "network alone")["network"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from lungseg.pipeline.segment import Segmenter
+from lungseg.model.lung import LungModel
 from model_export.data.index import Index, Row, read_target
 from model_export.scores import metrics
 from model_export.scores.scoring import Scored, by_source, interval, mean, read_result, score_films
@@ -23,7 +23,7 @@ from matplotlib import pyplot
 MISSED, EXTRA, AGREED = (230, 60, 50), (60, 120, 255), (60, 190, 90)
 
 
-def evaluate(index: Index, rows: list[Row], model: Segmenter, output: Path) -> list[Scored]:
+def evaluate(index: Index, rows: list[Row], model: LungModel, output: Path) -> list[Scored]:
     """Score ``model`` on ``rows``; print the table and write tables and pictures to ``output``.
 
     Raises:
@@ -79,7 +79,7 @@ def best_middle_worst(films: list[Scored]) -> dict[str, Scored]:
     return {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
 
 
-def _draw(index: Index, chosen: dict[str, Scored], model: Segmenter, path: Path) -> None:
+def _draw(index: Index, chosen: dict[str, Scored], model: LungModel, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
         result = read_result(index, film.row, model)

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 
 from lungseg.files import write_whole
-from lungseg.model.network import Card, Network
+from lungseg.model.card import Calibration, Card
+from lungseg.model.lung import LungNetwork
 from lungseg.model.preprocess import preprocess
-from lungseg.pipeline.expected_dice import Calibration
 from model_export.data.index import Index, Row, read_film
 from model_export.network import checkpoint
 from model_export.network.convert import ParityError, put_card, save, to_onnx
@@ -61,7 +61,9 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
         save(_convert(checkpoint.load_network(state), card), candidate)
-        difference = _largest_difference(checkpoint.TorchModel(state_file), Network(candidate, threads=1), index, rows)
+        difference = _largest_difference(
+            checkpoint.TorchModel(state_file), LungNetwork(candidate, threads=1), index, rows
+        )
         if not difference <= tolerance:
             raise ParityError(
                 f"onnxruntime and PyTorch differ by {difference:.2e} in probability on {len(rows)} images; at most "
@@ -88,7 +90,7 @@ def _convert(network: UNet, card: Card) -> onnx.ModelProto:
     return model
 
 
-def _largest_difference(ours: checkpoint.TorchModel, exported: Network, index: Index, rows: list[Row]) -> float:
+def _largest_difference(ours: checkpoint.TorchModel, exported: LungNetwork, index: Index, rows: list[Row]) -> float:
     """Over every pixel of every image; NaN if either gives one, so that no comparison with it holds."""
     differences = []
     for row in rows:

@@ -21,14 +21,14 @@ from lungseg.batch.process import BatchSpec
 from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.batch.tally import Tally
 from lungseg.files import replaced
-from lungseg.model.network import ModelIdentity, Network
+from lungseg.model.lung import LungNetwork, ModelIdentity
 from lungseg.model.view import ViewNetwork
 from lungseg.pipeline.verdict import Decision
 
 FAILED = "failed"
 
 
-def run_summary(tally: Tally, order: BatchSpec, model: Network, view: ViewNetwork) -> dict[str, Any]:
+def run_summary(tally: Tally, order: BatchSpec, model: LungNetwork, view: ViewNetwork) -> dict[str, Any]:
     """What run.json says of all images together, but for times."""
     return {
         "counts": {
@@ -45,7 +45,7 @@ def run_summary(tally: Tally, order: BatchSpec, model: Network, view: ViewNetwor
         "out": str(order.target),
         "formats": list(order.formats),
         "options": asdict(order.options),
-        "model": asdict(ModelIdentity.of(model.card, model.precision_reason, model.sha256)),
+        "model": asdict(ModelIdentity.of(model)),
         "view_model": {"sha256": view.sha256},
         "versions": {
             "program": __version__,

@@ -22,7 +22,7 @@ from lungseg.batch.stop import StopSignal
 from lungseg.batch.tally import Tally
 from lungseg.batch.watch import FolderWatch
 from lungseg.batch.worker_pool import WorkerPool
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.model.view import load_view
 from lungseg.terminal import printable, say
 
@@ -160,7 +160,7 @@ class BatchRunner:
             "closed_folders": sorted(self._left_out[SkipReason.CLOSED]),
             "linked_folders": sorted(self._left_out[SkipReason.LINKED]),
             "skipped_outputs": len(self._left_out[SkipReason.OUTPUT]),
-            **run_summary(self.tally, self._order, network.load(), load_view()),
+            **run_summary(self.tally, self._order, load_lung(), load_view()),
         }
 
     def _seconds(self) -> float:

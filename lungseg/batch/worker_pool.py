@@ -21,7 +21,8 @@ from typing import Any
 from lungseg import errors, settings
 from lungseg.batch.entry import Entry
 from lungseg.batch.process import BatchSpec, FileSnapshot, ImageTask, process_image, record_failure
-from lungseg.model import network
+from lungseg.model.lung import load_lung
+from lungseg.model.session import thread_count
 from lungseg.model.view import load_view
 
 TASK_STARTED = "taken"
@@ -129,7 +130,7 @@ class WorkerPool:
                     yield self._busy.pop(worker), answer
 
     def _start(self) -> _Worker:
-        return _Worker(self._order, max(1, network.threads() // self._count), self._lock)
+        return _Worker(self._order, max(1, thread_count() // self._count), self._lock)
 
 
 class _Worker:
@@ -221,7 +222,7 @@ def _serve(connection: Connection, order: BatchSpec, threads: int, lock: int) ->
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # Whatever ends it, the other side notices; an exception's text may quote an image.
     with contextlib.suppress(Exception):
-        if (network.load().sha256, load_view().sha256) != order.models:
+        if (load_lung().sha256, load_view().sha256) != order.models:
             return  # replaced since the run began: its outputs would be another model's than the manifest says
         while True:
             task = connection.recv()

@@ -26,7 +26,7 @@ from lungseg.cli.common import (
 )
 from lungseg.encode.formats import FORMATS
 from lungseg.files import real, remove_partials
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.model.view import load_view
 from lungseg.terminal import say
 
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     closed = any(kind is SkipReason.CLOSED for kind, _ in left_out)
     if not count and not left_out and not arguments.watch:
         raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
-    model, view = network.load(), load_view()
+    model, view = load_lung(), load_view()
     options = chosen(arguments)
     formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
     order = BatchSpec(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))

@@ -7,7 +7,8 @@ import os
 
 from lungseg import settings
 from lungseg.cli.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
-from lungseg.model import network
+from lungseg.model.lung import load_lung
+from lungseg.model.session import core_count
 from lungseg.model.view import load_view
 
 GRACE_SECONDS = 15
@@ -59,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     # With these comes FastAPI, which is slow to import: only a server needs it.
     from lungseg.server import admission, protocol, quiet
 
-    cores = network.cores()
+    cores = core_count()
     _share(arguments, cores)
     concurrent, _ = admission.places()
     # Images side by side are done sooner with a core each than one after the other with all of them.
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
-    network.load()
+    load_lung()
     load_view()
     try:
         # By its name, for processes of its own.

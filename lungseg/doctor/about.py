@@ -8,7 +8,9 @@ from typing import Any
 from lungseg import __version__, limits
 from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES
 from lungseg.encode.formats import FORMATS
-from lungseg.model import network, processor
+from lungseg.model import processor
+from lungseg.model.lung import load_lung
+from lungseg.model.session import thread_count
 from lungseg.model.view import load_view
 
 
@@ -18,7 +20,7 @@ def about() -> dict[str, Any]:
     Raises:
         ModelError: a model cannot be loaded.
     """
-    model, view = network.load(), load_view()
+    model, view = load_lung(), load_view()
     return {
         "version": __version__,
         "model": asdict(model.card) | {"sha256": model.sha256, "precision_reason": model.precision_reason},
@@ -35,7 +37,7 @@ def about() -> dict[str, Any]:
             "shortest_side": limits.MIN_SIDE,
         },
         "processor": processor.describe(),
-        "threads": network.threads(),
+        "threads": thread_count(),
     }
 
 

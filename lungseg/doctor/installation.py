@@ -16,9 +16,11 @@ import numpy as np
 
 from lungseg import errors, limits
 from lungseg.encode.formats import FORMATS
-from lungseg.model import network, processor
+from lungseg.model import processor
+from lungseg.model.lung import load_lung
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.selfcheck import drawing
+from lungseg.model.session import thread_count
 
 State = Literal["ok", "warning", "failed"]
 
@@ -119,7 +121,7 @@ def _decoded(name: str, film: Callable[[], bytes]) -> Check:
 
 def _model() -> Iterator[Check]:
     try:
-        model = network.load()
+        model = load_lung()
     except errors.ModelError as error:
         remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that lungseg/model/weights is whole (git lfs, a full copy)."
         yield Check("model", "failed", str(error), remedy)
@@ -184,7 +186,7 @@ def _processor() -> Iterator[Check]:
 
 def _threads() -> Iterator[Check]:
     try:
-        threads = network.threads()
+        threads = thread_count()
     except errors.ModelError as error:
         yield Check("threads", "failed", str(error), "Correct LUNG_THREADS, or leave it out.")
         return

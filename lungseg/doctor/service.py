@@ -13,7 +13,7 @@ from lungseg.doctor.phantom import picture_film
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import SIGNATURE, chunk
 from lungseg.errors import ModelError, ProblemError
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.pipeline.options import Options
 from lungseg.remote import refusals
 from lungseg.remote.errors import JobUnfinished, RemoteError
@@ -98,7 +98,7 @@ def _access(service: Service, deployed: bool) -> Iterator[Check]:
 def _model(service: Service) -> Iterator[Check]:
     try:
         card = json.loads(service.ask("GET", "/v1/model").content)["segmentation"]
-        digest, model = str(card["sha256"]), network.load()
+        digest, model = str(card["sha256"]), load_lung()
     except (ValueError, KeyError, TypeError):
         yield Check("model", "failed", "GET /v1/model tells no digest", "Check the address and the version.")
         return

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungseg.errors import ModelError
-from lungseg.model.network import METADATA_KEY, NO_CARD, WEIGHTS, open_session, read_input, sole, threads
+from lungseg.model.card import CARD_ERRORS, METADATA_KEY, read_input_spec
 from lungseg.model.preprocess import InputSpec
+from lungseg.model.session import WEIGHTS_FOLDER, check_single_node, open_session, thread_count
+
+VIEW_WEIGHTS = WEIGHTS_FOLDER / "view.onnx"
 
 ANSWERS = 7
 """Numbers that the network gives: four of the turns, then mirrored, inverted and frontal."""
@@ -56,7 +59,7 @@ class ViewNetwork:
         self._session, self.sha256 = open_session(path, threads)
         try:
             self.card = _read_card(self._session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        except NO_CARD:
+        except CARD_ERRORS:
             raise ModelError(
                 "The view network carries no card of this service; write it with `python -m model_export view`."
             ) from None
@@ -64,7 +67,7 @@ class ViewNetwork:
             raise ModelError("The model is none that tells how an image lies.")
         spec = InputSpec(**self.card["input"])
         self._size = spec.size
-        self._input = sole(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
+        self._input = check_single_node(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
 
     def __call__(self, square: NDArray[np.float32]) -> View:
         """The view of an image in the segmentation network's input, (1, 1, size, size) float32 of any size."""
@@ -80,10 +83,10 @@ def _read_card(text: str) -> dict[str, Any]:
     """The card of a view network.
 
     Raises:
-        NO_CARD: it is none.
+        CARD_ERRORS: it is none.
     """
     card: dict[str, Any] = json.loads(text)
-    read_input(card["input"])
+    read_input_spec(card["input"])
     kinds = {name: type(fact) for name, fact in card.items()}
     if kinds != {"name": str, "input": dict, "training": dict, "metrics": dict} or not card["name"]:
         raise ValueError("a fact is missing or wrong")
@@ -97,4 +100,4 @@ def load_view() -> ViewNetwork:
     Raises:
         ModelError.
     """
-    return ViewNetwork(WEIGHTS.with_name("view.onnx"), threads())
+    return ViewNetwork(VIEW_WEIGHTS, thread_count())

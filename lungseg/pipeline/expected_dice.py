@@ -1,18 +1,19 @@
 """How good is this mask? The Dice it may be expected to reach, and where it is doubtful.
 
-The estimate rests on six figures of the network's own output (`look`). What they are worth is learned from images whose
+The estimate rests on six figures of the network's own output (`measure_figures`). What they are worth is learned from images whose
 masks are known and which the network never saw, changed for the worse as well (`python -m model_export expect`). The
 coefficients travel in the model's card; a model without them gives no estimate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lungseg.model.card import FIGURES, Calibration
 from lungseg.pipeline.mask import LEFT, RIGHT
 
 Mask = NDArray[np.bool_]
@@ -36,7 +37,7 @@ DOUBTED = 0.5
 
 
 @dataclass(frozen=True)
-class Look:
+class MaskFigures:
     """What the estimate rests on. Errors are 1 - soft Dice: 1 - 2 sum(p in mask) / (pixels of mask + sum(p)).
 
     Attributes:
@@ -57,50 +58,21 @@ class Look:
     missed: float
 
 
-NAMES = tuple(field.name for field in fields(Look))
+def estimate_dice(calibration: Calibration, figures: MaskFigures) -> float:
+    """Return the Dice that a mask may be expected to reach, 0 to 1."""
+    low, high, slopes = calibration.low, calibration.high, calibration.slopes
+    values = {name: float(np.clip(getattr(figures, name), low[name], high[name])) for name in FIGURES}
+    error = calibration.intercept + sum(slopes[name] * value for name, value in values.items())
+    return float(np.clip(1 + OFFSET - np.exp(error), 0, 1))
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """log(1.01 - Dice) as a linear function of a `Look`, each figure kept within what was seen in learning.
-
-    Attributes:
-        intercept: the constant.
-        slopes, low, high: by the figure's name.
-    """
-
-    intercept: float
-    slopes: dict[str, float]
-    low: dict[str, float]
-    high: dict[str, float]
-
-    def __call__(self, look: Look) -> float:
-        """Return the Dice to be expected, 0 to 1."""
-        figures = ((name, float(np.clip(getattr(look, name), self.low[name], self.high[name]))) for name in NAMES)
-        error = self.intercept + sum(self.slopes[name] * value for name, value in figures)
-        return float(np.clip(1 + OFFSET - np.exp(error), 0, 1))
-
-    @classmethod
-    def read(cls, facts: dict[str, Any]) -> Calibration:
-        """Return the calibration that a card holds.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is none.
-        """
-        tables = [{name: float(facts[key][name]) for name in NAMES} for key in ("slopes", "low", "high")]
-        numbers = [float(facts["intercept"]), *(value for table in tables for value in table.values())]
-        if not np.isfinite(numbers).all():
-            raise ValueError("a coefficient is not a number")
-        return cls(numbers[0], *tables)
-
-
-def look(
+def measure_figures(
     probability: NDArray[np.float32],
     field: NDArray[np.float32] | None,
     sides: NDArray[np.uint8],
     turns: int,
     threshold: float,
-) -> Look:
+) -> MaskFigures:
     """Return the figures that an estimate rests on.
 
     Args:
@@ -116,7 +88,7 @@ def look(
     steps = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
     grown, deep = _grown(mask), ~_grown(~mask)
     areas = [max(1, int(np.count_nonzero(mask & (sides == side)))) for side in (RIGHT, LEFT)]
-    return Look(
+    return MaskFigures(
         error=_log(max(_error(p * (sides == side), threshold) for side in (RIGHT, LEFT))),
         outline=steps / area**0.5,
         inside=_log(1 - p[deep].mean() if deep.any() else 1.0),
@@ -132,7 +104,7 @@ def doubtful_parts(
     """Return the parts of the lungs where the mask is most likely wrong, as "left lower", the most doubtful first.
 
     Each lung is cut into thirds from its upper to its lower end, and each pixel's chance to be on the wrong side of the
-    threshold is added up. The arguments are those of `look`.
+    threshold is added up. The arguments are those of `measure_figures`.
     """
     p, sides = _thinned(probability, turns), _thinned(sides, turns)
     rows = np.flatnonzero((p > min(threshold, 0.25)).any(1))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungseg.decode import Radiograph
-from lungseg.model.network import ModelIdentity
+from lungseg.model.lung import ModelIdentity
 from lungseg.model.preprocess import Geometry
 from lungseg.pipeline.mask import Region
 from lungseg.pipeline.pose import Pose

@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungseg.decode import Radiograph, decode
-from lungseg.model import network
-from lungseg.model.precision import PrecisionReason
+from lungseg.model.lung import LungModel, ModelIdentity, load_lung
 from lungseg.model.preprocess import Geometry, preprocess
 from lungseg.model.view import View, load_view
 from lungseg.pipeline.mask import clean, regions, sides
@@ -33,17 +31,7 @@ MIRRORED = 0.95
 """Probability above which an image is taken for mirrored: one of situs inversus looks so, too."""
 
 
-class Segmenter(Protocol):
-    """What `segment` needs of a model: `network.Network`, or a checkpoint that is being evaluated."""
-
-    card: network.Card
-    sha256: str
-    precision_reason: PrecisionReason
-
-    def __call__(self, radiograph: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-
-def segment(data: bytes, options: Options | None = None, model: Segmenter | None = None) -> Result:
+def segment(data: bytes, options: Options | None = None, model: LungModel | None = None) -> Result:
     """Segment the lungs of one frontal chest radiograph.
 
     Args:
@@ -56,7 +44,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
         ModelError: a model cannot be loaded.
     """
     options = options or Options()
-    model = model or network.load()
+    model = model or load_lung()
     view_of = load_view()
     threshold = options.threshold or model.card.threshold
     stages: dict[str, float] = {}
@@ -84,7 +72,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
     return Result(
         radiograph=radiograph,
         geometry=geometry,
-        model=network.ModelIdentity.of(model.card, model.precision_reason, model.sha256),
+        model=ModelIdentity.of(model),
         threshold=threshold,
         pose=pose,
         verdict=verdict,
@@ -98,7 +86,7 @@ def segment(data: bytes, options: Options | None = None, model: Segmenter | None
 
 
 def _find(
-    square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: Segmenter
+    square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: LungModel
 ) -> tuple[Pose, NDArray[np.float32]]:
     """The image's pose, and each of the model's outputs in its box, (outputs, box_height, box_width), as the image lies.
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungseg.decode.radiograph import Spacing
+from lungseg.model.card import Calibration
 from lungseg.model.preprocess import Geometry
-from lungseg.pipeline.expected_dice import Calibration, doubtful_parts, look
+from lungseg.pipeline.expected_dice import doubtful_parts, estimate_dice, measure_figures
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.pose import Pose
 
@@ -199,7 +200,8 @@ def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> 
 
 
 def _expected_dice(finding: Finding, calibration: Calibration) -> float:
-    return calibration(look(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold))
+    figures = measure_figures(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold)
+    return estimate_dice(calibration, figures)
 
 
 def _located(reason: Reason, parts: tuple[str, ...]) -> Reason:

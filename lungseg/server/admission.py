@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungseg import errors, limits, settings
-from lungseg.model import network
+from lungseg.model.session import core_count
 from lungseg.server import intake
 from lungseg.server.budget import Budget, Hold
 from lungseg.server.intake import STEP
@@ -46,7 +46,7 @@ def places() -> tuple[int, int]:
     Raises:
         ModelError: they are not whole numbers, or nothing may be worked on.
     """
-    concurrent = settings.CONCURRENT.read(network.cores())
+    concurrent = settings.CONCURRENT.read(core_count())
     return concurrent, settings.WAITING.read(WAITING_EACH * concurrent)
 
 

@@ -144,14 +144,14 @@ def _verdict(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lungseg.model.network import Network
+    from lungseg.model.lung import LungNetwork
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
     from model_export.report.compare import trained_on
     from model_export.report.page import report
 
     index, network = read_index(options.data), read_model(options.model)
-    if not isinstance(network, Network):
+    if not isinstance(network, LungNetwork):
         raise ValueError(f"{options.model} is a checkpoint; a report is on an exported model")
     others = {trained_on(path, model): model for path in options.others for model in [read_model(path)]}
     rows = index.select_scored(options.split)

@@ -200,7 +200,7 @@ def _expect(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from lungseg.model.network import int8_path
+    from lungseg.model.lung import int8_path
     from model_export.config import Config
     from model_export.data.index import read_index
     from model_export.export import export

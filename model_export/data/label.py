@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from lungseg.model.lung import LungModel
 from lungseg.model.preprocess import place, standardise
-from lungseg.pipeline.segment import Segmenter
 from model_export.data.index import QUALITIES, Index, Row, masks_of, read_index, read_square, write_index
 from model_export.data.layout import Skipped
 
 
-def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path) -> Index:
+def label(index: Index, model: LungModel, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
     The verdicts on the replaced masks go with them, and images that had no mask get one. An image in which the model
@@ -67,7 +67,7 @@ def label(index: Index, model: Segmenter, sources: tuple[str, ...], output: Path
     return read_index(output)
 
 
-def _label_one(index: Index, row: Row, model: Segmenter, output: Path) -> Row | None:
+def _label_one(index: Index, row: Row, model: LungModel, output: Path) -> Row | None:
     image = read_square(index, "images", row)
     geometry = row.geometry(index.size)
     film = place(standardise(image[geometry.box], model.card.input), geometry)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from lungseg.errors import ModelError
 from lungseg.model import processor
-from lungseg.model.network import MASK_CONVENTION, Card, Network
+from lungseg.model.card import MASK_CONVENTION, Card
+from lungseg.model.lung import LungModel, LungNetwork
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.preprocess import InputSpec
-from lungseg.pipeline.segment import Segmenter
 from model_export.config import read_config
 from model_export.network.unet import UNet, build
 
@@ -87,7 +87,7 @@ class TorchModel:
         return np.asarray(torch.sigmoid(self.network(torch.from_numpy(radiograph)))[0])
 
 
-def read_model(path: Path) -> Segmenter:
+def read_model(path: Path) -> LungModel:
     """Return a checkpoint or an exported model, on one thread.
 
     An INT8 model is computed in floats where this processor's own 8-bit sums would saturate: its scores are then those
@@ -96,9 +96,9 @@ def read_model(path: Path) -> Segmenter:
     if path.suffix == ".pt":
         return TorchModel(path)
     try:
-        model = Network(path, threads=1)
+        model = LungNetwork(path, threads=1)
         if model.card.precision == "int8" and not processor.dot_products():
-            return Network(path, threads=1, float_sums=True)
+            return LungNetwork(path, threads=1, float_sums=True)
         return model
     except ModelError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lungseg.model import checksum
-from lungseg.model.network import METADATA_KEY, Card
+from lungseg.model.card import METADATA_KEY, Card
 from lungseg.model.preprocess import InputSpec
 from model_export.network.unet import UNet
 

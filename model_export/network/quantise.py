@@ -3,7 +3,7 @@
 Static quantisation in QDQ form, weights signed and per channel, activations unsigned: the one form that is fast on
 processors with 8-bit dot products (2 to 3 times; with signed activations 1.1 to 1.3).
 
-The file is made and checked with float sums (`network.open_session`), so every processor writes the same network and
+The file is made and checked with float sums (`session.open_session`), so every processor writes the same network and
 the same expected answer. A processor with 8-bit dot products also compares its own kernels with that.
 """
 
@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from lungseg.files import write_whole
 from lungseg.model import processor, selfcheck
-from lungseg.model.network import Card, Network
+from lungseg.model.card import Card
+from lungseg.model.lung import LungNetwork
 from lungseg.model.preprocess import preprocess
 from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_film, read_target
@@ -76,12 +77,12 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     """
     if not calibration or not gate:
         raise ValueError(f"{len(calibration)} images to calibrate on, {len(gate)} to compare on; both need some")
-    exact = Network(weights, threads=1)
+    exact = LungNetwork(weights, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "int8.onnx"
         write_int8(exact, weights, candidate, index, calibration)
-        portable = Network(candidate, threads=1, float_sums=True)
-        kernels = Network(candidate, threads=1) if processor.dot_products() else None
+        portable = LungNetwork(candidate, threads=1, float_sums=True)
+        kernels = LungNetwork(candidate, threads=1) if processor.dot_products() else None
         cost = _compare(exact, portable, kernels, index, gate)
         # Written so that a NaN passes neither.
         if not (cost.mean <= MEAN_LOSS and cost.worst <= WORST_LOSS):
@@ -101,7 +102,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     return cost
 
 
-def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, calibration: list[Row]) -> None:
+def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index, calibration: list[Row]) -> None:
     """Write the INT8 form of ``weights`` to ``candidate``, whatever it costs; ``exact`` is ``weights``, loaded.
 
     CALIBRATION_FILMS of ``calibration`` are taken, evenly spread.
@@ -129,7 +130,7 @@ def write_int8(exact: Network, weights: Path, candidate: Path, index: Index, cal
     _save_card(candidate, card)
     # INT8's own answer, not FP32's: images measure what INT8 costs, this tells whether a processor computes it right.
     drawing, _ = preprocess(selfcheck.drawing(), card.input)
-    expected = selfcheck.answer(Network(candidate, threads=1, float_sums=True)(drawing)[0])
+    expected = selfcheck.answer(LungNetwork(candidate, threads=1, float_sums=True)(drawing)[0])
     _save_card(candidate, replace(card, self_check=expected))
 
 
@@ -154,11 +155,11 @@ def _kept_exact(model: onnx.ModelProto) -> list[str]:
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Feeds images to the calibration, one after the other."""
 
-    def __init__(self, exact: Network, index: Index, films: list[Row]) -> None:
+    def __init__(self, exact: LungNetwork, index: Index, films: list[Row]) -> None:
         self.inputs = self._read(exact, index, films)
 
     @staticmethod
-    def _read(exact: Network, index: Index, films: list[Row]) -> Iterator[dict[str, Any]]:
+    def _read(exact: LungNetwork, index: Index, films: list[Row]) -> Iterator[dict[str, Any]]:
         for row in tqdm(films, desc="calibrate", unit="film", leave=False):
             inputs, _ = preprocess(read_film(index, row).pixels, exact.card.input)
             yield {"radiograph": inputs}
@@ -167,7 +168,9 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return next(self.inputs, None)
 
 
-def _compare(exact: Network, portable: Network, kernels: Network | None, index: Index, gate: list[Row]) -> Cost:
+def _compare(
+    exact: LungNetwork, portable: LungNetwork, kernels: LungNetwork | None, index: Index, gate: list[Row]
+) -> Cost:
     losses, agreements = [], []
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
         film = (index.input / row.film).read_bytes()

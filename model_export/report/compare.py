@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg.pipeline.segment import Segmenter
+from lungseg.model.lung import LungModel
 from model_export.data.index import Index, Row
 from model_export.evaluate import with_interval
 from model_export.scores.scoring import Scored, score_films
@@ -19,7 +19,7 @@ from model_export.scores.scoring import Scored, score_films
 def compare(
     index: Index,
     rows: list[Row],
-    models: dict[str, Segmenter],
+    models: dict[str, LungModel],
     output: Path,
     scored: dict[str, list[Scored]] | None = None,
 ) -> list[list[str]]:
@@ -61,7 +61,7 @@ def _table(dice: dict[str, dict[str, list[float]]]) -> list[list[str]]:
     return lines
 
 
-def trained_on(path: Path, model: Segmenter) -> str:
+def trained_on(path: Path, model: LungModel) -> str:
     """A model's label in the table: the sets it was trained on, by whose masks, and its file."""
     training = model.card.training
     labelled = training["labelled"]

@@ -1,8 +1,8 @@
 """`expect`: learn what a mask's Dice may be expected to be, from images that the network never saw.
 
 Every checkpoint scores the validation images with lung masks, and of a fold's set those that it was not trained on, as
-they are and worsened. A line through the figures of `lungseg.pipeline.expected_dice.look` is fitted robustly (Huber,
-because some masks are wrong themselves) to log(1.01 - Dice); it is judged on patients that it was not fitted to.
+they are and worsened. A line through each mask's `MaskFigures` is fitted robustly (Huber, because some masks
+are wrong themselves) to log(1.01 - Dice); it is judged on patients that it was not fitted to.
 
 Written to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row an image),
 expected_dice.png.
@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lungseg.encode.png import grey_png
-from lungseg.pipeline.expected_dice import NAMES, OFFSET, Calibration, Look, look
-from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.model.card import FIGURES, Calibration
+from lungseg.model.lung import LungModel
+from lungseg.pipeline.expected_dice import OFFSET, MaskFigures, estimate_dice, measure_figures
+from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
 from model_export.config import read_config
 from model_export.data.index import Index, Row, read_square
@@ -70,7 +72,7 @@ class Sample:
         fold: position of the checkpoint that drew the mask.
         changes: how the image was made worse; none if it is as it was.
         dice: of the mask.
-        look: its figures.
+        figures: of its mask.
     """
 
     id: str
@@ -79,7 +81,7 @@ class Sample:
     fold: int
     changes: tuple[str, ...]
     dice: float
-    look: Look
+    figures: MaskFigures
 
 
 def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str, ...], seed: int) -> Calibration:
@@ -112,10 +114,10 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
     (output / "expected_dice.json").write_text(json.dumps(facts, indent=2) + "\n")
     with (output / "expected_dice.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "source", "fold", "changes", "dice", "expected_dice", *NAMES))
+        writer.writerow(("id", "source", "fold", "changes", "dice", "expected_dice", *FIGURES))
         for sample, value in zip(samples, held, strict=True):
             facts_of = (sample.id, sample.source, sample.fold, ", ".join(sample.changes))
-            numbers = (sample.dice, value, *asdict(sample.look).values())
+            numbers = (sample.dice, value, *asdict(sample.figures).values())
             writer.writerow((*facts_of, *(f"{number:.4f}" for number in numbers)))
     _draw(dice, held, unchanged, output / "expected_dice.png")
     for name, figures_of in found.items():
@@ -125,14 +127,14 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
 
 def fit(samples: list[Sample]) -> Calibration:
     """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
-    figures = np.array([list(asdict(sample.look).values()) for sample in samples])
+    figures = np.array([list(asdict(sample.figures).values()) for sample in samples])
     target = np.log(1 + OFFSET - np.array([sample.dice for sample in samples]))
     weights = np.array([1.0 if sample.changes else UNCHANGED_WEIGHT for sample in samples])
     low, high = np.percentile(figures, (0.5, 99.5), axis=0)
     figures = figures.clip(low, high)
     centre, spread = figures.mean(0), np.maximum(figures.std(0), 1e-9)
     design = np.column_stack([np.ones(len(figures)), (figures - centre) / spread])
-    penalty = np.diag([0.0] + [RIDGE] * len(NAMES))
+    penalty = np.diag([0.0] + [RIDGE] * len(FIGURES))
     robust: NDArray[np.floating[Any]] = np.ones(len(target))
     solution: Values = np.zeros(design.shape[1])
     for _ in range(20):
@@ -142,7 +144,7 @@ def fit(samples: list[Sample]) -> Calibration:
     slopes = solution[1:] / spread
 
     def named(values: Values) -> dict[str, float]:
-        return {name: round(float(value), 6) for name, value in zip(NAMES, values, strict=True)}
+        return {name: round(float(value), 6) for name, value in zip(FIGURES, values, strict=True)}
 
     return Calibration(round(float(solution[0] - slopes @ centre), 6), named(slopes), named(low), named(high))
 
@@ -159,7 +161,7 @@ def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -
             yield from _looked(index, row, model, number, seed)
 
 
-def _looked(index: Index, row: Row, model: Segmenter, number: int, seed: int) -> Iterator[Sample]:
+def _looked(index: Index, row: Row, model: LungModel, number: int, seed: int) -> Iterator[Sample]:
     box = row.geometry(index.size).box
     image, mask = read_square(index, "images", row)[box], read_square(index, "masks", row)[box] > 0
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
@@ -169,7 +171,7 @@ def _looked(index: Index, row: Row, model: Segmenter, number: int, seed: int) ->
         # What is taken for no chest image, or has no lung, is told by the verdict already.
         if result.verdict.frontal < FRONTAL or not result.regions:
             continue
-        seen = look(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
+        seen = measure_figures(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
         dice = metrics.dice(result.mask, mask)
         yield Sample(row.id, row.source, row.patient, number, changes, dice, seen)
 
@@ -191,7 +193,7 @@ def _judged_apart(samples: list[Sample]) -> Values:
         calibration = fit([sample for sample in samples if part_of[sample.patient] != part])
         for position, sample in enumerate(samples):
             if part_of[sample.patient] == part:
-                held[position] = calibration(sample.look)
+                held[position] = estimate_dice(calibration, sample.figures)
     return held
 
 

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from lungseg.pipeline.segment import Segmenter
+from lungseg.model.lung import LungModel
 from model_export.data.index import Index, read_target
 from model_export.scores.scoring import BINS, Scored, by_source, read_result
 
@@ -61,7 +61,7 @@ def calibration(scored: list[Scored]) -> str:
     return _encode(figure)
 
 
-def films(index: Index, model: Segmenter, chosen: list[Scored]) -> str:
+def films(index: Index, model: LungModel, chosen: list[Scored]) -> str:
     """Images with the outlines of target and prediction, and their Dice."""
     lines = -(-len(chosen) // COLUMNS)
     figure, axes = pyplot.subplots(lines, COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False)

@@ -12,8 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lungseg.model.network import Card, Network
-from lungseg.pipeline.segment import Segmenter
+from lungseg.model.card import Card
+from lungseg.model.lung import LungModel, LungNetwork
 from model_export.config import Config, read_config
 from model_export.data.index import Index, Row, digest, masks_of
 from model_export.evaluate import means_table
@@ -41,9 +41,9 @@ NAMED = 5
 def report(
     index: Index,
     rows: list[Row],
-    network: Network,
+    network: LungNetwork,
     run: Path,
-    others: dict[str, Segmenter],
+    others: dict[str, LungModel],
     output: Path,
     cards: Path | None,
 ) -> None:

@@ -20,7 +20,8 @@ from PIL import Image, ImageFilter, ImageOps
 from tqdm import tqdm
 
 from lungseg.encode.overlay import overlay
-from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.model.lung import LungModel
+from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_film, read_target
 from model_export.scores import metrics
 
@@ -117,7 +118,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def robustness(index: Index, rows: list[Row], model: Segmenter, output: Path) -> Robustness:
+def robustness(index: Index, rows: list[Row], model: LungModel, output: Path) -> Robustness:
     """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
 
     Raises:
@@ -171,7 +172,7 @@ def _file(film: Image.Image, kind: Kind) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(index: Index, row: Row, model: Segmenter, path: Path) -> None:
+def _draw(index: Index, row: Row, model: LungModel, path: Path) -> None:
     film, _ = _pictures(index, row)
     columns = 6
     figure, axes = pyplot.subplots(-(-len(KINDS) // columns), columns, figsize=(15, 11), layout="constrained")

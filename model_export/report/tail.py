@@ -20,8 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from lungseg.encode.overlay import overlay
+from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.segment import Segmenter
 from lungseg.pipeline.verdict import Decision
 from model_export.config import read_config
 from model_export.data.index import Index, Row, read_target
@@ -69,7 +69,7 @@ class Tailed:
         return self.score < MIN_GOOD and self.decision == Decision.ACCEPT
 
 
-Job = tuple[Row, Segmenter]
+Job = tuple[Row, LungModel]
 """An image, and the model that scores it."""
 
 
@@ -158,7 +158,7 @@ def pair(index: Index, models: list[Path], split: str) -> Iterator[Job]:
     yield from ((row, first) for row in index.select(split) if row.source not in folded)
 
 
-def _score(index: Index, row: Row, model: Segmenter) -> Tailed:
+def _score(index: Index, row: Row, model: LungModel) -> Tailed:
     result, target = read_result(index, row, model), read_target(index, row)
     verdict = result.verdict
     if row.kind == "field":
@@ -176,7 +176,7 @@ def _shrunk(mask: metrics.Mask) -> metrics.Mask:
     return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
 
 
-def _draw(index: Index, worst: list[Tailed], models: dict[str, Segmenter], path: Path) -> None:
+def _draw(index: Index, worst: list[Tailed], models: dict[str, LungModel], path: Path) -> None:
     figure, axes = pyplot.subplots(3, 4, figsize=(16, 12.5), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()

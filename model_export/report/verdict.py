@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from lungseg.encode.png import grey_png
 from lungseg.errors import ProblemError
+from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import Decision
 from model_export.data.index import Index, Row, read_film, read_target
 from model_export.scores import metrics
@@ -72,7 +73,7 @@ class Judged:
     dice: float | None
 
 
-def verdict(index: Index, rows: list[Row], others: list[Path], model: Segmenter, output: Path) -> list[Judged]:
+def verdict(index: Index, rows: list[Row], others: list[Path], model: LungModel, output: Path) -> list[Judged]:
     """Judge images, changed images and other pictures; print a line for each group and write verdicts.csv.
 
     Args:
@@ -97,7 +98,7 @@ def verdict(index: Index, rows: list[Row], others: list[Path], model: Segmenter,
     return judged
 
 
-def _films(index: Index, rows: list[Row], model: Segmenter) -> Iterator[Judged]:
+def _films(index: Index, rows: list[Row], model: LungModel) -> Iterator[Judged]:
     with tqdm(total=len(rows) * len(CHANGES), desc="verdict", unit="film", leave=False) as bar:
         for name, change in CHANGES.items():
             for row in rows:
@@ -108,7 +109,7 @@ def _films(index: Index, rows: list[Row], model: Segmenter) -> Iterator[Judged]:
                 bar.update()
 
 
-def _others(folders: list[Path], model: Segmenter) -> Iterator[Judged]:
+def _others(folders: list[Path], model: LungModel) -> Iterator[Judged]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")

@@ -11,8 +11,9 @@ from scipy.stats import bootstrap
 from tqdm import tqdm
 
 from lungseg.errors import ProblemError
+from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.segment import Segmenter, segment
+from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_target
 from model_export.scores import metrics
 
@@ -36,7 +37,7 @@ class Scored:
     calibration: NDArray[np.float64]
 
 
-def score_films(index: Index, rows: list[Row], model: Segmenter, title: str = "evaluate") -> list[Scored]:
+def score_films(index: Index, rows: list[Row], model: LungModel, title: str = "evaluate") -> list[Scored]:
     """Score ``model`` on ``rows``.
 
     Raises:
@@ -53,7 +54,7 @@ def score_films(index: Index, rows: list[Row], model: Segmenter, title: str = "e
     return scored
 
 
-def read_result(index: Index, row: Row, model: Segmenter) -> Result:
+def read_result(index: Index, row: Row, model: LungModel) -> Result:
     """What the service makes of an image's file.
 
     Raises:

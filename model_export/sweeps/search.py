@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lungseg.model.network import Network, int8_path
+from lungseg.model.lung import LungNetwork, int8_path
 from lungseg.model.preprocess import InputSpec
 from model_export.config import AUTHOR, Config
 from model_export.data.index import Index, Row, digest, read_target
@@ -164,7 +164,7 @@ def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
         FileNotFoundError: an image is gone.
         ValueError: an image is damaged.
     """
-    model = Network(path, threads=1)
+    model = LungNetwork(path, threads=1)
     dice: dict[str, list[float]] = {}
     for row in tqdm(rows, desc=f"score {path.name}", unit="film", leave=False):
         mask = read_result(index, row, model).mask
@@ -182,7 +182,7 @@ def _write_full(run: Path, index: Index, calibration: list[Row], int8: bool) -> 
     save(model, path)
     if int8:
         # Ranges do not change the speed, and one image gives some.
-        write_int8(Network(path, threads=1), path, int8_path(path), index, calibration[:1])
+        write_int8(LungNetwork(path, threads=1), path, int8_path(path), index, calibration[:1])
 
 
 def _write_table(index: Index, variants: list[Variant], output: Path) -> None:

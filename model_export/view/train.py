@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lungseg.files import write_whole
-from lungseg.model.network import METADATA_KEY
+from lungseg.model.card import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
 from model_export.data.index import Index, Row, digest, read_square

@@ -11,9 +11,9 @@ from processes import one_line, run, start_function
 
 from app import model_store
 from lungseg.errors import ModelError
-from lungseg.model.network import WEIGHTS
+from lungseg.model.lung import LUNG_WEIGHTS
 
-CONTENT = WEIGHTS.read_bytes()
+CONTENT = LUNG_WEIGHTS.read_bytes()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungseg.model.network import WEIGHTS, Network, threads
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork
+from lungseg.model.session import thread_count
 from model_export.__main__ import main
 from model_export.data.index import Index, read_target
 from model_export.evaluate import evaluate
@@ -63,7 +64,7 @@ class TestMetrics:
 def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
     """The shipped model need not know these drawings: what counts is what is written about them."""
     rows = index.select("test")
-    scored = evaluate(index, rows, Network(WEIGHTS, threads()), tmp_path)
+    scored = evaluate(index, rows, LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path)
     with (tmp_path / "scores.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["id"] for line in lines] == [row.id for row in rows]
@@ -90,7 +91,7 @@ def test_the_interval_holds_the_mean_and_narrows_with_the_films() -> None:
 def test_calibration_counts_every_pixel_once(index: Index) -> None:
     """What a step of probability promises, and what it holds."""
     row = index.select("test")[0]
-    (scored,) = score_films(index, [row], Network(WEIGHTS, threads()))
+    (scored,) = score_films(index, [row], LungNetwork(LUNG_WEIGHTS, thread_count()))
     assert scored.calibration[:, 0].sum() == row.height * row.width
     assert scored.calibration[:, 2].sum() == read_target(index, row).sum()
     steps = np.arange(BINS) / BINS
@@ -123,7 +124,7 @@ def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> 
 def test_the_shipped_model_reaches_its_bar_on_the_published_test_films(shared: Path, tmp_path: Path) -> None:
     """Mean Dice at the images' own size, through the whole service: 28 Montgomery and 114 Shenzhen images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
-    scored = evaluate(index, index.select("test"), Network(WEIGHTS, threads()), tmp_path / "out")
+    scored = evaluate(index, index.select("test"), LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path / "out")
     dice = {
         source: [film.scores["dice"] for film in scored if film.row.source == source]
         for source in ("montgomery", "shenzhen")

@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from lungseg.model import checksum
-from lungseg.model.network import METADATA_KEY, WEIGHTS, Network
+from lungseg.model.card import METADATA_KEY
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork
 from lungseg.pipeline.segment import segment
 from model_export.__main__ import main
 from model_export.config import Config
@@ -34,7 +35,7 @@ def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path
     files = ["--data", str(index.folder), "--checkpoint", str(run / "best.pt"), "--output", str(output)]
     assert main(["export", *files, "--no-int8"]) == 0
     assert "differs from PyTorch by at most" in capsys.readouterr().out
-    model = Network(output, threads=1)
+    model = LungNetwork(output, threads=1)
     assert model.card.name == "tiny-unet"
     assert model.card.input.size == index.size
     assert model.card.training["data_sha256"] == digest(index.select("train"))
@@ -82,7 +83,7 @@ def test_something_else_than_a_checkpoint_is_named(index: Index, tmp_path: Path,
 
 
 def test_the_shipped_file_holds_only_the_network_its_card_and_its_seal() -> None:
-    model = onnx.load(WEIGHTS)
+    model = onnx.load(LUNG_WEIGHTS)
     onnx.checker.check_model(model)
     assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)

@@ -28,10 +28,11 @@ def main() -> None:
     folder = Path(sys.argv[1])
     from lungseg.encode.formats import FORMATS
     from lungseg.errors import ProblemError
-    from lungseg.model import network, processor
+    from lungseg.model import processor
+    from lungseg.model.lung import load_lung
     from lungseg.pipeline.segment import segment
 
-    model = network.load()
+    model = load_lung()
     facts = [processor.describe(), model.card.precision, str(model.precision_reason)]
     (folder / "facts.json").write_text(json.dumps(facts))
     for path in sorted((folder / "images").iterdir()):

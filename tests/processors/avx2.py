@@ -120,8 +120,8 @@ def check_int8_setting() -> str:
 def check_float_sums() -> str:
     """The kernels saturate here, and the self-check notices; float sums give the answer that the file promises."""
     program = (
-        "from lungseg.model.network import *;"
-        "models = [Network(int8_path(WEIGHTS), 1, float_sums=each) for each in (False, True)];"
+        "from lungseg.model.lung import *;"
+        "models = [LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=each) for each in (False, True)];"
         "print(*(model.checks_out() for model in models))"
     )
     line = [str(EMULATOR), sys.executable, "-c", program]

@@ -21,13 +21,14 @@ from models import card_of, with_card
 from processes import one_line, run, start_function
 
 from lungseg.errors import ModelError
-from lungseg.model import checksum, network, processor, view
+from lungseg.model import checksum, processor, view
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8_path
 
-SHIPPED = sorted(network.WEIGHTS.parent.glob("*.onnx"))
-INT8, VIEW = network.int8_path(network.WEIGHTS), network.WEIGHTS.with_name("view.onnx")
-SERVED = INT8 if processor.dot_products() else network.WEIGHTS
+SHIPPED = sorted(LUNG_WEIGHTS.parent.glob("*.onnx"))
+INT8, VIEW = int8_path(LUNG_WEIGHTS), LUNG_WEIGHTS.with_name("view.onnx")
+SERVED = INT8 if processor.dot_products() else LUNG_WEIGHTS
 """The file that this processor serves."""
-ROOT = network.WEIGHTS.parents[3]
+ROOT = LUNG_WEIGHTS.parents[3]
 
 DAMAGED = "The model's file is damaged, or was not written by `python -m model_export`."
 
@@ -38,8 +39,8 @@ def refusal(path: Path) -> str | None:
         if path.name == VIEW.name:
             view.ViewNetwork(path, 1)
         elif processor.dot_products() or not path.name.endswith(".int8.onnx"):
-            network.choose(path, "auto", 1)
-        elif not network.Network(path, 1, float_sums=True).checks_out():
+            choose_precision(path, "auto", 1)
+        elif not LungNetwork(path, 1, float_sums=True).checks_out():
             raise ModelError("It fails its self-check.")
     except ModelError as error:
         return str(error)
@@ -146,7 +147,7 @@ def odd_cards(good: dict[str, Any]) -> Iterator[object]:
     yield from (None, b"", b"null", b"[]", b"7", b'"card"', b"{", b"{}", b"\xff\xfe", b"[" * 100_000)
 
 
-@pytest.mark.parametrize("shipped", [INT8, network.WEIGHTS, VIEW], ids=lambda path: path.name)
+@pytest.mark.parametrize("shipped", [INT8, LUNG_WEIGHTS, VIEW], ids=lambda path: path.name)
 def test_the_card_of_another_model_is_refused(shipped: Path, tmp_path: Path, ledger: Ledger) -> None:
     """Its seal holds: so it was not damaged, but written by somebody else, or for another network."""
     path, content = tmp_path / shipped.name, shipped.read_bytes()
@@ -155,10 +156,10 @@ def test_the_card_of_another_model_is_refused(shipped: Path, tmp_path: Path, led
     assert refusal(path) is None
     others = (card_of(each.read_bytes()) for each in SHIPPED)
     cards = [*odd_cards(good), *(other for other in others if set(other) != set(good))]
-    if shipped == network.WEIGHTS:  # an FP32 file need not promise an answer, so that it may be None
+    if shipped == LUNG_WEIGHTS:  # an FP32 file need not promise an answer, so that it may be None
         cards.remove(good | {"self_check": None})
     if not WHOLE:
-        cards = cards[:: 2 if shipped == VIEW else 12 if shipped == network.WEIGHTS else 3]
+        cards = cards[:: 2 if shipped == VIEW else 12 if shipped == LUNG_WEIGHTS else 3]
     served = []
     for card in cards:
         path.write_bytes(with_card(content, card))
@@ -213,11 +214,11 @@ def empty(path: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "a changed bit": (flip, (SERVED.name,)),
     "a changed bit of the view network": (flip, (VIEW.name,)),
-    "no file": (Path.unlink, (INT8.name, network.WEIGHTS.name)),
+    "no file": (Path.unlink, (INT8.name, LUNG_WEIGHTS.name)),
     "no view network": (Path.unlink, (VIEW.name,)),
     "cut short": (cut, (SERVED.name,)),
     "empty": (empty, (SERVED.name,)),
-    "a changed bit of the FP32 file, alone": (flip, (network.WEIGHTS.name,)),
+    "a changed bit of the FP32 file, alone": (flip, (LUNG_WEIGHTS.name,)),
 }
 
 
@@ -227,7 +228,7 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
     damage, names = FAULTS[fault]
     for name in names:
         damage(program / name)
-    if network.WEIGHTS.name in names:
+    if LUNG_WEIGHTS.name in names:
         (program / INT8.name).unlink(missing_ok=True)
     films = program.parents[2] / "films"
     films.mkdir()

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lungseg.model import checksum
-from lungseg.model.network import METADATA_KEY
+from lungseg.model.card import METADATA_KEY
 
 
 def card_of(model: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lungseg.batch.entry import Entry
 from lungseg.batch.manifest import FolderInUse, Manifest
 from lungseg.batch.process import BatchSpec, ImageTask, plan_task
 from lungseg.batch.worker_pool import TASK_STARTED, WorkerPool
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.model.view import load_view
 from lungseg.pipeline.options import Options
 
@@ -52,7 +52,7 @@ def order(tmp_path: Path, small: bytes) -> BatchSpec:
     target.mkdir()
     for number in range(5):
         (source / f"{number}.png").write_bytes(small)
-    return BatchSpec(source, target, ("mask",), Options(), (network.load().sha256, load_view().sha256))
+    return BatchSpec(source, target, ("mask",), Options(), (load_lung().sha256, load_view().sha256))
 
 
 @pytest.fixture

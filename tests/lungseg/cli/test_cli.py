@@ -326,7 +326,7 @@ def test_nothing_is_kept_for_the_makers_of_onnxruntime(program: str, tmp_path: P
     """Its official builds collect events, and send them, unless they are told not to."""
     if program.startswith("model_export"):
         pytest.importorskip("torch")
-    code = f"import {program}; from lungseg.model import network; network.load()"
+    code = f"import {program}; from lungseg.model.lung import load_lung; load_lung()"
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=120)
     assert list(tmp_path.rglob("*")) == []

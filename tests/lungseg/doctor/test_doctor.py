@@ -17,7 +17,7 @@ from lungseg import errors
 from lungseg.doctor import installation
 from lungseg.doctor.installation import REINSTALL, Check, available_memory, examine
 from lungseg.encode.formats import FORMATS
-from lungseg.model import network, processor
+from lungseg.model import processor
 from lungseg.model.precision import PrecisionReason
 
 Files = dict[str, str | None]
@@ -94,7 +94,7 @@ def test_a_decoder_that_fails_or_lies_is_named() -> None:
 
 
 def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "load", broken)
+    monkeypatch.setattr(installation, "load_lung", broken)
     monkeypatch.setattr("lungseg.model.view.load_view", broken)
     (model,), (view,) = installation._model(), installation._view_model()
     for found in (model, view):
@@ -123,7 +123,7 @@ def test_precision_is_a_warning_only_where_int8_should_serve(
 ) -> None:
     card = SimpleNamespace(name="lungs", precision=precision)
     model = SimpleNamespace(card=card, sha256="0" * 64, precision_reason=reason)
-    monkeypatch.setattr(network, "load", lambda: model)
+    monkeypatch.setattr(installation, "load_lung", lambda: model)
     monkeypatch.setattr(processor, "dot_products", lambda: products)
     first, check = installation._model()
     assert first == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")

@@ -8,7 +8,6 @@ import json
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -165,8 +164,7 @@ class TestUrl:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with serving() as address, monkeypatch.context() as patch:
-            own = SimpleNamespace(load=broken)
-            patch.setattr("lungseg.doctor.service.network", own)
+            patch.setattr("lungseg.doctor.service.load_lung", broken)
             code, found = checks(capsys, "--url", address)
         assert code == 0
         assert found["model"]["text"] == "it cannot be compared: the file is broken"

@@ -19,8 +19,8 @@ from lungseg import settings
 from lungseg.batch.process import BatchSpec
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
-from lungseg.model import network, processor
-from lungseg.model.network import Network, int8_path
+from lungseg.model import processor
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8_path
 from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
@@ -30,23 +30,23 @@ VNNI, NONE, UNKNOWN = ("avx512_vnni",), (), None
 """What `processor.dot_products` says of three processors."""
 
 
-def open_int8() -> Network:
+def open_int8() -> LungNetwork:
     """The shipped INT8 model, with float sums where this processor's own would saturate."""
-    return Network(int8_path(network.WEIGHTS), 1, float_sums=not processor.dot_products())
+    return LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=not processor.dot_products())
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A copy of the shipped FP32 file, its INT8 file beside it."""
-    for path in (network.WEIGHTS, int8_path(network.WEIGHTS)):
+    for path in (LUNG_WEIGHTS, int8_path(LUNG_WEIGHTS)):
         shutil.copy(path, tmp_path)
-    return tmp_path / network.WEIGHTS.name
+    return tmp_path / LUNG_WEIGHTS.name
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool = True) -> None:
     """Let this be a processor with these dot products, whose INT8 kernels pass their self-check or do not."""
     monkeypatch.setattr(processor, "dot_products", lambda: products)
-    monkeypatch.setattr(Network, "checks_out", lambda self: passes or self.card.precision == "fp32")
+    monkeypatch.setattr(LungNetwork, "checks_out", lambda self: passes or self.card.precision == "fp32")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_processor_and_setting_decide_the_precision(
     reason: str,
 ) -> None:
     pretend(monkeypatch, products, passes)
-    model = network.choose(network.WEIGHTS, wanted, 1)
+    model = choose_precision(LUNG_WEIGHTS, wanted, 1)
     assert (model.card.precision, model.precision_reason) == (served, reason)
 
 
@@ -84,38 +84,38 @@ def test_int8_on_a_processor_that_cannot_serve_it_is_an_error(
 ) -> None:
     pretend(monkeypatch, products, passes)
     with pytest.raises(ModelError, match=cause) as raised:
-        network.choose(network.WEIGHTS, "int8", 1)
+        choose_precision(LUNG_WEIGHTS, "int8", 1)
     assert "Unset it" in str(raised.value)
     with pytest.raises(ModelError, match=cause):
-        network.choose(int8_path(network.WEIGHTS), "auto", 1)
+        choose_precision(int8_path(LUNG_WEIGHTS), "auto", 1)
 
 
 def test_int8_file_that_does_not_serve_is_not_opened(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where the processor rules it out nor where the setting does: it may be damaged, or missing."""
     int8_path(weights).write_bytes(b"damaged")
     pretend(monkeypatch, NONE)
-    assert network.choose(weights, "auto", 1).card.precision == "fp32"
+    assert choose_precision(weights, "auto", 1).card.precision == "fp32"
     pretend(monkeypatch, VNNI)
-    assert network.choose(weights, "fp32", 1).card.precision == "fp32"
+    assert choose_precision(weights, "fp32", 1).card.precision == "fp32"
     with pytest.raises(ModelError, match="damaged"):
-        network.choose(weights, "auto", 1)
+        choose_precision(weights, "auto", 1)
 
 
 def test_model_without_an_int8_file_serves_in_fp32(weights: Path) -> None:
     int8_path(weights).unlink()
-    model = network.choose(weights, "auto", 1)
+    model = choose_precision(weights, "auto", 1)
     assert (model.card.precision, model.precision_reason) == ("fp32", PrecisionReason.NO_INT8_FILE)
     with pytest.raises(ModelError, match="only file is fp32"):
-        network.choose(weights, "int8", 1)
+        choose_precision(weights, "int8", 1)
 
 
 def test_named_int8_file_serves_alone_and_never_as_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.unlink()
     pretend(monkeypatch, VNNI)
-    model = network.choose(int8_path(weights), "auto", 1)
+    model = choose_precision(int8_path(weights), "auto", 1)
     assert (model.card.precision, model.precision_reason) == ("int8", PrecisionReason.NAMED)
     with pytest.raises(ModelError, match="only file is int8"):
-        network.choose(int8_path(weights), "fp32", 1)
+        choose_precision(int8_path(weights), "fp32", 1)
 
 
 def test_failed_self_check_is_a_warning_only_with_dot_products(
@@ -128,7 +128,7 @@ def test_failed_self_check_is_a_warning_only_with_dot_products(
     quantised.write_bytes(with_card(quantised.read_bytes(), card))
     for products, warnings in ((UNKNOWN, []), (VNNI, ["WARNING"])):
         monkeypatch.setattr(processor, "dot_products", lambda found=products: found)
-        assert network.choose(weights, "auto", 1).precision_reason is PrecisionReason.SELF_CHECK_FAILED
+        assert choose_precision(weights, "auto", 1).precision_reason is PrecisionReason.SELF_CHECK_FAILED
         assert [record.levelname for record in caplog.records] == warnings
 
 
@@ -140,9 +140,9 @@ def test_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shipped_files_are_one_network_in_two_precisions() -> None:
     for name in ("lung_unet", "lung_unet_open"):
-        weights = network.WEIGHTS.with_name(f"{name}.onnx")
-        exact = Network(weights, 1)
-        quantised = Network(int8_path(weights), 1, float_sums=not processor.dot_products())
+        weights = LUNG_WEIGHTS.with_name(f"{name}.onnx")
+        exact = LungNetwork(weights, 1)
+        quantised = LungNetwork(int8_path(weights), 1, float_sums=not processor.dot_products())
         assert (exact.card.precision, quantised.card.precision) == ("fp32", "int8")
         assert quantised.card.quantised_from == exact.sha256
         assert quantised.card.training == exact.card.training
@@ -150,13 +150,13 @@ def test_shipped_files_are_one_network_in_two_precisions() -> None:
 
 
 def test_int8_and_fp32_masks_agree(rg1: bytes) -> None:
-    assert dice(segment(rg1, model=open_int8()).mask, segment(rg1, model=Network(network.WEIGHTS, 1)).mask) > 0.998
+    assert dice(segment(rg1, model=open_int8()).mask, segment(rg1, model=LungNetwork(LUNG_WEIGHTS, 1)).mask) > 0.998
 
 
 def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
     """On a processor with dot products; elsewhere the kernels saturate, which the self-check must notice."""
-    portable = Network(int8_path(network.WEIGHTS), 1, float_sums=True)
-    kernels = Network(int8_path(network.WEIGHTS), 1)
+    portable = LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=True)
+    kernels = LungNetwork(int8_path(LUNG_WEIGHTS), 1)
     assert portable.checks_out()
     if processor.dot_products():
         assert kernels.checks_out()
@@ -167,11 +167,11 @@ def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
 
 def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ETag, a stamp in S3 and a folder's manifest of one precision are never taken for the other's."""
-    exact, quantised = Network(network.WEIGHTS, 1), open_int8()
+    exact, quantised = LungNetwork(LUNG_WEIGHTS, 1), open_int8()
     tags, recipes = set(), set()
     for model in (exact, quantised):
         tags.add(etag(b"film", FORMATS["mask"], Options(), model.sha256, "view"))
-        monkeypatch.setattr(network, "load", lambda served=model: served)
+        monkeypatch.setattr(process, "load_lung", lambda served=model: served)
         recipes.add(process._recipe(process.Order(("mask",))))
     assert len(tags) == len(recipes) == 2
     orders = [

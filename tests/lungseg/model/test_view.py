@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lungseg.decode import decode
 from lungseg.errors import ModelError
-from lungseg.model.network import WEIGHTS
+from lungseg.model.lung import LUNG_WEIGHTS
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.model.view import ViewNetwork, load_view
 
@@ -78,6 +78,6 @@ def test_a_file_that_is_missing_or_another_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is damaged") as refusal:
         ViewNetwork(tmp_path / "text.onnx", 1)
     assert str(tmp_path) not in str(refusal.value)
-    shutil.copy(WEIGHTS, tmp_path / "lungs.onnx")
+    shutil.copy(LUNG_WEIGHTS, tmp_path / "lungs.onnx")
     with pytest.raises(ModelError, match="no card"):
         ViewNetwork(tmp_path / "lungs.onnx", 1)

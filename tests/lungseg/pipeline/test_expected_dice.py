@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lungseg.model.network import Card
+from lungseg.model.card import FIGURES, Calibration, Card
 from lungseg.model.preprocess import InputSpec, letterbox
-from lungseg.pipeline.expected_dice import NAMES, Calibration, Look, doubtful_parts, look
+from lungseg.pipeline.expected_dice import MaskFigures, doubtful_parts, estimate_dice, measure_figures
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.pose import Pose
 from lungseg.pipeline.verdict import Decision, Finding, judge
@@ -34,17 +34,17 @@ FIELD = np.maximum(lung(85, 90), lung(171, 90))
 SIDES = np.where(np.arange(SIDE) < 128, np.uint8(RIGHT), np.uint8(LEFT)) * np.ones((SIDE, 1), np.uint8)
 
 
-def looked(probability: NDArray[np.float32], field: NDArray[np.float32] | None = None) -> Look:
-    return look(probability, field, SIDES, 0, 0.5)
+def looked(probability: NDArray[np.float32], field: NDArray[np.float32] | None = None) -> MaskFigures:
+    return measure_figures(probability, field, SIDES, 0, 0.5)
 
 
 def calibration(level: float) -> Calibration:
     """One that expects this Dice of every mask."""
-    zeros = dict.fromkeys(NAMES, 0.0)
+    zeros = dict.fromkeys(FIGURES, 0.0)
     return Calibration(float(np.log(1.01 - level)), zeros, zeros, zeros)
 
 
-class TestLook:
+class TestMaskFigures:
     @pytest.mark.parametrize(
         ("name", "worse"),
         [
@@ -68,8 +68,8 @@ class TestLook:
     @pytest.mark.parametrize("turns", [1, 2, 3])
     def test_a_turned_image_looks_the_same(self, turns: int) -> None:
         faulty = np.maximum(lung(70), lung(186, height=50, softness=4))
-        turned = look(*(np.rot90(each, turns) for each in (faulty, FIELD, SIDES)), turns, 0.5)
-        assert asdict(turned) == pytest.approx(asdict(look(faulty, FIELD, SIDES, 0, 0.5)), abs=0.1)
+        turned = measure_figures(*(np.rot90(each, turns) for each in (faulty, FIELD, SIDES)), turns, 0.5)
+        assert asdict(turned) == pytest.approx(asdict(measure_figures(faulty, FIELD, SIDES, 0, 0.5)), abs=0.1)
 
     def test_no_lung_gives_numbers(self) -> None:
         assert np.isfinite(list(asdict(looked(np.zeros((SIDE, SIDE), np.float32))).values())).all()
@@ -89,10 +89,11 @@ class TestDoubtfulParts:
 
 class TestCalibration:
     def test_figures_beyond_what_was_learned_count_as_its_end(self) -> None:
-        one = dict.fromkeys(NAMES, 1.0)
-        learned = Calibration(-4.0, one | {"missed": 2.0}, dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.1))
-        far = Look(**dict.fromkeys(NAMES, 100.0))
-        assert learned(far) == learned(Look(**dict.fromkeys(NAMES, 0.1))) == pytest.approx(1.01 - np.exp(-3.3))
+        one = dict.fromkeys(FIGURES, 1.0)
+        learned = Calibration(-4.0, one | {"missed": 2.0}, dict.fromkeys(FIGURES, 0.0), dict.fromkeys(FIGURES, 0.1))
+        near = MaskFigures(**dict.fromkeys(FIGURES, 0.1))
+        far = MaskFigures(**dict.fromkeys(FIGURES, 100.0))
+        assert estimate_dice(learned, far) == estimate_dice(learned, near) == pytest.approx(1.01 - np.exp(-3.3))
 
     def test_a_card_with_other_coefficients_is_refused(self) -> None:
         good = asdict(calibration(0.9))

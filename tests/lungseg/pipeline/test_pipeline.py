@@ -15,7 +15,9 @@ from PIL import Image
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.errors import ModelError
-from lungseg.model import network, processor
+from lungseg.model import processor
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, int8_path, load_lung
+from lungseg.model.session import thread_count
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
 
@@ -85,24 +87,24 @@ def test_a_lying_monochrome1_tag_costs_little(shared) -> None:
 
 class TestModel:
     def test_card_travels_in_the_file(self) -> None:
-        card = network.load().card
+        card = load_lung().card
         assert card.input.size == 512
         assert card.threshold == 0.5
         assert len(card.training["data_sha256"]) == 64
         assert set(card.metrics["validation_dice"]) == {"montgomery", "radiologists", "shenzhen"}
-        assert network.WEIGHTS.stat().st_size < 15_000_000
+        assert LUNG_WEIGHTS.stat().st_size < 15_000_000
 
     def test_a_setting_names_the_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = tmp_path / "mine.onnx"
-        elsewhere.write_bytes(network.WEIGHTS.read_bytes())
-        shipped = network.int8_path(network.WEIGHTS) if processor.dot_products() else network.WEIGHTS
+        elsewhere.write_bytes(LUNG_WEIGHTS.read_bytes())
+        shipped = int8_path(LUNG_WEIGHTS) if processor.dot_products() else LUNG_WEIGHTS
         for named, expected in (("lung_unet", shipped), (str(shipped), shipped), (str(elsewhere), elsewhere)):
             monkeypatch.setenv("LUNG_MODEL", named)
-            assert network.load.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()
+            assert load_lung.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()
         for named in ("no_such_model", "models/lung", str(tmp_path)):
             monkeypatch.setenv("LUNG_MODEL", named)
             with pytest.raises(ModelError, match="cannot be read"):
-                network.load.__wrapped__()
+                load_lung.__wrapped__()
 
     @pytest.mark.parametrize("content", [None, b"", b"not a model"])
     def test_a_missing_or_broken_model_is_named(self, tmp_path, content: bytes | None) -> None:
@@ -110,16 +112,16 @@ class TestModel:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(ModelError):
-            network.Network(path, threads=1)
+            LungNetwork(path, threads=1)
 
     def test_threads_follow_the_setting_then_lambdas_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")
-        assert network.threads() == 2
+        assert thread_count() == 2
         monkeypatch.setenv("LUNG_THREADS", "3")
-        assert network.threads() == 3
+        assert thread_count() == 3
         monkeypatch.setenv("LUNG_THREADS", "many")
         with pytest.raises(ModelError):
-            network.threads()
+            thread_count()
 
 
 def test_a_blank_film_is_refused() -> None:

@@ -20,7 +20,7 @@ from films import png, read_mask
 from lungseg import __version__, limits
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import mask_png
-from lungseg.model import network
+from lungseg.model.lung import load_lung
 from lungseg.model.view import load_view
 from lungseg.pipeline.segment import segment
 from lungseg.server import api
@@ -154,7 +154,7 @@ def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "version": __version__}
     ready = client.get("/ready").json()
     assert ready["status"] == "ready"
-    served = network.load()
+    served = load_lung()
     assert ready["model"] == {
         "name": "lung-unet",
         "precision": served.card.precision,
@@ -168,19 +168,19 @@ def test_a_missing_model_is_said_and_health_still_answers(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, rg1: bytes
 ) -> None:
     monkeypatch.setenv("LUNG_MODEL", "no_such_model")
-    network.load.cache_clear()
+    load_lung.cache_clear()
     try:
         for answer in (client.get("/ready"), client.get("/v1/model"), client.post("/v1/segment", content=rg1)):
             assert answer.status_code == 503
             assert problem(answer)["code"] == "model-unavailable"
         assert client.get("/health").status_code == 200
     finally:
-        network.load.cache_clear()
+        load_lung.cache_clear()
 
 
 def test_the_models_cards(client: TestClient) -> None:
     cards = client.get("/v1/model").json()
-    assert cards["segmentation"]["sha256"] == network.load().sha256
+    assert cards["segmentation"]["sha256"] == load_lung().sha256
     assert cards["segmentation"]["threshold"] == 0.5
     assert cards["segmentation"]["training"]["films"]
     assert cards["view"]["sha256"] == load_view().sha256

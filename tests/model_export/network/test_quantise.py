@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from lungseg.model import network, processor
-from lungseg.model.network import Network, int8_path
+from lungseg.model import processor
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8_path
 from model_export import quantise as module
 from model_export.__main__ import main
 from model_export.config import Config
@@ -31,19 +31,19 @@ def exported(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_int8_file_is_the_same_network_quantised(exported: Path) -> None:
-    exact, quantised = Network(exported, 1), Network(int8_path(exported), 1, float_sums=True)
+    exact, quantised = LungNetwork(exported, 1), LungNetwork(int8_path(exported), 1, float_sums=True)
     assert quantised.card.precision == "int8"
     assert quantised.card.quantised_from == exact.sha256
     assert quantised.card.input == exact.card.input
     assert quantised.checks_out()
-    served = network.choose(exported, "auto", 1)
+    served = choose_precision(exported, "auto", 1)
     assert served.sha256 == (quantised if processor.dot_products() else exact).sha256
     assert int8_path(exported).stat().st_size < exported.stat().st_size
 
 
 def test_it_is_static_qdq_per_channel_with_unsigned_activations() -> None:
     """The one form that is fast on VNNI processors, on the shipped file."""
-    model = onnx.load(int8_path(network.WEIGHTS))
+    model = onnx.load(int8_path(LUNG_WEIGHTS))
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
     activations = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg.model.network import Network
-from lungseg.pipeline.expected_dice import NAMES, Look
+from lungseg.model.card import FIGURES
+from lungseg.model.lung import LungNetwork
+from lungseg.pipeline.expected_dice import MaskFigures, estimate_dice
 from model_export.config import Config
 from model_export.data.index import Index
 from model_export.export import export
@@ -21,11 +22,17 @@ from model_export.train import train
 
 def sample(number: int, random: np.random.Generator) -> Sample:
     """A mask whose Dice follows from its figures; every tenth image's own mask is wrong."""
-    figures = random.uniform(0, 1, len(NAMES))
+    figures = random.uniform(0, 1, len(FIGURES))
     dice = 1.01 - np.exp(-4 + 1.5 * figures[0] + 0.5 * figures[3])
     wrong = 0.4 if number % 10 == 0 else 0.0
     return Sample(
-        str(number), "a", str(number // 3), 0, ("blur",) * (number % 2), float(dice - wrong), Look(*map(float, figures))
+        str(number),
+        "a",
+        str(number // 3),
+        0,
+        ("blur",) * (number % 2),
+        float(dice - wrong),
+        MaskFigures(*map(float, figures)),
     )
 
 
@@ -34,7 +41,7 @@ def test_the_fit_is_not_moved_by_wrong_masks() -> None:
     samples = [sample(number, random) for number in range(400)]
     calibration = fit(samples)
     right = [each for position, each in enumerate(samples) if position % 10]
-    assert np.mean([abs(calibration(each.look) - each.dice) for each in right]) < 0.01
+    assert np.mean([abs(estimate_dice(calibration, each.figures) - each.dice) for each in right]) < 0.01
 
 
 def test_images_are_worsened_each_time_alike() -> None:
@@ -72,7 +79,7 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
     assert facts["learned_from"] == len(rows)
     assert (out / "expected_dice.png").exists()
     export(last, tmp_path / "net.onnx", index, index.select("validation"), expected_dice=out / "expected_dice.json")
-    assert Network(tmp_path / "net.onnx", threads=1).card.calibration == calibration
+    assert LungNetwork(tmp_path / "net.onnx", threads=1).card.calibration == calibration
 
     (out / "expected_dice.json").write_text("{}")
     with pytest.raises(ValueError, match="holds no coefficients"):

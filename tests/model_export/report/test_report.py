@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg.model.network import WEIGHTS, Network, int8_path
+from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, int8_path
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.data.index import Index
@@ -50,7 +50,7 @@ def test_the_page_is_whole_by_itself(written: Path) -> None:
 
 @pytest.mark.parametrize("name", ["report.html", "docs/MODEL_CARD.md"])
 def test_figures_are_those_of_the_model(written: Path, index: Index, model: Path, name: str) -> None:
-    text, network = (written / name).read_text(), Network(model, threads=1)
+    text, network = (written / name).read_text(), LungNetwork(model, threads=1)
     assert network.sha256 in text
     assert network.card.training["data_sha256"] in text
     scored = score_films(index, index.select("test"), network)
@@ -95,13 +95,13 @@ def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path
 )
 def test_the_cards_in_the_repository_are_the_shipped_models(card: str, name: str) -> None:
     card = (Path(__file__).parents[3] / card).read_text()
-    weights = WEIGHTS.with_name(f"{name}.onnx")
-    exact, quantised = (Network(path, threads=1) for path in (weights, int8_path(weights)))
+    weights = LUNG_WEIGHTS.with_name(f"{name}.onnx")
+    exact, quantised = (LungNetwork(path, threads=1) for path in (weights, int8_path(weights)))
     assert quantised.sha256 in card
     assert exact.sha256 == quantised.card.quantised_from
     assert exact.sha256 in card
 
 
 def test_the_open_weights_owe_nothing_to_the_shenzhen_masks() -> None:
-    training = Network(WEIGHTS.with_name("lung_unet_open.onnx"), threads=1).card.training
+    training = LungNetwork(LUNG_WEIGHTS.with_name("lung_unet_open.onnx"), threads=1).card.training
     assert training["labelled"]["shenzhen"]["masks_of"] == ["montgomery"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from lungseg.model.network import WEIGHTS, int8_path
+from lungseg.model.lung import LUNG_WEIGHTS, int8_path
 from model_export.data.index import Index
 from model_export.data.phantoms import chest
 from model_export.network.checkpoint import read_model
@@ -33,7 +33,7 @@ def test_the_target_stays_on_the_lungs(name: str) -> None:
 
 def test_the_table_and_the_picture(index: Index, tmp_path: Path, capsys) -> None:
     rows = index.select("test")
-    dice = robustness(index, rows, read_model(int8_path(WEIGHTS)), tmp_path)
+    dice = robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path)
     with (tmp_path / "robustness.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {line["change"] for line in lines} == set(KINDS)
@@ -49,7 +49,7 @@ def test_the_shipped_model_stands_what_films_bring(shared: Path, tmp_path: Path)
     """Exposure, noise, blur, compression and 10 degrees cost at most 0.02 mean Dice on 14 validation images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     rows = [row for row in index.select("validation") if row.source == "montgomery"]
-    dice = robustness(index, rows, read_model(int8_path(WEIGHTS)), tmp_path / "out")
+    dice = robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
     unchanged = np.mean(dice[UNCHANGED, "montgomery"])
     upright = [name for name in KINDS if not name.startswith(("turned", "rotated by -15", "rotated by 15"))]
     costs = {name: unchanged - np.mean(dice[name, "montgomery"]) for name in upright}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungseg.model.network import WEIGHTS, int8_path
+from lungseg.model.lung import LUNG_WEIGHTS, int8_path
 from model_export.__main__ import main
 from model_export.data.index import Index
 from model_export.network.checkpoint import read_model
@@ -23,7 +23,7 @@ def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsy
     Image.fromarray(noise).save(others / "noise.png")
     (others / "notes.txt").write_text("not a picture")
     rows = index.select("test")[:2]
-    judged = verdict(index, rows, [others], read_model(int8_path(WEIGHTS)), tmp_path / "out")
+    judged = verdict(index, rows, [others], read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
     assert len(judged) == len(rows) * len(CHANGES) + 1
     with (tmp_path / "out" / "verdicts.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from lungseg.model.network import Network, int8_path
+from lungseg.model.lung import LungNetwork, int8_path
 from model_export.__main__ import main
 from model_export.config import Config
 from model_export.data.index import Index
@@ -74,9 +74,9 @@ def test_a_network_trained_smaller_says_so_and_is_timed_at_full_size(done: Path,
     assert line["trained"] == "1 epochs, at 32 px"
     assert line["size"] == "64"
     run = done / "runs" / "plain-16"
-    assert Network(run / "network.onnx", 1).card.input.size == 32
+    assert LungNetwork(run / "network.onnx", 1).card.input.size == 32
     for path in (run / "full.onnx", int8_path(run / "full.onnx")):
-        assert Network(path, 1).card.input.size == index.size
+        assert LungNetwork(path, 1).card.input.size == index.size
     assert table(done)["separable", "fp32"]["trained"] == ""
 
 

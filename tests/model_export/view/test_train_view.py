@@ -12,7 +12,7 @@ from films import png
 from torch.nn import functional
 
 from lungseg.model import checksum
-from lungseg.model.network import METADATA_KEY
+from lungseg.model.card import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.model.view import ViewNetwork
 from model_export.__main__ import main
