@@ -17,7 +17,6 @@ from lungseg.model import processor
 from model_export.config import Config
 from model_export.data.dataset import Example, Films
 from model_export.data.truth import score_field
-from model_export.network import batchnorm
 from model_export.network.losses import KnownBceDice
 from model_export.network.unet import build
 
@@ -49,9 +48,8 @@ class Fit:
         self.model: nn.Module = self.network
         if place.world > 1:
             if place.device.type == "cuda":
+                # PyTorch has it for GPUs only; on CPUs each process normalises by its own part of the batch.
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-            else:
-                batchnorm.share(self.model)
             self.model = nn.parallel.DistributedDataParallel(self.model)
         self.loss = KnownBceDice(
             config.bce_weight, config.dice_weight, config.field_weight, config.inside_weight, config.outside_weight

@@ -155,8 +155,8 @@ def test_a_resume_notices_other_validation_films(index: Index, tmp_path: Path) -
         train(replace(index, rows=swapped), tmp_path, config, resume=True)
 
 
-def test_two_processes_of_torchrun_train_as_one(index: Index, tmp_path: Path) -> None:
-    """The same images in the same steps, gradients and batch statistics shared: only the order of sums differs."""
+def test_two_torchrun_processes_train_like_one(index: Index, tmp_path: Path) -> None:
+    """The same images in the same steps with averaged gradients; on a CPU each process has its own batch statistics."""
     losses = {}
     for processes in (1, 2):
         run = tmp_path / str(processes)
