@@ -5,8 +5,8 @@
     python -m model_export tune --size 128 --base 16 --epochs 12       smaller, for a CPU
     python -m model_export tune --report-only                          the document again from the finished runs
 
-Every setting is a trial of an Optuna study (study.db in the output folder, which Optuna's own tools read). A sweep that
-was stopped goes on where it was: what is finished is not run again, what is half done goes on from its last.pt.
+A stopped sweep continues where it was: finished settings are not run again, and a half-finished one resumes from its
+last.pt.
 
 Written for each setting, beside what `train` writes: result.json, and of one validation image prediction.png and
 target.png, its masks on the network's grid.
@@ -14,15 +14,13 @@ target.png, its masks on the network's grid.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import torch
 from numpy.typing import NDArray
-from optuna.trial import TrialState
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 from tqdm import tqdm
@@ -35,8 +33,6 @@ from model_export.network import checkpoint
 from model_export.scores import metrics
 from model_export.sweeps import sweep
 from model_export.sweeps.sweep import SECOND_SEED, Variant
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 BASELINE = "baseline"
 EXAMPLE_SOURCE = "montgomery"
@@ -59,35 +55,14 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
     variants = settings(**facts)
     chosen = sweep.choose(variants, only)
     sweep.begin(output, facts | {"films_sha256": digest(index.rows)}, variants)
-    study = optuna.create_study(
-        study_name="author",
-        storage=f"sqlite:///{(output / 'study.db').resolve()}",
-        direction="maximize",
-        load_if_exists=True,
-    )
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # it was stopped; its run goes on in a new trial
-    finished = {
-        trial.user_attrs["name"]
-        for trial in study.get_trials(states=(TrialState.COMPLETE,))
-        if sweep.read_result(output / trial.user_attrs["name"])
-    }
 
     def work(variant: Variant) -> None:
-        trial = _ask(study, variant, variants)
-        try:
-            run = sweep.fit(index, variant, output)
-            films = sweep.at_size(index, variant.size, output / "prepared" / str(variant.size))
-            sweep.save_result(run, _look(films, run, variant.config))
-        except Exception:
-            study.tell(trial, state=TrialState.FAIL)
-            raise
-        log = sweep.read_log(run)
-        for epoch in log:
-            trial.report(epoch.dice, epoch.number)
-        study.tell(trial, max(epoch.dice for epoch in log))
+        run = sweep.fit(index, variant, output)
+        films = sweep.at_size(index, variant.size, output / "prepared" / str(variant.size))
+        sweep.save_result(run, _look(films, run, variant.config))
 
-    return sweep.run_all([variant for variant in chosen if variant.name not in finished], work, "tune")
+    todo = [variant for variant in chosen if sweep.read_result(output / variant.name) is None]
+    return sweep.run_all(todo, work, "tune")
 
 
 def settings(size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int = 1) -> list[Variant]:
@@ -134,21 +109,6 @@ def settings(size: int, epochs: int, base: int, max_channels: int, precision: st
         fields = {key: value for key, value in overrides.items() if key != "size"}
         variants.append(Variant(name, changes, replace(config, **fields), overrides.get("size", size), group))
     return variants
-
-
-def _ask(study: optuna.Study, variant: Variant, variants: list[Variant]) -> optuna.Trial:
-    """A trial of the study with the variant's settings."""
-    values = [asdict(each.config) | {"size": each.size} for each in variants]
-    choices = {key: sorted({value[key] for value in values}) for key in values[0]}
-    factors = {key: options for key, options in choices.items() if len(options) > 1}
-    study.enqueue_trial({key: values[variants.index(variant)][key] for key in factors}, {"name": variant.name})
-    trial = study.ask()
-    while trial.user_attrs.get("name") != variant.name:  # queued by a sweep that was stopped before it asked
-        study.tell(trial, state=TrialState.FAIL)
-        trial = study.ask()
-    for key, options in factors.items():
-        trial.suggest_categorical(key, options)
-    return trial
 
 
 @torch.no_grad()
