@@ -12,8 +12,8 @@ import pytest
 from canaries import caught
 from ledger import WHOLE, Ledger
 
-PROMISE = "No string of an image or a request is told"
-CHANNELS = "standard output and error, all logs, metrics, traces of exceptions"
+PROMISE = "No text from an image or request is ever leaked"
+CHANNELS = "stdout and stderr, all logs, metrics, tracebacks"
 
 FILM_FORMS = ("dicom-seg", "all")
 """Forms that carry patient and study of a DICOM image."""
@@ -47,7 +47,7 @@ class Ears:
     def enter(self, ledger: Ledger, door: str, channels: str) -> None:
         """State what was tried, and fail if anything was heard."""
         tried = f"{door}: {self.cases:,} cases with {self.placed:,} canaries in {channels}"
-        ledger.enter(4, PROMISE, tried, f"{len(self.heard)} heard")
+        ledger.enter(4, PROMISE, tried, f"{len(self.heard)} leaked")
         assert not self.heard, "\n".join(self.heard[:50])
 
 

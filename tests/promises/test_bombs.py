@@ -57,9 +57,9 @@ def test_bombs_do_not_go_off(trial: Callable[[str], Outcome], ledger: Ledger) ->
     slowest = max(found[name]["seconds"] for name in refused)
     ledger.enter(
         2,
-        "bombs are refused at once, or are the images that they seem to be",
+        "Decompression bombs are rejected at once, or are the images that they claim to be",
         f"{len(refused)} bombs, and {len(found) - len(refused)} that are images",
-        f"slowest refusal {1000 * slowest:.0f} ms of the processor, "
+        f"slowest rejection {1000 * slowest:.0f} ms of processor time, "
         f"most memory {max(each['memory'] for each in found.values()) / 10**6:.0f} MB beyond the models'",
     )
     assert len(refused) >= 25

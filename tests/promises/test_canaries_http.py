@@ -99,7 +99,7 @@ def test_over_http(
             patch.setattr("lungseg.server.api.segment", raising(failure))
             seen.add(ask(client, whole, ears))
     assert seen >= OVER_HTTP
-    ears.enter(ledger, "HTTP", f"{CHANNELS}, answers' status, headers and bodies")
+    ears.enter(ledger, "HTTP", f"{CHANNELS}, response status, headers and bodies")
 
 
 async def _silent(scope: Scope, _: Receive, send: Send) -> None:
@@ -150,7 +150,7 @@ def test_through_lambda(
             with monkeypatch.context() as patch:
                 patch.setattr("lungseg.server.api.segment", raising(failure))
                 assert call(event, whole, name, ears) in ("internal-error", "model-unavailable")
-    ears.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, answers' status, headers and bodies")
+    ears.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, response status, headers and bodies")
 
 
 def call(event: dict[str, Any], request: Request, name: str, ears: Ears) -> str | None:
@@ -228,4 +228,4 @@ def test_of_the_local_server(ears: Ears, films: list[tuple[Film, str | None]], l
         said = process.communicate(timeout=30)[0]
     assert b"Uvicorn running" in said
     ears.listen("the server's log", placed, said)
-    ears.enter(ledger, "serve", "standard output and error, answers' headers")
+    ears.enter(ledger, "serve", "stdout and stderr, response headers")

@@ -65,7 +65,7 @@ def test_of_films_in_buckets(
     ears.enter(
         ledger,
         "images in buckets",
-        f"{CHANNELS}, answers, errors that Lambda reports, outputs and what lies beside them",
+        f"{CHANNELS}, responses, errors that Lambda reports, outputs and their metadata",
     )
 
 

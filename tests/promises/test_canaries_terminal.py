@@ -57,7 +57,7 @@ def test_on_the_command_line(
     ):
         assert main(arguments) != 0
         ears.listen("files", NAMES, allowed={*NAMES, "missing"})
-    ears.enter(ledger, "segment", "standard output and error, output")
+    ears.enter(ledger, "segment", "stdout and stderr, output")
 
 
 def refused_form(film: Film, form: str) -> bool:
@@ -88,7 +88,7 @@ def test_of_a_folder(
     assert len(outputs) >= len(films)
     for path in outputs:
         ears.listen(path.suffix, places | NAMES, path.read_bytes())
-    ears.enter(ledger, "batch", "standard output and error, outputs, problem documents, manifest and reports")
+    ears.enter(ledger, "batch", "stdout and stderr, outputs, problem documents, manifest and reports")
 
 
 def test_to_a_service(
@@ -102,4 +102,4 @@ def test_to_a_service(
             said = capfd.readouterr()
             assert (status == 0) == (code is None), film.name
             ears.listen(f"remote {film.name}", film.places | NAMES, said.out, said.err, repr(gateway.seen))
-    ears.enter(ledger, "remote", "standard output and error, requests but for the image")
+    ears.enter(ledger, "remote", "stdout and stderr, requests without the image")

@@ -58,7 +58,7 @@ def test_damaged_data_gives_no_other_mask(grey: NDArray[np.uint8], ledger: Ledge
                 wrong.setdefault(name, []).append(kind)
         ledger.enter(
             14,
-            f"Damaged data of {name} gives no other mask",
+            f"Damaged {name} data gives no wrong mask",
             f"{count} damaged images",
             ", ".join(f"{number} {outcome}" for outcome, number in sorted(found.items())),
         )

@@ -239,7 +239,7 @@ def test_every_film_version_has_its_outputs_once(
     seen_at_all = {kind for kind, _ in storm.counts}
     ledger.enter(
         7,
-        "Each image's last version has its outputs, once, whatever fails",
+        "Every image's last version has its outputs, once, whatever fails",
         f"{DELIVERIES:,} deliveries of {len(hospital.truth):,} images, {DELIVERIES - EVENTS:,} of them duplicates, and "
         f"{queue.deliveries - DELIVERIES:,} more after failures; {len(hospital.replaced):,} images replaced or deleted",
         f"{faults:,} of {storm.requests:,} requests failed in {len(storm.counts)} ways, {kills:,} kills; "
@@ -405,7 +405,7 @@ def test_no_output_calls_the_function_or_meets_another_film_s(
     keys = len(set(owners.values()))
     ledger.enter(
         7,
-        "No output's key calls the function, nor is it another image's",
+        "No output key triggers the function or is another image's",
         f"{keys:,} keys of images, {len(owners):,} of outputs, {len(rules)} triggers of the template",
         f"{storm.requests} requests sent for them",
     )

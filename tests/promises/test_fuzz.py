@@ -70,8 +70,8 @@ def test_spoilt_films_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> N
             first = number + 1
     ledger.enter(
         1,
-        "a spoilt image gives a mask or a refusal that says why, in bounded time and memory",
-        f"{BLIND:,} inputs from {len(seeds())} images, changed blindly and by their formats' grammar (seed {SEED})",
+        "A corrupted image gives a mask or a named error, in bounded time and memory",
+        f"{BLIND:,} inputs from {len(seeds())} images, corrupted at random and by their formats' grammar (seed {SEED})",
         f"{outcomes['mask']:,} masks, {outcomes.total() - outcomes['mask']:,} refusals of {len(outcomes) - 1} kinds, "
         f"slowest {slowest:.2f} s, peak {peak >> 20} MiB",
     )
@@ -98,9 +98,9 @@ def test_films_that_reach_new_code_are_masks_or_refusals(tmp_path: Path, ledger:
             break
     ledger.enter(
         1,
-        "the same of images chosen by the code that they reach",
+        "The same for images chosen by the code that they reach",
         f"{tried:,} inputs by atheris, from {len(seeds())} images (seed {SEED})",
-        f"{found:,} of them reached code that none before had, slowest {slowest} s, peak {peak} MiB",
+        f"{found:,} of them reached new code, slowest {slowest} s, peak {peak} MiB",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert tried >= GUIDED

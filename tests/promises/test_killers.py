@@ -20,7 +20,7 @@ from queue_of_films import Message, Queue
 from redelivery import to_keep
 from state_machine import batch_states, walk
 
-PROMISE = "An image that kills its call is given up alone, and no other image of its batch is lost"
+PROMISE = "An image that kills its call is the only one given up; no other image of its batch is lost"
 
 BATCH = 10
 

@@ -78,7 +78,7 @@ def test_64_clients_get_right_answers_or_are_told_when_to_come(films: dict[str, 
     others = {name: count for name, count in seen.answers.items() if name[0] not in "24" and name != OVERLOADED}
     ledger.enter(
         6,
-        "64 clients get right answers, or are told when to come again",
+        "64 clients get correct responses, or a 503 with Retry-After",
         f"{answered:,} answers of {len(asks)} kinds and {turned_away:,} declared 503s in {SECONDS} s",
         f"{seen.wrong} wrong, {sum(others.values())} undeclared {sorted(others) or ''}; memory {before:.0f} MiB after "
         f"each image alone, {peak:.0f} MiB at most",

@@ -132,7 +132,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
         assert json.loads(report.read_bytes())["counts"]["films"] == len(expected) + 1
     ledger.enter(
         15,
-        "Whatever lies in the folder of outputs, a run keeps no wrong mask and touches nothing outside",
+        "Whatever is in the output folder, a run keeps no wrong mask and changes nothing outside it",
         f"{lines_forged:,} forged lines of {len(expected)} images in {ROUNDS} runs, seed {SEED}",
         f"{len(wrong)} wrong masks, 0 files changed outside",
     )

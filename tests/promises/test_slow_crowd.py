@@ -171,7 +171,7 @@ def test_good_clients_are_served_beside_a_crowd_of_bad_ones(
     wrong = sum(content != expected for _, content, _ in quiet + crowded)
     ledger.enter(
         16,
-        "Clients that are slow, silent or do not read hold nobody up",
+        "Slow, silent or non-reading clients do not delay others",
         f"{GOOD} good clients beside {TRICKLING} that trickle, {SILENT} silent and {NOT_READING} that do not read",
         f"{wrong} wrong masks; p95 {1000 * before:.0f} ms without them, {1000 * beside:.0f} ms beside them; "
         f"{sum(refused for *_, refused in crowded)} times 503; peak {peak:.0f} MiB, {descriptors} descriptors; "

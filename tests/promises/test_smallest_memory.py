@@ -24,7 +24,7 @@ from app.invocation import RESERVE_MS
 from lungseg.encode.formats import FORMATS
 from lungseg.limits import MAX_PIXELS
 
-PROMISE = "The largest image in the least memory is done or refused, and kills no function"
+PROMISE = "The largest image in the smallest memory setting is segmented or rejected, and kills no function"
 
 SIDE = int(MAX_PIXELS**0.5) if WHOLE else 640
 

@@ -130,9 +130,9 @@ def test_the_image_installs_exactly_what_is_locked(ledger: Ledger, document: dic
     libraries = sum(each["type"] == "library" for each in document["components"])
     ledger.enter(
         10,
-        "What the image installs is locked by digests, listed with its licences, and used",
+        "Every installed package is locked by digest, listed with its licence, and used",
         f"{len(entries)} packages by {digests:,} digests, {libraries} libraries, {len(models())} networks",
-        f"{len(lacking)} not locked, {len(bad)} of another licence than allowed, {len(EXCEPTED)} excepted by name",
+        f"{len(lacking)} not locked, {len(bad)} with a licence that is not allowed, {len(EXCEPTED)} excepted by name",
     )
     assert not lacking
     assert packages == {name: version for name, (version, _) in entries.items()}, "run: make sbom"

@@ -253,7 +253,7 @@ def test_policy_holds_for_every_way_to_deploy_it(ledger: Ledger) -> None:
     exceptions = len(WHOLE_RESOURCES) + len(OPEN_ROUTES)
     ledger.enter(
         9,
-        "The template keeps to policy: rights, TLS, encryption, dead letters, alarms, logs, secrets, authority",
+        "The template follows the policy on permissions, TLS, encryption, dead letters, alarms, logs, secrets and access",
         f"{len(RULES)} rules on {len(WAYS)} ways to deploy, {asked:,} answers; {len(BREAKS)} breaches made in memory",
         f"{len(broken)} breaches, {exceptions} exceptions with a reason",
     )

@@ -46,7 +46,7 @@ def main() -> int:
     if folder := os.environ.get("LUNG_LEDGER"):
         Entry(
             12,
-            f"The default suite takes at least {LEAST} % of the branches of app",
+            f"The default suite takes at least {LEAST} % of the branches of app and lungseg",
             f"{totals['num_branches']:,} branches, {totals['num_statements']:,} lines",
             f"{branches:.1f} % of the branches, {lines:.1f} % of the lines",
             "kept" if kept else "BROKEN",

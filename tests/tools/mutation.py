@@ -112,9 +112,9 @@ def main() -> int:
     if folder := os.environ.get("LUNG_LEDGER"):
         Entry(
             11,
-            f"The tests notice at least {LEAST} % of small changes to the decoders, the mask and folders' runs",
+            f"The tests detect at least {LEAST} % of mutations of the decoders, the mask and folder runs",
             f"{tried:,} mutants, {chosen}",
-            f"{percent:.1f} % noticed, {tried - noticed} not",
+            f"{percent:.1f} % detected, {tried - noticed} not",
             "kept" if percent >= LEAST else "BROKEN",
             time.monotonic() - started,
         ).write(Path(folder), "mutation")
