@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom lint graph types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom docs lint graph types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -64,6 +64,10 @@ lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings,
 
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
+
+docs: $(VENV)/.service ## Write docs/SETTINGS.md and the tables of docs/ERRORS.md from the code
+	$(BIN)/python -m lungseg.settings > docs/SETTINGS.md
+	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
 
 lint: $(VENV)/.all ## Check style, and which package imports which
 	$(BIN)/ruff check .

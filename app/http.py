@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 # It logs each request's path, and the texts of exceptions.
 logging.getLogger("mangum").setLevel(logging.CRITICAL)
 
-TEXT = [*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE, *(each.media_type for each in FORMATS.values() if each.text)]
+TEXT = [
+    *DEFAULT_TEXT_MIME_TYPES,
+    errors.PROBLEM_MEDIA_TYPE,
+    *(each.media_type for each in FORMATS.values() if each.text),
+]
 
 
 def accept(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
@@ -56,7 +60,7 @@ def _scope(request: LambdaHandler) -> EventScope | None:
     try:
         scope = request.scope
     except Exception as error:
-        log.error("an HTTP event is malformed: %s in %s", type(error).__name__, errors.place(error))
+        log.error("an HTTP event is malformed: %s in %s", type(error).__name__, errors.raised_at(error))
         return None
     return scope if isinstance(scope["method"], str) else None
 

@@ -14,7 +14,7 @@ from app.buckets.process import Outcome, Report, work
 from app.buckets.requests import Order
 from app.buckets.s3 import Store, StoreError
 from app.buckets.settings import Settings
-from lungseg.errors import ModelError, place
+from lungseg.errors import ModelError, raised_at
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Run:
         except Exception as error:
             self.counts["later"] += 1
             # Its text may name an object, and its context too.
-            log.error("an image must come again: %s in %s", type(error).__name__, place(error))
+            log.error("an image must come again: %s in %s", type(error).__name__, raised_at(error))
             raise Unexpected(f"An unexpected {type(error).__name__} stopped it.") from None
         self._longest = max(self._longest, time.monotonic() - started)
         self.counts[report.outcome] += 1

@@ -1,48 +1,408 @@
-"""Every way a request can be refused: one class each, with its HTTP status, stable code and remedy.
+"""Every error that a caller can meet: one class each, with its HTTP status, stable code, title and remedy.
 
-The text of a refusal is written here and by the code that raises it. It never quotes the upload: no file name, no
-DICOM or EXIF value, no pixel.
+    ProblemError
+    ├── RequestError                  the HTTP request or the event is wrong
+    │   ├── EmptyBody                 400 empty-body
+    │   ├── MangledBody               400 mangled-body
+    │   ├── BadBase64                 400 bad-base64
+    │   ├── MalformedUpload           400 malformed-upload
+    │   ├── BodyTooLarge              413 body-too-large
+    │   ├── UnsupportedEncoding       415 unsupported-encoding
+    │   ├── RequestTimeout            408 request-timeout
+    │   ├── BadParameter              400 bad-parameter
+    │   ├── NotAcceptable             406 not-acceptable
+    │   └── BrowserError              a web page may have sent it; `serve` only
+    │       ├── UnknownHost           421 unknown-host
+    │       └── CrossSite             403 cross-site
+    ├── ImageError                    the image is wrong
+    │   ├── TooLarge                  413 too-large
+    │   ├── UnsupportedFormat         415 unsupported-format
+    │   ├── UnsupportedDicom          415 unsupported-dicom
+    │   ├── OwnOutput                 422 own-output
+    │   ├── DamagedImage              422 damaged-film
+    │   ├── TooSmall                  422 too-small
+    │   └── BlankImage                422 blank-film
+    ├── OutputError                   this output cannot be made
+    │   ├── NoLung                    422 no-lung
+    │   ├── NeedsDicom                422 needs-dicom
+    │   └── AnswerTooLarge            422 answer-too-large
+    ├── FileError                     a file on disk is wrong; CLI only
+    │   ├── Unreadable                422 unreadable
+    │   └── Unwritable                422 unwritable
+    ├── StorageError                  a job, or an object in a bucket, is wrong; AWS only
+    │   ├── NoSuchJob                 404 no-such-job
+    │   ├── NoSuchImage               404 no-such-film
+    │   ├── Archived                  409 archived
+    │   ├── JobsUnavailable           501 jobs-unavailable
+    │   └── StorageUnavailable        503 storage-unavailable
+    └── ServiceError                  the service is at fault
+        ├── Overloaded                503 overloaded
+        ├── Shortage                  503 short-of-resources
+        ├── InternalError             500 internal-error
+        └── ModelUnavailable          503 model-unavailable
+    ModelError                        the model cannot be served; never the caller's fault
+
+Texts never quote the upload: no file name, no DICOM or EXIF value, no pixel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-MEDIA_TYPE = "application/problem+json"
-"""Of a problem document (RFC 9457)."""
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+"""The media type of a problem document (https://www.rfc-editor.org/rfc/rfc9457)."""
 
 
 class ProblemError(Exception):
-    """An image, or the request that carried it, cannot be segmented.
+    """A request, its image or its output cannot be processed.
 
     Attributes:
-        status: HTTP status of the answer.
-        code: stable, machine-readable name of the refusal.
-        title: the refusal in a few words, the same for every occurrence.
-        remedy: what the sender can do about it.
-        detail: what was found this time.
+        status: HTTP status of the response.
+        code: stable, machine-readable name.
+        title: a short summary, the same for every occurrence.
+        remedy: what the caller can do.
+        detail: what is wrong this time, with the value or the limit.
     """
 
     status = 422
     code = "film-error"
     title = "The image cannot be segmented"
-    remedy = "Send one frontal chest radiograph as PNG, JPEG, TIFF, BMP, WebP or DICOM."
+    remedy = "Send one frontal chest X-ray."
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
 
     def problem(self) -> dict[str, Any]:
-        """The refusal as an RFC 9457 problem document (``application/problem+json``)."""
-        return problem(self.status, self.code, self.title, self.detail, self.remedy)
+        """Return the error as a problem document (RFC 9457)."""
+        return problem_document(self.status, self.code, self.title, self.detail, self.remedy)
 
     def line(self) -> str:
-        """The refusal as one line of text, for a terminal."""
+        """Return the error as one line for a terminal."""
         return f"{self.code}: {self.detail} {self.remedy}"
 
 
-def problem(status: int, code: str, title: str, detail: str, remedy: str) -> dict[str, Any]:
-    """An RFC 9457 problem document; ``code`` and ``remedy`` are its extension members."""
+class RequestError(ProblemError):
+    """The HTTP request or the event is wrong."""
+
+    status = 400
+
+
+class ImageError(ProblemError):
+    """The image is wrong."""
+
+
+class OutputError(ProblemError):
+    """The image is fine, but this output cannot be made of it."""
+
+
+class FileError(ProblemError):
+    """A file cannot be read or written. Only the CLI opens files by name."""
+
+
+class StorageError(ProblemError):
+    """A job, or an object in a bucket, is missing or out of reach."""
+
+
+class ServiceError(ProblemError):
+    """The service is at fault; the same image may succeed later."""
+
+    status = 503
+
+
+class EmptyBody(RequestError):
+    """The file or the request body has 0 bytes."""
+
+    code = "empty-body"
+    title = "No image was sent"
+    remedy = "Check that the file or the request body contains the image."
+
+
+class MangledBody(RequestError):
+    """The bytes passed through a text decoder, which replaces what is not UTF-8."""
+
+    code = "mangled-body"
+    title = "The image was converted to text in transit"
+    remedy = "Send the image as binary; behind an API gateway, enable binary media types ('*/*')."
+
+
+class BadBase64(RequestError):
+    """The event says that its body is base64, and it is not."""
+
+    code = "bad-base64"
+    title = "The event's body is not valid base64"
+    remedy = "Encode the whole image as standard base64, including the padding."
+
+
+class MalformedUpload(RequestError):
+    """The multipart body, its gzip or the event is malformed."""
+
+    code = "malformed-upload"
+    title = "The upload cannot be parsed"
+    remedy = "Send the image as the raw body, or as the part 'file' of multipart/form-data."
+
+
+class BodyTooLarge(RequestError):
+    """The body of a request that takes no image is too large."""
+
+    status = 413
+    code = "body-too-large"
+    title = "The request body is too large"
+    remedy = "Send images to POST /v1/segment; other requests have a small JSON body or none."
+
+
+class UnsupportedEncoding(RequestError):
+    """The body has a Content-Encoding other than gzip."""
+
+    status = 415
+    code = "unsupported-encoding"
+    title = "The Content-Encoding is not supported"
+    remedy = "Send the image without Content-Encoding, or with gzip."
+
+
+class RequestTimeout(RequestError):
+    """The client stalled while it sent the body."""
+
+    status = 408
+    code = "request-timeout"
+    title = "The request body arrived too slowly"
+    remedy = "Retry over a faster connection."
+
+
+class BadParameter(RequestError):
+    """A query parameter, form field or JSON member is unknown or invalid."""
+
+    code = "bad-parameter"
+    title = "A parameter is unknown or invalid"
+    remedy = "See /docs for the parameters and their values."
+
+
+class NotAcceptable(RequestError):
+    """The Accept header allows no output format."""
+
+    status = 406
+    code = "not-acceptable"
+    title = "No output format matches the Accept header"
+    remedy = "Choose a format with ?format=, or omit the Accept header to get the mask as PNG."
+
+
+class BrowserError(RequestError):
+    """A web page may have sent the request: `serve` runs on a machine that has a browser."""
+
+
+class UnknownHost(BrowserError):
+    """The Host header is not a name of this server, as in DNS rebinding."""
+
+    status = 421
+    code = "unknown-host"
+    title = "The Host header names an unknown host"
+    remedy = "Use localhost or the server's IP address, or add the name to LUNG_HOSTS."
+
+
+class CrossSite(BrowserError):
+    """A page of another site sent the request."""
+
+    status = 403
+    code = "cross-site"
+    title = "The request comes from a page of another site"
+    remedy = "Use the server's own page, or add the other page's origin to LUNG_CORS_ORIGINS."
+
+
+class TooLarge(ImageError):
+    """The image has too many bytes or pixels."""
+
+    status = 413
+    code = "too-large"
+    title = "The image is too large"
+    remedy = "Resize it to at most 6,000 x 6,000 pixels, or save it as a lossless PNG."
+
+
+class UnsupportedFormat(ImageError):
+    """The content is in no format, or in no variant of one, that is read."""
+
+    status = 415
+    code = "unsupported-format"
+    title = "The image format is not supported"
+    remedy = "Convert the image to an 8- or 16-bit greyscale PNG."
+
+
+class UnsupportedDicom(ImageError):
+    """The DICOM object has no pixels, several frames, or an encoding that is not read."""
+
+    status = 415
+    code = "unsupported-dicom"
+    title = "The DICOM object is not supported"
+    remedy = (
+        "Send a single-frame CR, DX or SC image: greyscale, palette or RGB; uncompressed, RLE or of the JPEG family."
+    )
+
+
+class OwnOutput(ImageError):
+    """The image is a mask, an overlay or another output of this program."""
+
+    code = "own-output"
+    title = "The image is an output of this program"
+    remedy = "Send the chest X-ray itself, not its mask, overlay or cutout."
+
+
+class DamagedImage(ImageError):
+    """The file is damaged or truncated, or its header contradicts its data."""
+
+    code = "damaged-film"
+    title = "The image is damaged or truncated"
+    remedy = "Export or upload the image again."
+
+
+class TooSmall(ImageError):
+    """A side of the image has too few pixels."""
+
+    code = "too-small"
+    title = "The image is too small"
+    remedy = "Send the image at its original size, at least 64 x 64 pixels."
+
+
+class BlankImage(ImageError):
+    """All pixels have the same value, or are padding."""
+
+    code = "blank-film"
+    title = "The image is blank"
+    remedy = "Send an image with content; this one is a single grey."
+
+
+class NoLung(OutputError):
+    """The mask is empty, and this output needs a lung."""
+
+    code = "no-lung"
+    title = "No lung was found"
+    remedy = "Request the mask or the JSON instead, or send a frontal chest X-ray."
+
+
+class NeedsDicom(OutputError):
+    """The output refers to a DICOM study, and the image belongs to none."""
+
+    code = "needs-dicom"
+    title = "This output format needs a DICOM image"
+    remedy = "Send the image as DICOM, or choose another format."
+
+
+class AnswerTooLarge(OutputError):
+    """The response, as base64, exceeds the limit of AWS Lambda."""
+
+    code = "answer-too-large"
+    title = "The response exceeds the limit of AWS Lambda"
+    remedy = "Request only the mask or the JSON, or submit the image as a job (POST /v1/jobs)."
+
+
+class Unreadable(FileError):
+    """The operating system does not let the file be read."""
+
+    code = "unreadable"
+    title = "The file cannot be read"
+    remedy = "Check that the file exists and that you may read it."
+
+
+class Unwritable(FileError):
+    """The operating system does not let the output be written."""
+
+    code = "unwritable"
+    title = "The output cannot be written"
+    remedy = "Check that the folder exists, is writable and has free space."
+
+
+class NoSuchJob(StorageError):
+    """No job has this id, or it has expired."""
+
+    status = 404
+    code = "no-such-job"
+    title = "The job does not exist"
+    remedy = "Check the job's id. Jobs and their outputs are deleted after some days."
+
+
+class NoSuchImage(StorageError):
+    """The bucket has no such object."""
+
+    status = 404
+    code = "no-such-film"
+    title = "The object does not exist"
+    remedy = "Check the bucket and the key, and that the function may read the object."
+
+
+class Archived(StorageError):
+    """The object must be restored before it can be read."""
+
+    status = 409
+    code = "archived"
+    title = "The image is in an archive tier"
+    remedy = "Restore the object, then send its event again or run a backfill."
+
+
+class JobsUnavailable(StorageError):
+    """This installation has no buckets for jobs."""
+
+    status = 501
+    code = "jobs-unavailable"
+    title = "Jobs are not available"
+    remedy = "Send the image to /v1/segment. Jobs need the buckets that template.yaml creates."
+
+
+class StorageUnavailable(StorageError):
+    """S3 does not answer, or denies access."""
+
+    status = 503
+    code = "storage-unavailable"
+    title = "The buckets cannot be reached"
+    remedy = "Retry in a moment. If the error persists, the operator finds the cause in the function's log."
+
+
+class Overloaded(ServiceError):
+    """The queue is full, or the server is shutting down."""
+
+    code = "overloaded"
+    title = "The service is at capacity"
+    remedy = "Retry after the number of seconds in the Retry-After header."
+
+
+class Shortage(ServiceError):
+    """The process is out of memory or file handles."""
+
+    code = "short-of-resources"
+    title = "The service is out of memory or file handles"
+    remedy = "The image is not at fault. Retry later; the operator frees memory or restarts the service."
+
+
+class InternalError(ServiceError):
+    """An unexpected error stopped the request."""
+
+    status = 500
+    code = "internal-error"
+    title = "Internal error"
+    remedy = "Retry. If the error persists, report the time of the request to the operator."
+
+
+class ModelUnavailable(ServiceError):
+    """The model is missing, damaged or of another kind."""
+
+    code = "model-unavailable"
+    title = "The model cannot be loaded"
+    remedy = "The image is not at fault. The operator finds the cause with `python -m lungseg doctor`."
+
+
+class ModelError(Exception):
+    """The ONNX model is missing, unreadable or invalid, or a setting is malformed."""
+
+
+def every_problem(group: type[ProblemError] = ProblemError) -> Iterator[type[ProblemError]]:
+    """Yield every error of a group that is raised, in the order of this file."""
+    for each in group.__subclasses__():
+        if each.__subclasses__():
+            yield from every_problem(each)
+        else:
+            yield each
+
+
+def problem_document(status: int, code: str, title: str, detail: str, remedy: str) -> dict[str, Any]:
+    """Return a problem document (RFC 9457); ``code`` and ``remedy`` are its extension members."""
     return {
         "type": f"urn:lung-segmentation:problem:{code}",
         "title": title,
@@ -53,241 +413,8 @@ def problem(status: int, code: str, title: str, detail: str, remedy: str) -> dic
     }
 
 
-class EmptyBody(ProblemError):
-    status = 400
-    code = "empty-body"
-    title = "No image was sent"
-
-
-class MangledBody(ProblemError):
-    status = 400
-    code = "mangled-body"
-    title = "The image's bytes were turned into text on the way"
-    remedy = "Send the image unchanged; behind an API gateway, switch on binary media types ('*/*')."
-
-
-class BadBase64(ProblemError):
-    status = 400
-    code = "bad-base64"
-    title = "The event's body is not valid base64"
-    remedy = "Encode the whole image with standard base64, padding included."
-
-
-class MalformedUpload(ProblemError):
-    status = 400
-    code = "malformed-upload"
-    title = "The upload cannot be read"
-    remedy = "Send the image as the raw body, or as the one part named 'file' of multipart/form-data."
-
-
-class TooLarge(ProblemError):
-    status = 413
-    code = "too-large"
-    title = "The image is too large"
-    remedy = "Send fewer bytes: a lossless PNG of the image, or a copy with fewer pixels."
-
-
-class BodyTooLarge(ProblemError):
-    status = 413
-    code = "body-too-large"
-    title = "The request's body is too large"
-    remedy = "Only POST /v1/segment takes an image; other requests have small JSON bodies or none."
-
-
-class UnsupportedEncoding(ProblemError):
-    status = 415
-    code = "unsupported-encoding"
-    title = "The body's Content-Encoding is not supported"
-    remedy = "Send the image as it is, or with Content-Encoding: gzip."
-
-
-class RequestTimeout(ProblemError):
-    status = 408
-    code = "request-timeout"
-    title = "The request's body arrived too slowly"
-    remedy = "Send the request again over a faster connection."
-
-
-class UnknownHost(ProblemError):
-    status = 421
-    code = "unknown-host"
-    title = "The request's Host is not a name of this server"
-    remedy = "Use the server's IP address or localhost, or have its operator add the name to LUNG_HOSTS."
-
-
-class CrossSite(ProblemError):
-    status = 403
-    code = "cross-site"
-    title = "A web page of another site sent the request"
-    remedy = "Use the server's own page, or have its operator add the page's origin to LUNG_CORS_ORIGINS."
-
-
-class BadParameter(ProblemError):
-    status = 400
-    code = "bad-parameter"
-    title = "A parameter of the request is not one that is known"
-    remedy = "See /docs for the parameters and their values."
-
-
-class NotAcceptable(ProblemError):
-    status = 406
-    code = "not-acceptable"
-    title = "None of the forms that the request accepts can be given"
-    remedy = "Name a form with ?format=, or leave out the Accept header for a PNG of the mask."
-
-
-class UnsupportedFormat(ProblemError):
-    status = 415
-    code = "unsupported-format"
-    title = "Not an image format this service reads"
-
-
-class UnsupportedDicom(ProblemError):
-    status = 415
-    code = "unsupported-dicom"
-    title = "A DICOM object this service does not read"
-    remedy = "Send one single-frame radiograph (CR, DX, SC), grey or RGB, uncompressed, RLE or of the JPEG family."
-
-
-class OwnOutput(ProblemError):
-    code = "own-output"
-    title = "The image is an output of this program"
-    remedy = "Send the chest X-ray itself, not a mask, an overlay or a cutout of it."
-
-
-class DamagedImage(ProblemError):
-    code = "damaged-film"
-    title = "The image is damaged or cut short"
-    remedy = "Export or upload the image again, whole."
-
-
-class TooSmall(ProblemError):
-    code = "too-small"
-    title = "The image is too small"
-    remedy = "Send the image at its own size, at least 64 pixels on each side."
-
-
-class BlankImage(ProblemError):
-    code = "blank-film"
-    title = "The image shows nothing"
-    remedy = "Send an image with a picture on it: this one is a single grey from edge to edge."
-
-
-class NoLung(ProblemError):
-    code = "no-lung"
-    title = "No lung was found"
-    remedy = "Ask for the mask or the JSON, which say so; or send a frontal chest radiograph."
-
-
-class NeedsDicom(ProblemError):
-    code = "needs-dicom"
-    title = "This answer can be made of a DICOM image only"
-    remedy = "Send the image as DICOM, or ask for another format."
-
-
-class Unreadable(ProblemError):
-    code = "unreadable"
-    title = "The file cannot be read"
-    remedy = "Check that it exists and that you may read it."
-
-
-class Unwritable(ProblemError):
-    code = "unwritable"
-    title = "The output cannot be written"
-    remedy = "Check that the output's folder exists, may be written to, and has room."
-
-
-class AnswerTooLarge(ProblemError):
-    code = "answer-too-large"
-    title = "The answer is larger than AWS Lambda can give"
-    remedy = "Ask for the mask or the JSON alone, or send the image as a job (POST /v1/jobs)."
-
-
-class NoSuchJob(ProblemError):
-    status = 404
-    code = "no-such-job"
-    title = "There is no such job"
-    remedy = "Check the job's id; a job and all of its outputs are deleted after some days."
-
-
-class NoSuchImage(ProblemError):
-    status = 404
-    code = "no-such-film"
-    title = "There is no such object"
-    remedy = "Check the bucket and the key, and that the function may read there."
-
-
-class Archived(ProblemError):
-    status = 409
-    code = "archived"
-    title = "The image lies in an archive tier"
-    remedy = "Restore the object, then send its event again or run a backfill over it."
-
-
-class JobsUnavailable(ProblemError):
-    status = 501
-    code = "jobs-unavailable"
-    title = "This installation takes no jobs"
-    remedy = "Send the image to /v1/segment; jobs need the buckets that template.yaml makes."
-
-
-class StorageUnavailable(ProblemError):
-    status = 503
-    code = "storage-unavailable"
-    title = "The buckets cannot be reached"
-    remedy = "Try again in a little while; if it stays, the service's operator finds why in the function's log."
-
-
-class Overloaded(ProblemError):
-    status = 503
-    code = "overloaded"
-    title = "The service has as many images as it can take"
-    remedy = "Send the image again after as many seconds as Retry-After says."
-
-
-class Shortage(ProblemError):
-    status = 503
-    code = "short-of-resources"
-    title = "The service is short of memory or of files"
-    remedy = "Nothing is wrong with the image. Send it again later; the operator frees memory or restarts the service."
-
-
-class InternalError(ProblemError):
-    status = 500
-    code = "internal-error"
-    title = "The service failed"
-    remedy = "Try again; if it stays, report the time of the request to the service's operator."
-
-
-class ModelUnavailable(ProblemError):
-    status = 503
-    code = "model-unavailable"
-    title = "The service cannot load its model"
-    remedy = "Nothing is wrong with the image; the service's operator finds the cause with `python -m lungseg doctor`."
-
-
-BROWSER = (UnknownHost, CrossSite)
-"""Refusals of the local server alone, which a browser on the same machine can reach."""
-
-LOCAL = (Unreadable, Unwritable)
-"""Refusals of files, which only the command line reads and writes by name."""
-
-
-CLOUD = (NoSuchJob, NoSuchImage, Archived, JobsUnavailable, StorageUnavailable)
-"""Refusals of jobs and of images in buckets."""
-
-
-def kinds() -> list[type[ProblemError]]:
-    """Every kind of refusal, in the order of this file."""
-    return ProblemError.__subclasses__()
-
-
-class ModelError(Exception):
-    """The ONNX model is missing, unreadable, or not one that this service can serve."""
-
-
-def place(error: BaseException) -> str:
-    """Where an exception was raised: what may be logged of one whose text may quote the image."""
+def raised_at(error: BaseException) -> str:
+    """Return where an exception was raised: all that may be logged of one whose text may quote the image."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -9,34 +9,35 @@ from contextvars import ContextVar
 from lungseg import errors
 
 MAX_PIXELS = 40_000_000
-"""Twice the largest image of the public sets (Montgomery, 4020 x 4892 = 19.7 Mpx)."""
+"""Pixels: twice the largest image of the public sets (Montgomery, 4020 x 4892 = 19.7 megapixels)."""
 
 MAX_BYTES = 2 * MAX_PIXELS + 2**20
-"""The largest image allowed, stored plainly at 16 bits, and a header."""
+"""Bytes of a file: the largest image allowed, uncompressed at 16 bits, and a header."""
 
 MAX_SIDE = 16_384
-"""No detector comes near it; a long thin picture within MAX_PIXELS is no radiograph."""
+"""Pixels on the longer side: no detector has so many, and a long thin image is no radiograph."""
 
 MIN_SIDE = 64
-"""An eighth of the network's input: below it a lung has no edge left to find."""
+"""Pixels on the shorter side: an eighth of the network's input. Below it no lung has a visible edge."""
 
 
 MAX_SAMPLES = 5
-"""Samples of a pixel: colour, alpha and one to spare; more is no picture of an image."""
+"""Samples per pixel: colour, alpha and one to spare."""
 
 MAX_PARTS = 20_000
-"""Chunks or segments of a picture file, strips or tiles of a TIFF: MAX_BYTES in a PNG's parts of 8 KB are half as many,
-and no image is higher than MAX_SIDE rows. Programs make an object of each, so that a small one costs a thousandfold."""
+"""Chunks or segments of a PNG, JPEG or WebP, strips or tiles of a TIFF. MAX_BYTES in PNG chunks of 8 KB are half as
+many, and no image has more than MAX_SIDE rows. Decoders allocate an object for each part, so small ones cost 1000 times
+their size."""
 
 MAX_ELEMENTS = 5_000
-"""Elements of a DICOM object, those within sequences too, and pieces of its picture; a radiograph has some hundred. So
-many are always read, and of those with little in them some more."""
+"""Elements of a DICOM object, nested ones included, and fragments of its pixel data; a radiograph has a few hundred.
+Objects of empty elements may have more."""
 
 MAX_VALUE = 2**17
-"""Bytes of a DICOM element other than the picture: a lookup table of 65,536 entries, which is the largest there is."""
+"""Bytes of a DICOM element other than the pixel data: a lookup table of 65,536 entries, the largest there is."""
 
 MAX_TEXT = 2**14
-"""Bytes of a DICOM element of numbers or words; the longest that decoding looks at has some dozen."""
+"""Bytes of a DICOM element of numbers or text; the longest that decoding reads has a few dozen."""
 
 
 def check_bytes(count: int) -> None:
@@ -48,12 +49,11 @@ def check_bytes(count: int) -> None:
 
 
 MAX_JSON_BYTES = 2**14
-"""Bytes of a request's body on any route but POST /v1/segment; the largest job has 300."""
+"""Bytes of a request body on any route but `POST /v1/segment`; the largest job has 300."""
 
 
-MAX_PIXELS_A_BYTE = 2000
-"""Pixels for each byte of the file: a JPEG that can still be looked at has a hundred at most, a drawn mask of 20 Mpx a
-thousand."""
+MAX_PIXELS_PER_BYTE = 2000
+"""Pixels per byte of the file: a JPEG of usable quality has at most 100, a synthetic mask of 20 megapixels 1000."""
 
 
 def check_size(height: int, width: int, count: int) -> None:
@@ -74,7 +74,7 @@ def check_size(height: int, width: int, count: int) -> None:
         raise errors.TooLarge(
             f"The image is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
         )
-    if height * width > MAX_PIXELS_A_BYTE * count:
+    if height * width > MAX_PIXELS_PER_BYTE * count:
         raise errors.DamagedImage(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
     least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
     if least > MAX_ANSWER:

@@ -124,7 +124,7 @@ def make(film: Opened, order: Order) -> Made:
     except MemoryError:
         raise errors.InternalError("The function has too little memory for this image.") from None
     except Exception as error:  # decoders raise anything, and its text may quote the image
-        log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
+        log.error("internal error: %s in %s", type(error).__name__, errors.raised_at(error))
         raise errors.InternalError(f"An unexpected {type(error).__name__} stopped it.") from None
     if refusals and set(made) <= {DOCUMENT}:
         raise next(iter(refusals.values()))
@@ -204,7 +204,7 @@ def _refuse(
     Raises:
         Changed, Absent, StoreError.
     """
-    files = {outputs.error: (json.dumps(error.problem()).encode(), errors.MEDIA_TYPE)}
+    files = {outputs.error: (json.dumps(error.problem()).encode(), errors.PROBLEM_MEDIA_TYPE)}
     settle(item, stamp, files, [outputs.key(name) for name in FORMATS], store, settings)
     return _failed(error, outputs)
 

@@ -78,6 +78,10 @@ HEADERS = {
 }
 
 
+ELSEWHERE = (errors.FileError, errors.StorageError, errors.BrowserError)
+"""Errors that POST /v1/segment of a deployed service never returns."""
+
+
 def refusals(*kinds: type[errors.ProblemError]) -> dict[int | str, dict[str, Any]]:
     """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
     return {
@@ -100,9 +104,7 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         },
         304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
     }
-    return answers | refusals(
-        *(kind for kind in errors.kinds() if kind not in errors.LOCAL + errors.CLOUD + errors.BROWSER)
-    )
+    return answers | refusals(*(kind for kind in errors.every_problem() if not issubclass(kind, ELSEWHERE)))
 
 
 SEGMENT: dict[str, Any] = {

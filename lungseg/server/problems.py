@@ -36,13 +36,13 @@ class Problem(BaseModel):
     code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
     remedy: str = Field(
         description="What to do about it.",
-        examples=["Send the image at its own size, at least 64 pixels on each side."],
+        examples=["Send the image at its original size, at least 64 x 64 pixels."],
     )
 
 
 def response(meaning: str) -> dict[str, Any]:
     """A route's OpenAPI entry for one status that it answers with a problem document."""
-    return {"description": meaning, "content": {errors.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    return {"description": meaning, "content": {errors.PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 
 
 def install(app: FastAPI) -> None:
@@ -66,7 +66,7 @@ def install(app: FastAPI) -> None:
     async def http_error(_: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # FastAPI's own, of a JSON body that is not even text
             return answer(errors.BadParameter("The request's body cannot be read.").problem())
-        document = errors.problem(
+        document = errors.problem_document(
             error.status_code,
             {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),
             str(error.detail),
@@ -113,7 +113,7 @@ class LastResort:
             closing = errors.Overloaded("The server is shutting down.").problem()
             await answer(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
         except Exception as error:
-            log.error("internal error: %s in %s", type(error).__name__, errors.place(error))
+            log.error("internal error: %s in %s", type(error).__name__, errors.raised_at(error))
             is_shortage = _is_shortage(error)
             if not started:
                 failure: errors.ProblemError = errors.InternalError("An unexpected error stopped the request.")
@@ -133,4 +133,6 @@ def _is_shortage(error: Exception) -> bool:
 def answer(document: dict[str, Any], headers: Any = None) -> Response:
     """Return a problem document as a response, which is an ASGI app as well; no cache keeps it."""
     fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return JSONResponse(document, document["status"], {**(headers or {}), **fixed}, media_type=errors.MEDIA_TYPE)
+    return JSONResponse(
+        document, document["status"], {**(headers or {}), **fixed}, media_type=errors.PROBLEM_MEDIA_TYPE
+    )

@@ -40,11 +40,11 @@ MAX_CONNECTIONS = 2048
 RESERVED = 64
 """Descriptors for everything else: the listener, the event loop, libraries that are loaded."""
 
-BAD_REQUEST = errors.problem(
+BAD_REQUEST = errors.problem_document(
     400, "bad-request", "The request is not valid HTTP", "The request cannot be parsed.", "Use an HTTP/1.1 client."
 )
 NO_MEMORY = errors.Shortage("There was no memory to read the request.").problem()
-TOO_MUCH_FRAMING = errors.problem(
+TOO_MUCH_FRAMING = errors.problem_document(
     431,
     "headers-too-large",
     "The request's headers or chunks are too large",

@@ -161,7 +161,7 @@ def orders() -> Iterator[Request]:
 
 def code_of(media_type: str, body: bytes | str) -> str | None:
     """The code of a problem document; None of another answer."""
-    return str(json.loads(body)["code"]) if media_type == errors.MEDIA_TYPE else None
+    return str(json.loads(body)["code"]) if media_type == errors.PROBLEM_MEDIA_TYPE else None
 
 
 def failures() -> Iterator[Exception]:

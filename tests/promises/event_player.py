@@ -46,7 +46,7 @@ from lungseg import errors
 DECLARED = (UnsupportedEvent, StoreError, Unfinished)
 """What the handler may raise where the environment is right: Lambda reports it, and the source sees to the rest."""
 
-STATUS = {kind.code: kind.status for kind in errors.kinds()} | {"not-found": 404, "method-not-allowed": 405}
+STATUS = {kind.code: kind.status for kind in errors.every_problem()} | {"not-found": 404, "method-not-allowed": 405}
 TELLING = {"requestContext", "resource", "version"}
 """Members by which an HTTP event is known to be one."""
 NEVER = {"internal-error", "model-unavailable", "storage-unavailable", "jobs-unavailable", "overloaded"}
@@ -194,7 +194,7 @@ def _judge_http(case: Case, found: dict[str, Any]) -> str | None:
         return f"{found['statusCode']} instead of {case.status}"
     if found["statusCode"] < 400:
         return None
-    if single["content-type"] != errors.MEDIA_TYPE or found["isBase64Encoded"]:
+    if single["content-type"] != errors.PROBLEM_MEDIA_TYPE or found["isBase64Encoded"]:
         return "a refusal that is no problem document"
     problem = json.loads(body) if body else {"code": "not-found"}
     if CANARY in body:

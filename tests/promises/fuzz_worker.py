@@ -99,7 +99,7 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
         try:
             found[outcome(film)] += 1
         except Exception as error:
-            wrong = f"{type(error).__name__} in {errors.place(error)}"
+            wrong = f"{type(error).__name__} in {errors.raised_at(error)}"
         signal.setitimer(signal.ITIMER_REAL, 0)
         slowest = max(slowest, time.perf_counter() - started)
         if said.read():

@@ -52,9 +52,10 @@ def no_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 OVER_HTTP = {
     kind.code
-    for kind in errors.kinds()
+    for kind in errors.every_problem()
     # Of files on a person's own machine; of base64 and answers, which Lambda has; of images in buckets.
-    if kind not in (*errors.LOCAL, errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchImage, errors.Archived)
+    if not issubclass(kind, errors.FileError)
+    and kind not in (errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchImage, errors.Archived)
 } | {"not-found", "method-not-allowed"}
 
 

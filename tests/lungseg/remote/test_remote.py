@@ -24,7 +24,6 @@ from services import Answer, Gateway, both, keyed, line_to, problem, serving, wo
 from lungseg import limits
 from lungseg.cli.main import main
 from lungseg.encode.formats import FORMATS
-from lungseg.remote import errors
 from lungseg.remote.film import Film
 from lungseg.remote.retry import Patience
 from lungseg.remote.segment import DIRECT_BYTES
@@ -303,18 +302,6 @@ class TestItself:
         code = f"import sys, lungseg.cli.main; print(*{late} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == ""
-
-    def test_every_failure_is_documented_as_it_is(self) -> None:
-        document = (Path(__file__).parents[3] / "docs" / "ERRORS.md").read_text()
-        section = document.partition("## Remote commands\n")[2].partition("\n## ")[0]
-        rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
-        found = [
-            [cell.strip("| `") if number == 0 else cell.strip("| ") for number, cell in enumerate(row)] for row in rows
-        ]
-        expected = [
-            [kind.code, str(1 if kind.status >= 500 else 2), kind.title, kind.remedy] for kind in errors.kinds()
-        ]
-        assert found == expected
 
 
 def test_json_is_text_for_a_terminal_and_a_mask_is_not(service: str, film: Path) -> None:

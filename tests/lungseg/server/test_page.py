@@ -242,8 +242,8 @@ def test_dicom_another_film_and_a_broken_one(
 
     browser.choose("broken.png", rg1_png[: len(rg1_png) // 2])
     page.wait_for_selector("#refusal:not([hidden])")
-    assert "Export or upload the image again, whole." in page.text_content("#refusal")
-    assert page.evaluate("document.activeElement.textContent") == "The image is damaged or cut short"
+    assert "Export or upload the image again." in page.text_content("#refusal")
+    assert page.evaluate("document.activeElement.textContent") == "The image is damaged or truncated"
 
     page.route("**/v1/segment*", lambda route: route.fulfill(status=413, body='{"message":"Request Too Long"}'))
     browser.choose("small.dcm", small)

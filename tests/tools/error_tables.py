@@ -1,0 +1,72 @@
+"""Write the tables of docs/ERRORS.md from the code: errors, errors of remote commands, reasons of a verdict, limits.
+
+make docs
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from lungseg import errors, limits
+from lungseg.pipeline import verdict
+from lungseg.remote import errors as remote_errors
+
+PAGE = Path(__file__).parents[2] / "docs" / "ERRORS.md"
+
+Row = tuple[object, ...]
+
+
+def error_page(text: str) -> str:
+    """Return the page with its tables written anew, the first one below each of four headings."""
+    for heading, head, rows in (
+        ("Errors", ("status", "code", "title", "what to do"), _errors()),
+        ("Remote commands", ("code", "exit code", "title", "what to do"), _remote_errors()),
+        ("Reasons of a verdict", ("decision", "code", "meaning"), _reasons()),
+        ("Limits", ("name", "value", "meaning"), _limits()),
+    ):
+        before, found, after = text.partition(f"## {heading}\n")
+        if not found:
+            raise ValueError(f"the page has no heading {heading!r}")
+        lines = [f"| {' | '.join(map(str, row))} |\n" for row in (head, *rows)]
+        table = "".join((lines[0], f"{'|---' * len(head)}|\n", *lines[1:]))
+        after, count = re.subn(r"(?m)^(\|.*\n)+", lambda _, table=table: table, after, count=1)  # type: ignore[misc]
+        if not count:
+            raise ValueError(f"there is no table below {heading!r}")
+        text = before + found + after
+    return text
+
+
+def _errors() -> Iterable[Row]:
+    for each in errors.every_problem():
+        status = "-" if issubclass(each, errors.FileError) else each.status
+        yield status, f"`{each.code}`", each.title, each.remedy
+
+
+def _remote_errors() -> Iterable[Row]:
+    for each in remote_errors.RemoteError.__subclasses__():
+        yield f"`{each.code}`", 1 if each.status >= 500 else 2, each.title, each.remedy
+
+
+def _reasons() -> Iterable[Row]:
+    for each in verdict.REASONS:
+        yield each.decision, f"`{each.code}`", each.text
+
+
+def _limits() -> Iterable[Row]:
+    """Yield every constant of `lungseg.limits` with the text that follows it."""
+    body = ast.parse(inspect.getsource(limits)).body
+    for statement, following in pairwise(body):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name.isupper():
+                assert isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant), name
+                yield f"`{name}`", f"{getattr(limits, name):,}", " ".join(str(following.value.value).split())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(error_page(PAGE.read_text()))
