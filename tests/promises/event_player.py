@@ -61,6 +61,7 @@ READ = {
     "multiValueHeaders",
     "multiValueQueryStringParameters",
     "path",
+    "pathParameters",
     "queryStringParameters",
     "rawQueryString",
     "requestContext",
