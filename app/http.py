@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from functools import partial
 from typing import Any
 
 from mangum import Mangum
@@ -16,9 +17,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from app.main import app
+from app.response_limit import check_expected_size, check_response_size
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
-from lungseg.limits import answering, check_answer
+from lungseg.limits import extra_size_check
 from lungseg.server import negotiation, problems
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ def accept(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         return _plain_problem(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
         response = request(HTTPCycle(scope, _body(event))(_estimated))
-        check_answer(len(response["body"]))
+        check_response_size(len(response["body"]))
     except errors.ProblemError as error:
         return request(HTTPCycle(scope, b"")(problems.answer(error.problem())))
     return response
@@ -65,7 +67,7 @@ def _scope(request: LambdaHandler) -> EventScope | None:
     return scope if isinstance(scope["method"], str) else None
 
 
-MIN_BYTES_A_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
+MIN_BYTES_PER_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
 """Bytes of an answer for each pixel of the image, at least, in formats whose size hardly depends on the image: a little
 below what RG1 gives when it is enlarged to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their own sizes give
 more. To make "all" of so large an image takes 12 s of a processor, and only then is its size known."""
@@ -78,7 +80,7 @@ async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
         name = negotiation.choose(asked.query_params.get("format"), asked.headers.get("accept", "")).name
     except errors.ProblemError:
         name = ""  # the route refuses it
-    with answering(MIN_BYTES_A_PIXEL.get(name, 0)):
+    with extra_size_check(partial(check_expected_size, bytes_per_pixel=MIN_BYTES_PER_PIXEL.get(name, 0))):
         await app(scope, receive, send)
 
 

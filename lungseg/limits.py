@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -66,7 +66,7 @@ def check_size(height: int, width: int, count: int) -> None:
     Raises:
         TooSmall, TooLarge.
         DamagedImage: so few bytes hold no such image.
-        AnswerTooLarge: only within `answering`.
+        ProblemError: what a check of `extra_size_check` raises.
     """
     if min(height, width) < MIN_SIDE:
         raise errors.TooSmall(f"The image is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
@@ -76,36 +76,19 @@ def check_size(height: int, width: int, count: int) -> None:
         )
     if height * width > MAX_PIXELS_PER_BYTE * count:
         raise errors.DamagedImage(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
-    least = int(height * width * _bytes_a_pixel.get() * 4 / 3)
-    if least > MAX_ANSWER:
-        raise errors.AnswerTooLarge(
-            f"An answer in this format has at least {least:,} bytes with its base64 for an image of {width} x {height} "
-            f"pixels; {MAX_ANSWER:,} can be given."
-        )
+    extra_check = _extra_check.get()
+    if extra_check is not None:
+        extra_check(height, width)
 
 
-MAX_ANSWER = 6 * 2**20 - 2**14
-"""Bytes that AWS Lambda gives as the answer of one invocation (Lambda quotas: 6 MB), less room for headers."""
-
-
-_bytes_a_pixel: ContextVar[float] = ContextVar("bytes of the answer for each pixel, at least", default=0.0)
+_extra_check: ContextVar[Callable[[int, int], None] | None] = ContextVar("a further check of size", default=None)
 
 
 @contextmanager
-def answering(bytes_a_pixel: float) -> Iterator[None]:
-    """Let `check_size` refuse images, within the block, whose answer is too large for AWS Lambda.
-
-    Args:
-        bytes_a_pixel: of the answer for each pixel of the image, at least.
-    """
-    token = _bytes_a_pixel.set(bytes_a_pixel)
+def extra_size_check(check: Callable[[int, int], None]) -> Iterator[None]:
+    """Let `check_size` also call ``check(height, width)`` within the block, in pixels."""
+    token = _extra_check.set(check)
     try:
         yield
     finally:
-        _bytes_a_pixel.reset(token)
-
-
-def check_answer(count: int) -> None:
-    """Raise AnswerTooLarge if so many bytes, base64 included, are more than an invocation can answer."""
-    if count > MAX_ANSWER:
-        raise errors.AnswerTooLarge(f"The answer has {count:,} bytes with its base64; {MAX_ANSWER:,} can be given.")
+        _extra_check.reset(token)

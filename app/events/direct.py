@@ -15,9 +15,9 @@ from app.buckets.requests import Order, standing
 from app.buckets.s3 import Absent
 from app.buckets.s3 import Archived as InArchive
 from app.invocation import Run
+from app.response_limit import check_response_size
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
-from lungseg.limits import check_answer
 
 MEMBERS = {"image_key", "bucket", "format", "return"}
 
@@ -87,5 +87,5 @@ def _content(item: Item, order: Order, run: Run) -> dict[str, Any]:
     except InArchive:
         raise errors.Archived("The image lies in an archive tier.") from None
     content = base64.b64encode(made.contents[form.name]).decode()
-    check_answer(len(content))
+    check_response_size(len(content))
     return {"status": "done", "media_type": form.media_type, "content": content, "decision": made.decision}

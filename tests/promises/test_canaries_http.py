@@ -27,7 +27,7 @@ from processes import command, wait_for
 from starlette.types import Receive, Scope, Send
 
 import serverless
-from app import dispatch
+from app import dispatch, response_limit
 from app.main import app
 from lungseg import errors, limits
 from lungseg.server.admission import Admission
@@ -145,7 +145,7 @@ def test_through_lambda(
         odd = {"multiValueHeaders": {canary("odd"): 7}} if "multiValueHeaders" in event else {"headers": canary("odd")}
         assert call(event | odd | {"path": {canary("odd"): 1}}, whole, name, ears) == "malformed-upload"
         with monkeypatch.context() as patch:
-            patch.setattr(limits, "MAX_ANSWER", 100)
+            patch.setattr(response_limit, "MAX_RESPONSE_BYTES", 100)
             assert call(event, whole, name, ears) == "answer-too-large"
         for failure in failures():
             with monkeypatch.context() as patch:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from app import response_limit
 from lungseg import errors, limits
 from lungseg.pipeline import verdict
 from lungseg.remote import errors as remote_errors
@@ -58,14 +59,14 @@ def _reasons() -> Iterable[Row]:
 
 
 def _limits() -> Iterable[Row]:
-    """Yield every constant of `lungseg.limits` with the text that follows it."""
-    body = ast.parse(inspect.getsource(limits)).body
-    for statement, following in pairwise(body):
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name = statement.targets[0].id
-            if name.isupper():
-                assert isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant), name
-                yield f"`{name}`", f"{getattr(limits, name):,}", " ".join(str(following.value.value).split())
+    """Yield every constant of the modules of limits with the text that follows it."""
+    for module in (limits, response_limit):
+        for statement, following in pairwise(ast.parse(inspect.getsource(module)).body):
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                name = statement.targets[0].id
+                if name.isupper():
+                    assert isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant), name
+                    yield f"`{name}`", f"{getattr(module, name):,}", " ".join(str(following.value.value).split())
 
 
 if __name__ == "__main__":
