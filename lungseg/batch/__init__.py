@@ -1,1 +1,1 @@
-"""A folder of images: which are done, the processes that do the others, and the reports on all of them."""
+"""Process a folder of images: skip what is done, run worker processes, write reports."""

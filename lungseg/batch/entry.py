@@ -1,70 +1,34 @@
-"""What is known of one image of a folder, and how a line of the manifest that says it is read."""
+"""One line of the manifest: what is known about one image and its outputs."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
-import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lungseg import errors
+from lungseg.batch.file_mark import MISSING_FILE, FileMark, hash_image
 from lungseg.batch.table import TABLE_COLUMNS, TableRow
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import SUFFIXES, output_path
-from lungseg.files import read_film
 from lungseg.pipeline.verdict import Decision
 
-CODE = re.compile(r"[a-z0-9-]{1,40}")
-"""A code of ours."""
-
-SETTLED_NS = 2 * 10**9
-"""A file that changed no longer ago than this when it was read may change again within the same tick of its clock."""
-
-
-COARSE_NS = 10**7
-"""The tick of exFAT's times. Where ticks are finer, one in ten million looks coarse, and its file is read again."""
+ERROR_CODE = re.compile(r"[a-z0-9-]{1,40}")
+"""Code of an error or of a reason of the verdict."""
 
 
 @dataclass(frozen=True)
-class FileMark:
-    """What the file system knows of a file; MISSING_FILE's if it cannot be read.
+class Failure:
+    """Why an image has no outputs.
 
     Attributes:
-        size: bytes.
-        mtime_ns: time of the last change of its bytes, which any program can set (``cp -p``, ``unzip``).
-        ctime_ns: time of the last change of anything, its name included, which no program can set.
-        inode: number of the file; two files of one name have two.
+        code: of the error.
+        detail: its text, without the remedy.
     """
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> FileMark:
-        """Return the mark of a file."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return MISSING_FILE
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-
-    def is_settled(self) -> bool:
-        """Return whether a change from now on would give another mark.
-
-        Not on Windows, where ctime is the time of creation; not on file systems of whole seconds or hundredths, which
-        keep one time only (FAT, exFAT: ctime is mtime there); and not right after a change.
-        """
-        fine = sys.platform != "win32" and self.ctime_ns % COARSE_NS != 0
-        return fine and time.time_ns() - self.ctime_ns > SETTLED_NS
-
-
-MISSING_FILE = FileMark(-1, -1, -1, -1)
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -73,14 +37,13 @@ class Entry:
 
     Attributes:
         path: relative to the folder of images, with slashes.
-        mark: the image's, from before it was read.
-        settled: whether the mark alone tells that the image has changed since (`FileMark.is_settled`).
+        mark: the image's, taken before it was read.
+        settled: whether the mark alone reveals any later change (`FileMark.is_settled`).
         sha256: digest of the image's bytes; empty if they could not be read.
-        recipe: digest of all that decides what the outputs hold.
+        recipe: digest of everything that decides the bytes of the outputs.
         outputs: bytes of each output, by its suffix.
-        omitted: formats that cannot be made of this image, and the code of the refusal.
-        row: what the table says of it (`table.TABLE_COLUMNS`); None if it failed.
-        problem: "code" and "detail" of its failure.
+        omitted: formats that cannot be produced for this image, with the code of the error.
+        outcome: the image's row in the table, or its failure.
     """
 
     path: str
@@ -90,70 +53,74 @@ class Entry:
     recipe: str
     outputs: dict[str, int]
     omitted: dict[str, str]
-    row: TableRow | None = None
-    problem: dict[str, str] | None = None
+    outcome: TableRow | Failure
 
-    def is_of(self, film: Path) -> bool:
-        """Return whether a file is the image that this entry speaks of, byte for byte.
+    def matches_file(self, image: Path) -> bool:
+        """Return whether a file has exactly the bytes that this entry describes.
 
-        The marks prove it as a rule. Where they do not, after a copy or a move say, the bytes are read.
+        Usually the marks prove it. If they do not, for example after a copy or a move, the bytes are read.
         """
-        mark = FileMark.of(film)
+        mark = FileMark.read(image)
         if mark.size != self.mark.size or mark == MISSING_FILE:
             return False
-        return (self.settled and mark == self.mark) or hash_image(film) == self.sha256
+        return (self.settled and mark == self.mark) or hash_image(image) == self.sha256
 
-    def there(self, target: Path) -> set[str]:
-        """The suffixes of those outputs that lie in ``target`` as they were written."""
+    def existing_outputs(self, target: Path) -> set[str]:
+        """Return the suffixes of the outputs that are in ``target`` with the size that was written."""
         return {
             suffix
             for suffix, size in self.outputs.items()
-            if FileMark.of(target / output_path(self.path, suffix)).size == size
+            if FileMark.read(target / output_path(self.path, suffix)).size == size
         }
 
 
-def hash_image(film: Path) -> str:
-    """Return the SHA-256 of an image's bytes; "unreadable" if they cannot be read, which is no file's digest."""
-    try:
-        return hashlib.sha256(read_film(film)).hexdigest()
-    except errors.ProblemError:
-        return "unreadable"
+def format_entry(entry: Entry) -> bytes:
+    """Return an entry as a line of the manifest."""
+    facts = asdict(entry)
+    outcome = facts.pop("outcome")
+    is_failure = isinstance(entry.outcome, Failure)
+    facts |= {"row": None if is_failure else outcome, "problem": outcome if is_failure else None}
+    return json.dumps(facts, separators=(",", ":")).encode() + b"\n"
 
 
 def parse_entry(line: bytes) -> Entry | None:
-    """Return an entry; None for a line that was cut short, damaged, or written by another version.
+    """Return an entry, or None for a line that is truncated, damaged, or written by another version.
 
-    Whoever can write into the folder of outputs can write such a line. So it names outputs by known suffixes alone,
-    codes are codes, and a member of another type makes it none.
+    Anyone who can write to the output folder can write such a line. So only known suffixes are accepted as outputs,
+    codes must look like codes, and a member of the wrong type makes the whole line invalid.
     """
     with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
         facts = json.loads(line)
-        entry = Entry(**(facts | {"mark": FileMark(**facts["mark"])}))
-        good = (
-            all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
-            all(type(each) is int for each in asdict(entry.mark).values()),
-            type(entry.settled) is bool,
-            all(suffix in SUFFIXES and type(size) is int and size >= 0 for suffix, size in entry.outputs.items()),
-            all(name in FORMATS and CODE.fullmatch(code) for name, code in entry.omitted.items()),
-            entry.row is None or _is_row(entry.row),
-            entry.problem is None or _is_problem(entry.problem),
-            (entry.row is None) != (entry.problem is None),
-        )
-        return entry if all(good) else None
+        row, problem = facts.pop("row"), facts.pop("problem")
+        if (row is None) == (problem is None):
+            return None
+        outcome = row if problem is None else Failure(**problem)
+        entry = Entry(**(facts | {"mark": FileMark(**facts["mark"]), "outcome": outcome}))
+        return entry if _is_valid(entry) else None
     return None
 
 
+def _is_valid(entry: Entry) -> bool:
+    checks = (
+        all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
+        all(type(each) is int for each in asdict(entry.mark).values()),
+        type(entry.settled) is bool,
+        all(suffix in SUFFIXES and type(size) is int and size >= 0 for suffix, size in entry.outputs.items()),
+        all(name in FORMATS and ERROR_CODE.fullmatch(code) for name, code in entry.omitted.items()),
+        _is_failure(entry.outcome) if isinstance(entry.outcome, Failure) else _is_row(entry.outcome),
+    )
+    return all(checks)
+
+
 def _is_row(row: TableRow) -> bool:
-    """Return whether a row has the table's columns, and codes for a verdict."""
+    """Return whether a row has only the table's columns, and codes for a verdict."""
     return (
         row["verdict"] in set(Decision)
-        and all(map(CODE.fullmatch, row["reasons"].split()))
+        and all(map(ERROR_CODE.fullmatch, row["reasons"].split()))
         and all(name in TABLE_COLUMNS and name != "path" for name in row)
         and all(value is None or type(value) in (str, int, float) for value in row.values())
     )
 
 
-def _is_problem(problem: dict[str, str]) -> bool:
-    return (
-        set(problem) == {"code", "detail"} and bool(CODE.fullmatch(problem["code"])) and type(problem["detail"]) is str
-    )
+def _is_failure(failure: Failure) -> bool:
+    return bool(ERROR_CODE.fullmatch(failure.code)) and type(failure.detail) is str

@@ -1,52 +1,50 @@
-"""What is known of each image of a folder: a file of JSON lines beside the outputs, read when a run starts again.
+"""The manifest: a file of JSON lines beside the outputs, one or more for each image, from which a later run resumes.
 
-A line is appended by the process that did the image, once the outputs are written and before they get their names: a
-run that is killed at any moment leaves no image that is wrongly taken for done. Of several lines on one image the last
-counts.
+A worker appends a line once the outputs of its image are written, and before they are renamed to their final names. So
+a run that is killed at any moment never leaves an image that is wrongly considered done. If an image has several lines,
+the last one counts.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import sys
 import time
 from array import array
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from lungseg.batch.entry import Entry, parse_entry
+from lungseg.batch.entry import Entry, format_entry, parse_entry
 
 MANIFEST_NAME = ".films.jsonl"
 
-PATIENCE = 10
-"""Seconds that are given to another run's workers to end in."""
+LOCK_PATIENCE = 10
+"""Seconds to wait for the workers of another run to end."""
 
 
 class FolderInUse(Exception):
-    """Another run is writing into the same folder."""
+    """Another run is writing to the same folder."""
 
 
 class Manifest:
-    """The entries of one folder of outputs. Memory holds 32 bytes a line: where it is, and a digest of its path."""
+    """The entries of one output folder. Memory holds 32 bytes for each line: its offset, and a digest of its path."""
 
     def __init__(self, target: Path) -> None:
-        """Open the manifest of ``target``, make it if there is none, and keep other runs out.
+        """Open the manifest of ``target``, create it if it does not exist, and lock other runs out.
 
-        They are kept out until `close`, and until each process that was given the file has ended (`fileno`): a worker
+        The lock is held until `close`, and until every process that inherited the file has ended (`fileno`): a worker
         of a run that was killed finishes its image first.
 
         Raises:
-            FolderInUse, OSError; PermissionError if a link, a pipe or a device lies in its place.
+            FolderInUse, OSError; PermissionError if a link, a pipe or a device is in its place.
         """
-        self._file = open(_opened(target, os.O_RDWR), "a+b")  # noqa: SIM115 -- a descriptor, until close
+        self._file = open(_open_manifest(target, os.O_RDWR), "a+b")  # noqa: SIM115 -- a descriptor, until close
         try:
             _lock(self._file.fileno())
-            self._mend()
+            self._end_last_line()
         except BaseException:
             self._file.close()
             raise
@@ -55,7 +53,7 @@ class Manifest:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take notice of lines that have been appended."""
+        """Read the lines that have been appended since."""
         self._file.seek(self._end)
         for line in self._file:
             if not line.endswith(b"\n"):
@@ -67,29 +65,29 @@ class Manifest:
             self._end += len(line)
         digests = np.frombuffer(self._digests, np.int64) if self._digests else np.empty(0, np.int64)
         order = digests.argsort(kind="stable")
-        self._sorted, self._places = digests[order], order
+        self._sorted_digests, self._line_numbers = digests[order], order
 
     def find(self, path: str) -> Entry | None:
-        """The last entry of an image, as of the last `refresh`."""
+        """Return the last entry of an image, as of the last `refresh`."""
         digest = hash(path)
-        first, last = (int(self._sorted.searchsorted(digest, side)) for side in ("left", "right"))
+        first, last = (int(self._sorted_digests.searchsorted(digest, side)) for side in ("left", "right"))
         for number in reversed(range(first, last)):
-            self._file.seek(self._offsets[self._places[number]])
+            self._file.seek(self._offsets[self._line_numbers[number]])
             entry = parse_entry(self._file.readline())
             if entry is not None and entry.path == path:
                 return entry
         return None
 
     def fileno(self) -> int:
-        """The locked file."""
+        """Return the descriptor of the locked file."""
         return self._file.fileno()
 
     def close(self) -> None:
-        """Let other runs in."""
+        """Release the lock."""
         self._file.close()
 
-    def _mend(self) -> None:
-        """End a line that a killed run has left unfinished, so that the next one does not go on in it."""
+    def _end_last_line(self) -> None:
+        """End a line that a killed run left unfinished. The next line would be appended to it otherwise."""
         end = self._file.seek(0, os.SEEK_END)
         if end:
             self._file.seek(end - 1)
@@ -99,13 +97,13 @@ class Manifest:
 
 
 def append_entry(target: Path, entry: Entry) -> None:
-    """Add an entry to the manifest of ``target``, in one write: several processes do it at a time.
+    """Append an entry to the manifest of ``target``, in one write, because several processes append at a time.
 
     Raises:
         OSError.
     """
-    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
-    number = _opened(target, os.O_WRONLY)
+    line = format_entry(entry)
+    number = _open_manifest(target, os.O_WRONLY)
     try:
         if os.write(number, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -113,10 +111,10 @@ def append_entry(target: Path, entry: Entry) -> None:
         os.close(number)
 
 
-def _opened(target: Path, access: int) -> int:
-    """Open the manifest for appending, and make it if there is none.
+def _open_manifest(target: Path, access: int) -> int:
+    """Open the manifest for appending; create it if it does not exist.
 
-    Who may write into the folder may have put something else into its place: lines would go where a link leads.
+    Anyone who can write to the folder can put something else in its place. Lines would go where a link points.
 
     Raises:
         OSError.
@@ -136,17 +134,17 @@ def _opened(target: Path, access: int) -> int:
 
 
 def _lock(number: int) -> None:
-    """Lock an open file as long as it is open; where the system or the file system knows no locks, do without."""
+    """Lock an open file until it is closed. Do nothing where the operating or file system does not support locks."""
     if sys.platform == "win32":
         return
     import fcntl
 
-    last = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > last:
+            if time.monotonic() > deadline:
                 raise FolderInUse from None
             time.sleep(0.1)
         except OSError:

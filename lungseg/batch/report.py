@@ -1,6 +1,6 @@
-"""What became of every image of a folder: `run.json` for programs, and a table of measurements.
+"""Write the reports on a folder: `run.json` for programs (--report), and the table of measurements (--csv).
 
-Both are written from the manifest, one image after the other, and cover images that an earlier run has done.
+Both are written from the manifest, one image at a time, and include images that an earlier run processed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import IO, Any
 import onnxruntime
 
 from lungseg import __version__
-from lungseg.batch.entry import Entry
-from lungseg.batch.process import BatchSpec
+from lungseg.batch.entry import Entry, Failure
+from lungseg.batch.plan import BatchSpec
 from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.batch.tally import Tally
 from lungseg.files import replaced
@@ -26,25 +26,29 @@ from lungseg.model.view import ViewNetwork
 from lungseg.pipeline.verdict import Decision
 
 FAILED = "failed"
+"""In place of a verdict, for an image that could not be segmented."""
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters of a formula, full-width ones included: https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
-def run_summary(tally: Tally, order: BatchSpec, model: LungNetwork, view: ViewNetwork) -> dict[str, Any]:
-    """What run.json says of all images together, but for times."""
+def run_summary(tally: Tally, spec: BatchSpec, model: LungNetwork, view: ViewNetwork) -> dict[str, Any]:
+    """Return what run.json says about all images together, without the times."""
     return {
         "counts": {
-            "films": tally.films,
+            "images": tally.images,
             "segmented": tally.segmented,
-            "done_before": tally.before,
+            "done_before": tally.done_before,
             FAILED: tally.failed,
             **tally.verdicts,
         },
         "reasons": dict(tally.reasons.most_common()),
         "failures": dict(tally.failures.most_common()),
         "omitted_formats": dict(tally.omitted.most_common()),
-        "in": str(order.source),
-        "out": str(order.target),
-        "formats": list(order.formats),
-        "options": asdict(order.options),
+        "in": str(spec.source),
+        "out": str(spec.target),
+        "formats": list(spec.formats),
+        "options": asdict(spec.options),
         "model": asdict(ModelIdentity.of(model)),
         "view_model": {"sha256": view.sha256},
         "versions": {
@@ -55,24 +59,24 @@ def run_summary(tally: Tally, order: BatchSpec, model: LungNetwork, view: ViewNe
     }
 
 
-def write_report(path: Path, head: dict[str, Any], entries: Iterator[Entry]) -> None:
-    """Write run.json: ``head``, and under "images" one member for each image that failed or was not accepted.
+def write_report(path: Path, summary: dict[str, Any], entries: Iterator[Entry]) -> None:
+    """Write run.json: the summary, and under "images" one member for each image that failed or was not accepted.
 
     Raises:
         OSError.
     """
     with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "films": [')
+        file.write(json.dumps(summary, indent=2).removesuffix("\n}") + ',\n  "images": [')
         separator = "\n    "
         for entry in entries:
-            if entry.row is None or entry.row["verdict"] != Decision.ACCEPT:
+            if isinstance(entry.outcome, Failure) or entry.outcome["verdict"] != Decision.ACCEPT:
                 file.write(separator + json.dumps(_member(entry)))
                 separator = ",\n    "
         file.write("\n  ]\n}\n")
 
 
 def write_table(path: Path, entries: Iterator[Entry]) -> None:
-    """Write the table: one line an image, in the folder's order; one that failed has the code for a reason.
+    """Write the table: one line for each image, in the folder's order. The reason of a failed image is its error code.
 
     Raises:
         OSError.
@@ -81,29 +85,27 @@ def write_table(path: Path, entries: Iterator[Entry]) -> None:
         table = csv.DictWriter(file, TABLE_COLUMNS, restval="")
         table.writeheader()
         for entry in entries:
-            row = entry.row or {"verdict": FAILED, "reasons": (entry.problem or {})["code"]}
-            table.writerow({name: _safe(value) for name, value in ({"path": entry.path} | row).items()})
-
-
-def _open_table(path: Path) -> IO[str]:
-    # Names of files need not be text.
-    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a formula begins with, the signs of full width too: https://owasp.org/www-community/attacks/CSV_Injection"""
+            outcome = entry.outcome
+            row = {"verdict": FAILED, "reasons": outcome.code} if isinstance(outcome, Failure) else outcome
+            table.writerow({name: _escape(value) for name, value in ({"path": entry.path} | row).items()})
 
 
 def escape_formula(text: str) -> str:
-    """Return a text as spreadsheets show it and do not compute it: behind an apostrophe if it begins as a formula."""
+    """Return a text that spreadsheets do not compute: one that looks like a formula gets an apostrophe in front."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def _safe(value: object) -> object:
+def _open_table(path: Path) -> IO[str]:
+    # File names need not be valid text.
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _escape(value: object) -> object:
     return escape_formula(value) if isinstance(value, str) else value
 
 
 def _member(entry: Entry) -> dict[str, Any]:
-    if entry.row is None:
-        return {"path": entry.path, "outcome": FAILED, **(entry.problem or {})}
-    return {"path": entry.path, "outcome": entry.row["verdict"], "reasons": entry.row["reasons"].split()}
+    outcome = entry.outcome
+    if isinstance(outcome, Failure):
+        return {"path": entry.path, "outcome": FAILED, **asdict(outcome)}
+    return {"path": entry.path, "outcome": outcome["verdict"], "reasons": outcome["reasons"].split()}

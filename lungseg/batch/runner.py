@@ -1,4 +1,4 @@
-"""What a person sees of a run: the bar, a line for each failure, and the summary; and when the reports are written."""
+"""Run a batch and show it to the user: progress bar, a line for each failure, summary and reports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lungseg.batch.entry import Entry
+from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.manifest import Manifest
-from lungseg.batch.process import BatchSpec
+from lungseg.batch.plan import BatchSpec
 from lungseg.batch.report import run_summary, write_report, write_table
 from lungseg.batch.scheduler import Scheduler
 from lungseg.batch.source import ImageSource, SkipReason
@@ -26,148 +26,148 @@ from lungseg.model.lung import load_lung
 from lungseg.model.view import load_view
 from lungseg.terminal import printable, say
 
-REPORT_EVERY = 60
-"""Seconds: the reports on a drop folder are written anew no more often, for they cover every image."""
+MIN_REPORT_SECONDS = 60
+"""Shortest time between two updates of the reports on a drop folder, because each covers every image."""
 
-
-LEFT_OUT = {
+SKIP_MESSAGES = {
     SkipReason.CLOSED: ("failed", "this folder cannot be read; its images are not counted"),
-    SkipReason.LINKED: ("skipped", "a link to a folder is not followed; name that folder to segment its images"),
+    SkipReason.LINKED: ("skipped", "symlinks to folders are not followed; name that folder to segment its images"),
 }
-"""What is said of something that is left out."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to do what was ordered.
+    """How to run a batch.
 
     Attributes:
-        workers: processes.
-        again: whether to do images that are done.
+        workers: number of processes.
+        force: whether to process images that are done.
         timeout: seconds for one image.
         report, table: files to write, or None.
     """
 
     workers: int
-    again: bool
+    force: bool
     timeout: float
     report: Path | None
     table: Path | None
 
 
 class BatchRunner:
-    """One run of the command.
+    """One run of `batch`.
 
     Attributes:
         tally: the counts so far.
-        complete: whether the reports could be written.
+        has_reports: whether the requested reports could be written.
     """
 
     def __init__(
-        self, source: ImageSource, order: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
+        self, source: ImageSource, spec: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
     ) -> None:
-        self.tally = Tally(order.formats)
-        self.complete = True
-        self._source, self._order, self._stop, self._settings = source, order, stop, settings
-        self._workers = WorkerPool(order, settings.workers, manifest.fileno(), settings.timeout)
-        self._run = Scheduler(order, manifest, self._workers, stop, settings.again)
+        self.tally = Tally(spec.formats)
+        self.has_reports = True
+        self._source, self._spec, self._stop, self._settings = source, spec, stop, settings
+        self._workers = WorkerPool(spec, settings.workers, manifest.fileno(), settings.timeout)
+        self._scheduler = Scheduler(spec, manifest, self._workers, stop, settings.force)
         self._began, self._started = datetime.now(UTC), time.monotonic()
-        self._left_out: dict[SkipReason, set[str]] = {kind: set() for kind in SkipReason}
+        self._skipped: dict[SkipReason, set[str]] = {reason: set() for reason in SkipReason}
 
-    def once(self, count: int) -> None:
-        """Do the folder as it is; ``count`` images are expected."""
-        pace = 0.1 if sys.stderr.isatty() else 60  # a file needs no bar that moves
-        with closing(self._workers), tqdm(total=count, unit="film", mininterval=pace) as bar:
+    def run_once(self, count: int) -> None:
+        """Process the folder as it is; ``count`` images are expected."""
+        interval = 0.1 if sys.stderr.isatty() else 60  # a log file needs no moving bar
+        with closing(self._workers), tqdm(total=count, unit="image", mininterval=interval) as bar:
 
-            def seen(entry: Entry, before: bool) -> None:
-                self.tally.count(entry, before)
-                if entry.problem:
+            def on_entry(entry: Entry, is_from_before: bool) -> None:
+                self.tally.add(entry, is_from_before)
+                if isinstance(entry.outcome, Failure):
                     with bar.external_write_mode(sys.stderr):
-                        say(_failure(entry))
+                        say(_failure_line(entry.path, entry.outcome))
                 bar.update()
 
-            self._run.films(self._source.films(), seen)
-        self._end()
+            self._scheduler.process(self._source.images(), on_entry)
+        self._finish()
 
-    def watch(self, every: float) -> None:
-        """Do the folder, and what comes into it, until the run is to stop.
+    def run_watch(self, min_seconds: float) -> None:
+        """Process the folder and the images that arrive in it, until a stop is requested.
 
         Args:
-            every: seconds between two looks, at least.
+            min_seconds: shortest time between two scans.
         """
         watch = FolderWatch(self._source)
-        written: float | None = None
-        news = True
-        say(f"watching {printable(str(self._source.folder))}; Ctrl-C ends it")
+        written_at: float | None = None
+        has_news = True
+        say(f"watching {printable(str(self._source.folder))}; press Ctrl-C to stop")
         with closing(self._workers):
             while not self._stop.is_requested:
-                films = watch.look(self.left_out)
-                self._run.films(films, self._announce)
-                news = news or bool(films)
-                if news and (written is None or time.monotonic() - written > REPORT_EVERY):
-                    self._write()
-                    news, written = False, time.monotonic()
-                self._stop.sleep(watch.rest(every))
-        self._end()
+                images = watch.scan(self.report_skipped)
+                self._scheduler.process(images, self._announce)
+                has_news = has_news or bool(images)
+                if has_news and (written_at is None or time.monotonic() - written_at > MIN_REPORT_SECONDS):
+                    self._write_reports()
+                    has_news, written_at = False, time.monotonic()
+                self._stop.sleep(watch.next_delay(min_seconds))
+        self._finish()
 
-    def left_out(self, kind: SkipReason, path: str) -> None:
-        """Say, once, what is left out; outputs are only counted."""
-        if path not in self._left_out[kind]:
-            self._left_out[kind].add(path)
-            if kind is not SkipReason.OUTPUT:
-                say(f"{LEFT_OUT[kind][0]}: {printable(path)}: {LEFT_OUT[kind][1]}")
+    def report_skipped(self, reason: SkipReason, path: str) -> None:
+        """Print, once for each path, what is skipped; outputs are only counted."""
+        if path not in self._skipped[reason]:
+            self._skipped[reason].add(path)
+            if reason is not SkipReason.OUTPUT:
+                label, text = SKIP_MESSAGES[reason]
+                say(f"{label}: {printable(path)}: {text}")
 
-    def _announce(self, entry: Entry, before: bool) -> None:
-        self.tally.count(entry, before)
-        if entry.row is None:
-            say(_failure(entry))
-        elif not before:
-            reasons = f": {entry.row['reasons']}" if entry.row["reasons"] else ""
-            say(f"{entry.row['verdict']}: {printable(entry.path)}{reasons}")
+    def _announce(self, entry: Entry, is_from_before: bool) -> None:
+        self.tally.add(entry, is_from_before)
+        if isinstance(entry.outcome, Failure):
+            say(_failure_line(entry.path, entry.outcome))
+        elif not is_from_before:
+            reasons = f": {entry.outcome['reasons']}" if entry.outcome["reasons"] else ""
+            say(f"{entry.outcome['verdict']}: {printable(entry.path)}{reasons}")
 
-    def _end(self) -> None:
-        self._write()
-        tally, seconds, target = self.tally, self._seconds(), printable(str(self._order.target))
+    def _finish(self) -> None:
+        self._write_reports()
+        tally, seconds, target = self.tally, self._seconds(), printable(str(self._spec.target))
         say(
-            f"{tally.films} image{'s' * (tally.films != 1)}: {tally.segmented} segmented, {tally.before} done before, "
-            f"{tally.failed} failed, in {seconds:.1f} s ({tally.worked / seconds:.1f} films/s); outputs in {target}"
+            f"{tally.images} image{'s' * (tally.images != 1)}: {tally.segmented} segmented, "
+            f"{tally.done_before} done before, {tally.failed} failed, in {seconds:.1f} s "
+            f"({tally.processed / seconds:.1f} images/s); outputs in {target}"
         )
-        for line in tally.lines():
+        for line in tally.summary_lines():
             say(line)
-        if outputs := len(self._left_out[SkipReason.OUTPUT]):
-            say(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program beside their images")
+        if outputs := len(self._skipped[SkipReason.OUTPUT]):
+            say(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program in the image folders")
 
-    def _write(self) -> None:
-        """Write the reports that were asked for; a drop folder outlives a full disk."""
+    def _write_reports(self) -> None:
+        """Write the requested reports. A full disk is reported, but does not end the watch of a drop folder."""
         try:
             if self._settings.table:
-                write_table(self._settings.table, self._run.entries(self._source.films()))
+                write_table(self._settings.table, self._scheduler.entries(self._source.images()))
             if self._settings.report:
-                write_report(self._settings.report, self._head(), self._run.entries(self._source.films()))
-            self.complete = True
+                entries = self._scheduler.entries(self._source.images())
+                write_report(self._settings.report, self._summary(), entries)
+            self.has_reports = True
         except OSError as error:
-            self.complete = False
+            self.has_reports = False
             say(f"failed: the reports cannot be written ({error.strerror})")
 
-    def _head(self) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         seconds = self._seconds()
         return {
             "started": self._began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
-            "films_per_second": round(self.tally.worked / seconds, 2),
+            "images_per_second": round(self.tally.processed / seconds, 2),
             "stopped": self._stop.is_requested,
             "workers": self._settings.workers,
-            "closed_folders": sorted(self._left_out[SkipReason.CLOSED]),
-            "linked_folders": sorted(self._left_out[SkipReason.LINKED]),
-            "skipped_outputs": len(self._left_out[SkipReason.OUTPUT]),
-            **run_summary(self.tally, self._order, load_lung(), load_view()),
+            "closed_folders": sorted(self._skipped[SkipReason.CLOSED]),
+            "linked_folders": sorted(self._skipped[SkipReason.LINKED]),
+            "skipped_outputs": len(self._skipped[SkipReason.OUTPUT]),
+            **run_summary(self.tally, self._spec, load_lung(), load_view()),
         }
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
 
-def _failure(entry: Entry) -> str:
-    # Said to the person who named the folder; the service's own logs never name an image.
-    problem = entry.problem or {}
-    return f"failed: {printable(entry.path)}: {problem['code']}: {printable(problem['detail'])}"
+def _failure_line(path: str, failure: Failure) -> str:
+    # Printed for the user who named the folder. The service's own logs never contain an image's name.
+    return f"failed: {printable(path)}: {failure.code}: {printable(failure.detail)}"

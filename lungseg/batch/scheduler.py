@@ -1,4 +1,4 @@
-"""A run over a folder: what an earlier one has done is left alone, the rest goes to the workers."""
+"""Skip the images that an earlier run has processed, and pass the others to the workers."""
 
 from __future__ import annotations
 
@@ -6,77 +6,72 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from lungseg.batch.entry import Entry, FileMark
+from lungseg.batch.entry import Entry, Failure
+from lungseg.batch.file_mark import FileMark, FileSnapshot
 from lungseg.batch.manifest import Manifest, append_entry
-from lungseg.batch.process import BatchSpec, FileSnapshot, ImageTask, is_done, plan_task
+from lungseg.batch.plan import BatchSpec, ImageTask, is_done, plan_task
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_pool import WorkerPool
 from lungseg.encode.naming import ERROR_SUFFIX
 
 OnEntry = Callable[[Entry, bool], None]
+"""Called with each image's entry, and whether an earlier run processed the image."""
 
 
 class Scheduler:
-    """Images to outputs, in one folder of outputs.
+    """Process images into one output folder."""
 
-    Attributes:
-        stop: ends it when asked to.
-    """
-
-    def __init__(
-        self, order: BatchSpec, manifest: Manifest, workers: WorkerPool, stop: StopSignal, again: bool
-    ) -> None:
-        """Args: ``again`` is whether images are done although an earlier run has done them."""
-        self._order, self._manifest, self._workers = order, manifest, workers
-        self._again = again
+    def __init__(self, spec: BatchSpec, manifest: Manifest, workers: WorkerPool, stop: StopSignal, force: bool) -> None:
+        """Args: ``force`` is whether to process images that an earlier run has processed."""
+        self._spec, self._manifest, self._workers, self._stop = spec, manifest, workers, stop
+        self._force = force
         self._unwritten: dict[str, Entry] = {}
-        """Images that failed without a problem document: on a full disk the manifest has no line on them either."""
-        self.stop = stop
+        """Images that failed and have no problem document. On a full disk they have no line in the manifest either."""
 
-    def films(self, films: Iterable[str], seen: OnEntry) -> None:
-        """Do them, or find that they are done.
+    def process(self, images: Iterable[str], on_entry: OnEntry) -> None:
+        """Process images, or find that they are done.
 
         Args:
             images: paths relative to the folder of images.
-            seen: is told of each image's entry, and whether it is of an earlier run.
+            on_entry: called for each image.
 
         Raises:
             ModelError: the workers cannot start.
         """
         self._manifest.refresh()
-        for entry in self._workers.run(self._tasks(films, seen)):
+        for entry in self._workers.run(self._plan(images, on_entry)):
             self._unwritten.pop(entry.path, None)
-            if entry.problem and ERROR_SUFFIX not in entry.outputs:
+            if isinstance(entry.outcome, Failure) and ERROR_SUFFIX not in entry.outputs:
                 self._unwritten[entry.path] = entry
-            seen(entry, False)
+            on_entry(entry, False)
 
-    def entries(self, films: Iterable[str]) -> Iterator[Entry]:
-        """What is known of those images that have been done, or have failed, as this run would do them."""
+    def entries(self, images: Iterable[str]) -> Iterator[Entry]:
+        """Yield the entries of those images that have been processed with this run's recipe, or have failed."""
         self._manifest.refresh()
-        for film in films:
-            entry = self._unwritten.get(film) or self._manifest.find(film)
-            if entry is not None and entry.recipe == self._order.recipe:
+        for image in images:
+            entry = self._unwritten.get(image) or self._manifest.find(image)
+            if entry is not None and entry.recipe == self._spec.recipe:
                 yield entry
 
-    def _tasks(self, films: Iterable[str], seen: OnEntry) -> Iterator[ImageTask]:
-        for film in films:
-            if self.stop.is_requested:
+    def _plan(self, images: Iterable[str], on_entry: OnEntry) -> Iterator[ImageTask]:
+        for image in images:
+            if self._stop.is_requested:
                 return
-            entry, found = self._manifest.find(film), FileSnapshot.of(self._order.source / film)
-            if entry is not None and not self._again and is_done(entry, self._order):
-                self._keep_mark(entry, found)
-                seen(entry, True)
+            entry, snapshot = self._manifest.find(image), FileSnapshot.take(self._spec.source / image)
+            if entry is not None and not self._force and is_done(entry, self._spec):
+                self._save_mark(entry, snapshot)
+                on_entry(entry, True)
             else:
-                yield plan_task(film, entry, self._order, self._again)
+                yield plan_task(image, entry, self._spec, self._force)
 
-    def _keep_mark(self, entry: Entry, found: FileSnapshot) -> None:
-        """Write down the new mark of an image that was copied or moved, so that its bytes are not read each time.
+    def _save_mark(self, entry: Entry, snapshot: FileSnapshot) -> None:
+        """Save the new mark of an image that was copied or moved, so that its bytes are not read in every run.
 
         Args:
-            entry: its bytes are the image's.
-            found: its mark from before these were compared; if it has another one by now, they may be another file's.
+            entry: its digest is that of the image's bytes.
+            snapshot: taken before they were compared. If the mark has changed since, they may be another file's.
         """
-        fresh = not entry.settled or found.mark != entry.mark
-        if found.settled and fresh and FileMark.of(self._order.source / entry.path) == found.mark:
+        is_new = not entry.settled or snapshot.mark != entry.mark
+        if snapshot.settled and is_new and FileMark.read(self._spec.source / entry.path) == snapshot.mark:
             with contextlib.suppress(OSError):
-                append_entry(self._order.target, replace(entry, mark=found.mark, settled=True))
+                append_entry(self._spec.target, replace(entry, mark=snapshot.mark, settled=True))

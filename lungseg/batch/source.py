@@ -1,4 +1,4 @@
-"""Where a batch looks for images: a folder, a file or a pattern, and what below it is left out."""
+"""Find the images of a batch: in a folder, or by a file name or pattern."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from lungseg.files import real
 
 
 class SkipReason(StrEnum):
-    """Why something below a folder of images is left out."""
+    """Why something in a folder of images is skipped."""
 
     CLOSED = "closed"
     """A folder that cannot be read."""
     LINKED = "linked"
-    """A link to a folder, which could lead round in a circle."""
+    """A symlink to a folder, which could lead to an endless loop."""
     OUTPUT = "output"
-    """An output of an image beside it."""
+    """An output of an image in the same folder."""
 
 
 OnSkip = Callable[[SkipReason, str], None]
-"""Is told what is left out, and where: relative to the folder, with slashes."""
+"""Called with everything that is skipped, and its path relative to the folder, with slashes."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where images are looked for.
+    """Where to look for images.
 
     Attributes:
-        folder: all of them lie below it, and their paths are relative to it.
-        pattern: what the parts of an image's path must match, ``**`` for any number of folders; None for all of them.
+        folder: all images are below it, and their paths are relative to it.
+        pattern: the parts that an image's path must match, ``**`` for any number of folders; None for all images.
     """
 
     folder: Path
     pattern: tuple[str, ...] | None = None
 
     @classmethod
-    def named(cls, name: str) -> ImageSource:
-        """A folder, a file, or a glob pattern, whose parts before the first wildcard are the folder.
+    def parse(cls, name: str) -> ImageSource:
+        """Return the source for a folder, a file, or a glob pattern, whose folder ends before the first wildcard.
 
         Raises:
             FileNotFoundError: it is none of these.
@@ -58,63 +58,60 @@ class ImageSource:
                 return cls(Path(*path.parts[:number]), path.parts[number:])
         raise FileNotFoundError(name)
 
-    def sees(self, folder: Path) -> bool:
-        """Whether images would be looked for in ``folder``."""
-        place, own = real(folder), real(self.folder)
-        if not place.is_relative_to(own):
+    def covers(self, folder: Path) -> bool:
+        """Return whether images would be looked for in ``folder``."""
+        path, root = real(folder), real(self.folder)
+        if not path.is_relative_to(root):
             return False
         if self.pattern is None or "**" in self.pattern:
             return True
-        inside = place.relative_to(own).parts
-        return len(inside) < len(self.pattern) and matches(inside, self.pattern[: len(inside)])
+        parts = path.relative_to(root).parts
+        return len(parts) < len(self.pattern) and matches_pattern(parts, self.pattern[: len(parts)])
 
-    def films(self, left_out: OnSkip = lambda _, __: None) -> Iterator[str]:
-        """Every file that is looked for, one folder after the other, each folder's in order; hidden ones are left out.
+    def images(self, on_skip: OnSkip = lambda _, __: None) -> Iterator[str]:
+        """Yield every image's path relative to the folder, with slashes: folder by folder, each in order.
 
-        A link to a file counts as a file, wherever it leads.
+        Hidden files are ignored. A symlink to a file counts as a file, wherever it points.
 
         Args:
-            left_out: is told of everything else that is left out.
-
-        Yields:
-            Paths relative to the folder, with slashes.
+            on_skip: called with everything else that is skipped.
         """
-        walk = os.walk(self.folder, onerror=lambda error: left_out(SkipReason.CLOSED, self._relative(error.filename)))
+        walk = os.walk(self.folder, onerror=lambda error: on_skip(SkipReason.CLOSED, self._relative(error.filename)))
         for place, folders, files in walk:
             inside = self._relative(place)
             parts = () if inside == "." else tuple(inside.split("/"))
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and self._leads_on(parts))
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and self._descends_from(parts))
             for name in folders:
                 if Path(place, name).is_symlink():
-                    left_out(SkipReason.LINKED, "/".join((*parts, name)))
+                    on_skip(SkipReason.LINKED, "/".join((*parts, name)))
             names = set(files)
             for name in sorted(files):
                 if name.startswith(".") or not self._matches((*parts, name)):
                     continue
                 if is_output(name, names):
-                    left_out(SkipReason.OUTPUT, "/".join((*parts, name)))
-                else:  # a pipe or a device too: it is unreadable, and said to be
+                    on_skip(SkipReason.OUTPUT, "/".join((*parts, name)))
+                else:  # even a pipe or a device: reading it fails, and that is reported
                     yield "/".join((*parts, name))
 
     def _relative(self, place: str) -> str:
         return Path(place).relative_to(self.folder).as_posix()
 
-    def _leads_on(self, parts: tuple[str, ...]) -> bool:
-        """Whether images may lie in the folders below ``parts``."""
+    def _descends_from(self, parts: tuple[str, ...]) -> bool:
+        """Return whether the folders below ``parts`` may contain images."""
         return self.pattern is None or "**" in self.pattern or len(parts) + 1 < len(self.pattern)
 
     def _matches(self, parts: tuple[str, ...]) -> bool:
-        return self.pattern is None or matches(parts, self.pattern)
+        return self.pattern is None or matches_pattern(parts, self.pattern)
 
 
-def matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether the parts of a path match those of a glob pattern."""
+def matches_pattern(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Return whether the parts of a path match those of a glob pattern."""
     if not pattern:
         return not parts
-    if pattern[0] == "**" and matches(parts, pattern[1:] or ("*",)):
+    if pattern[0] == "**" and matches_pattern(parts, pattern[1:] or ("*",)):
         return True
     if not parts:
         return False
     if pattern[0] == "**":
-        return matches(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and matches(parts[1:], pattern[1:])
+        return matches_pattern(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and matches_pattern(parts[1:], pattern[1:])

@@ -1,11 +1,11 @@
-"""What is said of one image in a table: a row of numbers, and its names."""
+"""The table of measurements (--csv): its columns, and the row of one image."""
 
 from __future__ import annotations
 
 from typing import Any
 
 TableRow = dict[str, Any]
-"""The columns of one image, by name."""
+"""The values of one image, by column."""
 
 MEASURED_PARTS = ("both", "right", "left")
 
@@ -30,15 +30,15 @@ TABLE_COLUMNS = (
     "precision_reason",
     "milliseconds",
 )
-"""``px`` and ``mm2`` are areas; boxes and centroids are in the image's pixels. What is not known is empty."""
+"""``px`` and ``mm2`` are areas; boxes and centroids are in pixels of the image. Unknown values are empty."""
 
 
 def table_row(document: dict[str, Any]) -> TableRow:
-    """The columns of one image but for its path, from its JSON document (`lungseg.encode.document`)."""
-    verdict, film, lungs = document["verdict"], document["film"], document["lungs"]
+    """Return the row of one image, without its path, from its JSON document (`lungseg.encode.document`)."""
+    verdict, image, lungs = document["verdict"], document["film"], document["lungs"]
     columns = {
-        "width": film["width"],
-        "height": film["height"],
+        "width": image["width"],
+        "height": image["height"],
         "verdict": verdict["decision"],
         "reasons": " ".join(reason["code"] for reason in verdict["reasons"]),
         "frontal": verdict["frontal"],

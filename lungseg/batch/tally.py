@@ -1,69 +1,69 @@
-"""Counts of a run, of which memory holds no more however many images there are."""
+"""Count the outcomes of a run. Memory use does not grow with the number of images."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from lungseg.batch.entry import Entry
+from lungseg.batch.entry import Entry, Failure
 from lungseg.pipeline.verdict import Decision
 
 
 class Tally:
-    """What became of the images so far.
+    """The outcomes so far.
 
     Attributes:
-        segmented: images done in this run.
-        before: images that an earlier run had done.
+        segmented: images that this run segmented.
+        done_before: images that an earlier run segmented.
         failed: images that failed, in this run or before.
-        worked: images done or tried in this run.
-        verdicts: how many images by their decision.
-        reasons: how many images by a reason's code; an image may have several.
-        failures: how many images by the code of their failure.
-        omitted: how many images by a format that cannot be made of them.
+        processed: images that this run segmented or tried to.
+        verdicts: number of images for each decision.
+        reasons: number of images for each reason; an image may have several.
+        failures: number of images for each error code.
+        omitted: number of images for each format that could not be produced.
     """
 
     def __init__(self, formats: tuple[str, ...]) -> None:
-        """Args: ``formats`` are those that were asked for."""
+        """Args: ``formats`` are the requested ones."""
         self._formats = formats
-        self.segmented = self.before = self.failed = self.worked = 0
+        self.segmented = self.done_before = self.failed = self.processed = 0
         self.verdicts: Counter[str] = Counter({str(decision): 0 for decision in Decision})
         self.reasons: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.omitted: Counter[str] = Counter()
 
     @property
-    def films(self) -> int:
-        """All of them."""
-        return self.segmented + self.before + self.failed
+    def images(self) -> int:
+        """All images."""
+        return self.segmented + self.done_before + self.failed
 
     @property
     def doubtful(self) -> int:
-        """Images whose mask is not to be relied on without a look."""
-        return self.films - self.failed - self.verdicts[Decision.ACCEPT]
+        """Images whose mask needs a look: the verdict is review or reject."""
+        return self.images - self.failed - self.verdicts[Decision.ACCEPT]
 
-    def count(self, entry: Entry, before: bool) -> None:
-        """Add an image."""
-        self.worked += not before
-        if entry.row is None:
+    def add(self, entry: Entry, is_from_before: bool) -> None:
+        """Count one image."""
+        self.processed += not is_from_before
+        if isinstance(entry.outcome, Failure):
             self.failed += 1
-            self.failures[(entry.problem or {})["code"]] += 1
+            self.failures[entry.outcome.code] += 1
             return
-        self.segmented += not before
-        self.before += before
-        self.verdicts[entry.row["verdict"]] += 1
-        self.reasons.update(entry.row["reasons"].split())
+        self.segmented += not is_from_before
+        self.done_before += is_from_before
+        self.verdicts[entry.outcome["verdict"]] += 1
+        self.reasons.update(entry.outcome["reasons"].split())
         self.omitted.update(name for name in entry.omitted if name in self._formats)
 
-    def lines(self) -> list[str]:
-        """The counts for a person."""
-        named = {
+    def summary_lines(self) -> list[str]:
+        """Return the counts as lines of text."""
+        counts = {
             "verdicts": self.verdicts,
             "reasons": self.reasons,
             "failures": self.failures,
-            "formats that could not be made": self.omitted,
+            "formats that could not be produced": self.omitted,
         }
-        return [f"{name}: {_listed(counts)}" for name, counts in named.items() if counts]
+        return [f"{name}: {_join_counts(values)}" for name, values in counts.items() if values]
 
 
-def _listed(counts: Counter[str]) -> str:
+def _join_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())

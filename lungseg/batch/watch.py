@@ -1,7 +1,7 @@
-"""A drop folder: which images have arrived, and are whole, since the last look.
+"""Watch a drop folder: find the images that have arrived since the last scan and are complete.
 
-It is looked at again and again, as events of the file system would not do: they do not tell of what another machine
-writes to a network share, and none tells that a file will not grow any more.
+The folder is polled. File system events would not do: they do not report what another machine writes to a network
+share, and none reports that a file has stopped growing.
 """
 
 from __future__ import annotations
@@ -9,53 +9,53 @@ from __future__ import annotations
 import os
 import time
 
-from lungseg.batch.entry import MISSING_FILE, FileMark
+from lungseg.batch.file_mark import MISSING_FILE, FileMark
 from lungseg.batch.source import ImageSource, OnSkip
 
-SETTLED = 10
-"""Seconds after which a file that has not changed is taken for whole without a second look."""
+MIN_QUIET_SECONDS = 10
+"""A file that has not changed for this long counts as complete without a second scan."""
 
-SHARE = 0.05
-"""The part of the time that may be spent on looking: a folder of a million images is looked at less often."""
+MAX_SCAN_SHARE = 0.05
+"""Largest share of the time spent on scanning: a folder of a million images is scanned less often."""
 
 
 class FolderWatch:
-    """What has been seen of a folder. Memory holds a digest an image."""
+    """What has been found in a folder. Memory holds one digest for each image."""
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
-        self._seen: set[int] = set()
+        self._known: set[int] = set()
         self._growing: dict[str, FileMark] = {}
-        self._took = 0.0
+        self._scan_seconds = 0.0
 
-    def look(self, left_out: OnSkip) -> list[str]:
-        """The images that have come or changed, and have stopped growing: their size and time are those of last time.
+    def scan(self, on_skip: OnSkip) -> list[str]:
+        """Return the images that are new or changed and have stopped growing: their marks equal those of the last scan.
 
         Args:
-            left_out: is told what is left out (`ImageSource.films`).
+            on_skip: called with everything that is skipped (`ImageSource.images`).
         """
         started, now = time.monotonic(), time.time()
-        seen: set[int] = set()
+        known: set[int] = set()
         growing: dict[str, FileMark] = {}
-        films = []
-        for film in self._source.films(left_out):
-            path = self._source.folder / film
-            mark = FileMark.of(path)
+        images = []
+        for image in self._source.images(on_skip):
+            path = self._source.folder / image
+            mark = FileMark.read(path)
             if mark == MISSING_FILE:
                 continue
-            # An image that was closed to this user comes anew once it is open: that leaves its time as it was.
-            digest = hash((film, mark, os.access(path, os.R_OK)))
-            if digest in self._seen:
-                seen.add(digest)
-            elif self._growing.get(film) == mark or now - max(mark.mtime_ns, mark.ctime_ns) / 1e9 > SETTLED:
-                seen.add(digest)
-                films.append(film)
+            # An image without read permission counts as new once it is readable: its times do not change then.
+            digest = hash((image, mark, os.access(path, os.R_OK)))
+            if digest in self._known:
+                known.add(digest)
+            elif self._growing.get(image) == mark or now - max(mark.mtime_ns, mark.ctime_ns) / 1e9 > MIN_QUIET_SECONDS:
+                known.add(digest)
+                images.append(image)
             else:
-                growing[film] = mark
-        self._seen, self._growing = seen, growing
-        self._took = time.monotonic() - started
-        return films
+                growing[image] = mark
+        self._known, self._growing = known, growing
+        self._scan_seconds = time.monotonic() - started
+        return images
 
-    def rest(self, every: float) -> float:
-        """Seconds until the next look, at least ``every``."""
-        return max(every, self._took / SHARE)
+    def next_delay(self, min_seconds: float) -> float:
+        """Return the seconds until the next scan."""
+        return max(min_seconds, self._scan_seconds / MAX_SCAN_SHARE)

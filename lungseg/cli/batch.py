@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest
-from lungseg.batch.process import BatchSpec
+from lungseg.batch.plan import BatchSpec
 from lungseg.batch.source import ImageSource, SkipReason
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_pool import DEFAULT_TIMEOUT
@@ -112,14 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = _source(arguments)
     left_out: list[tuple[SkipReason, str]] = []
-    count = sum(1 for _ in source.films(lambda *what: left_out.append(what)))
+    count = sum(1 for _ in source.images(lambda *what: left_out.append(what)))
     closed = any(kind is SkipReason.CLOSED for kind, _ in left_out)
     if not count and not left_out and not arguments.watch:
         raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
     model, view = load_lung(), load_view()
     options = chosen(arguments)
     formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
-    order = BatchSpec(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
+    spec = BatchSpec(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
 
     arguments.target.mkdir(parents=True, exist_ok=True)
     try:
@@ -131,13 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
             say(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
         settings = RunSettings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
         with StopSignal() as stop:
-            session = BatchRunner(source, order, manifest, stop, settings)
+            session = BatchRunner(source, spec, manifest, stop, settings)
             for kind, path in left_out:
-                session.left_out(kind, path)
+                session.report_skipped(kind, path)
             if arguments.watch:
-                session.watch(arguments.every)
+                session.run_watch(arguments.every)
             else:
-                session.once(count)
+                session.run_once(count)
     finally:
         manifest.close()
     if arguments.watch:
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     if stop.is_requested:
         say("interrupted; the same command goes on from here")
         return INTERRUPTED
-    if session.tally.failed or closed or not session.complete:
+    if session.tally.failed or closed or not session.has_reports:
         return FAILED
     return DOUBTFUL if arguments.strict and session.tally.doubtful else DONE
 
@@ -153,18 +153,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _source(arguments: argparse.Namespace) -> ImageSource:
     """Where the images are; no output may come to lie where images are looked for."""
     try:
-        source = ImageSource.named(arguments.source)
+        source = ImageSource.parse(arguments.source)
     except FileNotFoundError:
         raise CommandError("IN_DIR is no folder, no file and no pattern") from None
     if not source.folder.is_dir():
         raise CommandError("the folder that the pattern begins with is not there")
-    if source.sees(arguments.target):
+    if source.covers(arguments.target):
         raise CommandError("OUT_DIR lies in IN_DIR, so masks would be taken for images; name a folder outside it")
     for name, path in (("--report", arguments.report), ("--csv", arguments.csv)):
         if path is None:
             continue
         folder = real(path).parent
-        if source.sees(folder) or path.is_dir() or not (folder.is_dir() or folder == real(arguments.target)):
+        if source.covers(folder) or path.is_dir() or not (folder.is_dir() or folder == real(arguments.target)):
             raise CommandError(f"{name} must name a file in a folder that is there, outside IN_DIR")
     if arguments.report and arguments.csv and real(arguments.report) == real(arguments.csv):
         raise CommandError("--report and --csv name the same file")

@@ -129,7 +129,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
             rows = list(csv.reader(file))
         assert {row[0] for row in rows[1:]} == {*expected, "no image.txt"}
         assert not any(cell.startswith(FORMULA_STARTS) for row in rows for cell in row)
-        assert json.loads(report.read_bytes())["counts"]["films"] == len(expected) + 1
+        assert json.loads(report.read_bytes())["counts"]["images"] == len(expected) + 1
     ledger.enter(
         15,
         "Whatever is in the output folder, a run keeps no wrong mask and changes nothing outside it",

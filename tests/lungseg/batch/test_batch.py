@@ -119,13 +119,13 @@ class TestOneRun:
         assert r"failed: two\nlines.txt: unsupported-format" in said
         assert "5/5" in said
         assert "5 images: 3 segmented, 0 done before, 2 failed" in said
-        assert "formats that could not be made: 2 dicom-seg" in said
+        assert "formats that could not be produced: 2 dicom-seg" in said
 
         told = json.loads(report.read_text())
         verdicts = {name: told["counts"][name] for name in ("accept", "review", "reject")}
         assert sum(verdicts.values()) == 3
         assert told["failures"] == {"damaged-film": 1, "unsupported-format": 1}
-        listed = {film["path"]: film["outcome"] for film in told["films"]}
+        listed = {film["path"]: film["outcome"] for film in told["images"]}
         assert {path for path, outcome in listed.items() if outcome == "failed"} == {"cut.png", "two\nlines.txt"}
         assert len(listed) == 5 - verdicts["accept"]
         rows = table(measures)
@@ -141,7 +141,7 @@ class TestOneRun:
         assert "5 images: 0 segmented, 3 done before, 2 failed" in again.stderr.decode()
         assert "failed: cut.png: damaged-film" in again.stderr.decode()
         assert table(measures) == rows
-        assert json.loads(report.read_text())["films"] == told["films"]
+        assert json.loads(report.read_text())["images"] == told["images"]
 
     def test_one_films_output_in_the_way_stops_no_other(self, source: Path, target: Path, small: bytes) -> None:
         (source / "ward").mkdir()
@@ -209,8 +209,8 @@ class TestOneRun:
         assert done.returncode == 1
         assert "2 images: 1 segmented, 0 done before, 1 failed" in said
         assert "failed: m.jpg: unreadable: The file is a pipe or a device." in said
-        assert "skipped: other: a link to a folder is not followed" in said
-        assert "skipped: 2 outputs of this program beside their images" in said
+        assert "skipped: other: symlinks to folders are not followed" in said
+        assert "skipped: 2 outputs of this program in the image folders" in said
         told = json.loads(report.read_text())
         assert (told["skipped_outputs"], told["linked_folders"]) == (2, ["other"])
 
@@ -453,7 +453,7 @@ class TestWatch:
         for line in (b"accept: first.png", b"accept: ward/new.png", b"failed: bad.png: unsupported-format"):
             assert line in said
         assert b"4 images: 3 segmented, 0 done before, 1 failed" in said
-        assert json.loads(report.read_text())["counts"]["films"] == 4
+        assert json.loads(report.read_text())["counts"]["images"] == 4
 
 
 class TestWrongUse:

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +16,10 @@ import pytest
 from lungseg import errors
 from lungseg.batch import manifest as manifest_module
 from lungseg.batch import watch as watch_module
-from lungseg.batch.entry import Entry, FileMark
+from lungseg.batch.entry import Entry, format_entry
+from lungseg.batch.file_mark import FileMark
 from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest, append_entry
-from lungseg.batch.source import ImageSource, OnSkip, SkipReason, matches
+from lungseg.batch.source import ImageSource, OnSkip, SkipReason, matches_pattern
 from lungseg.batch.watch import FolderWatch
 from lungseg.files import PARTIAL, read_film, remove_partials, replaced, write_whole
 from lungseg.terminal import printable
@@ -46,35 +46,35 @@ def entry(path: str, size: int = 1) -> Entry:
     ],
 )
 def test_patterns(path: str, pattern: str, fits: bool) -> None:
-    assert matches(tuple(path.split("/")), tuple(pattern.split("/"))) is fits
+    assert matches_pattern(tuple(path.split("/")), tuple(pattern.split("/"))) is fits
 
 
 def test_a_name_is_a_folder_a_file_or_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[1]").mkdir()
     (tmp_path / "[1]" / "film[2].png").touch()
     (tmp_path / "[1]" / "film2.png").touch()
-    assert list(ImageSource.named(str(tmp_path / "[1]")).films()) == ["film2.png", "film[2].png"]
-    assert list(ImageSource.named(str(tmp_path / "[1]" / "film[2].png")).films()) == ["film[2].png"]
-    assert list(ImageSource.named(str(tmp_path / "*" / "*2.png")).films()) == ["[1]/film2.png"]
+    assert list(ImageSource.parse(str(tmp_path / "[1]")).images()) == ["film2.png", "film[2].png"]
+    assert list(ImageSource.parse(str(tmp_path / "[1]" / "film[2].png")).images()) == ["film[2].png"]
+    assert list(ImageSource.parse(str(tmp_path / "*" / "*2.png")).images()) == ["[1]/film2.png"]
     with pytest.raises(FileNotFoundError):
-        ImageSource.named(str(tmp_path / "none.png"))
+        ImageSource.parse(str(tmp_path / "none.png"))
 
 
 def test_outputs_may_lie_where_a_pattern_does_not_look(tmp_path: Path) -> None:
     flat = ImageSource(tmp_path, ("*.png",))
-    assert flat.sees(tmp_path)
-    assert not flat.sees(tmp_path / "masks")
+    assert flat.covers(tmp_path)
+    assert not flat.covers(tmp_path / "masks")
     deep = ImageSource(tmp_path, ("ward*", "*.png"))
-    assert deep.sees(tmp_path / "ward 1")
-    assert not deep.sees(tmp_path / "masks")
-    assert ImageSource(tmp_path, ("**", "*.png")).sees(tmp_path / "masks")
+    assert deep.covers(tmp_path / "ward 1")
+    assert not deep.covers(tmp_path / "masks")
+    assert ImageSource(tmp_path, ("**", "*.png")).covers(tmp_path / "masks")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
 def test_closed_folders_are_told(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     told: list[tuple[SkipReason, str]] = []
-    assert not list(ImageSource(tmp_path).films(lambda *what: told.append(what)))
+    assert not list(ImageSource(tmp_path).images(lambda *what: told.append(what)))
     assert told == [(SkipReason.CLOSED, "closed")]
 
 
@@ -115,7 +115,7 @@ class TestManifest:
         assert printable(name) == r"\udcff\n.png"
 
     def test_one_run_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(manifest_module, "PATIENCE", 0)
+        monkeypatch.setattr(manifest_module, "LOCK_PATIENCE", 0)
         first = Manifest(tmp_path)
         kept = os.dup(first.fileno())
         with pytest.raises(FolderInUse):
@@ -128,19 +128,19 @@ class TestManifest:
 
 
 def test_a_file_that_grows_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "SETTLED", 0.5)
+    monkeypatch.setattr(watch_module, "MIN_QUIET_SECONDS", 0.5)
     (tmp_path / "old.png").write_bytes(b"1")
     time.sleep(0.6)
     (tmp_path / "new.png").write_bytes(b"1")
     os.utime(tmp_path / "new.png", (0, 60))  # as a copier that keeps times may do before the file is whole
     watch = FolderWatch(ImageSource(tmp_path))
-    looks = [watch.look(lambda *_: None)]
+    looks = [watch.scan(lambda *_: None)]
     (tmp_path / "new.png").write_bytes(b"12")
-    looks += [watch.look(lambda *_: None) for _ in range(3)]
+    looks += [watch.scan(lambda *_: None) for _ in range(3)]
     (tmp_path / "old.png").write_bytes(b"2")
-    looks += [watch.look(lambda *_: None) for _ in range(2)]
+    looks += [watch.scan(lambda *_: None) for _ in range(2)]
     assert looks == [["old.png"], [], ["new.png"], [], [], ["old.png"]]
-    assert watch.rest(2) == 2
+    assert watch.next_delay(2) == 2
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
@@ -150,9 +150,9 @@ def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> No
     os.utime(film, (0, time.time() - 60))
     film.chmod(0)
     watch = FolderWatch(ImageSource(tmp_path))
-    looks = [watch.look(lambda *_: None) for _ in range(2)]
+    looks = [watch.scan(lambda *_: None) for _ in range(2)]
     film.chmod(0o600)
-    looks += [watch.look(lambda *_: None) for _ in range(2)]
+    looks += [watch.scan(lambda *_: None) for _ in range(2)]
     assert looks == [["film.png"], [], ["film.png"], []]
 
 
@@ -164,7 +164,7 @@ class Told:
         for name in ("a.png", "c.png"):
             (folder / name).write_bytes(b"1")
 
-    def films(self, left_out: OnSkip) -> Iterator[str]:
+    def images(self, left_out: OnSkip) -> Iterator[str]:
         left_out(SkipReason.CLOSED, "ward")
         yield from ("a.png", "b.png", "c.png")
 
@@ -172,9 +172,9 @@ class Told:
 def test_a_look_passes_over_what_is_gone_and_tells_of_closed_folders(tmp_path: Path) -> None:
     source: Any = Told(tmp_path)
     watch, told = FolderWatch(source), list[tuple[SkipReason, str]]()
-    assert watch.rest(0) == 0
-    assert watch.look(lambda *_: None) == []
-    assert watch.look(lambda *what: told.append(what)) == ["a.png", "c.png"]
+    assert watch.next_delay(0) == 0
+    assert watch.scan(lambda *_: None) == []
+    assert watch.scan(lambda *what: told.append(what)) == ["a.png", "c.png"]
     assert told == [(SkipReason.CLOSED, "ward")]
 
 
@@ -184,9 +184,9 @@ def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(
     source: Any = Told(tmp_path)
     watch, clock = FolderWatch(source), iter([100.0, 103.0])
     monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
-    watch.look(lambda *_: None)
-    assert watch.rest(2) == pytest.approx(60)
-    assert watch.rest(100) == 100
+    watch.scan(lambda *_: None)
+    assert watch.next_delay(2) == pytest.approx(60)
+    assert watch.next_delay(100) == 100
 
 
 def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
     for name in ("a.png", "a.png.mask.png", "a.png.json", "b.mask.png", "ward/c.png.overlay.png", "ward/c.png"):
         (folder / name).touch()
     told: list[tuple[SkipReason, str]] = []
-    assert list(ImageSource(folder).films(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
+    assert list(ImageSource(folder).images(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
     assert set(told) == {
         (SkipReason.LINKED, "linked"),
         (SkipReason.OUTPUT, "a.png.mask.png"),
@@ -224,7 +224,7 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
 
 def test_pipe_in_a_folder_is_not_left_out_in_silence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert list(ImageSource(tmp_path).films()) == ["pipe"]
+    assert list(ImageSource(tmp_path).images()) == ["pipe"]
 
 
 def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 
 def damaged_lines(entry: Entry) -> Iterator[dict[str, Any]]:
     """A manifest's line with each member of another type, and with outputs that no format has."""
-    good = asdict(entry)
+    good = json.loads(format_entry(entry))
     for name in good:
         if name in ("row", "problem"):
             continue
@@ -305,7 +305,7 @@ def test_mark_of_coarse_times_proves_nothing(ctime_ns: int, settled: bool, monke
 def test_damaged_line_of_a_manifest_is_none(tmp_path: Path) -> None:
     good = entry("a.png", 1)
     lines = [json.dumps(line) for line in damaged_lines(good)]
-    deep = json.dumps(asdict(good))[:-1] + ', "problem": ' + "[" * 100_000
+    deep = format_entry(good).decode().rstrip()[:-1] + ', "problem": ' + "[" * 100_000
     (tmp_path / MANIFEST_NAME).write_text("".join(f"{line}\n" for line in (*lines, deep)))
     manifest = Manifest(tmp_path)
     assert manifest.find("a.png") is None

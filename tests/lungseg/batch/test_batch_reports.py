@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from lungseg.batch import report as report_module
-from lungseg.batch.entry import Entry, FileMark
-from lungseg.batch.process import BatchSpec
+from lungseg.batch.entry import Entry, Failure
+from lungseg.batch.file_mark import FileMark
+from lungseg.batch.plan import BatchSpec
 from lungseg.batch.report import run_summary, write_report, write_table
 from lungseg.batch.table import TABLE_COLUMNS, table_row
 from lungseg.batch.tally import Tally
@@ -32,7 +33,7 @@ def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[st
 
 def bad(path: str, code: str = "damaged-film") -> Entry:
     """An image that was refused."""
-    return Entry(path, MARK, True, "digest", "recipe", {}, {}, problem={"code": code, "detail": "It is broken."})
+    return Entry(path, MARK, True, "digest", "recipe", {}, {}, Failure(code, "It is broken."))
 
 
 ENTRIES = [
@@ -51,11 +52,11 @@ class TestTally:
         """Of all entries; the first and the last were there before."""
         tally = Tally(("mask", "dicom-seg"))
         for number, entry in enumerate(ENTRIES):
-            tally.count(entry, before=number in (0, 5))
+            tally.add(entry, is_from_before=number in (0, 5))
         return tally
 
     def test_every_film_counts_once(self, tally: Tally) -> None:
-        assert (tally.films, tally.segmented, tally.before, tally.failed, tally.worked) == (6, 2, 1, 3, 4)
+        assert (tally.images, tally.segmented, tally.done_before, tally.failed, tally.processed) == (6, 2, 1, 3, 4)
         assert tally.doubtful == 2
         assert tally.verdicts == {"accept": 1, "review": 1, "reject": 1}
         assert tally.reasons == {"one-lung": 1, "cut-off": 1, "not-frontal": 1}
@@ -63,15 +64,15 @@ class TestTally:
         assert tally.omitted == {"dicom-seg": 1}  # what was not asked for was not left out
 
     def test_lines_say_what_there_is(self, tally: Tally) -> None:
-        assert tally.lines() == [
+        assert tally.summary_lines() == [
             "verdicts: 1 accept, 1 review, 1 reject",
             "reasons: 1 one-lung, 1 cut-off, 1 not-frontal",
             "failures: 2 damaged-film, 1 too-small",
-            "formats that could not be made: 1 dicom-seg",
+            "formats that could not be produced: 1 dicom-seg",
         ]
         nothing = Tally(("mask",))
-        assert nothing.lines() == ["verdicts: 0 accept, 0 review, 0 reject"]
-        assert (nothing.films, nothing.worked, nothing.doubtful) == (0, 0, 0)
+        assert nothing.summary_lines() == ["verdicts: 0 accept, 0 review, 0 reject"]
+        assert (nothing.images, nothing.processed, nothing.doubtful) == (0, 0, 0)
 
 
 class TestReports:
@@ -134,7 +135,7 @@ class TestReports:
     @pytest.mark.parametrize("entries", [[], ENTRIES[:1], ENTRIES[:3], ENTRIES])
     def test_the_report_lists_films_to_look_at(self, tmp_path: Path, entries: list[Entry]) -> None:
         path = tmp_path / "run.json"
-        write_report(path, {"counts": {"films": 6}, "in": "ä"}, iter(entries))
+        write_report(path, {"counts": {"images": 6}, "in": "ä"}, iter(entries))
         said = json.loads(path.read_text())
         members = {
             "b.png": {"path": "b.png", "outcome": "review", "reasons": ["one-lung", "cut-off"]},
@@ -144,7 +145,7 @@ class TestReports:
             "f.png": {"path": "f.png", "outcome": "failed", "code": "damaged-film", "detail": "It is broken."},
         }
         expected = [members[entry.path] for entry in entries if entry.path in members]
-        assert said == {"counts": {"films": 6}, "in": "ä", "films": expected}
+        assert said == {"counts": {"images": 6}, "in": "ä", "images": expected}
         # A line an image: such a report is searched with grep.
         lines = [line for line in path.read_text().splitlines() if line.startswith('    {"path"')]
         assert len(lines) == len(expected)
@@ -185,17 +186,17 @@ class TestReports:
     def test_the_summary_says_what_was_done_with_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tally = Tally(("mask", "dicom-seg"))
         for entry in ENTRIES:
-            tally.count(entry, before=entry.path == "a.png")
-        order = BatchSpec(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
+            tally.add(entry, is_from_before=entry.path == "a.png")
+        spec = BatchSpec(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
         card = SimpleNamespace(name="lung", precision="int8")
         model: Any = SimpleNamespace(card=card, precision_reason="dot-products", sha256="1")
         view: Any = SimpleNamespace(sha256="2")
         monkeypatch.setattr(report_module, "__version__", "1.2.3")
-        said = run_summary(tally, order, model, view)
+        said = run_summary(tally, spec, model, view)
         versions = said.pop("versions")
         assert said == {
             "counts": {
-                "films": 6,
+                "images": 6,
                 "segmented": 2,
                 "done_before": 1,
                 "failed": 3,

@@ -17,9 +17,11 @@ import pytest
 
 from lungseg.batch import runner as runner_module
 from lungseg.batch import stop as stop_module
-from lungseg.batch.entry import Entry, FileMark
+from lungseg.batch.entry import Entry
+from lungseg.batch.file_mark import FileMark
 from lungseg.batch.manifest import Manifest
-from lungseg.batch.process import BatchSpec, ImageTask, process_image
+from lungseg.batch.plan import BatchSpec, ImageTask
+from lungseg.batch.process import process_image
 from lungseg.batch.runner import BatchRunner, RunSettings
 from lungseg.batch.scheduler import Scheduler
 from lungseg.batch.source import ImageSource, OnSkip, SkipReason
@@ -32,15 +34,15 @@ class Alone:
 
     closed = False
 
-    def __init__(self, order: BatchSpec, count: int, lock: int, timeout: float) -> None:
+    def __init__(self, spec: BatchSpec, count: int, lock: int, timeout: float) -> None:
         os.fstat(lock)
         assert timeout == 60
         assert count >= 1
-        self._order = order
+        self._spec = spec
 
     def run(self, tasks: Iterator[ImageTask]) -> Iterator[Entry]:
         for task in tasks:
-            yield process_image(task, self._order)
+            yield process_image(task, self._spec)
 
     def close(self) -> None:
         Alone.closed = True
@@ -62,10 +64,10 @@ class Place:
         path.write_bytes(data)
         os.utime(path, (0, time.time() - 60))  # settled
 
-    def session(self, manifest: Manifest, again: bool = False, formats: tuple[str, ...] = ("mask",)) -> BatchRunner:
-        order = BatchSpec(self.source, self.target, formats, Options(), ("a", "b"))
+    def session(self, manifest: Manifest, force: bool = False, formats: tuple[str, ...] = ("mask",)) -> BatchRunner:
+        spec = BatchSpec(self.source, self.target, formats, Options(), ("a", "b"))
         return BatchRunner(
-            ImageSource(self.source), order, manifest, self.stop, RunSettings(3, again, 60, self.report, self.table)
+            ImageSource(self.source), spec, manifest, self.stop, RunSettings(3, force, 60, self.report, self.table)
         )
 
     def said(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class TestSession:
         for name, data in (("a.png", small), ("two\nlines.txt", b"no image"), ("ward/c.png", small)):
             place.put(name, data)
         session = place.session(manifest)
-        session.once(3)
+        session.run_once(3)
         said = capsys.readouterr().err
         assert "failed: two\\nlines.txt: unsupported-format: The content is none of PNG" in said
         assert said.count("failed: ") == 1
@@ -106,28 +108,28 @@ class TestSession:
         assert "3 images: 2 segmented, 0 done before, 1 failed, in " in said
         assert f"; outputs in {place.target}\n" in said
         assert said.endswith("verdicts: 2 accept, 0 review, 0 reject\nfailures: 1 unsupported-format\n")
-        assert session.complete
+        assert session.has_reports
         assert Alone.closed
         assert place.rows() == [("a.png", "accept"), ("two\nlines.txt", "failed"), ("ward/c.png", "accept")]
         head = place.said()
-        assert [film["path"] for film in head["films"]] == ["two\nlines.txt"]
-        assert (head["counts"]["films"], head["stopped"], head["workers"]) == (3, False, 3)
+        assert [film["path"] for film in head["images"]] == ["two\nlines.txt"]
+        assert (head["counts"]["images"], head["stopped"], head["workers"]) == (3, False, 3)
         assert head["closed_folders"] == []
         assert head["seconds"] > 0
-        assert head["films_per_second"] == pytest.approx(3 / head["seconds"], rel=0.2)
+        assert head["images_per_second"] == pytest.approx(3 / head["seconds"], rel=0.2)
         assert abs(time.time() - time.mktime(time.strptime(head["started"][:19], "%Y-%m-%dT%H:%M:%S"))) < 86_400
         assert head["started"].endswith("+00:00")
 
         again = place.session(manifest)
-        again.once(3)
+        again.run_once(3)
         assert "3 images: 0 segmented, 2 done before, 1 failed, in " in capsys.readouterr().err
-        assert (again.tally.worked, again.tally.before) == (0, 2)
-        assert place.said()["films_per_second"] == 0
+        assert (again.tally.processed, again.tally.done_before) == (0, 2)
+        assert place.said()["images_per_second"] == 0
         assert place.rows()[0] == ("a.png", "accept")
 
-        anew = place.session(manifest, again=True)
-        anew.once(3)
-        assert (anew.tally.segmented, anew.tally.before, anew.tally.failed) == (2, 0, 1)
+        anew = place.session(manifest, force=True)
+        anew.run_once(3)
+        assert (anew.tally.segmented, anew.tally.done_before, anew.tally.failed) == (2, 0, 1)
 
     def test_times_are_told_to_a_tenth(
         self,
@@ -142,51 +144,51 @@ class TestSession:
         for name in ("a.png", "b.png"):
             place.put(name, small)
         session = place.session(manifest, formats=("dicom-seg", "mask"))
-        assert session.complete is True
+        assert session.has_reports is True
         clock[0] = 104.0625
-        session.once(2)
+        session.run_once(2)
         said = capsys.readouterr().err
-        assert "in 4.1 s (0.5 films/s); outputs in" in said
-        assert "formats that could not be made: 2 dicom-seg" in said
-        assert "film/s]" in said or "s/film]" in said
-        assert (place.said()["seconds"], place.said()["films_per_second"]) == (4.06, 0.49)
+        assert "in 4.1 s (0.5 images/s); outputs in" in said
+        assert "formats that could not be produced: 2 dicom-seg" in said
+        assert "image/s]" in said or "s/image]" in said
+        assert (place.said()["seconds"], place.said()["images_per_second"]) == (4.06, 0.49)
 
     def test_one_film_is_one_film(
         self, place: Place, manifest: Manifest, small: bytes, capsys: pytest.CaptureFixture[str]
     ) -> None:
         place.put("a.png", small)
-        place.session(manifest).once(1)
+        place.session(manifest).run_once(1)
         assert "1 image: 1 segmented" in capsys.readouterr().err
 
     def test_reports_cover_films_of_this_recipe_alone(self, place: Place, manifest: Manifest, small: bytes) -> None:
         place.put("a.png", small)
         place.put("b.png", b"no image")
-        place.session(manifest).once(2)
+        place.session(manifest).run_once(2)
         place.put("c.png", small)
-        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        workers: Any = Alone(order, 1, manifest.fileno(), 60)
+        spec = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        workers: Any = Alone(spec, 1, manifest.fileno(), 60)
         names = ["a.png", "b.png", "c.png", "never.png"]
-        here = Scheduler(order, manifest, workers, StopSignal(), again=False)
+        here = Scheduler(spec, manifest, workers, StopSignal(), force=False)
         assert [entry.path for entry in here.entries(names)] == ["a.png", "b.png"]
         other = BatchSpec(place.source, place.target, ("mask",), Options(threshold=0.3), ("a", "b"))
-        assert not list(Scheduler(other, manifest, workers, StopSignal(), again=False).entries(names))
+        assert not list(Scheduler(other, manifest, workers, StopSignal(), force=False).entries(names))
 
     def test_a_run_that_is_stopped_begins_no_other_film(self, place: Place, manifest: Manifest, small: bytes) -> None:
         for name in ("a.png", "b.png", "c.png"):
             place.put(name, small)
-        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
-        workers: Any = Alone(order, 1, manifest.fileno(), 60)
-        run = Scheduler(order, manifest, workers, place.stop, again=False)
+        spec = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        workers: Any = Alone(spec, 1, manifest.fileno(), 60)
+        run = Scheduler(spec, manifest, workers, place.stop, force=False)
         seen: list[tuple[str, bool]] = []
 
         def note(entry: Entry, before: bool) -> None:
             seen.append((entry.path, before))
             place.stop.is_requested = entry.path == "b.png"
 
-        run.films(["a.png", "b.png", "c.png"], note)
+        run.process(["a.png", "b.png", "c.png"], note)
         assert seen == [("a.png", False), ("b.png", False)]
         place.stop.is_requested = False
-        run.films(["a.png", "b.png", "c.png"], lambda entry, before: seen.append((entry.path, before)))
+        run.process(["a.png", "b.png", "c.png"], lambda entry, before: seen.append((entry.path, before)))
         assert seen[2:] == [("a.png", True), ("b.png", True), ("c.png", False)]
 
     def test_a_full_disk_costs_the_reports_and_no_film(
@@ -195,22 +197,22 @@ class TestSession:
         place.put("a.png", small)
         place.table.mkdir()
         session = place.session(manifest)
-        session.once(1)
-        assert not session.complete
+        session.run_once(1)
+        assert not session.has_reports
         assert "failed: the reports cannot be written (Is a directory)" in capsys.readouterr().err
         assert (place.target / "a.png.mask.png").exists()
         place.table.rmdir()
-        session.once(1)
-        assert session.complete
+        session.run_once(1)
+        assert session.has_reports
 
     def test_no_report_is_written_unasked(self, place: Place, manifest: Manifest, small: bytes) -> None:
         place.put("a.png", small)
-        order = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
+        spec = BatchSpec(place.source, place.target, ("mask",), Options(), ("a", "b"))
         session = BatchRunner(
-            ImageSource(place.source), order, manifest, place.stop, RunSettings(1, False, 60, None, None)
+            ImageSource(place.source), spec, manifest, place.stop, RunSettings(1, False, 60, None, None)
         )
-        session.once(1)
-        assert session.complete
+        session.run_once(1)
+        assert session.has_reports
         assert not place.report.exists()
         assert not place.table.exists()
 
@@ -220,12 +222,12 @@ class TestSession:
         place.put("a.png", small)
         session = place.session(manifest)
         for folder in ("ward\n1", "ward\n1", "b"):
-            session.left_out(SkipReason.CLOSED, folder)
+            session.report_skipped(SkipReason.CLOSED, folder)
         assert capsys.readouterr().err.splitlines() == [
             "failed: ward\\n1: this folder cannot be read; its images are not counted",
             "failed: b: this folder cannot be read; its images are not counted",
         ]
-        session.once(1)
+        session.run_once(1)
         assert place.said()["closed_folders"] == ["b", "ward\n1"]
 
     def test_watching_tells_of_each_film_that_arrives(
@@ -256,9 +258,9 @@ class TestSession:
 
         monkeypatch.setattr(place.stop, "sleep", sleep)
         session = place.session(manifest)
-        session.watch(7)
+        session.run_watch(7)
         lines = capsys.readouterr().err.splitlines()
-        assert lines[0] == f"watching {place.source}; Ctrl-C ends it"
+        assert lines[0] == f"watching {place.source}; press Ctrl-C to stop"
         assert lines[1] == "accept: a.png"
         assert lines[2].startswith("failed: b.png: unsupported-format: ")
         assert lines[3] == "accept: c.png"
@@ -269,7 +271,7 @@ class TestSession:
         assert [name for name, _ in place.rows()] == ["a.png", "b.png", "c.png"]
         assert Alone.closed
 
-        monkeypatch.setattr(runner_module, "REPORT_EVERY", 0)
+        monkeypatch.setattr(runner_module, "MIN_REPORT_SECONDS", 0)
         place.stop.is_requested = False
         written.clear()
         times: list[int] = []
@@ -283,9 +285,9 @@ class TestSession:
 
         monkeypatch.setattr(place.stop, "sleep", again)
         later = place.session(manifest)
-        later.watch(7)
+        later.run_watch(7)
         # Images that an earlier run has done are counted in silence, and a look that finds nothing writes nothing.
-        assert (later.tally.before, later.tally.segmented) == (2, 1)
+        assert (later.tally.done_before, later.tally.segmented) == (2, 1)
         assert "accept: a.png" not in (said := capsys.readouterr().err)
         assert "accept: d.png" in said
         assert times[0] < times[1] == times[2] < times[3] == times[4]
@@ -293,17 +295,17 @@ class TestSession:
     def test_a_drop_folder_without_films_has_its_reports_too(
         self, place: Place, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def films(source: ImageSource, left_out: OnSkip = lambda *_: None) -> Iterator[str]:
+        def images(source: ImageSource, left_out: OnSkip = lambda *_: None) -> Iterator[str]:
             left_out(SkipReason.CLOSED, "ward")
             return iter(())
 
         def sleep(seconds: float) -> None:
-            assert place.said()["counts"]["films"] == 0  # while it waits for the first one
+            assert place.said()["counts"]["images"] == 0  # while it waits for the first one
             place.stop.is_requested = True
 
-        monkeypatch.setattr(ImageSource, "films", films)
+        monkeypatch.setattr(ImageSource, "images", images)
         monkeypatch.setattr(place.stop, "sleep", sleep)
-        place.session(manifest).watch(7)
+        place.session(manifest).run_watch(7)
         assert "failed: ward: this folder cannot be read" in capsys.readouterr().err
         assert place.said()["closed_folders"] == ["ward"]
         assert place.said()["stopped"] is True
@@ -315,10 +317,10 @@ class TestSession:
         for name, verdict, reasons in (("a.png", "review", "one-lung cut-off"), ("b.png", "reject", "no-lung")):
             row = {"verdict": verdict, "reasons": reasons}
             session._announce(
-                Entry(name, FileMark(1, 2, 3, 4), True, "digest", "recipe", {}, {}, row), before=name == "b.png"
+                Entry(name, FileMark(1, 2, 3, 4), True, "digest", "recipe", {}, {}, row), is_from_before=name == "b.png"
             )
         assert capsys.readouterr().err == "review: a.png: one-lung cut-off\n"
-        assert (session.tally.segmented, session.tally.before) == (1, 1)
+        assert (session.tally.segmented, session.tally.done_before) == (1, 1)
 
 
 class TestStop:

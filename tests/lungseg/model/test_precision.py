@@ -16,7 +16,7 @@ from processes import one_line, run
 
 from app.buckets import process
 from lungseg import settings
-from lungseg.batch.process import BatchSpec
+from lungseg.batch.plan import BatchSpec
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 from lungseg.model import processor

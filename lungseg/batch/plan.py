@@ -1,0 +1,120 @@
+"""Decide what is left to do for one image: what an earlier run has done, and which of its outputs are still valid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lungseg import __version__, errors
+from lungseg.batch.entry import Entry, Failure
+from lungseg.batch.file_mark import MISSING_FILE, FileMark
+from lungseg.encode.formats import FORMATS
+from lungseg.encode.naming import ERROR_SUFFIX
+from lungseg.pipeline.options import Options
+
+MANIFEST_VERSION = 2
+"""Version of the meaning of an entry's members. An image whose entry has another version is processed again."""
+
+RETRIED_CODES = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalError.code}
+"""Failures that say nothing about the image itself."""
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """What to produce for every image.
+
+    Attributes:
+        source: the folder of images.
+        target: the folder of outputs, with the same subfolders.
+        formats: names of FORMATS.
+        options: as for a single image.
+        models: digests of the networks.
+    """
+
+    source: Path
+    target: Path
+    formats: tuple[str, ...]
+    options: Options
+    models: tuple[str, ...]
+
+    @property
+    def recipe(self) -> str:
+        """Digest of everything that decides the content of an output of one image."""
+        facts = [MANIFEST_VERSION, __version__, asdict(self.options), self.models]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """What to do for one image.
+
+    Attributes:
+        path: relative to the folder of images, with slashes.
+        formats: formats to produce.
+        kept: outputs of an earlier run that are still valid, with their bytes, by suffix.
+        omitted: formats that an earlier run could not produce, with the code of the error.
+        stale: suffixes of outputs that are no longer valid.
+        sha256: digest of the bytes that `kept` and `omitted` belong to; empty if there are none.
+    """
+
+    path: str
+    formats: tuple[str, ...]
+    kept: Mapping[str, int] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
+    sha256: str = ""
+
+    def for_bytes(self, sha256: str, spec: BatchSpec) -> ImageTask:
+        """Return the task for the bytes that were read: everything, if the image was replaced after planning."""
+        if sha256 == self.sha256 or not (self.kept or self.omitted):
+            return self
+        return ImageTask(self.path, spec.formats, stale=self.stale | set(self.kept))
+
+    def discard_kept(self) -> ImageTask:
+        """Return the task for an image whose earlier outputs are no longer valid either."""
+        return ImageTask(self.path, self.formats, stale=self.stale | set(self.kept))
+
+
+def is_done(entry: Entry, spec: BatchSpec) -> bool:
+    """Return whether nothing is left to do: the image is unchanged, and every possible output exists."""
+    failure = entry.outcome if isinstance(entry.outcome, Failure) else None
+    if entry.recipe != spec.recipe or (failure and failure.code in RETRIED_CODES):
+        return False
+    existing = entry.existing_outputs(spec.target)
+    if failure and not entry.omitted:
+        is_complete = ERROR_SUFFIX in existing
+    else:
+        is_complete = all(name in entry.omitted or FORMATS[name].suffix in existing for name in spec.formats)
+    # Compared last, because that may take reading the image.
+    return is_complete and entry.matches_file(spec.source / entry.path)
+
+
+def plan_task(path: str, entry: Entry | None, spec: BatchSpec, force: bool) -> ImageTask:
+    """Return what to do for an image.
+
+    Args:
+        path: relative to the folder of images, with slashes.
+        entry: what an earlier run knows about it, if any.
+        spec: what to produce.
+        force: whether to produce every requested format again.
+    """
+    requested = {FORMATS[name].suffix for name in spec.formats}
+    if entry is None:
+        return ImageTask(path, spec.formats, stale=frozenset(requested | {ERROR_SUFFIX}))
+    kept: set[str] = set()
+    # A file that is missing, for example on a share that is not mounted, counts as unchanged.
+    image = spec.source / path
+    is_same = entry.recipe == spec.recipe and (FileMark.read(image) == MISSING_FILE or entry.matches_file(image))
+    if is_same:
+        kept = entry.existing_outputs(spec.target) - {ERROR_SUFFIX} - (requested if force else set())
+    return ImageTask(
+        path,
+        tuple(name for name in spec.formats if FORMATS[name].suffix not in kept),
+        {suffix: entry.outputs[suffix] for suffix in kept},
+        entry.omitted if is_same else {},
+        frozenset((requested | {ERROR_SUFFIX} | set(entry.outputs)) - kept),
+        entry.sha256 if is_same else "",
+    )

@@ -1,0 +1,141 @@
+"""What an earlier run has done, and what is left to do for an image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch_folder import ERROR, JSON, MASK, SEG, MakeSpec, earlier_entry, put_image
+
+from lungseg import __version__
+from lungseg.batch import plan as plan_module
+from lungseg.batch.file_mark import FileMark
+from lungseg.batch.plan import MANIFEST_VERSION, BatchSpec, ImageTask, is_done, plan_task
+from lungseg.pipeline.options import Options
+
+
+class TestIsDone:
+    @pytest.fixture
+    def spec(self, make_spec: MakeSpec) -> BatchSpec:
+        """For one image, whose mask exists and has three bytes."""
+        spec = make_spec("mask")
+        (spec.target / "a.png.mask.png").write_bytes(b"123")
+        return spec
+
+    def test_unchanged_image_with_all_outputs_is_done(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        assert is_done(earlier_entry(spec, mark, {MASK: 3}), spec)
+        assert not is_done(earlier_entry(spec, mark, {MASK: 4}), spec)
+        assert not is_done(earlier_entry(spec, mark, {}), spec)
+        for name in ("size", "mtime_ns", "ctime_ns", "inode"):
+            other = replace(mark, **{name: getattr(mark, name) + 1})
+            assert not is_done(earlier_entry(spec, other, {MASK: 3}), spec)
+
+    def test_image_with_another_mark_and_the_same_bytes_is_done(self, spec: BatchSpec) -> None:
+        """If it was copied to another disk, or touched, its bytes are read, and it is not segmented again."""
+        mark = put_image(spec, "a.png", b"film")
+        digest = hashlib.sha256(b"film").hexdigest()
+        entry = replace(earlier_entry(spec, mark, {MASK: 3}), sha256=digest)
+        for name in ("mtime_ns", "ctime_ns", "inode"):
+            assert is_done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), spec)
+        assert not is_done(replace(entry, mark=replace(mark, size=5)), spec)
+
+    def test_image_read_right_after_a_change_is_read_again(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        entry = replace(earlier_entry(spec, mark, {MASK: 3}), settled=False)
+        assert not is_done(entry, spec)
+        assert is_done(replace(entry, sha256=hashlib.sha256(b"film").hexdigest()), spec)
+
+    def test_every_possible_format_is_required(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        both = BatchSpec(spec.source, spec.target, ("mask", "dicom-seg"), spec.options, spec.models)
+        assert not is_done(earlier_entry(spec, mark, {MASK: 3}), both)
+        assert is_done(earlier_entry(spec, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
+
+    @pytest.mark.parametrize("code", ["damaged-film", "unsupported-format", "needs-dicom"])
+    def test_refused_image_is_done_while_its_problem_document_exists(self, spec: BatchSpec, code: str) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        refused = earlier_entry(spec, mark, {ERROR: 2}, code=code)
+        assert not is_done(refused, spec)
+        (spec.target / "a.png.error.json").write_bytes(b"{}")
+        assert is_done(refused, spec)
+        assert not is_done(earlier_entry(spec, mark, {MASK: 3}, code=code), spec)
+
+    @pytest.mark.parametrize("code", ["unreadable", "unwritable", "internal-error"])
+    def test_failure_unrelated_to_the_image_is_retried(self, spec: BatchSpec, code: str) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        (spec.target / "a.png.error.json").write_bytes(b"{}")
+        assert not is_done(earlier_entry(spec, mark, {ERROR: 2, MASK: 3}, code=code), spec)
+
+    def test_image_with_an_impossible_format_needs_the_others(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        (spec.target / "a.png.error.json").write_bytes(b"{}")
+        refused = earlier_entry(spec, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
+        assert not is_done(refused, spec)
+        only = BatchSpec(spec.source, spec.target, ("dicom-seg",), spec.options, spec.models)
+        assert is_done(refused, only)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"options": Options(threshold=0.3)}, {"options": Options(clean=False)}, {"models": ("a", "c")}],
+    )
+    def test_image_of_another_recipe_is_not_done(self, spec: BatchSpec, changed: dict[str, object]) -> None:
+        parts = {"options": spec.options, "models": spec.models} | changed
+        other = BatchSpec(spec.source, spec.target, spec.formats, **parts)  # type: ignore[arg-type]
+        assert other.recipe != spec.recipe
+        mark = put_image(spec, "a.png", b"film")
+        assert not is_done(earlier_entry(spec, mark, {MASK: 3}), other)
+
+    def test_recipe_depends_on_the_version_and_not_on_the_folders(
+        self, spec: BatchSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        elsewhere, recipe = BatchSpec(Path("x"), Path("y"), ("json",), spec.options, spec.models), spec.recipe
+        assert elsewhere.recipe == recipe
+        for name, value in (("__version__", __version__ + "1"), ("MANIFEST_VERSION", MANIFEST_VERSION + 1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(plan_module, name, value)
+                assert elsewhere.recipe != recipe
+
+
+class TestPlanTask:
+    def test_unknown_image_gets_every_format(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", "json")
+        everything = ImageTask("a.png", ("mask", "json"), {}, {}, frozenset({MASK, JSON, ERROR}))
+        assert plan_task("a.png", None, spec, False) == everything
+
+    def test_valid_outputs_are_kept(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", "json")
+        mark = put_image(spec, "a.png", b"film")
+        (spec.target / "a.png.mask.png").write_bytes(b"123")
+        (spec.target / "a.png.seg.dcm").write_bytes(b"1234")
+        (spec.target / "a.png.error.json").write_bytes(b"{}")
+        entry = earlier_entry(spec, mark, {MASK: 3, SEG: 4, ERROR: 2}, {"npz": "no-lung"})
+        assert plan_task("a.png", entry, spec, False) == ImageTask(
+            "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR}), "digest"
+        )
+        # With force, every requested format is produced again, and the others are kept.
+        assert plan_task("a.png", entry, spec, True) == ImageTask(
+            "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR}), "digest"
+        )
+
+    def test_nothing_is_kept_for_a_changed_image_or_another_recipe(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask")
+        mark = put_image(spec, "a.png", b"film")
+        (spec.target / "a.png.mask.png").write_bytes(b"123")
+        (spec.target / "a.png.npz").write_bytes(b"1234")
+        outputs = {MASK: 3, ".npz": 4}
+        everything = ImageTask("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
+        changed = earlier_entry(spec, replace(mark, mtime_ns=1), outputs, {"rle": "x"})
+        assert plan_task("a.png", changed, spec, False) == everything
+        other = BatchSpec(spec.source, spec.target, spec.formats, spec.options, ("other",))
+        assert plan_task("a.png", earlier_entry(spec, mark, outputs, {"rle": "x"}), other, False) == everything
+
+    def test_missing_image_counts_as_unchanged(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", "json")
+        (spec.target / "a.png.mask.png").write_bytes(b"123")
+        entry = earlier_entry(spec, FileMark(4, 5, 6, 7), {MASK: 3})
+        assert plan_task("a.png", entry, spec, False) == ImageTask(
+            "a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}), "digest"
+        )
