@@ -118,7 +118,7 @@ def make(film: Opened, order: Order) -> Made:
         data = film.read()
     try:
         result = segment(data, order.options)
-        made, refusals = encode_each(result, data, order.formats)
+        made, refusals = encode_each(result, order.formats)
     except (errors.ProblemError, errors.ModelError):
         raise
     except MemoryError:

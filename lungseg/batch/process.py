@@ -37,7 +37,7 @@ def process_image(task: ImageTask, spec: BatchSpec) -> Entry:
         snapshot = replace(snapshot, settled=snapshot.settled and is_same, sha256=sha256)
         task = task.for_bytes(sha256, spec)
         result = segment(data, spec.options)
-        contents, refusals = encode_each(result, data, task.formats)
+        contents, refusals = encode_each(result, task.formats)
         row = table_row(document(result))
     except errors.ProblemError as error:
         return record_failure(task, spec, error, snapshot)

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     result = segment(data, chosen(arguments))
-    content = form.encode(result, data)
-    overlay = FORMATS["overlay"].encode(result, data) if arguments.overlay else None
+    content = form.encode(result)
+    overlay = FORMATS["overlay"].encode(result) if arguments.overlay else None
     seconds = time.perf_counter() - started
     write(output, content, named=bool(arguments.output))
     if overlay is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from codecs import getincrementaldecoder
+from dataclasses import replace
 
 from lungseg import errors, limits
 from lungseg.decode.formats import FORMATS, names, with_preamble
@@ -37,7 +38,7 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
     """
     limits.check_bytes(len(data))
     try:
-        return _decode(data, least)
+        return replace(_decode(data, least), file_bytes=data)
     except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedImage):
         if _was_text(data):
             raise errors.MangledBody("The body holds what only a text conversion writes (EF BF BD).") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,7 @@ class Radiograph:
         scale: how many of the image's pixels one of the picture's stands for, along a side.
         size: the image's own height and width; None if they are the picture's.
         whole: reads the image at its own size; None if the picture has it.
+        file_bytes: the file that it was decoded from, not a copy; never printed.
     """
 
     picture: Pixels | Image.Image
@@ -50,6 +51,7 @@ class Radiograph:
     scale: int = 1
     size: tuple[int, int] | None = None
     whole: Callable[[], Pixels] | None = None
+    file_bytes: bytes = field(default=b"", repr=False)
 
     @cached_property
     def pixels(self) -> Pixels:

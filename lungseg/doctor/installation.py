@@ -152,15 +152,14 @@ def _drawing() -> Iterator[Check]:
     from lungseg.doctor.phantom import dicom_film
     from lungseg.pipeline.segment import segment
 
-    film = dicom_film()
-    result = segment(film)
+    result = segment(dicom_film())
     good = result.mask.any() and not result.mask.all()
     remedy = "" if good else "Fetch lungseg/model/weights again."
     share = f"lungs cover {result.lung_share:.0%} of it"
     yield Check("segmentation of a drawing", "ok" if good else "failed", share, remedy)
     for form in FORMATS.values():
         try:
-            form.encode(result, film)
+            form.encode(result)
         except Exception as error:  # whatever it is, this format fails
             yield Check(f"format {form.name}", "failed", f"cannot be made ({type(error).__name__})", REINSTALL)
         else:

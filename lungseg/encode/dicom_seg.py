@@ -92,7 +92,7 @@ LUNGS = (
 """Label, name, laterality and colour (RGB) of each segment; its number is the label."""
 
 
-def dicom_seg(result: Result, film: bytes) -> bytes:
+def dicom_seg(result: Result) -> bytes:
     """Write the lungs as a Segmentation object (binary), which belongs to the image's study and refers to the image.
 
     There are always two segments and two frames, of the image's size and orientation: the patient's right lung, then
@@ -106,14 +106,13 @@ def dicom_seg(result: Result, film: bytes) -> bytes:
     or derived from the image's bytes where it must not be (the UIDs of study and series).
 
     Args:
-        result: what was found in the image.
-        image: its file.
+        result: what was found in the image, whose file must be DICOM.
 
     Raises:
         NeedsDicom: the image is not DICOM, not a radiograph, or has no UID that could be referred to.
         NoLung: the mask is empty.
     """
-    whole = with_preamble(film)
+    whole = with_preamble(result.radiograph.file_bytes)
     if whole is None:
         raise errors.NeedsDicom("The image is not DICOM, so there is no study that a segmentation could belong to.")
     if not result.labels.any():
@@ -124,16 +123,16 @@ def dicom_seg(result: Result, film: bytes) -> bytes:
     if not _uid(header, "SOPInstanceUID"):
         raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so a segmentation could not refer to it.")
 
-    segmentation = _segmentation(result, _source(header, result, film), _identity(result, film))
+    segmentation = _segmentation(result, _source(header, result), _identity(result))
     segmentation.update(_kept(header))
     buffer = io.BytesIO()
     segmentation.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
-def _source(header: Dataset, result: Result, film: bytes) -> Dataset:
+def _source(header: Dataset, result: Result) -> Dataset:
     """The image as highdicom is to see it: what it is and how large, and nothing of the patient."""
-    digest = hashlib.sha256(film).hexdigest()
+    digest = hashlib.sha256(result.radiograph.file_bytes).hexdigest()
     source = Dataset()
     source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image's texts were written in
     source.SOPClassUID = _uid(header, "SOPClassUID")
@@ -212,9 +211,9 @@ def _segment(
     return segment
 
 
-def _identity(result: Result, film: bytes) -> str:
+def _identity(result: Result) -> str:
     """A digest of all that the object is made of."""
-    digest = hashlib.sha256(film)
+    digest = hashlib.sha256(result.radiograph.file_bytes)
     for fact in (result.model.sha256, str(result.threshold), __version__):
         digest.update(fact.encode())
     digest.update(result.labels.tobytes())

@@ -28,7 +28,7 @@ class Format:
         media_type: of the answer.
         suffix: of its file, behind the image's whole name.
         meaning: a line for help texts and the API's description.
-        encode: the result, and the image's file that it came from, as bytes of this form.
+        encode: writes a result in this format.
         accept: whether an Accept header that names the media type gets this format; one format per media type.
         text: whether AWS Lambda may return it as text; everything else goes in base64.
         varies: whether it holds timings, so that two runs differ.
@@ -39,18 +39,18 @@ class Format:
     media_type: str
     suffix: str
     meaning: str
-    encode: Callable[[Result, bytes], bytes]
+    encode: Callable[[Result], bytes]
     accept: bool = False
     text: bool = False
     varies: bool = False
     in_all: bool = True
 
 
-def _json(make: Callable[[Result], object]) -> Callable[[Result, bytes], bytes]:
-    return lambda result, _: json.dumps(make(result), separators=(",", ":")).encode()
+def _json(make: Callable[[Result], object]) -> Callable[[Result], bytes]:
+    return lambda result: json.dumps(make(result), separators=(",", ":")).encode()
 
 
-def _npz(result: Result, _: bytes) -> bytes:
+def _npz(result: Result) -> bytes:
     """Arrays "mask" bool, "labels" uint8, "probability" float16, each (height, width); "spacing" mm, or empty."""
     spacing = result.radiograph.spacing
     buffer = io.BytesIO()
@@ -64,19 +64,19 @@ def _npz(result: Result, _: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _dicom_seg(result: Result, film: bytes) -> bytes:
+def _dicom_seg(result: Result) -> bytes:
     from lungseg.encode.dicom_seg import dicom_seg  # highdicom is slow to import
 
-    return dicom_seg(result, film)
+    return dicom_seg(result)
 
 
-def _preview(result: Result, _: bytes) -> bytes:
+def _preview(result: Result) -> bytes:
     from lungseg.encode.preview import preview_png  # only the page asks for it
 
     return preview_png(result)
 
 
-def _all(result: Result, film: bytes) -> bytes:
+def _all(result: Result) -> bytes:
     """A ZIP of every form with `in_all`; of those alone that can be made, as a PNG gives no DICOM object."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -84,7 +84,7 @@ def _all(result: Result, film: bytes) -> bytes:
             if not each.in_all:
                 continue
             try:
-                content = each.encode(result, film)
+                content = each.encode(result)
             except ProblemError:
                 continue
             # A fixed time: the same image gives the same bytes.
@@ -100,7 +100,7 @@ FORMATS = {
             PNG,
             ".mask.png",
             "the mask: 1-bit PNG of the image's own size, white = lung",
-            lambda result, _: png.bits_png(result.bits, result.geometry.width),
+            lambda result: png.bits_png(result.bits, result.geometry.width),
             accept=True,
         ),
         Format(
@@ -108,28 +108,28 @@ FORMATS = {
             PNG,
             ".labels.png",
             "8-bit PNG: 1 the patient's right lung, 2 the left one, 0 elsewhere",
-            lambda result, _: png.labels_png(result.labels),
+            lambda result: png.labels_png(result.labels),
         ),
         Format(
             "overlay",
             PNG,
             ".overlay.png",
             "a picture to look at: the image with its lungs tinted and outlined",
-            lambda result, _: overlay_png(result.radiograph.pixels, result.mask),
+            lambda result: overlay_png(result.radiograph.pixels, result.mask),
         ),
         Format(
             "probability",
             PNG,
             ".probability.png",
             "16-bit PNG of lung's probability, 65535 = 1",
-            lambda result, _: png.probability_png(result.probability),
+            lambda result: png.probability_png(result.probability),
         ),
         Format(
             "cutout",
             PNG,
             ".cutout.png",
             "the image cropped to the lungs and a small margin, at its own depth, bone bright",
-            lambda result, _: png.cutout_png(result),
+            png.cutout_png,
         ),
         Format(
             "json",
@@ -199,11 +199,10 @@ FORMATS = {
 """By name, in the order in which help texts list them."""
 
 
-def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
+def encode_each(result: Result, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
     """Several forms of a result.
 
     Args:
-        image: the file that it came from.
         names: of FORMATS.
 
     Returns:
@@ -213,7 +212,7 @@ def encode_each(result: Result, film: bytes, names: Iterable[str]) -> tuple[dict
     refusals: dict[str, ProblemError] = {}
     for name in names:
         try:
-            made[name] = FORMATS[name].encode(result, film)
+            made[name] = FORMATS[name].encode(result)
         except ProblemError as error:
             refusals[name] = error
     return made, refusals

@@ -102,7 +102,7 @@ def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -
         return Response(status_code=304, headers=headers)
     result = segment(film, options)
     started = time.perf_counter()
-    content = chosen.encode(result, film)
+    content = chosen.encode(result)
     encoded = 1000 * (time.perf_counter() - started)
     headers |= _facts(result) | {"Server-Timing": _timing(result.milliseconds | {"encode": encoded})}
     return Response(content, media_type=chosen.media_type, headers=headers)

@@ -45,7 +45,7 @@ def main() -> None:
     image = (folder / "formats.bin").read_bytes()
     result = segment(image)
     for output_format in FORMATS.values():
-        (folder / "formats" / output_format.name).write_bytes(output_format.encode(result, image))
+        (folder / "formats" / output_format.name).write_bytes(output_format.encode(result))
     from serverless import handler
 
     for path in sorted((folder / "events").iterdir()):

@@ -83,7 +83,7 @@ def films(rg1_png: bytes) -> list[Film]:
     good = []
     for body in make_films(rg1_png)[: cases(6, 24)]:
         result = segment(body)
-        good.append(Film(body, {name: FORMATS[name].encode(result, body) for name in ("mask", "labels")}))
+        good.append(Film(body, {name: FORMATS[name].encode(result) for name in ("mask", "labels")}))
     bad = [Film(body, {}, code) for body, code in poison(smaller(rg1_png, 128))]
     return [*good, *bad[: len(good) // 3]]
 

@@ -59,7 +59,7 @@ def decode(data, least):
     "output format": Addition(
         "lungseg.encode.area",
         """
-def encode(result, *_):
+def encode(result):
     return b"pixels: %d" % result.mask.sum()
 """,
         "lungseg.encode.formats",

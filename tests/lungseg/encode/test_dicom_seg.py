@@ -79,7 +79,7 @@ def bare_result(bare: bytes) -> Result:
 
 def check(film: bytes, result: Result) -> Dataset:
     """The segmentation of an image, read by pydicom, its pixels by NumPy; it must be the result's, of this image."""
-    made = pydicom.dcmread(io.BytesIO(dicom_seg(result, film)))
+    made = pydicom.dcmread(io.BytesIO(dicom_seg(result)))
     header = pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True)
     assert made.SOPClassUID == made.file_meta.MediaStorageSOPClassUID == SegmentationStorage
     assert (made.Modality, made.SegmentationType, made.SegmentsOverlap) == ("SEG", "BINARY", "NO")
@@ -165,7 +165,7 @@ def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_resu
 def test_a_film_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
     """Also without "DICM" behind it: such an image gives a mask, so it has a segmentation too."""
     film = bare[missing:]
-    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each), each))) for each in (film, bare))
+    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each)))) for each in (film, bare))
     assert made.PixelData == whole.PixelData
     assert made.ReferencedSeriesSequence[0].ReferencedInstanceSequence == (
         whole.ReferencedSeriesSequence[0].ReferencedInstanceSequence
@@ -184,8 +184,8 @@ def test_a_film_without_patient_study_and_place(bare: bytes, bare_result: Result
 
 
 def test_the_same_film_gives_the_same_bytes_and_other_settings_other_uids(bare: bytes, bare_result: Result) -> None:
-    made = dicom_seg(bare_result, bare)
-    assert dicom_seg(segment(bare), bare) == made
+    made = dicom_seg(bare_result)
+    assert dicom_seg(segment(bare)) == made
     other = segment(bare, Options(threshold=0.4))
     first, second = pydicom.dcmread(io.BytesIO(made)), check(bare, other)
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
@@ -214,7 +214,7 @@ def test_a_missing_lung_has_an_empty_frame(bare: bytes, bare_result: Result) -> 
 
 def test_highdicom_reads_it(rg1: bytes) -> None:
     result = segment(rg1)
-    made = highdicom.seg.segread(io.BytesIO(dicom_seg(result, rg1)))
+    made = highdicom.seg.segread(io.BytesIO(dicom_seg(result)))
     source = pydicom.dcmread(io.BytesIO(rg1), stop_before_pixels=True)
     assert made.get_source_image_uids() == [(source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID)]
     labels = made.get_pixels_by_source_instance([source.SOPInstanceUID], combine_segments=True)
@@ -250,7 +250,7 @@ def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pyt
     )
     result = segment(film)
     with caplog.at_level("DEBUG"):
-        made = pydicom.dcmread(io.BytesIO(dicom_seg(result, film)))
+        made = pydicom.dcmread(io.BytesIO(dicom_seg(result)))
     assert not caplog.records
     assert made.SpecificCharacterSet == "ISO_IR 192"
     assert made.PatientName == "Müller^Zoë"
@@ -267,9 +267,9 @@ def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pyt
 def test_what_cannot_be_made_is_refused(rg1_png: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
     for film in (rg1_png, b"", dicom(small, SOPClassUID=CTImageStorage), dicom(small, SOPInstanceUID="none")):
         with pytest.raises(errors.NeedsDicom):
-            dicom_seg(bare_result, film)
+            dicom_seg(replace(bare_result, radiograph=replace(bare_result.radiograph, file_bytes=film)))
     with pytest.raises(errors.NoLung):
-        dicom_seg(replace(bare_result, cleaned=np.zeros_like(bare_result.cleaned)), bare)
+        dicom_seg(replace(bare_result, cleaned=np.zeros_like(bare_result.cleaned)))
 
 
 def test_an_independent_validator_finds_no_error(
@@ -283,8 +283,8 @@ def test_an_independent_validator_finds_no_error(
     films["capture"] = dicom(small, SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=[0.8, 0.8])
     if SHARED.is_dir():
         films["public"] = (SHARED / "dicom" / "chest_pa_jpeg_baseline.dcm").read_bytes()
-    made = {name: dicom_seg(segment(film), film) for name, film in films.items()}
-    made["one lung"] = dicom_seg(replace(bare_result, sides=np.full_like(bare_result.sides, LEFT)), bare)
+    made = {name: dicom_seg(segment(film)) for name, film in films.items()}
+    made["one lung"] = dicom_seg(replace(bare_result, sides=np.full_like(bare_result.sides, LEFT)))
     for name, data in made.items():
         path = tmp_path / f"{name}.dcm"
         path.write_bytes(data)

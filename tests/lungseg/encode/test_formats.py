@@ -29,8 +29,8 @@ def result(rg1: bytes) -> Result:
     return segment(rg1)
 
 
-def made(name: str, result: Result, film: bytes) -> bytes:
-    return FORMATS[name].encode(result, film)
+def encoded_as(name: str, result: Result) -> bytes:
+    return FORMATS[name].encode(result)
 
 
 def picture(data: bytes) -> NDArray[np.generic]:
@@ -38,8 +38,8 @@ def picture(data: bytes) -> NDArray[np.generic]:
         return np.asarray(image)
 
 
-def test_labels_are_the_patients_lungs(result: Result, rg1: bytes) -> None:
-    labels = picture(made("labels", result, rg1))
+def test_labels_are_the_patients_lungs(result: Result) -> None:
+    labels = picture(encoded_as("labels", result))
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels > 0, result.mask)
     # Read off the image by eye: its right lung is on the picture's left.
@@ -48,8 +48,8 @@ def test_labels_are_the_patients_lungs(result: Result, rg1: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.media_type == "image/png"])
-def test_own_png_is_no_chest_xray(name: str, result: Result, rg1: bytes) -> None:
-    content = made(name, result, rg1)
+def test_own_png_is_no_chest_xray(name: str, result: Result) -> None:
+    content = encoded_as(name, result)
     with Image.open(io.BytesIO(content)) as image:
         assert image.text["Software"] == "lung-segmentation"
     with pytest.raises(errors.OwnOutput):
@@ -65,14 +65,14 @@ def test_mark_counts_as_text_before_the_picture_alone(rg1_png: bytes) -> None:
         decode(rg1_png[:33] + b"".join(other) + text + rg1_png[33:])
 
 
-def test_probability_keeps_16_bits(result: Result, rg1: bytes) -> None:
-    probability = picture(made("probability", result, rg1))
+def test_probability_keeps_16_bits(result: Result) -> None:
+    probability = picture(encoded_as("probability", result))
     assert probability.dtype == np.uint16
     np.testing.assert_allclose(probability / 65535, result.probability, atol=1e-5)
 
 
-def test_cutout_is_the_film_around_the_lungs(result: Result, rg1: bytes) -> None:
-    cutout = picture(made("cutout", result, rg1))
+def test_cutout_is_the_film_around_the_lungs(result: Result) -> None:
+    cutout = picture(encoded_as("cutout", result))
     x, y, width, height = measure(result).both.box
     assert cutout.dtype == np.uint16
     assert height < cutout.shape[0] < 1955
@@ -83,8 +83,8 @@ def test_cutout_is_the_film_around_the_lungs(result: Result, rg1: bytes) -> None
     np.testing.assert_array_equal(cutout[:50, :50], result.radiograph.pixels[margin_y:, margin_x:][:50, :50])
 
 
-def test_the_document_is_what_the_schema_says(result: Result, rg1: bytes) -> None:
-    document = Segmentation.model_validate_json(made("json", result, rg1))
+def test_the_document_is_what_the_schema_says(result: Result) -> None:
+    document = Segmentation.model_validate_json(encoded_as("json", result))
     assert document.verdict.decision == "accept"
     assert document.film.spacing_mm is None  # the file says 0\\0
     right, left, both = document.lungs.right, document.lungs.left, document.lungs.both
@@ -128,8 +128,8 @@ def test_a_film_hung_the_other_way_has_its_right_on_the_right(rg1_pixels: NDArra
     assert mirrored.verdict.decision == "review"
 
 
-def test_contours_drawn_again_are_the_mask(result: Result, rg1: bytes) -> None:
-    collection = json.loads(made("contours", result, rg1))
+def test_contours_drawn_again_are_the_mask(result: Result) -> None:
+    collection = json.loads(encoded_as("contours", result))
     assert [feature["properties"]["name"] for feature in collection["features"]] == ["right lung", "left lung"]
     drawn = Image.new("1", (collection["width"], collection["height"]))
     for feature in collection["features"]:
@@ -140,28 +140,28 @@ def test_contours_drawn_again_are_the_mask(result: Result, rg1: bytes) -> None:
     assert dice(np.asarray(drawn), result.mask) > 0.998
 
 
-def test_run_lengths_decoded_are_the_mask(result: Result, rg1: bytes) -> None:
-    lengths = RunLengths.model_validate_json(made("rle", result, rg1)).model_dump()
+def test_run_lengths_decoded_are_the_mask(result: Result) -> None:
+    lengths = RunLengths.model_validate_json(encoded_as("rle", result)).model_dump()
     for name, wanted in (("lungs", result.mask), ("right", result.labels == 1), ("left", result.labels == 2)):
         np.testing.assert_array_equal(coco.decode(lengths[name]), wanted)
 
 
-def test_npz_holds_the_arrays(result: Result, rg1: bytes) -> None:
-    with np.load(io.BytesIO(made("npz", result, rg1)), allow_pickle=False) as arrays:
+def test_npz_holds_the_arrays(result: Result) -> None:
+    with np.load(io.BytesIO(encoded_as("npz", result)), allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["mask"], result.mask)
         np.testing.assert_array_equal(arrays["labels"], result.labels)
         np.testing.assert_allclose(arrays["probability"], result.probability, atol=5e-4)
         assert arrays["spacing"].size == 0
 
 
-def test_all_holds_every_other_form_that_the_film_allows(result: Result, rg1: bytes, rg1_png: bytes) -> None:
-    with zipfile.ZipFile(io.BytesIO(made("all", result, rg1))) as archive:
+def test_all_holds_every_other_form_that_the_film_allows(result: Result, rg1_png: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(encoded_as("all", result))) as archive:
         assert archive.testzip() is None
         assert set(archive.namelist()) == {
             f"lungs{form.suffix}" for form in FORMATS.values() if form.name not in ("all", "preview")
         }
         np.testing.assert_array_equal(read_mask(archive.read("lungs.mask.png")), result.mask)
-    with zipfile.ZipFile(io.BytesIO(made("all", segment(rg1_png), rg1_png))) as archive:
+    with zipfile.ZipFile(io.BytesIO(encoded_as("all", segment(rg1_png)))) as archive:
         assert "lungs.seg.dcm" not in archive.namelist()
         assert "lungs.mask.png" in archive.namelist()
 
@@ -171,7 +171,7 @@ def test_nothing_to_crop_to_is_said(rg1_png: bytes) -> None:
     result = segment(noise, Options(threshold=0.9999))
     assert not result.mask.any()
     with pytest.raises(errors.NoLung):
-        made("cutout", result, noise)
+        encoded_as("cutout", result)
 
 
 def test_a_threshold_outside_of_its_range_is_refused() -> None:
