@@ -1,4 +1,4 @@
-"""Threads that run in turns, one at a time: what can happen between two steps of one of them, chance lets happen."""
+"""Run threads in turns, one at a time: which one goes on after each step is drawn at random."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 
 PACES = (1.0, 0.1, 0.001)
-"""How fast a thread may be beside others: that one does all of its work between two steps of another is rare among
-equals, and just that is what goes wrong."""
+"""Relative speeds of threads. Bugs show when one thread does all its work between two steps of another, which is rare
+among threads of equal speed."""
 
 CHANGE = 0.05
-"""How often, at a step, some thread gets another pace."""
+"""The probability, at each step, that some thread changes its pace."""
 
 
 class Over(BaseException):
@@ -19,7 +19,7 @@ class Over(BaseException):
 
 
 class Baton:
-    """Who holds it goes on; at each `pass_on` the dice give it to one of those that run."""
+    """The thread that holds it runs; each `pass_on` hands it to a random thread, which may be the same one."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -29,7 +29,7 @@ class Baton:
         self._failures: list[BaseException] = []
 
     def run(self, *tasks: Callable[[], None]) -> None:
-        """Do all tasks, each in a thread; what the first that fails has raised is raised."""
+        """Run all tasks, each in a thread; raise the first exception of any."""
         self._turns = [threading.Semaphore(0) for _ in tasks]
         threads = [
             threading.Thread(target=self._one, args=each) for each in zip(tasks, tuple(self._turns), strict=True)
@@ -43,7 +43,7 @@ class Baton:
             raise self._failures[0]
 
     def pass_on(self) -> None:
-        """Let another thread go on, or none: in a thread that `run` has not started nothing happens."""
+        """Let another thread run. Does nothing in a thread that `run` did not start."""
         turn = getattr(self._own, "turn", None)
         if turn is None:
             return

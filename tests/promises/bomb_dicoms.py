@@ -29,17 +29,17 @@ from pydicom.uid import (
 from seeds import GREY
 
 OPEN = 2**32 - 1
-"""A length that is left open."""
+"""An undefined length."""
 
 ITEM, END_OF_ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0" + bytes(4), b"\xfe\xff\xdd\xe0" + bytes(4)
 EMPTY = ITEM + bytes(4)
 OPEN_ITEM = ITEM + b"\xff" * 4
 FILLING = ROOM - MEGABYTE
-"""Bytes that fill a file but for an image."""
+"""Bytes that fill a file, with room left for an image."""
 
 
 def element(group: int, number: int, kind: bytes, value: bytes, length: int | None = None) -> bytes:
-    """An element; without a kind it is one of the implicit syntax."""
+    """Return a data element; without a VR it is implicit VR."""
     length = len(value) if length is None else length
     tag = pack("<HH", group, number) + kind
     if kind in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
@@ -48,7 +48,7 @@ def element(group: int, number: int, kind: bytes, value: bytes, length: int | No
 
 
 def with_elements(elements: bytes, syntax: UID = ExplicitVRLittleEndian) -> bytes:
-    """A DICOM image with more elements, which stand before its pixels."""
+    """Return a DICOM image with more elements before its pixels."""
     film = dicom(GREY, TransferSyntaxUID=syntax)
     start = film.rindex(b"\xe0\x7f\x10\0" + (b"" if syntax == ImplicitVRLittleEndian else b"OB"))
     return film[:start] + elements + film[start:]
@@ -91,7 +91,7 @@ def tables(number: int, head: bytes, unit: bytes) -> bytes:
 
 @bomb("dicom: lookup tables in lookup tables", FILM)
 def nested_tables() -> bytes:
-    """Each of stated length, so that nothing but a reader of them sees the next one."""
+    """Return nested tables of defined length: only a reader that parses each one sees the next."""
     depth = 10_000
     levels = (
         ITEM + pack("<I", 20 * each - 8) + element(0x28, 0x3010, b"SQ", b"", 20 * (each - 1))
@@ -145,7 +145,7 @@ def lie(elements: dict[str, object]) -> bytes:
 
 
 def deflated(plain: bytes) -> bytes:
-    """A deflated DICOM image of a data set that is not."""
+    """Return a deflated DICOM image of a plain data set."""
     film = dicom(GREY, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     return film[: 144 + int.from_bytes(film[140:144], "little")] + packer.compress(plain) + packer.flush()
@@ -177,13 +177,13 @@ def two_syntaxes() -> bytes:
 
 
 def encapsulated(value: bytes, syntax: UID = JPEGBaseline8Bit, pixels: NDArray[np.uint8] = GREY) -> bytes:
-    """A compressed DICOM image, its pixel data as they stand in the file."""
+    """Return a compressed DICOM image with the given encapsulated pixel data."""
     film = dicom(pixels, TransferSyntaxUID=syntax, PixelData=encapsulate([b"\0\0"]))
     return film[: film.rindex(b"\xe0\x7f\x10\0OB")] + element(0x7FE0, 0x10, b"OB", value, OPEN)
 
 
 def fragment(frame: bytes) -> bytes:
-    """Pixel data of one piece, behind an empty table of offsets."""
+    """Return pixel data in one fragment, after an empty offset table."""
     return EMPTY + ITEM + pack("<I", len(frame)) + frame + END
 
 
@@ -227,7 +227,7 @@ def runs(head: bytes, unit: bytes, size: int) -> bytes:
 
 
 def with_style(stream: bytes, exponents: int, layers: int) -> bytes:
-    """A codestream of other precincts and layers (T.800 section A.6.1)."""
+    """Return a codestream with other precincts and layers (T.800 section A.6.1)."""
     start = stream.index(b"\xff\x52")
     length = int.from_bytes(stream[start + 2 : start + 4], "big")
     style = bytearray(stream[start + 4 : start + 2 + length])

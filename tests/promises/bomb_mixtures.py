@@ -1,4 +1,4 @@
-"""Files that are two things at once, or an image in a wrapping: the first bytes decide, and nothing is unwrapped."""
+"""Polyglot files, and images inside archives: the first bytes decide, and nothing is unpacked."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def png(width: int, height: int, stream: bytes, depth: int = 8, colour: int = 0,
 
 
 def within(part: bytes) -> bytes:
-    """A PNG image with something more in it."""
+    """Return a PNG with something added."""
     return FILM_PNG[:33] + part + FILM_PNG[33:]
 
 
@@ -34,7 +34,7 @@ def png_sides(width: int, height: int, megabytes: int = 30, depth: int = 8, colo
     return png(width, height, zeros(megabytes), depth, colour)
 
 
-# What stands beside the picture is left out, so these are the images that they seem to be.
+# Ancillary chunks are skipped, so these are the images that they claim to be.
 @bomb("png: a text that inflates to 1 GB", FILM, b"zTXt", b"t\0\0")
 @bomb("png: a text of Unicode that inflates to 1 GB", FILM, b"iTXt", b"t\0\1\0\0\0")
 @bomb("png: a colour profile that inflates to 1 GB", FILM, b"iCCP", b"p\0\0")
@@ -91,14 +91,14 @@ def jpeg(**options: object) -> bytes:
 
 
 def with_sides(stream: bytes, height: int, width: int) -> bytes:
-    """A JPEG stream that states other sides."""
+    """Return a JPEG stream that declares another size."""
     frames = [stream.find(bytes([0xFF, marker])) for marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7)]
     frame = min(each for each in frames if each >= 0)
     return stream[: frame + 5] + pack(">HH", height, width) + stream[frame + 9 :]
 
 
 def with_segment(marker: int, body: bytes) -> bytes:
-    """A JPEG image with a segment more, behind the one that every file begins with."""
+    """Return a JPEG with one more segment after the first."""
     film = jpeg()
     return film[:20] + pack(">BBH", 0xFF, marker, len(body) + 2) + body + film[20:]
 
@@ -171,7 +171,7 @@ def webp(body: bytes) -> bytes:
 
 
 def canvas(width: int, height: int, flags: int = 0) -> bytes:
-    """The chunk of an extended WebP that states its sides."""
+    """Return the chunk of an extended WebP that declares its size."""
     sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
     return b"VP8X" + pack("<II", 10, flags) + sides
 

@@ -1,6 +1,5 @@
-"""Where bombs go off: `python bomb_range.py` loads the models and every decoder, then tries each bomb that standard
-input names in a process forked for it, and answers with a line of JSON: outcome, seconds of the processor, and bytes
-of memory beyond those that the process had.
+"""Run bombs: `python bomb_range.py` loads the models and all decoders, then tries each bomb named on stdin in a forked
+process, and prints a line of JSON: outcome, seconds of processor time, and bytes of memory beyond what it had before.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from fuzz_worker import load, outcome
 from memory import of_process
 
 MOST = 4 * 2**30
-"""Bytes of memory beyond what the process has at which a bomb is stopped, and the test fails."""
+"""Bytes of additional memory at which a bomb is stopped and the test fails."""
 
 LONGEST = 10
-"""Seconds of the processor, likewise."""
+"""Seconds of processor time, likewise."""
 
 
 def tried(film: bytes) -> dict[str, object]:
-    """What an image comes to."""
+    """Return the outcome of one image."""
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
     resource.setrlimit(resource.RLIMIT_DATA, (of_process("VmData") + MOST, resource.RLIM_INFINITY))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc_pid_clear_refs(5))
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak (proc_pid_clear_refs(5))
     before, started = of_process("VmRSS"), time.process_time()
     try:
         found = outcome(film)

@@ -1,4 +1,4 @@
-"""Bombs that look like TIFF images: each number in a directory may lie."""
+"""Bombs that look like TIFF images: any number in a directory may be wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bombs import BLANK, DAMAGED, LARGE, ROOM, SMALL, UNSUPPORTED, bomb, filled
 from seeds import GREY
 
 Entry = tuple[int, int, int, int]
-"""Code, type, count and value of an entry."""
+"""Tag, type, count and value of an entry."""
 
 BYTE, TEXT, SHORT, LONG = 1, 2, 3, 4
 FILLING = ROOM - 2000
@@ -18,14 +18,14 @@ FILLING = ROOM - 2000
 
 
 def tiff(entries: Iterable[Entry], data: bytes = b"", following: int = 0) -> bytes:
-    """A little-endian TIFF, whose ``data`` lies at byte 8, before its directory."""
+    """Return a little-endian TIFF with ``data`` at byte 8, before its directory."""
     entries = list(entries)
     directory = pack("<H", len(entries)) + b"".join(pack("<HHII", *entry) for entry in entries)
     return b"II*\0" + pack("<I", 8 + len(data)) + data + directory + pack("<I", following)
 
 
 def page(height: int, width: int, **others: Entry) -> list[Entry]:
-    """Entries of a grey page in one strip at byte 8; ``others`` replace them by name or come besides."""
+    """Return the entries of a grey page in one strip at byte 8; ``others`` replace them by name or are added."""
     entries = {
         "width": (256, LONG, 1, width),
         "height": (257, LONG, 1, height),
@@ -74,7 +74,7 @@ def lie(others: dict[str, Entry]) -> bytes:
 
 @bomb("tiff: a microscope's frames that are nowhere", BLANK)
 def frames() -> bytes:
-    """What tifffile takes for frames without a directory of their own."""
+    """Return what tifffile takes for frames without their own directory."""
     text = b"state.configPath = 1\rstate.acq.numberOfFrames=99999999\rscanimage.SI.\0"
     place = 8 + 90_000
     words = {code: (code, TEXT, len(text), place) for code in (270, 305)}
@@ -83,7 +83,7 @@ def frames() -> bytes:
 
 @bomb("tiff: a chain of directories, and a slide scanner's mark", BLANK)
 def chain() -> bytes:
-    """tifffile walks all of it in a file of that scanner."""
+    """Return a chain of directories that tifffile follows to its end in files of this scanner."""
     first = page(300, 300, maker=(271, TEXT, 4, 0x414141), scanner=(65420, LONG, 1, 1))
     start = len(tiff(first, bytes(90_000)))
     links = np.zeros((ROOM - start) // 6, np.dtype([("entries", "<u2"), ("next", "<u4")]))
@@ -110,7 +110,7 @@ def all_of_it(code: int, kind: int) -> bytes:
 
 
 EMPTY = {5: b"\x80\x00\x80", 7: b"\xff\xfe\0\2", 8: b"\0\0\0\xff\xff", 32773: b"\x80"}
-"""For each compression, what can be unpacked for as long as there is room and gives nothing."""
+"""For each compression, data that decompresses to nothing, however long it is."""
 HEADS = {7: b"\xff\xd8", 8: b"\x78\x01"}
 
 
@@ -142,7 +142,7 @@ def empty(compression: int) -> bytes:
 
 
 def tiles(height: int, width: int, side: int, count: int) -> list[Entry]:
-    """A page in tiles, of which the numbers lie at byte 8."""
+    """Return a tiled page whose tile offsets and lengths are at byte 8."""
     return page(
         height,
         width,

@@ -1,4 +1,4 @@
-"""Images and requests that carry marked strings wherever a string can stand, and the search for them."""
+"""Images with canaries, unique strings, wherever the format allows text, and the search for them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT
 
 LETTERS = "".join(secrets.choice(string.ascii_letters) for _ in range(6))
 DIGITS = "".join(secrets.choice("123456789") for _ in range(12))
-"""What every canary of this run begins with: letters, and digits where the format allows nothing else."""
+"""The prefix of every canary of this run: letters, or digits where the format allows nothing else."""
 
 
 def canary(place: str) -> str:
-    """The string that stands at one place; letters and digits alone, which no escaping changes."""
+    """Return the canary for one place; letters only, which no escaping changes."""
     return f"{LETTERS}{re.sub('[^a-zA-Z]', '', place)}"
 
 
 def _forms(text: str) -> set[bytes]:
-    """A text as it may reappear, in small letters: plain, in base64 at each offset, hexadecimal, percent-encoded, each
-    also of UTF-16."""
+    """Return every lower-case encoding of a text: plain, base64 at each offset, hexadecimal, percent-encoded, each also
+    of UTF-16."""
     found = set()
     for variant in {text, text.lower(), text.upper()}:
         for data in (variant.encode(), variant.encode("utf-16-le"), variant.encode("utf-16-be")):
@@ -47,7 +47,7 @@ def _forms(text: str) -> set[bytes]:
                 "".join(f"%{each:02x}" for each in data).encode(),
             }
             for offset in range(3):
-                # What stands before it in its group of three, and what comes after it, change the letters next to them.
+                # The first and last letters depend on the neighbouring bytes in their groups of three.
                 coded = base64.b64encode(bytes(offset) + data)
                 found.add(coded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6])
     return {form.lower() for form in found}
@@ -58,9 +58,9 @@ _NAMES = re.compile(f"{LETTERS}([a-zA-Z]*)|{DIGITS}".encode(), re.IGNORECASE)
 
 
 def caught(*contents: bytes | str) -> set[str]:
-    """The places whose canaries stand in some text or file, "?" for one in another encoding.
+    """Return the places whose canaries appear in some text or file; "?" for a canary in another encoding.
 
-    ZIP archives are looked into, and the compressed texts of PNGs.
+    Searches ZIP archives and the compressed texts of PNGs as well.
     """
     found: set[str] = set()
     for content in contents:
@@ -87,7 +87,7 @@ def _inner(data: bytes) -> Iterable[bytes]:
                 for name, value in image.info.items():
                     yield str(name).encode()
                     yield value if isinstance(value, bytes) else str(value).encode()
-        except Exception:  # one that is itself an image, and damaged
+        except Exception:  # a damaged PNG
             return
 
 
@@ -96,9 +96,9 @@ class Film:
     """An image full of canaries.
 
     Attributes:
-        name: of its kind.
-        data: its file.
-        places: where canaries stand in it, as far as they can be found without reading the format.
+        name: its kind.
+        data: the file.
+        places: the places of its canaries, as far as they can be found without parsing the format.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Film:
 
 
 def _exif(image: Image.Image) -> Image.Exif:
-    """EXIF's texts, in its two directories and that of the place."""
+    """Return EXIF with canaries in its two directories and the GPS directory."""
     exif = image.getexif()
     for tag, place in ((0x010E, "ImageDescription"), (0x010F, "Make"), (0x0110, "Model"), (0x0131, "Software")):
         exif[tag] = canary(f"exif{place}")
@@ -127,7 +127,7 @@ def _exif(image: Image.Image) -> Image.Exif:
 
 
 def _profile() -> bytes:
-    """A colour profile with a description: sRGB's own, and a text behind its end."""
+    """Return the sRGB colour profile with a canary after its end."""
     from PIL.ImageCms import ImageCmsProfile, createProfile
 
     return ImageCmsProfile(createProfile("sRGB")).tobytes() + canary("iccDescription").encode() + b"\0"
@@ -138,7 +138,7 @@ def _xmp() -> bytes:
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """EXIF, XMP, ICC, IPTC, a comment, and bytes behind the end."""
+    """Return a JPEG with canaries in EXIF, XMP, ICC, IPTC, a comment, and after the end."""
     image = Image.fromarray(pixels)
     plain = encode(
         image,
@@ -155,7 +155,7 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """EXIF, ICC, all three kinds of text, a private chunk, and bytes behind the end."""
+    """Return a PNG with canaries in EXIF, ICC, all three kinds of text, a private chunk, and after the end."""
     image, info = Image.fromarray(pixels), PngInfo()
     info.add_text(canary("pngKey"), canary("pngText"))
     info.add_text("Description", f"{canary('pngZtxt')} " * 50, zip=True)
@@ -168,18 +168,18 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def webp(pixels: NDArray[np.uint8]) -> bytes:
-    """EXIF, XMP and ICC."""
+    """Return a WebP with canaries in EXIF, XMP and ICC."""
     image = Image.fromarray(pixels)
     return encode(image, "WEBP", lossless=True, exif=_exif(image).tobytes(), icc_profile=_profile(), xmp=_xmp())
 
 
 def bmp(pixels: NDArray[np.uint8]) -> bytes:
-    """Bytes behind the end: a BMP has no texts."""
+    """Return a BMP with a canary after the end: BMP has no text fields."""
     return encode(Image.fromarray(pixels), "BMP") + canary("bmpTail").encode()
 
 
 def tiff(pixels: NDArray[np.uint8]) -> bytes:
-    """TIFF's own texts, XMP, IPTC, private tags, and a second page's."""
+    """Return a TIFF with canaries in its text tags, XMP, IPTC, private tags, and those of a second page."""
     ascii_tags = (
         (269, "DocumentName"),
         (271, "Make"),
@@ -250,7 +250,7 @@ TEXTS = (
     "WindowCenterWidthExplanation",
     "LUTExplanation",
 )
-"""Elements of an image that hold texts of any kind."""
+"""Text elements of a DICOM image."""
 
 UIDS = (
     "StudyInstanceUID",
@@ -264,17 +264,17 @@ UIDS = (
 
 
 def _element(keyword: str) -> str:
-    """A canary as long as its element's kind allows: SH has 16 letters."""
+    """Return a canary as long as its VR allows: SH takes 16 characters."""
     return canary(keyword)[: 16 if dictionary_VR(keyword) == "SH" else 64]
 
 
 CARRIED = frozenset({_element(keyword).removeprefix(LETTERS) for keyword in PATIENT_AND_STUDY} | {"digits"})
-"""What a DICOM Segmentation holds of its image, as the standard demands of an object of the same patient and study, and
-where it is asked for by its name alone: patient, study, and the UIDs ("digits") by which it refers to the image."""
+"""What a DICOM Segmentation copies from its image, only when it is requested by name, because the standard requires it
+of an object of the same patient and study: patient, study, and the UIDs ("digits") that refer to the image."""
 
 
 def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
-    """Every text, UIDs, sequences, private elements, overlays' texts, the preamble and the file meta information."""
+    """Return a DICOM image with canaries in texts, UIDs, sequences, private elements, overlays, preamble, file meta."""
     texts = {keyword: _element(keyword) for keyword in TEXTS if dictionary_VR(keyword) not in ("SQ", "UI")}
     uids = {keyword: f"1.2.826.{DIGITS}.{number}" for number, keyword in enumerate(UIDS, 1)}
     plain = dicom(pixels, **texts, **uids, SOPInstanceUID=f"1.2.826.{DIGITS}.99", **elements)
@@ -300,13 +300,13 @@ def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
 
 
 def good(pixels: NDArray[np.uint8]) -> dict[str, Film]:
-    """One image in every format."""
+    """Return one valid image in every format."""
     makers = {"jpeg": jpeg, "png": png, "webp": webp, "bmp": bmp, "tiff": tiff, "dicom": dicom_film}
     return {name: Film(name, make(pixels)) for name, make in makers.items()}
 
 
 def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
-    """Images that are refused, by the code of the refusal; each carries canaries."""
+    """Return images that are rejected, by error code; each carries canaries."""
     films = good(pixels)
     empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
     makers = (jpeg, png, webp, bmp, tiff, dicom_film)

@@ -1,4 +1,4 @@
-"""Requests full of canaries: with each image, and odd ones that are refused whatever the image."""
+"""Requests full of canaries: one with each image, and malformed ones that are rejected whatever the image."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Request:
     """One request, full of canaries.
 
     Attributes:
-        label: for a person.
-        method, path, query, headers, body: as they are sent.
-        code: of the refusal; None if there is none.
-        places: where canaries stand in the image.
-        allowed: those that the answer holds on purpose.
+        label: for people.
+        method, path, query, headers, body: as sent.
+        code: the error code; None if the request succeeds.
+        places: the places of canaries in the image.
+        allowed: canaries that the response contains on purpose.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def placed(self) -> set[str]:
-        """Every canary of the request."""
+        """All canaries of the request."""
         return set(self.places) | caught(repr((self.path, self.query, self.all_headers)))
 
 
@@ -60,13 +60,13 @@ HEADERS = {
     "Content-Disposition": f'attachment; filename="{canary("disposition")}"',
     f"X-{canary('headerName')}": canary("headerValue"),
 }
-"""Of every request."""
+"""Headers of every request."""
 
 
 def multipart(
     film: bytes, name: str = "file", field: tuple[str, str] = ("clean", "true")
 ) -> tuple[dict[str, str], bytes]:
-    """Headers and body of an upload as browsers send it, with canaries wherever a text may stand."""
+    """Return headers and body of an upload as browsers send it, with canaries in every text."""
     boundary = canary("boundary")
     head = (
         f"--{boundary}\r\n"
@@ -80,7 +80,7 @@ def multipart(
 
 
 def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Request]:
-    """Every image in every form, raw and multipart."""
+    """Yield every image with every output format, raw and multipart."""
     for film, code in films:
         for form in FORMATS if code is None else ("mask", "json"):
             refusal = code
@@ -101,11 +101,11 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
 
 
 def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request]:
-    """Requests that are refused whatever the image, each with the canary in what is wrong.
+    """Yield requests that are rejected whatever the image, each with a canary in what is wrong.
 
     Args:
-        image: any that is segmented.
-        jobs: the code with which a job is refused where there are no buckets.
+        image: any valid one.
+        jobs: the error code of a job where there are no buckets.
     """
     text = canary("parameter")
     yield Request("nothing", code="empty-body")
@@ -117,7 +117,7 @@ def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request
     for label, name in (("cut", "file"), ("field", canary("otherField")), ("charset", "file")):
         headers, body = multipart(film.data, name)
         body = body[: len(body) // 2] if label == "cut" else body
-        if label == "charset":  # one that Python knows, and nothing is written in
+        if label == "charset":  # a codec that Python knows, but which encodes nothing
             headers = {key: f"{value}; charset=undefined" for key, value in headers.items()}
         yield Request(f"multipart, {label}", headers=headers, body=body, code="malformed-upload", places=film.places)
     for wrong in (("format", canary("formatField")), (canary("fieldName"), canary("fieldValue"))):
@@ -139,7 +139,7 @@ def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request
 
 
 def orders() -> Iterator[Request]:
-    """Orders of jobs that are not understood."""
+    """Yield malformed job requests."""
     text = canary("order")
     json_type = {"Content-Type": f"application/json; name={canary('contentType')}"}
     for wrong in (
@@ -160,12 +160,12 @@ def orders() -> Iterator[Request]:
 
 
 def code_of(media_type: str, body: bytes | str) -> str | None:
-    """The code of a problem document; None of another answer."""
+    """Return the code of a problem document; None for any other response."""
     return str(json.loads(body)["code"]) if media_type == errors.PROBLEM_MEDIA_TYPE else None
 
 
 def failures() -> Iterator[Exception]:
-    """What a decoder or a library may raise, with texts that quote an image."""
+    """Yield exceptions that a decoder or library may raise, with texts that quote an image."""
     yield RuntimeError(canary("exception"))
     yield UnicodeDecodeError("utf-8", canary("exceptionObject").encode(), 0, 1, canary("exceptionReason"))
     yield KeyError(canary("exceptionKey"))
@@ -176,7 +176,7 @@ def failures() -> Iterator[Exception]:
 
 
 def raising(error: Exception) -> Callable[..., Any]:
-    """A function that does nothing but fail."""
+    """Return a function that only raises."""
 
     def fail(*_: object, **__: object) -> Any:
         raise error

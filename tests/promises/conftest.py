@@ -1,4 +1,4 @@
-"""Collects what the promises' tests say of themselves, and makes the images that carry canaries."""
+"""Fixtures of the promises' tests: the ledger of results, and images with canaries."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _LEDGER = pytest.StashKey[Ledger]()
 
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    """Where a test enters what it tried."""
+    """Return where a test enters what it tried."""
     request.node.stash[_LEDGER] = ledger = Ledger()
     yield ledger
 
 
 @pytest.fixture(scope="session")
 def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
-    """RG1 so small that it is soon done."""
+    """Return RG1, small enough to be segmented quickly."""
     with Image.open(io.BytesIO(smaller(rg1_png, 160))) as image:
         return np.asarray(image)
 
 
 @pytest.fixture(scope="session")
 def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
-    """All images, with the code of the refusal."""
+    """Return all images with their error codes; None for valid ones."""
     lungless = [Film("stripes, PNG", png_film(STRIPES8)), Film("stripes, DICOM", dicom_film(STRIPES8))]
     found: list[tuple[Film, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
     found += [(film, code) for code, each in refused(pixels).items() for film in each]
@@ -49,9 +49,9 @@ def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
 
 @pytest.fixture
 def ears(capfd: pytest.CaptureFixture[str]) -> Iterator[Ears]:
-    """Listens at INFO, which is what Lambda writes with LogFormat JSON."""
+    """Listen at INFO, the level that Lambda writes with LogFormat JSON."""
     found, root = Ears(capfd), logging.getLogger()
-    # The test's own client names what it asks for.
+    # The test's own HTTP client logs the URLs that it requests.
     found.handler.addFilter(lambda record: not record.name.startswith("http"))
     level = root.level
     root.setLevel(logging.INFO)
@@ -63,7 +63,7 @@ def ears(capfd: pytest.CaptureFixture[str]) -> Iterator[Ears]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Write the lines of a test that has ended, with its verdict; a small version is no proof."""
+    """Write the ledger of a finished test, with its verdict; the small version does not count."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     folder = os.environ.get("LUNG_LEDGER")

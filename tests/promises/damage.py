@@ -1,4 +1,4 @@
-"""One radiograph in every codec that is read, and ways in which its coded data may be damaged."""
+"""One radiograph in every supported codec, and ways to damage its coded data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lungseg.doctor import phantom
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
 PLACES = (0.05, 0.95)
-"""Where damage begins, in shares of the coded data."""
+"""Where damage starts, as fractions of the coded data."""
 
 NAMES = {
     JPEGBaseline8Bit: "JPEG baseline",
@@ -56,8 +56,8 @@ class Coded:
     """A coded image.
 
     Attributes:
-        stream: what its codec wrote.
-        start, end: where its coded data begins and ends in it, behind and before all headers.
+        stream: the codec's output.
+        start, end: where the coded data starts and ends in it, without headers.
         wrap: puts a stream into a file.
     """
 
@@ -73,7 +73,7 @@ class Coded:
 
 
 def jpeg(stream: bytes, wrap: Callable[[bytes], bytes] = bytes) -> Coded:
-    """A JPEG or JPEG-LS; its data begins behind the first scan's header."""
+    """Return a JPEG or JPEG-LS; its data starts after the first scan header."""
     scan = stream.index(b"\xff\xda")
     return Coded(
         stream, scan + 2 + int.from_bytes(stream[scan + 2 : scan + 4], "big"), stream.rindex(b"\xff\xd9"), wrap
@@ -81,12 +81,12 @@ def jpeg(stream: bytes, wrap: Callable[[bytes], bytes] = bytes) -> Coded:
 
 
 def jpeg_2000(stream: bytes, wrap: Callable[[bytes], bytes]) -> Coded:
-    """A JPEG 2000 codestream of one tile-part."""
+    """Return a JPEG 2000 codestream of one tile-part."""
     return Coded(stream, stream.index(b"\xff\x93") + 2, stream.rindex(b"\xff\xd9"), wrap)
 
 
 def in_dicom(syntax: UID, pixels: Grey, bits: int, **elements: object) -> Callable[[bytes], bytes]:
-    """A function that puts a stream into a DICOM object."""
+    """Return a function that puts a stream into a DICOM object."""
 
     def wrap(stream: bytes) -> bytes:
         return dicom(
@@ -102,7 +102,7 @@ def in_dicom(syntax: UID, pixels: Grey, bits: int, **elements: object) -> Callab
 
 
 def in_tiff(compression: int, pixels: Grey) -> Callable[[bytes], bytes]:
-    """A function that puts a stream into a TIFF of one strip."""
+    """Return a function that puts a stream into a TIFF of one strip."""
 
     def wrap(stream: bytes) -> bytes:
         height, width = pixels.shape
@@ -127,12 +127,12 @@ def in_tiff(compression: int, pixels: Grey) -> Callable[[bytes], bytes]:
 
 
 def pillow(pixels: Grey, file_format: str, **options: object) -> bytes:
-    """A file that Pillow writes."""
+    """Return a file written by Pillow."""
     return encode(Image.fromarray(pixels), file_format, **options)
 
 
 def in_png(file: bytes) -> Coded:
-    """A PNG, in one chunk of data whose checksum is that of what it holds."""
+    """Return a PNG with one data chunk and a valid checksum."""
     stream, position, head = b"", 8, b""
     while position < len(file):
         length, kind = struct.unpack_from(">I4s", file, position)
@@ -145,7 +145,7 @@ def in_png(file: bytes) -> Coded:
 
 
 def in_webp(file: bytes) -> Coded:
-    """A WebP of one chunk."""
+    """Return a WebP of one chunk."""
 
     def wrap(data: bytes) -> bytes:
         body = b"WEBP" + file[12:16] + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
@@ -156,7 +156,7 @@ def in_webp(file: bytes) -> Coded:
 
 
 def rle(pixels: Grey) -> Coded:
-    """DICOM's run lengths, a header of 64 bytes before them."""
+    """Return DICOM RLE, after its header of 64 bytes."""
     planes = [pixels] if pixels.itemsize == 1 else [(pixels >> 8).astype(np.uint8), (pixels & 255).astype(np.uint8)]
     parts = [b"".join(bytes(imagecodecs.packbits_encode(row.tobytes())) for row in plane) for plane in planes]
     parts = [part + bytes(len(part) % 2) for part in parts]
@@ -166,9 +166,9 @@ def rle(pixels: Grey) -> Coded:
 
 
 def coded(grey: NDArray[np.uint8]) -> dict[str, Callable[[], Coded]]:
-    """Each codec, by a name for the ledger, and a function that codes a radiograph of 8 bits in it."""
+    """Return the codecs by name, each with a function that encodes an 8-bit radiograph."""
     wide = grey.astype(np.uint16) << np.uint16(phantom.BITS - 8)
-    wide |= np.random.default_rng(1).integers(0, 8, wide.shape).astype(np.uint16)  # detectors' lower bits are noise
+    wide |= np.random.default_rng(1).integers(0, 8, wide.shape).astype(np.uint16)  # a detector's lower bits are noise
     colour = np.repeat(grey[..., None], 3, axis=2)
 
     def syntax(uid: UID, code: Callable[[bytes, Callable[[bytes], bytes]], Coded]) -> Callable[[], Coded]:
@@ -199,18 +199,18 @@ def coded(grey: NDArray[np.uint8]) -> dict[str, Callable[[], Coded]]:
 
 
 def packbits(pixels: Grey) -> bytes:
-    """Run lengths, row by row."""
+    """Return PackBits, row by row."""
     return b"".join(bytes(imagecodecs.packbits_encode(row.tobytes())) for row in pixels)
 
 
 def tiff(compression: int, coded_strip: bytes | bytearray, pixels: Grey) -> Coded:
-    """A TIFF of one strip."""
+    """Return a TIFF of one strip."""
     stream = bytes(coded_strip)
     return Coded(stream, 2, len(stream), in_tiff(int(compression), pixels))
 
 
 def damaged(image: Coded, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """So many damaged copies of a file, each with what was done to it."""
+    """Yield ``count`` damaged copies of a file, each with a description of the damage."""
     random = np.random.default_rng(seed)
     length = image.end - image.start
     for nth in range(count):

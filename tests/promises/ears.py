@@ -1,4 +1,4 @@
-"""What is told while canaries go in, and whether one is heard."""
+"""Capture all output while images with canaries are processed, and search it for them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PROMISE = "No text from an image or request is ever leaked"
 CHANNELS = "stdout and stderr, all logs, metrics, tracebacks"
 
 FILM_FORMS = ("dicom-seg", "all")
-"""Forms that carry patient and study of a DICOM image."""
+"""Output formats that carry the patient and study of a DICOM image."""
 
 
 class Ears:
-    """All that this process tells anybody.
+    """All output of this process.
 
     Attributes:
-        cases: how often it was listened to.
-        placed: canaries that might have been heard, over all cases.
-        heard: those that were, with the case.
+        cases: number of checks.
+        placed: canaries that might have leaked, over all cases.
+        heard: canaries that leaked, with their case.
     """
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ class Ears:
         self.heard: list[str] = []
 
     def listen(self, case: str, placed: Iterable[str], *contents: bytes | str, allowed: Iterable[str] = ()) -> None:
-        """Look for canaries in what has been told since the last time, and in what else a case gave."""
+        """Search the output since the last call, and other contents of this case, for canaries."""
         told = self._capfd.readouterr()
         found = caught(told.out, told.err, self._log.getvalue(), *contents) - set(allowed)
         self._log.truncate(self._log.seek(0))
@@ -45,7 +45,7 @@ class Ears:
         self.heard += [f"{case}: {', '.join(sorted(found))}"] if found else []
 
     def enter(self, ledger: Ledger, door: str, channels: str) -> None:
-        """State what was tried, and fail if anything was heard."""
+        """Enter what was tried, and fail if anything leaked."""
         tried = f"{door}: {self.cases:,} cases with {self.placed:,} canaries in {channels}"
         ledger.enter(4, PROMISE, tried, f"{len(self.heard)} leaked")
         assert not self.heard, "\n".join(self.heard[:50])
@@ -55,10 +55,10 @@ _drawn = random.Random(4)
 
 
 def some(cases: Iterable[Any], small: int, kind: Callable[[Any], object] = id) -> list[Any]:
-    """All of them; in the default suite a sample, in which each kind that there is comes at least once.
+    """Return all cases, or in the default suite a sample that has each kind at least once.
 
     Args:
-        kind: of a case; where it is left out, any sample will do.
+        kind: returns the kind of a case; without it, any sample will do.
     """
     found = list(cases)
     if WHOLE or len(found) <= small:

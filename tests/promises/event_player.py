@@ -1,7 +1,7 @@
-"""Calls the handler with event after event, in a process whose LUNG_DOOR is as the environment says, and judges each.
+"""Call the handler with many events, with LUNG_DOOR as in the environment, and judge each response.
 
-`python tests/promises/event_player.py FILM SEED COUNT FIRST STEP` plays each STEP-th of COUNT events from the FIRST on,
-and prints what was tried and what broke the promise, as JSON.
+`python tests/promises/event_player.py IMAGE SEED COUNT FIRST STEP` plays every STEP-th of COUNT events, starting at
+FIRST, and prints as JSON what was tried and what broke the promise.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from app.invocation import UnsupportedEvent
 from lungseg import errors
 
 DECLARED = (UnsupportedEvent, StoreError, Unfinished)
-"""What the handler may raise where the environment is right: Lambda reports it, and the source sees to the rest."""
+"""What the handler may raise in a correct environment: Lambda reports it, and the event source retries."""
 
 STATUS = {kind.code: kind.status for kind in errors.every_problem()} | {"not-found": 404, "method-not-allowed": 405}
 TELLING = {"requestContext", "resource", "version"}
-"""Members by which an HTTP event is known to be one."""
+"""Members that identify an HTTP event."""
 NEVER = {"internal-error", "model-unavailable", "storage-unavailable", "jobs-unavailable", "overloaded"}
-"""Refusals that put the blame on the service."""
+"""Errors that blame the service."""
 
 READ = {
     "body",
@@ -68,14 +68,14 @@ READ = {
     "resource",
     "version",
 }
-"""Members of HTTP events from which the answer is made."""
+"""Members of HTTP events that the response depends on."""
 
 SLOWEST = 5.0
-"""Seconds of computing for one event."""
+"""Seconds of processor time for one event."""
 
 
 def main(film: bytes, seed: int, count: int, first: int, step: int) -> None:
-    """Play a part of ``count`` events; ``film`` is a good one, soon done."""
+    """Play a part of ``count`` events; ``film`` is a valid image that is segmented quickly."""
     with mock_aws():
         client = boto3.client("s3")
         place = {"LocationConstraint": "eu-west-1"}
@@ -88,14 +88,14 @@ def main(film: bytes, seed: int, count: int, first: int, step: int) -> None:
 
 
 def cases(film: bytes, seed: int, count: int) -> Iterator[Case]:
-    """All kinds in any order; a sample of them if there are more than ``count``."""
+    """Return all cases in random order, or a sample if there are more than ``count``."""
     known = [*chain(each_member_wrong(), bodies(film), headers(), many_and_mixed())]
     random.Random(seed).shuffle(known)
     yield from islice(chain(known, several_wrong(seed)), count)
 
 
 def play(cases: Iterator[Case]) -> dict[str, Any]:
-    """Call the handler with each."""
+    """Call the handler with each case."""
     import serverless
 
     log = io.StringIO()
@@ -122,7 +122,7 @@ def play(cases: Iterator[Case]) -> dict[str, Any]:
 
 
 def answer(handler: Any, case: Case) -> tuple[Any, str]:
-    """What the handler gave or raised, and what it printed."""
+    """Return what the handler returned or raised, and what it printed."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
@@ -133,7 +133,7 @@ def answer(handler: Any, case: Case) -> tuple[Any, str]:
 
 
 def kind_of(found: Any) -> str:
-    """A name for what came of an event."""
+    """Return a name for the outcome of an event."""
     if isinstance(found, Exception):
         return type(found).__name__
     if "statusCode" in found:
@@ -142,10 +142,10 @@ def kind_of(found: Any) -> str:
 
 
 def judge(case: Case, found: Any, expected: Any) -> str | None:
-    """What is wrong with an answer; None if nothing is.
+    """Return what is wrong with a response; None if nothing is.
 
     Args:
-        expected: the answer to the event as its source sends it.
+        expected: the response to the unchanged event.
     """
     if isinstance(found, Exception):
         if not isinstance(found, DECLARED):
@@ -178,7 +178,7 @@ def judge(case: Case, found: Any, expected: Any) -> str | None:
 
 
 def _gist(found: Any) -> Any:
-    """An answer without what is another one each time."""
+    """Return a response without the parts that differ each time."""
     return kind_of(found), json.loads(found["body"]).get("code")
 
 

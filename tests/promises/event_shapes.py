@@ -1,4 +1,4 @@
-"""Every event that Lambda may be called with: as its source sends it, and with anything in it missing or wrong."""
+"""Every event that Lambda may receive: as its source sends it, and with any member missing or wrong."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from buckets import eventbridge_event, inventory_event, map_event, operations_ev
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 BUCKET = "lung-films-123456789012-eu-west-1-in"
-"""Of images, in all events of the folder."""
+"""The bucket of images in all example events."""
 KEY = "in/a b.dcm"
-"""Their image; here it is one that is refused, which takes no time."""
+"""The image that they name; here one that is rejected, which takes no time."""
 GOOD = "in/good.png"
-"""One that is segmented."""
+"""An image that is segmented."""
 
 CANARY = "Zwiebelfisch"
-"""Stands in every odd text; no log may quote it."""
+"""Part of every odd text; no log may quote it."""
 
 Path_ = tuple[str | int, ...]
 
@@ -36,7 +36,7 @@ class _Gone:
 
 
 GONE = _Gone()
-"""The place of a member that is deleted."""
+"""Marks a member to delete."""
 
 
 def _deep(depth: int) -> list[Any]:
@@ -71,7 +71,7 @@ ODD: tuple[Any, ...] = (
     {"": None},
     _deep(500),
 )
-"""What a member may be instead."""
+"""Wrong values of a member."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Case:
     """One invocation.
 
     Attributes:
-        name: of the event that it was made of.
-        change: what was done to it, for a person.
-        event: the whole of it.
-        place: of the one member that is not as it was; None if more is, or nothing.
-        milliseconds: time left to the invocation.
-        status, code: what HTTP must answer, if that is known beforehand.
+        name: the original event.
+        change: what was changed, for people.
+        event: the whole event.
+        place: the path of the one changed member; None if several changed, or none.
+        milliseconds: time left of the invocation.
+        status, code: the expected HTTP status and error code, if known.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Case:
 
 @functools.cache
 def originals() -> dict[str, dict[str, Any]]:
-    """Each source's event as it sends it; nobody is to change one."""
+    """Return each source's event as it sends it; do not change them."""
     found: dict[str, dict[str, Any]] = {each.stem: json.loads(each.read_text()) for each in EVENTS.glob("*.json")}
     for name, event in found.items():
         if event.get("body") == "":
@@ -118,12 +118,12 @@ def originals() -> dict[str, dict[str, Any]]:
 
 
 def is_http(name: str) -> bool:
-    """Whether a source is answered over HTTP."""
+    """Return whether a source expects an HTTP response."""
     return name.startswith(("api_", "function_", "load_"))
 
 
 def places(value: Any, before: Path_ = ()) -> Iterator[Path_]:
-    """Where each member of an event stands, the event itself first; in messages of a queue those of the body, too."""
+    """Return the path of each member of an event, the event itself first; also inside the bodies of queue messages."""
     yield before
     if before[-1:] == ("body",) and isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
@@ -136,7 +136,7 @@ def places(value: Any, before: Path_ = ()) -> Iterator[Path_]:
 
 
 def changed(event: Any, place: Path_, value: Any) -> Any:
-    """An event with another value at one place, or none if that is GONE; a place that is not there changes nothing."""
+    """Return an event with another value at one path, or without it for GONE; a missing path changes nothing."""
     if not place:
         return value
     first, *rest = place
@@ -159,7 +159,7 @@ def changed(event: Any, place: Path_, value: Any) -> Any:
 
 
 def each_member_wrong() -> Iterator[Case]:
-    """Each member of each event, missing, and of every wrong type."""
+    """Yield each event with each member missing and of every wrong type."""
     for name, event in originals().items():
         yield Case(name, "as it is", event)
         for place in places(event):
@@ -169,7 +169,7 @@ def each_member_wrong() -> Iterator[Case]:
 
 
 def several_wrong(seed: int) -> Iterator[Case]:
-    """Two to five members wrong at a time, or moved in from other events, without end."""
+    """Yield events with two to five wrong members, or members of other events, without end."""
     drawn = random.Random(seed)
     events = originals()
     names = list(events)
@@ -190,10 +190,10 @@ def several_wrong(seed: int) -> Iterator[Case]:
 
 
 def bodies(film: bytes) -> Iterator[Case]:
-    """Images and what is none in base64, whole and not, with isBase64Encoded on and off, from every source.
+    """Yield bodies from every source: images and other bytes, in valid and invalid base64, isBase64Encoded on and off.
 
     Args:
-        image: a good one, soon done.
+        image: a valid one that is segmented quickly.
     """
     for name, event in originals().items():
         if not is_http(name) or event["body"] in (None, "") or event["body"].startswith("{"):
@@ -283,7 +283,7 @@ HEADERS: tuple[tuple[str, str], ...] = (
 
 
 def headers() -> Iterator[Case]:
-    """Huge ones, broken ones, thousands of them."""
+    """Yield events with huge headers, malformed headers, thousands of headers."""
     thousands = {f"x-{CANARY}-{number}": CANARY for number in range(10_000)}
     for name, event in originals().items():
         if not is_http(name):
@@ -301,7 +301,7 @@ def headers() -> Iterator[Case]:
 
 
 def many_and_mixed() -> Iterator[Case]:
-    """Many records, records of several kinds in one event, and too little time for any."""
+    """Yield events with many records, records of several kinds, and too little time for any."""
     events = originals()
     records = {name: event["Records"] for name, event in events.items() if "Records" in event}
     film: Callable[[int], str] = "in/{}".format

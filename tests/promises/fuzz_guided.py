@@ -1,9 +1,7 @@
-"""Fuzzing that follows coverage: libFuzzer, by way of atheris, keeps a spoilt image that reaches new code and goes on
-from there.
+"""Fuzz with coverage guidance: libFuzzer, through atheris, keeps corrupted images that reach new code.
 
-`python fuzz_guided.py SEED RUNS FOLDER` goes on from the images in the folder's "films", to which it adds those that
-reach new code. It writes libFuzzer's report to standard error; it ends with 0 if no image broke a promise, else the image
-lies in the folder.
+`python fuzz_guided.py SEED RUNS FOLDER` continues from the images in FOLDER/films and adds those that reach new code.
+It writes libFuzzer's report to stderr. It exits with 0 if no image broke a promise; otherwise the image is in FOLDER.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import atheris
 from ledger import WHOLE
 
 FOLLOWED = ["lungseg", "tifffile", "pydicom", "PIL"] if WHOLE else ["lungseg"]
-"""Packages whose branches count; to prepare all of them takes ten seconds."""
+"""Packages whose branches count; instrumenting all of them takes 10 s."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,13 +24,13 @@ BESIDES = [
     for path in (ROOT / "lungseg").rglob("*.py")
     if "decode" not in path.parts or path.stem == "display"
 ]
-"""Modules of them that decode nothing, or arrays only: atheris never frees an array that they have compared."""
+"""Modules that decode nothing, or only arrays: atheris never frees an array that they compared."""
 
 FIRST = 1 if WHOLE else 6
-"""Every so many-th seed is an image to begin with; each is segmented once before any is spoilt."""
+"""Start with every FIRST-th seed; each is segmented once before any is corrupted."""
 
 with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
-    for late in ("lungseg.decode.dicom", "lungseg.decode.tiff"):  # which the service imports as soon as it needs them
+    for late in ("lungseg.decode.dicom", "lungseg.decode.tiff"):  # the service imports these when it needs them
         import_module(late)
     from fuzz_worker import PEAK, SECONDS, outcome
     from mutate import LONGEST, mutate
@@ -44,7 +42,7 @@ def try_one(film: bytes) -> None:
 
 
 def spoilt(film: bytes, longest: int, seed: int) -> bytes:
-    """An image that minds the format half of the time; libFuzzer's own changes know what code compared it with."""
+    """Corrupt an image: half of the time by its grammar, else with libFuzzer, which knows what the code compared."""
     random = Random(seed)
     if random.random() < 0.5:
         return atheris.Mutate(film, longest)

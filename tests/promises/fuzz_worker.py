@@ -1,7 +1,7 @@
-"""Segments spoilt images one after the other, in a process of its own that may crash or hang: see test_fuzz.
+"""Segment corrupted images in a process that may crash or hang: see test_fuzz.
 
-`python fuzz_worker.py SEED FIRST LAST FOLDER` writes a line of JSON to standard output for each finding, and one of
-figures at the end. A case is made from the seed and its number alone.
+`python fuzz_worker.py SEED FIRST LAST FOLDER` prints a line of JSON for each finding, and one with totals at the end. A
+case depends only on the seed and its number.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from lungseg.decode import decode, fast_png
 from lungseg.pipeline import segment
 
 SECONDS = 5
-"""An image that takes longer hangs."""
+"""An image that takes longer counts as hanging."""
 
 PEAK = 1200 * 2**20
-"""Bytes of memory that the process may have at its peak."""
+"""Peak memory that the process may use, in bytes."""
 
 LARGE = fast_png.LEAST
-"""Bytes of a PNG that is read another way than small ones."""
+"""Size in bytes from which PNGs take the fast path."""
 
 RUNNING, SAID = "running", "said"
-"""Files in the folder: the number of the case that is being tried, and what went to standard error."""
+"""Files in the folder: the number of the current case, and what was written to stderr."""
 
 
 def case(seed: int, number: int) -> bytes:
-    """One spoilt image."""
+    """Return one corrupted image."""
     films = list(seeds().values())
     random = Random(f"{seed} {number}")
     return mutate(random.choice(films), random, films)
 
 
 def outcome(film: bytes) -> str:
-    """ "mask", or the code of the refusal.
+    """Return "mask", or the error code.
 
-    The seeds are small: half of the images take the way of large PNGs, chosen by the image itself.
+    The seeds are small: half of them, chosen by their checksum, take the fast path of large PNGs.
 
     Raises:
         Exception: a promise is broken.
@@ -69,7 +69,7 @@ def outcome(film: bytes) -> str:
 
 
 def load() -> None:
-    """Load the models and every decoder, so that no case pays for it."""
+    """Load the models and all decoders, so that no case includes that time."""
     outcome(next(iter(seeds().values())))
     for film in seeds().values():
         with suppress(errors.ProblemError):
@@ -77,7 +77,7 @@ def load() -> None:
 
 
 def limit_memory() -> None:
-    """Let an allocation fail that would go far beyond the peak."""
+    """Make allocations far beyond the peak fail."""
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + PEAK, resource.RLIM_INFINITY))
 
 
@@ -85,10 +85,10 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
     """Try the cases from ``first`` up to ``last``."""
     load()
     limit_memory()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even within a decoder of C
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even inside a decoder in C
     running = os.open(folder / RUNNING, os.O_WRONLY | os.O_CREAT)
     said = (folder / SAID).open("w+b", buffering=0)
-    os.dup2(said.fileno(), 2)  # what libraries in C, Python's warnings and logs say goes there, too
+    os.dup2(said.fileno(), 2)  # C libraries, warnings and logs write there too
     logging.basicConfig(level=logging.INFO)
     found, slowest, most = Counter[str](), 0.0, PEAK
     for number in range(first, last):

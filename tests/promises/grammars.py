@@ -1,7 +1,6 @@
-"""Formats taken apart and put together again: what is changed between stands behind right lengths and checksums.
+"""Split image formats into parts and join them again, with correct lengths and checksums around changed parts.
 
-`split` gives up early on an image that is no longer well-formed; what it has not understood stays as a last part without
-a name.
+`split` stops at the first malformed byte; what it did not understand becomes a last part without a name.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from films import chunk
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-"""Of encapsulated pixels and sequences (PS3.5 section 7.5), in little endian."""
+"""Item tags of encapsulated pixels and sequences (PS3.5 section 7.5), little endian."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,9 @@ class Part:
     """A chunk, segment or element.
 
     Attributes:
-        name: what it is; empty for bytes that belong to nothing.
-        body: what it holds.
-        lie: what its stated length is wrong by.
+        name: its type; empty for bytes outside any part.
+        body: its content.
+        lie: how much its declared length is wrong by.
     """
 
     name: bytes
@@ -45,7 +44,7 @@ def _length(part: Part, bits: int) -> int:
 
 
 class Png:
-    """Chunks, each with its checksum."""
+    """PNG: chunks, each with its checksum."""
 
     def split(self, film: bytes) -> list[Part]:
         parts, position = [Part(b"", film[:8])], 8
@@ -65,7 +64,7 @@ class Png:
 
 
 class Riff:
-    """Chunks of a WebP."""
+    """WebP: RIFF chunks."""
 
     def split(self, film: bytes) -> list[Part]:
         parts, position = [], 12
@@ -86,11 +85,11 @@ class Riff:
 
 
 BARE = {0x01, 0x4F, 0x92, 0x93, *range(0xD0, 0xDA)}
-"""Markers without a length behind them (T.81 section B.1.1.3, T.800 table A.2)."""
+"""Markers without a length (T.81 section B.1.1.3, T.800 table A.2)."""
 
 
 class Segments:
-    """Marker segments of the JPEG family, JPEG 2000 too; coded data is a part of its own, or of its bare marker."""
+    """JPEG family: marker segments; coded data is a separate part, or belongs to its bare marker."""
 
     def split(self, film: bytes) -> list[Part]:
         parts, position = [], 0
@@ -126,7 +125,7 @@ class Segments:
 
 
 class Fragments:
-    """Items of encapsulated pixels: the table of offsets, then the stream's pieces."""
+    """Encapsulated pixels: the offset table, then the fragments."""
 
     def split(self, value: bytes) -> list[Part]:
         parts, position = [], 0
@@ -145,14 +144,14 @@ class Fragments:
 
 
 LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
-"""Value representations whose length has 32 bits (PS3.5 section 7.1.2)."""
+"""VRs with a 32-bit length (PS3.5 section 7.1.2)."""
 
 
 @dataclass(frozen=True)
 class Dicom:
-    """Elements. A name is the tag, as it stands in the file, and the value representation where that stands there, too.
+    """DICOM: data elements. A name is the tag as in the file, followed by the VR if it is explicit.
 
-    Pixels that are encapsulated, and sequences without a length, are one part with all that is in them.
+    Encapsulated pixels and sequences of undefined length are one part each.
     """
 
     order: str = "<"
@@ -229,7 +228,7 @@ def _deflated(data: bytes) -> bytes:
 
 
 def of(film: bytes) -> Grammar | None:
-    """The grammar of an image; None where its places count and not its order, as in TIFF and BMP."""
+    """Return the grammar of an image; None if it depends on offsets instead of order, as in TIFF and BMP."""
     if film.startswith(PNG):
         return Png()
     if film.startswith(b"\xff\xd8"):
@@ -247,6 +246,6 @@ def of(film: bytes) -> Grammar | None:
 
 
 def changed(part: Part, body: bytes) -> Part:
-    """A part with another body; a length that was left open stays so."""
+    """Return a part with another body; an undefined length stays undefined."""
     lie = 0xFFFFFFFF - len(body) if part.lie > 2**30 else part.lie
     return replace(part, body=body, lie=lie)

@@ -1,6 +1,6 @@
-"""The batch function in a process of its own, as Lambda has it, which some images really kill.
+"""The batch function in its own process, as on Lambda, which some images really kill.
 
-As a program it reads events from standard input, one JSON document a line, and answers each by one line.
+As a program it reads events from stdin, one JSON document per line, and prints one line for each.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 
 KILL, MEMORY = b"an image that kills", b"an image that is too large"
-"""Ends of files over which the process is killed, and over which its memory runs out."""
+"""Last bytes of images that kill the process, and of images that exhaust its memory."""
 
 
 class Function:
-    """The function: a process that is started for the first event and for each that follows a kill.
+    """The function: a process that is started for the first event, and again after each kill.
 
     Attributes:
-        calls, kills: how many there were.
+        calls, kills: counts.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Function:
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, event: object) -> Any:
-        """Return the answer; None if the process was killed."""
+        """Return the response; None if the process was killed."""
         if self._process is None:
             command = [sys.executable, __file__]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -49,7 +49,7 @@ class Function:
         return None
 
     def close(self) -> int:
-        """End the process; its exit code."""
+        """End the process; return its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -60,7 +60,7 @@ class Function:
 
 
 def handler(event: object, context: object) -> Any:
-    """The real handler, whose process some images kill."""
+    """Return the real handler, whose process some images kill."""
     return _armed()(event, context)
 
 
@@ -83,7 +83,7 @@ def _armed() -> Callable[[object, object], Any]:
 
 
 def serve() -> None:
-    """Answer events until there are no more."""
+    """Handle events until there are no more."""
     sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # metrics go to standard output

@@ -1,4 +1,4 @@
-"""Ways to spoil an image. All that is drawn comes from the generator that is handed in: same generator, same image."""
+"""Ways to corrupt an image. All randomness comes from the given generator: same generator, same image."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from grammars import ITEM, Fragments, Part, Segments, changed
 from lungseg.doctor.phantom import TRANSFER_SYNTAXES
 
 Others = Sequence[bytes]
-"""Images that parts may be taken from."""
+"""Images to take parts from."""
 
 Way = Callable[[bytes, Random, Others], bytes]
 
 NUMBERS = (0, 1, 2, 3, 7, 8, 15, 16, 17, 63, 64, 65, 127, 128, 255, 256, 257, 4095, 16384, 32767, 32768, 65535, 65536,
            2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)  # fmt: skip
-"""Where counters turn over, limits lie and signs change."""
+"""Numbers at which counters overflow, limits apply and signs change."""
 
 LONGEST = 60_000
-"""Bytes; what grows beyond is cut, so that no case takes long for its length alone."""
+"""Bytes; longer images are cut, so that no case is slow because of its length."""
 
 HEADER = 400
-"""Most blind changes hit the first bytes: what stands there decides how the rest is read."""
+"""Most random changes hit the first bytes, because they decide how the rest is read."""
 
 
 def mutate(film: bytes, random: Random, others: Others) -> bytes:
-    """An image spoilt once or several times over."""
+    """Corrupt an image once or several times."""
     for _ in range(random.choice((1, 3, 4, 6, 8, 12, 16))):
         film = spoil(film, random, others)
     return film
 
 
 def spoil(film: bytes, random: Random, others: Others) -> bytes:
-    """One change: blind, or one that minds the format."""
+    """Make one change: at random, or by the format's grammar."""
     ways = _structured(film) if random.random() < 0.75 else ()
     return random.choice(ways or BLIND)(film, random, others)[:LONGEST]
 
@@ -49,7 +49,7 @@ def _structured(film: bytes) -> Sequence[Way]:
     return BMP if film.startswith(b"BM") else ()
 
 
-# Blind changes
+# Changes that ignore the format
 
 
 def _place(film: bytes, random: Random) -> int:
@@ -96,7 +96,7 @@ def move(film: bytes, random: Random, _: Others) -> bytes:
 
 
 def splice(film: bytes, random: Random, others: Others) -> bytes:
-    """The beginning of one image, the end of another."""
+    """Join the start of one image and the end of another."""
     other = random.choice(others)
     return film[: _place(film, random)] + other[_place(other, random) :]
 
@@ -105,15 +105,15 @@ BLIND = (flip_bit, flip_bit, set_bytes, set_number, set_number, cut, drop, repea
 
 
 def body_of(body: bytes, random: Random, others: Others) -> bytes:
-    """The content of a part, changed blindly."""
+    """Corrupt the content of a part, ignoring its format."""
     return random.choice(BLIND)(body, random, others)
 
 
-# Images that are a row of parts
+# Formats that are a sequence of parts
 
 
 def _parts(way: Callable[[list[Part], Random, Others], list[Part]]) -> Way:
-    """A change of parts as a change of images."""
+    """Turn a function that changes parts into one that changes images."""
 
     def change(film: bytes, random: Random, others: Others) -> bytes:
         grammar = grammars.of(film)
@@ -170,7 +170,7 @@ def empty_part(parts: list[Part], random: Random, _: Others) -> list[Part]:
 
 
 def take_part(film: bytes, random: Random, others: Others) -> bytes:
-    """A part of another image of the same format."""
+    """Insert a part of another image of the same format."""
     grammar = grammars.of(film)
     assert grammar is not None
     alike = [each for each in others if type(grammars.of(each)) is type(grammar)]
@@ -190,7 +190,7 @@ PARTS = (drop_part, repeat_part, swap_parts, change_part, change_part, change_pa
 
 @_parts
 def change_stream(parts: list[Part], random: Random, others: Others) -> list[Part]:
-    """What is compressed, filters included, or how it is."""
+    """Change the compressed data, filters included, or its compression level."""
     for place, part in enumerate(parts):
         if part.name == b"IDAT":
             try:
@@ -243,7 +243,7 @@ ELEMENTS = (
     (0x7FE0, 0x0002, b"OV"), (0x7FE0, 0x0008, b"OF"), (0x7FE0, 0x0009, b"OD"), (0x0028, 0x1101, b"US"),
     (0x6000, 0x3000, b"OW"), (0x0009, 0x0010, b"LO"), (0x0002, 0x0000, b"UL"), (0x0002, 0x0010, b"UI"),
 )  # fmt: skip
-"""What decoding looks at, and a private element."""
+"""Elements that decoding reads, and a private one."""
 
 VALUES = (b"MONOCHROME1 ", b"MONOCHROME2 ", b"RGB ", b"YBR_FULL", b"YBR_FULL_422", b"1\\2\\3 ", b"1e308 ", b"-1", b"0 ",
           b"nan ", b"inf ", b"SIGMOID ", b"LINEAR_EXACT", b"ISO 2022 IR 87\\ISO_IR 192", b"\\" * 40, b"R\\F ", b"",
@@ -294,7 +294,7 @@ def change_kind(parts: list[Part], random: Random, _: Others) -> list[Part]:
 
 @_parts
 def change_picture(parts: list[Part], random: Random, others: Others) -> list[Part]:
-    """Fragments, and the segments of the stream in them."""
+    """Change fragments, or segments of the stream in them."""
     for place, part in enumerate(parts):
         if part.name[:4] in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10"):
             items = Fragments().split(part.body)
@@ -329,7 +329,7 @@ def _broken_up(items: list[Part], random: Random) -> list[Part]:
 
 
 def change_segment(stream: bytes, random: Random, others: Others) -> bytes:
-    """A stream of the JPEG family, one of its segments changed; another stream blindly."""
+    """Change a segment of a JPEG-family stream; corrupt any other stream at random."""
     parts = Segments().split(stream)
     if len(parts) < 4 or random.random() < 0.2:
         return body_of(stream, random, others)
@@ -341,7 +341,7 @@ def change_segment(stream: bytes, random: Random, others: Others) -> bytes:
 
 @_parts
 def nest(parts: list[Part], random: Random, _: Others) -> list[Part]:
-    """A sequence in a sequence in a sequence."""
+    """Insert nested sequences."""
     body = b"".join([b"\x08\0\x18\x22SQ\0\0\xff\xff\xff\xff" + ITEM] * random.choice((1, 10, 400)))
     place = random.randrange(1, len(parts) + 1)
     return [*parts[:place], Part(b"", body), *parts[place:]]
@@ -351,14 +351,14 @@ DICOM = (*PARTS, set_element, set_element, set_element, set_element, change_kind
          change_picture, change_picture, nest)  # fmt: skip
 
 
-# TIFF and BMP, whose numbers say where the rest lies
+# TIFF and BMP, which work by offsets
 
 TAGS = (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339,
         347, 513, 514, 530, 32997, 34675, 50839, 65000)  # fmt: skip
 
 
 def _directories(film: bytes) -> tuple[str, list[int], int, list[int]]:
-    """Byte order; places of entries, and their length; places of the offsets of directories."""
+    """Return byte order, positions of entries, the entry size, and positions of directory offsets."""
     order = "<" if film.startswith(b"II") else ">"
     large = film[2:4] in (b"+\0", b"\0+")
     entry, count, offset, link = (20, "Q", "Q", 8) if large else (12, "H", "I", 4)
@@ -396,7 +396,7 @@ def change_entry(film: bytes, random: Random, _: Others) -> bytes:
 
 
 def change_array(film: bytes, random: Random, _: Others) -> bytes:
-    """A number among those that an entry points at: places and lengths of strips, depths, colours."""
+    """Change a number that an entry points at: offsets and lengths of strips, bit depths, colours."""
     order, entries, entry, _links = _directories(film)
     form, skip = ("Q", 12) if entry == 20 else ("I", 8)
     places = [struct.unpack_from(order + form, film, each + skip)[0] for each in entries]
@@ -408,14 +408,14 @@ def change_array(film: bytes, random: Random, _: Others) -> bytes:
 
 
 def change_link(film: bytes, random: Random, _: Others) -> bytes:
-    """Where the next directory lies: also in a circle."""
+    """Change the offset of the next directory, possibly to a loop."""
     order, _entries, entry, links = _directories(film)
     number = random.choice((0, 8, 16, 2**31, len(film) - 2, random.randrange(len(film) + 1)))
     return _set(film, random.choice(links), struct.pack(order + ("Q" if entry == 20 else "I"), number))
 
 
 def change_strip(film: bytes, random: Random, others: Others) -> bytes:
-    """A JPEG in a TIFF, segment by segment."""
+    """Change a segment of a JPEG inside a TIFF."""
     start = film.find(b"\xff\xd8\xff")
     if start < 0:
         return set_bytes(film, random, ())

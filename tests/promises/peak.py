@@ -1,4 +1,4 @@
-"""How much memory one image takes in a process of its own, as Lambda has it.
+"""Measure the memory that one image takes in its own process, as on Lambda.
 
 As a program: ``python peak.py FILE FORMAT...`` sends a file through the entry point that LUNG_DOOR names, and prints a
 `Peak` as JSON.
@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Peak:
-    """What an image took.
+    """Resources used for one image.
 
     Attributes:
-        answer: "done", or the code of the refusal.
-        mebibytes: of the process, at most.
-        seconds: of the processor.
+        answer: "done", or the error code.
+        mebibytes: peak memory of the process.
+        seconds: processor time.
     """
 
     answer: str
@@ -35,10 +35,10 @@ class Peak:
 
 
 def measure(door: str, file: Path, *formats: str) -> Peak:
-    """Work on a file in a process of its own; an image of the bucket of images, whose key is the file's name, or a body.
+    """Segment a file in its own process, as an object in the input bucket whose key is the file's name, or as a body.
 
     Args:
-        door: "records" or "http"; the latter takes one format.
+        door: "records", or "http", which takes one format.
     """
     environment = os.environ | {"LUNG_DOOR": door, "LUNG_THREADS": "1", "LUNG_FORMATS": " ".join(formats)}
     environment |= {"AWS_LAMBDA_FUNCTION_NAME": "lung", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}

@@ -1,4 +1,4 @@
-"""A queue as SQS keeps it: at least once, in any order, and after so many receives to the dead letters."""
+"""A queue like SQS: at-least-once delivery, in any order, and dead letters after too many receives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Message:
     """One message.
 
     Attributes:
-        number: its identifier, which it keeps.
+        number: its identifier, which never changes.
         receives: how often it was received.
     """
 
@@ -25,7 +25,7 @@ class Queue:
 
     Attributes:
         waiting, in_flight, dead: messages.
-        deliveries: how many were handed out.
+        deliveries: number of messages delivered.
     """
 
     def __init__(self, dice: random.Random, most_receives: int) -> None:
@@ -37,12 +37,12 @@ class Queue:
         self._sent = 0
 
     def send(self, body: str) -> None:
-        """A new message."""
+        """Send a message."""
         self.waiting.append(Message(body, self._sent))
         self._sent += 1
 
     def receive(self, most: int) -> list[Message]:
-        """Some messages, whichever; one that has been received too often is given up."""
+        """Receive random messages; one that was received too often becomes a dead letter."""
         batch = []
         while self.waiting and len(batch) < most:
             place = self._dice.randrange(len(self.waiting))
@@ -58,7 +58,7 @@ class Queue:
         return batch
 
     def settle(self, batch: list[Message], kept: set[int]) -> None:
-        """End a batch: the messages at the places ``kept`` come again, the others are deleted."""
+        """End a batch: messages at the indexes ``kept`` become visible again, the others are deleted."""
         for place, message in enumerate(batch):
             self.in_flight = [each for each in self.in_flight if each is not message]
             if place in kept:

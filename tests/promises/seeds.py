@@ -1,4 +1,4 @@
-"""Images that fuzzing starts from: the drawn chest in every format and variation that is accepted, a few KB each."""
+"""Images that fuzzing starts from: the phantom in every supported format and variation, a few KB each."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ from lungseg.doctor.phantom import TRANSFER_SYNTAXES, dicom_film
 from lungseg.model.selfcheck import drawing
 
 GREY = drawing(80)[:, 4:76]
-"""80 x 72, so that no two sides are alike."""
+"""80 x 72, so that the sides differ."""
 TWELVE = GREY.astype(np.uint16) << 4
 SIXTEEN = GREY.astype(np.uint16) * 257
 COLOUR = np.repeat(GREY[..., None], 3, axis=2)
 ICC = b"\0" * 128 + struct.pack(">I", 0)
-"""A colour profile without a tag."""
+"""A colour profile without tags."""
 
 
 @functools.cache
 def seeds() -> dict[str, bytes]:
-    """Every seed by its name, which begins with its format."""
+    """Return all seeds by name; a name begins with the format."""
     found = dict(chain(_png(), _jpeg(), _tiff(), _dicom(), _others()))
     assert all(len(film) < 40_000 for film in found.values())
     return found
 
 
 def png_of(samples: NDArray[np.integer], depth: int, colour_type: int, interlaced: bool = False, *more: bytes) -> bytes:
-    """A PNG laid out by hand: Pillow writes neither 2 and 4 bits of grey nor the seven passes.
+    """Return a PNG written by hand: Pillow writes neither 2 and 4-bit grey nor interlacing.
 
     Args:
         samples: (height, width) or (height, width, channels).
-        more: chunks between header and picture.
+        more: chunks between the header and the image data.
     """
     stored = samples.reshape(*samples.shape[:2], -1)
     rows = b"".join(
@@ -152,7 +152,7 @@ def _tiff() -> Iterator[tuple[str, bytes]]:
 
 
 def _tiff_of_bits(samples: NDArray[np.integer], bits: int) -> bytes:
-    """A TIFF whose samples are packed; tifffile writes none."""
+    """Return a TIFF with packed samples, which tifffile does not write."""
     height, width = samples.shape
     whole = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(height, width, 2), axis=2)[..., 16 - bits :]
     packed = np.packbits(whole.reshape(height, -1), axis=1).tobytes()
@@ -162,7 +162,7 @@ def _tiff_of_bits(samples: NDArray[np.integer], bits: int) -> bytes:
 
 
 def _table(first: int, entries: int, bits: int) -> Dataset:
-    """An item of a sequence of lookup tables."""
+    """Return an item of a sequence of lookup tables."""
     table = Dataset()
     table.LUTDescriptor = [entries, first, bits]
     table.add_new("LUTData", "OW", np.linspace(0, 2**bits - 1, entries).astype("<u2").tobytes())
@@ -253,7 +253,7 @@ def _dicom() -> Iterator[tuple[str, bytes]]:
 
 
 def _rle(colour: NDArray[np.uint8]) -> bytes:
-    """Three planes, each a PackBits segment (PS3.5 annex G)."""
+    """Return three planes, each a PackBits segment (PS3.5 annex G)."""
     planes = [b"".join(_pack_bits(row) for row in colour[..., channel]) for channel in range(3)]
     starts = np.cumsum([64, *map(len, planes)])[:3]
     return struct.pack("<16I", 3, *starts, *[0] * 12) + b"".join(planes)

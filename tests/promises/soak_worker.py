@@ -1,4 +1,4 @@
-"""A process that segments images through both doors for as long as it is told to, and measures itself."""
+"""Segment images through both entry points, as often as requested, and measure this process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ledger import cases
 EVENT = Path(__file__).resolve().parents[2] / "events" / "api_gateway_v2.json"
 
 SAMPLE = cases(10, 100)
-"""Images between two looks at the memory."""
+"""Images between two measurements of memory."""
 
 
 @dataclass
 class Measured:
-    """What a block of images took.
+    """Measurements of a block of images.
 
     Attributes:
-        seconds: of each image, of the processor: of all threads of this process, and of nothing else on the machine.
+        seconds: processor time of each image, over all threads of this process.
         memory: resident bytes after every SAMPLE images of this process.
-        changed: how often an image's answer was another one than the first time.
+        changed: how often an image's response differed from the first one.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -36,9 +36,9 @@ class Measured:
 
 
 def serve(line: Connection, films: list[bytes]) -> None:
-    """Do as many images as ``line`` says, again and again, and send back a Measured; 0 is the end.
+    """Segment as many images as ``line`` says and send back a Measured, again and again, until it says 0.
 
-    Each image goes through both doors in turn: `pipeline.segment` with its PNG, and an event of API Gateway.
+    Each image takes both entry points in turn: `pipeline.segment` with its PNG, and an API Gateway event.
     """
     from lungseg import errors
     from lungseg.encode.png import mask_png
@@ -77,5 +77,5 @@ def serve(line: Connection, films: list[bytes]) -> None:
 
 
 def resident() -> int:
-    """Bytes of this process that lie in memory."""
+    """Return the resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

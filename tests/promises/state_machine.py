@@ -1,6 +1,6 @@
-"""The states that a batch of the backfill goes through, as Step Functions walks them: just what template.yaml uses.
+"""Run the states of a backfill batch as Step Functions does: the part of the language that template.yaml uses.
 
-tests/e2e/test_state_machine.py runs the same definition on moto's Step Functions.
+tests/e2e/test_state_machine.py runs the same definition on moto.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cloudformation import deployed
 CRASH = "Runtime.ExitError"
 
 Call = Callable[[Any], Any]
-"""A function: an event, and its answer or None if the process was killed."""
+"""A function: takes an event, returns its response, or None if the process was killed."""
 
 
 class Failed(Exception):
@@ -22,14 +22,14 @@ class Failed(Exception):
 
 
 def batch_states() -> dict[str, Any]:
-    """What the map over a prefix does with each batch."""
+    """Return the states that the map over a prefix runs for each batch."""
     machine = json.loads(deployed()["Resources"]["BackfillStateMachine"]["Properties"]["DefinitionString"])
     states: dict[str, Any] = machine["States"]["FilmsOfPrefix"]["ItemProcessor"]
     return states
 
 
 def walk(machine: dict[str, Any], given: Any, call: Call, execution: str) -> Any:
-    """The output of an execution.
+    """Return the output of an execution.
 
     Raises:
         Failed.
@@ -74,7 +74,7 @@ def walk(machine: dict[str, Any], given: Any, call: Call, execution: str) -> Any
 
 
 def _task(state: dict[str, Any], given: Any, call: Call) -> Any:
-    """The answer of the last try; None if that was killed too."""
+    """Return the response of the last try; None if that was killed too."""
     retries = [each["MaxAttempts"] for each in state["Retry"] if CRASH in each["ErrorEquals"]]
     for _ in range(1 + sum(retries)):
         answer = call(given)

@@ -1,7 +1,7 @@
-"""S3 on its worst day: moto's own S3 in this process, at the end of a line on which each request can fail in every way.
+"""S3 on a bad day: moto in this process, behind a connection on which every request can fail in every way.
 
-Moto keeps S3's rules: versions, conditional writes, listings. The line is a hook of botocore, behind its retries and
-before its parsers, so that what the function sees of a failure is what boto3 makes of it.
+Moto implements S3's rules: versions, conditional writes, listings. The connection is a botocore hook, below its retries
+and above its parsers, so that the function sees each failure as boto3 reports it.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ REFUSED = {
     "503": (503, "SlowDown"),
     "archived": (403, "InvalidObjectState"),
 }
-"""Answers without the request having been done: status and S3's code."""
+"""Error responses, for which the request is not executed: status and S3's code."""
 
 KILLED_BEFORE, KILLED_AFTER = "killed before", "killed after"
 
 ALWAYS = ("403", "500", "503", "timeout", "no connection", "answer lost", KILLED_BEFORE, KILLED_AFTER)
-"""What can become of any request."""
+"""Failures that any request can have."""
 
 Step = tuple[str, str]
-"""An operation of S3, and the bucket that it is for."""
+"""An S3 operation and its bucket."""
 
 
 class Killed(BaseException):
-    """The process ended here: nothing of it goes on, no exception is handled."""
+    """The process ends here: no exception handler sees this."""
 
 
 class Storm:
-    """The line.
+    """The connection.
 
     Attributes:
-        denied, archived: keys of images that can never be read; those in an archive tier.
-        counts: faults by kind, operation and bucket.
-        requests: how many there were.
+        denied, archived: keys of images that can never be read, and of those in an archive tier.
+        counts: failures by kind, operation and bucket.
+        requests: number of requests.
         writes: how often an object was written, by bucket, key and the version of its image.
     """
 
     def __init__(self, baton: Baton, dice: random.Random, rate: float, films: str, masks: str) -> None:
         """
         Args:
-            rate: the share of requests that fail.
-            images, masks: names of the buckets.
+            rate: the fraction of requests that fail.
+            films, masks: names of the buckets.
         """
         self.denied: set[str] = set()
         self.archived: set[str] = set()
@@ -67,18 +67,18 @@ class Storm:
         self._thread = threading.local()
 
     def reach(self, client: Any) -> None:
-        """Let a client of boto3 reach S3 over this line."""
+        """Make a boto3 client use this connection."""
         client.meta.events.unregister("before-send", botocore_stubber)
         client.meta.events.register("before-send.s3", self._send)
 
     def spare(self, spared: bool) -> None:
-        """Whether this thread's requests succeed from now on."""
+        """Set whether all requests of this thread succeed from now on."""
         self._thread.spared = spared
 
     def kinds(self, step: Step) -> tuple[str, ...]:
-        """What can become of a request besides success.
+        """Return the failures that a request can have.
 
-        S3 never says of an object that lies there that it does not, but a mask may be written just behind the answer.
+        S3 never says that an existing object is missing, but a mask may be written just after the response.
         """
         more = {
             ("HeadObject", self._masks): ("404",),
@@ -108,7 +108,7 @@ class Storm:
         assert answer is not None
         if step[0] == "PutObject" and answer.status_code == 200:
             self.writes[bucket, key, request.headers["x-amz-meta-film-version"].decode()] += 1
-        self._baton.pass_on()  # the answer is on its way, and others' requests are done meanwhile
+        self._baton.pass_on()  # others' requests are executed before this response arrives
         if kind == KILLED_AFTER:
             raise Killed
         if kind == "answer lost":
@@ -120,7 +120,7 @@ class Storm:
         return answer
 
     def _fate(self, step: Step, key: str) -> str | None:
-        """What becomes of a request: of all that can, the one that has happened least."""
+        """Return the failure of a request: the possible one that has happened least; None for success."""
         if step == ("GetObject", self._films) and key in self.denied | self.archived:
             return "403" if key in self.denied else "archived"
         if getattr(self._thread, "spared", False) or self._dice.random() >= self._rate:
@@ -133,14 +133,14 @@ class Storm:
 
 
 class _Body(io.BytesIO):
-    """A body as botocore wants it."""
+    """A response body as botocore expects it."""
 
     def stream(self, **_: Any) -> Any:
         yield self.read()
 
 
 class _Broken(_Body):
-    """Half of a body, and then nothing more, no answer in time, or the connection's end."""
+    """Half of a body, then the end, a timeout, or a broken connection."""
 
     def __init__(self, content: bytes, kind: str) -> None:
         super().__init__(content[: len(content) // 2])
@@ -162,7 +162,7 @@ _KEPT = (
 
 
 def _refused(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
-    """S3's error; that to HEAD has no body."""
+    """Return S3's error response; HEAD gets no body."""
     text = f"<Error><Code>{code}</Code><Message>No.</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>"
     return _answer(request, status, "" if request.method == "HEAD" else text)
 

@@ -1,4 +1,4 @@
-"""Bombs: each is refused before it goes off, or is the image that it seems to be and costs no more than that."""
+"""Decompression bombs are rejected early, or are the images that they claim to be and cost no more than those."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 
 SECONDS = 0.2
-"""Of the processor, until a bomb is refused."""
+"""Processor time until a bomb is rejected."""
 
 PATIENCE = 1.0
-"""The same for one that is an image: its lungs are looked for, too."""
+"""The same for a bomb that is an image, which is segmented."""
 
 EXTRA = 100 * 10**6
-"""Bytes of memory beyond what the process has with its models loaded."""
+"""Bytes of memory beyond those of a process with its models loaded."""
 
 Outcome = dict[str, object]
 
 
 @pytest.fixture(scope="module")
 def trial() -> Iterator[Callable[[str], Outcome]]:
-    """Tries a bomb by its name, in a process of its own."""
+    """Return a function that tries a bomb by name, in its own process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", FOLDER)))}
     with subprocess.Popen(
         [sys.executable, FOLDER / "bomb_range.py"],
@@ -51,7 +51,7 @@ def trial() -> Iterator[Callable[[str], Outcome]]:
         process.stdin.close()
 
 
-def test_bombs_do_not_go_off(trial: Callable[[str], Outcome], ledger: Ledger) -> None:
+def test_bombs_are_rejected_early(trial: Callable[[str], Outcome], ledger: Ledger) -> None:
     found = {name: _best(trial, name, expected == FILM) for name, (expected, _film) in bombs().items()}
     refused = [name for name, (expected, _film) in bombs().items() if expected != FILM]
     slowest = max(found[name]["seconds"] for name in refused)
@@ -72,7 +72,7 @@ def test_bombs_do_not_go_off(trial: Callable[[str], Outcome], ledger: Ledger) ->
 
 
 def _best(trial: Callable[[str], Outcome], name: str, film: bool) -> Outcome:
-    """What a bomb comes to; measured again where another process may have been in the way."""
+    """Return the outcome of a bomb, measured again where another process may have interfered."""
     return next((result for result in (trial(name) for _ in range(2)) if _is_cheap(result, film)), None) or trial(name)
 
 

@@ -1,5 +1,5 @@
-"""Marked strings go in over HTTP: by itself, through Lambda, and to the local server. They come out nowhere: in no log,
-metric, answer nor error document.
+"""Canaries sent over HTTP, to the app, through Lambda and to the local server, appear in no log, metric, response or
+problem document.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lungseg.server.guard import Guard
 
 
 def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
-    """Send a request, listen, and return the code of the refusal."""
+    """Send a request, check the output, and return the error code."""
     answer = client.request(
         request.method, request.path, params=request.query, headers=request.all_headers, content=request.body
     )
@@ -53,13 +53,13 @@ def no_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 OVER_HTTP = {
     kind.code
     for kind in errors.every_problem()
-    # Of files on a person's own machine; of base64 and answers, which Lambda has; of images in buckets.
+    # Errors of local files; of base64 and responses on Lambda; of images in buckets.
     if not issubclass(kind, errors.FileError)
     and kind not in (errors.BadBase64, errors.AnswerTooLarge, errors.NoSuchImage, errors.Archived)
 } | {"not-found", "method-not-allowed"}
 
 
-def test_over_http(
+def test_http_api_leaks_no_canary(
     ears: Ears,
     films: list[tuple[Film, str | None]],
     buckets: Buckets,
@@ -104,12 +104,12 @@ def test_over_http(
 
 
 async def _silent(scope: Scope, _: Receive, send: Send) -> None:
-    """The app, and a client that sends no body."""
+    """Run the app for a client whose body never arrives."""
     await app(scope, asyncio.Event().wait, send)
 
 
 def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A request as API Gateway, a function URL and a load balancer hand it on."""
+    """Yield a request as API Gateway, a function URL and a load balancer forward it."""
     headers = {name.lower(): value for name, value in request.all_headers.items()}
     several = {name: [value] for name, value in headers.items()}
     query = dict(request.query)
@@ -130,7 +130,7 @@ def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, event | {"requestContext": place}
 
 
-def test_through_lambda(
+def test_lambda_http_event_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], no_buckets: None, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     film = films[0][0]
@@ -155,7 +155,7 @@ def test_through_lambda(
 
 
 def call(event: dict[str, Any], request: Request, name: str, ears: Ears) -> str | None:
-    """Hand an event to the handler, listen, and return the code of the refusal."""
+    """Send an event to the handler, check the output, and return the error code."""
     answer = serverless.handler(event, Context())
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
     several = {key: values[0] for key, values in answer.get("multiValueHeaders", {}).items()}
@@ -167,7 +167,7 @@ def call(event: dict[str, Any], request: Request, name: str, ears: Ears) -> str 
 
 @contextlib.contextmanager
 def server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """`serve` as a person starts it; its port."""
+    """Start `serve` as a user does; yield its port and process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = command("serve", "--port", port, "--concurrent", 1, "--waiting", 1)
@@ -188,7 +188,7 @@ def _answers(port: int) -> bool:
 
 
 def raw_requests(film: Film) -> Iterator[bytes]:
-    """What no client sends: broken HTTP, an upgrade, and images whose sender leaves."""
+    """Yield what no proper client sends: malformed HTTP, an upgrade, and an image whose client disconnects."""
     path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(film.data)
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     upgrade = (
@@ -206,7 +206,7 @@ def raw_requests(film: Film) -> Iterator[bytes]:
     yield f"POST /v1/segment HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {2 * length}\r\n\r\n".encode() + film.data
 
 
-def test_of_the_local_server(ears: Ears, films: list[tuple[Film, str | None]], ledger: Ledger) -> None:
+def test_local_server_leaks_no_canary(ears: Ears, films: list[tuple[Film, str | None]], ledger: Ledger) -> None:
     film = films[0][0]
     with server() as (port, process):
         placed: set[str] = set()

@@ -1,5 +1,5 @@
-"""Marked strings go in with images in buckets, and come out nowhere: in no log, metric, error document, output, nor what
-is stored beside an output. A key is found in the keys of its own outputs alone.
+"""Canaries in bucket images appear in no log, metric, problem document, output or output metadata. A key appears only
+in the keys of its own outputs.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ BESIDE = {
     "ContentLanguage": canary("objectLanguage"),
     "Tagging": f"{canary('tagName')}={canary('tag')}",
 }
-"""What lies beside an image in its bucket."""
+"""Metadata of an image in its bucket."""
 
 
-def test_of_films_in_buckets(
+def test_bucket_image_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
@@ -46,7 +46,7 @@ def test_of_films_in_buckets(
     for film, code in some(films, 9, lambda each: each[1]):
         buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
         for shape, make in some(SHAPES.items(), 1):
-            # An answer is for whoever sent the event, who named the key himself.
+            # The response goes to the sender of the event, who named the key.
             told = answered(make(buckets.films, KEY))
             assert "Error" not in told, told
             ears.listen(
@@ -70,12 +70,12 @@ def test_of_films_in_buckets(
 
 
 def code_free(told: str) -> bool:
-    """Whether an answer may name the image: no problem document does."""
+    """Return whether a response may name the image: a problem document may not."""
     return "urn:lung-segmentation:problem" not in told
 
 
 def answered(event: Any, milliseconds: int = 60_000) -> str:
-    """What the function answers an event with, or the error that Lambda writes into its log."""
+    """Return the response to an event, or the error that Lambda writes to its log."""
     try:
         return json.dumps(serverless.handler(event, Context(milliseconds)))
     except Exception as error:
@@ -83,7 +83,7 @@ def answered(event: Any, milliseconds: int = 60_000) -> str:
 
 
 def bodies_of_direct_calls(ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets) -> None:
-    """A direct call that asks for the bytes themselves, in each form."""
+    """Call the function directly for the bytes of each output format."""
     for film, _ in films[:8] if WHOLE else films[5:6]:
         buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
         for form in FORMATS if WHOLE else FILM_FORMS:
@@ -94,13 +94,13 @@ def bodies_of_direct_calls(ears: Ears, films: list[tuple[Film, str | None]], buc
 
 
 def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What S3 refuses, how it fails, and events that are none; each text of S3's quotes the key."""
+    """Send events for which S3 fails, and invalid events; every text of S3 quotes the key."""
     buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
     nowhere = f"nowhere-{canary('bucket').lower()}"
     odd = (f"\0{KEY}", KEY * 30, f"{KEY}\ud800")
     for shape, make in some(SHAPES.items(), 3):
         event = make(nowhere, KEY)
-        # A direct call without a bucket's name is of the bucket of images.
+        # A direct call without a bucket means the input bucket.
         ears.listen(f"{shape}, no bucket", KEY_PLACES | {"bucket"}, only_items(answered(event)), allowed=stated(event))
         event = make(buckets.films, KEY)
         ears.listen(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
@@ -139,14 +139,14 @@ def _answering(status: int, body: bytes) -> Callable[..., AWSResponse]:
 
 @contextlib.contextmanager
 def no_pauses() -> Iterator[None]:
-    """boto3's retries come at once."""
+    """Make boto3 retry without waiting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.sleep", lambda _: None)
         yield
 
 
 def only_items(told: str) -> str:
-    """An answer without the items that a state machine is to send again."""
+    """Return a response without the items that a state machine sends again."""
     if told.startswith("{"):
         answer = json.loads(told)
         answer.pop("Items", None)
@@ -156,5 +156,5 @@ def only_items(told: str) -> str:
 
 
 def stated(event: dict[str, Any]) -> frozenset[str]:
-    """What a direct call is answered with: the keys of its image's outputs."""
+    """Return the canaries that the response to a direct call contains: those of its output keys."""
     return KEY_PLACES if "image_key" in event else frozenset()

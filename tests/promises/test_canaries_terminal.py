@@ -1,5 +1,5 @@
-"""Marked strings go in on the command line, and come out nowhere, but that a file's name is found on the terminal of
-the person who gave it, and in the reports that he ordered.
+"""Canaries in files given to the command line appear nowhere, but that file names appear on the terminal of the person
+who typed them, and in the reports that they requested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lungseg.encode.formats import FORMATS
 
 @pytest.fixture
 def ward(tmp_path: Path, films: list[tuple[Film, str | None]]) -> Path:
-    """A folder of images whose names are canaries, too."""
+    """Return a folder of images whose names are canaries as well."""
     folder = tmp_path / canary("folderName")
     folder.mkdir()
     for number, (film, _) in enumerate(films):
@@ -32,7 +32,7 @@ def ward(tmp_path: Path, films: list[tuple[Film, str | None]]) -> Path:
 NAMES = frozenset({"fileName", "folderName"})
 
 
-def test_on_the_command_line(
+def test_segment_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
 ) -> None:
     cases = [
@@ -47,7 +47,7 @@ def test_on_the_command_line(
         output.unlink(missing_ok=True)
         allowed = CARRIED if form in FILM_FORMS and "dicom" in film.name.lower() else frozenset()
         ears.listen(f"segment {film.name} as {form}", film.places, wrote, allowed=allowed)
-        # The person typed the name himself; yet a refusal has no use for it.
+        # The person typed the name, but an error does not need it.
         ears.listen("segment's lines", film.places | NAMES, said.out, said.err, allowed=() if status else NAMES)
         assert (status == 0) == (code is None and not refused_form(film, form)), (film.name, form)
     for arguments in (
@@ -61,12 +61,12 @@ def test_on_the_command_line(
 
 
 def refused_form(film: Film, form: str) -> bool:
-    """Whether a form cannot be made of an image that is good by itself."""
+    """Return whether an output format is not possible for a valid image."""
     no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("stripes")
     return no_lung or (form == "dicom-seg" and "dicom" not in film.name.lower())
 
 
-def test_of_a_folder(
+def test_batch_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], ward: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
     target, report, table = tmp_path / "out", tmp_path / "run.json", tmp_path / "table.csv"
@@ -91,7 +91,7 @@ def test_of_a_folder(
     ears.enter(ledger, "batch", "stdout and stderr, outputs, problem documents, manifest and reports")
 
 
-def test_to_a_service(
+def test_remote_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
 ) -> None:
     gateway = Gateway()

@@ -1,9 +1,8 @@
-"""The batch path under fire: whatever S3, the queue and the functions' processes do, each image has its outputs once.
+"""The queue under failures: whatever S3, the queue and the processes do, each image has its outputs exactly once.
 
-Four functions run in turns of chance: between any two requests of one, the others may work, and images be replaced or
-deleted. Each of the first two receives of a message meets faults and kills; from the third on it is spared, as five are
-all that a message has. The function is the real handler; only what an image's segmentation gives is remembered, since the
-same few images come again and again.
+Four functions take random turns: between any two requests of one, the others may run, and images may be replaced or
+deleted. The first two receives of a message meet failures and kills; later ones are spared, because a message has only
+five. The function is the real handler; only segmentation results are cached, because the same few images come again.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ WORKERS = 4
 DELIVERIES, COPIES = cases(150, 10_000), 0.2
 EVENTS = round(DELIVERIES / (1 + COPIES))
 RATE = 0.06 if WHOLE else 0.12
-"""The share of requests that fail, or whose sender is killed."""
+"""The fraction of requests that fail, or whose sender is killed."""
 
 STEPS = 15
-"""How often others may go on while an image is segmented."""
+"""Turns that others may get while an image is segmented."""
 
 SPARED = 2
 """Receives after which a message is spared."""
@@ -57,11 +56,11 @@ SPARED = 2
 
 @dataclass(frozen=True)
 class Film:
-    """What is put into the bucket, and what must come of it.
+    """An object in the input bucket, and its expected outputs.
 
     Attributes:
-        outputs: content by form's name; nothing of an image that is refused.
-        code: of the refusal.
+        outputs: content by format name; empty for an image that is rejected.
+        code: the error code.
     """
 
     body: bytes
@@ -71,7 +70,7 @@ class Film:
 
 @pytest.fixture
 def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
-    """Both buckets in this process."""
+    """Yield both buckets, in this process."""
     with mock_aws():
         yield make(None, monkeypatch, versioned=True)
     forget()
@@ -79,7 +78,7 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
 
 @pytest.fixture(scope="module")
 def films(rg1_png: bytes) -> list[Film]:
-    """Good ones in all formats, and others that are none: a quarter of all."""
+    """Return valid images in all formats; a quarter of all are other files."""
     good = []
     for body in make_films(rg1_png)[: cases(6, 24)]:
         result = segment(body)
@@ -89,15 +88,15 @@ def films(rg1_png: bytes) -> list[Film]:
 
 
 class Hospital:
-    """Puts images, puts others in their place, deletes some; each that lies there then tells the queue of itself.
+    """Uploads images, replaces and deletes some, and sends a notification for each upload.
 
     Attributes:
-        truth: the image that lies at each key now; None where it was deleted.
-        jobs: keys whose image was uploaded for a job.
-        replaced: keys at which more than one image has lain.
-        versions: every image that was put, by its version.
-        lost: messages that no function can ever do.
-        triggers: what lets the queue be told.
+        truth: the current image of each key; None if it was deleted.
+        jobs: keys of images uploaded for a job.
+        replaced: keys that have had more than one image.
+        versions: all uploaded images, by version.
+        lost: messages that can never succeed.
+        triggers: buckets and prefixes that notify the queue.
     """
 
     def __init__(self, buckets: Buckets, films: list[Film], queue: Queue, storm: Storm, baton: Baton) -> None:
@@ -115,7 +114,7 @@ class Hospital:
         self.open = True
 
     def work(self) -> None:
-        """The whole of it, while the queue is not too full for images to be replaced that are in work."""
+        """Send all events; wait while the queue is so full that no image in progress would be replaced."""
         for number in range(EVENTS):
             while len(self._queue.waiting) > 8:
                 self._baton.pass_on()
@@ -128,7 +127,7 @@ class Hospital:
         self.open = False
 
     def _key(self, number: int) -> str:
-        """A new key, or one whose image is in work just now."""
+        """Return a new key, or one whose image is in progress."""
         if self._dice.random() < 0.35 and (there := self._in_work()):
             return self._dice.choice(there)
         if number % 10 == 5:
@@ -145,7 +144,7 @@ class Hospital:
         self.versions[put["VersionId"]] = film
         if key in self.truth:
             self.replaced.add(key)
-        # An empty object whose key ends so is a folder to S3's console.
+        # The S3 console makes such empty objects for folders.
         self.truth[key] = None if key.endswith("/") and not film.body else film
         assert fires(self.triggers, self._bucket, key)
         body = json.dumps(s3_event(self._bucket, key))
@@ -171,7 +170,7 @@ class Function:
     """Serves the queue as Lambda does, until the hospital is closed and no message is left.
 
     Attributes:
-        kills: how often it died.
+        kills: how often it was killed.
     """
 
     def __init__(self, hospital: Hospital, queue: Queue, storm: Storm, baton: Baton, number: int) -> None:
@@ -180,7 +179,7 @@ class Function:
         self.kills = 0
 
     def work(self) -> None:
-        """Batch after batch."""
+        """Receive and handle batches."""
         while self._hospital.open or self._queue.waiting or self._queue.in_flight:
             self._baton.pass_on()
             batch = self._queue.receive(self._dice.randint(1, 4))
@@ -207,7 +206,7 @@ class Function:
         return event
 
 
-def test_every_film_version_has_its_outputs_once(
+def test_every_image_version_has_its_outputs_once(
     buckets: Buckets, films: list[Film], monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     baton = Baton(random.Random(1))
@@ -220,13 +219,13 @@ def test_every_film_version_has_its_outputs_once(
     remembered = functools.cache(segment)
 
     def slow(*film: Any) -> Any:
-        """An image takes as long as many requests."""
+        """Segment an image while others take STEPS turns."""
         for _ in range(STEPS):
             baton.pass_on()
         return remembered(*film)
 
     monkeypatch.setattr(process, "segment", slow)
-    # Between two tries boto3 waits up to 20 s; here the others work meanwhile.
+    # boto3 waits up to 20 s between retries; here the others take a turn instead.
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: baton.pass_on())
     with redirect_stdout(io.StringIO()):  # a line of metrics for each batch
         baton.run(hospital.work, *(function.work for function in functions))
@@ -255,7 +254,7 @@ def test_every_film_version_has_its_outputs_once(
 
 
 def steps(buckets: Buckets) -> list[tuple[str, str]]:
-    """Every kind of request that the batch function sends, by operation and bucket."""
+    """Return every kind of request that the batch function sends, by operation and bucket."""
     return [
         ("HeadObject", buckets.films),
         ("GetObject", buckets.films),
@@ -267,7 +266,7 @@ def steps(buckets: Buckets) -> list[tuple[str, str]]:
 
 
 def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
-    """What is wrong with the bucket of outputs: of which key, and what."""
+    """Return what is wrong with the output bucket, by key."""
     client, names = buckets.client, read_settings()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=buckets.outputs)
     left = {each["Key"] for page in pages for each in page.get("Contents", [])}
@@ -278,11 +277,11 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
         every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
         there = left & every
         left -= every
-        if film is None:  # what is left of a deleted image is not promised
+        if film is None:  # outputs of a deleted image may stay
             continue
         version = client.head_object(Bucket=buckets.films, Key=key)["VersionId"]
         if key in hospital.jobs and there:
-            # A job is done once, of whichever image was there then.
+            # A job is done once, with the image that was there then.
             head = client.head_object(Bucket=buckets.outputs, Key=min(there))
             version = head["Metadata"]["film-version"]
             film = hospital.versions[version]
@@ -305,12 +304,12 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
             elif key not in hospital.replaced and storm.writes[buckets.outputs, name, version] != 1:
                 wrong.append(f"{name!r} was written more than once")
     orders = {key.removesuffix("film") + "order" for key in hospital.jobs}
-    markers = {key for key in left if key.startswith(MARKERS)}  # of kills; a lifecycle rule deletes them
+    markers = {key for key in left if key.startswith(MARKERS)}  # kills leave these; a lifecycle rule deletes them
     return wrong + [f"{key!r} belongs to no image" for key in left - orders - markers]
 
 
 def triggers(buckets: Buckets, **parameters: object) -> list[tuple[str, str]]:
-    """What template.yaml lets tell the queue: a bucket, and a prefix of keys."""
+    """Return the buckets and key prefixes that notify the queue in template.yaml."""
     names = {"InputBucket": buckets.films, "OutputBucket": buckets.outputs}
     found = []
     for name, resource in deployed(names, **parameters)["Resources"].items():
@@ -323,12 +322,12 @@ def triggers(buckets: Buckets, **parameters: object) -> list[tuple[str, str]]:
 
 
 def fires(triggers: list[tuple[str, str]], bucket: str, key: str) -> bool:
-    """Whether an object that is put there calls the function."""
+    """Return whether an object with this key triggers the function."""
     return any(bucket == place and key.startswith(prefix) for place, prefix in triggers)
 
 
 TAILS = ["", *sorted({each.suffix for each in FORMATS.values()} | {ERROR_SUFFIX}), ".mask", ".rle", ".error", ".json"]
-"""Ends of keys that look like an output's, and those which would make one of one."""
+"""Key endings that look like those of outputs, or become one with another suffix."""
 
 PIECES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
@@ -360,17 +359,17 @@ PIECES = st.one_of(
 
 
 def relatives(pieces: list[str]) -> list[str]:
-    """A key of S3, and keys so like it that their outputs might meet."""
+    """Return an S3 key, and keys so similar that their outputs might collide."""
     key = "".join(pieces).encode()[:1024].decode(errors="ignore")
     stem = key.encode()[:1000].decode(errors="ignore")
     found = [key, *(f"{stem}{tail}" for tail in TAILS), key.upper(), key[:-1], f"{key[:-1]}\N{LUNGS}"]
     return sorted({each for each in found if 0 < len(each.encode()) <= 1024})
 
 
-def test_no_output_calls_the_function_or_meets_another_film_s(
+def test_output_key_triggers_nothing_and_collides_with_none(
     buckets: Buckets, caplog: pytest.LogCaptureFixture, ledger: Ledger
 ) -> None:
-    """Whatever the key and the trigger; and where somebody lets the bucket of masks call it, nothing is done."""
+    """For any key and trigger; and if someone lets the output bucket trigger the function, it does nothing."""
     for package in ("app", "lungseg"):
         caplog.set_level("CRITICAL", package)
     names = read_settings()

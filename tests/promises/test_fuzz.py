@@ -1,4 +1,4 @@
-"""Fuzzing: whatever is sent, the answer is a mask or a refusal that says why."""
+"""Fuzzing: whatever is sent, the result is a mask or a named error."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 
 SEED = int(os.environ.get("LUNG_SEED", "20"))
-"""Another one tries other images."""
+"""Another seed makes other images."""
 
 BLIND, GUIDED = cases(1_300, 165_000), cases(200, 40_000)
 
 ROUND = 5_000
-"""Images that one process of atheris tries: it keeps about 60 KB of each."""
+"""Images per atheris process, which keeps about 60 KB of each."""
 
 HOUR = 3600
 
 
 SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
-"""Starts a command from a small process: libFuzzer reads ru_maxrss, which begins with that of whoever starts it."""
+"""Starts a command from a small process: libFuzzer reads ru_maxrss, which starts at that of the parent process."""
 
 
 def run(script: str, *arguments: object, start: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """A script of this folder, in a process of its own."""
+    """Run a script of this folder in its own process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", FOLDER)))}
     return subprocess.run(
         [*start, sys.executable, FOLDER / script, *map(str, arguments)],
@@ -47,8 +47,8 @@ def run(script: str, *arguments: object, start: tuple[str, ...] = ()) -> subproc
     )
 
 
-def test_spoilt_films_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> None:
-    """Every case is made from a number, so one that breaks a promise can be made again: fuzz_worker.case."""
+def test_corrupted_image_gives_mask_or_error(tmp_path: Path, ledger: Ledger) -> None:
+    """Every case depends only on a number, so that fuzz_worker.case can make it again."""
     print(f"seed {SEED}; images that break a promise are kept in {tmp_path}")
     wrong, outcomes, slowest, peak, first = {}, Counter[str](), 0.0, 0, 0
     while first < BLIND:
@@ -85,7 +85,7 @@ def _name(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"code {code}"
 
 
-def test_films_that_reach_new_code_are_masks_or_refusals(tmp_path: Path, ledger: Ledger) -> None:
+def test_coverage_guided_image_gives_mask_or_error(tmp_path: Path, ledger: Ledger) -> None:
     tried = found = slowest = peak = 0
     for number, first in enumerate(range(0, GUIDED, ROUND)):
         done = run("fuzz_guided.py", SEED + number, min(ROUND, GUIDED - first), tmp_path, start=SHELL)

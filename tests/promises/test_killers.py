@@ -1,7 +1,7 @@
-"""Images that kill the batch function: all others of their batches are done, and each of them is given up alone.
+"""Images that kill the batch function are given up; all other images of their batches are done.
 
-The kills are real ones, of a process that runs the real handler against a server of S3's kind; only how Lambda, the
-queue and Step Functions deliver again is played.
+The kills are real, of a process that runs the real handler against an S3 server; only the redelivery by Lambda, SQS and
+Step Functions is simulated.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BATCH = 10
 
 @pytest.fixture
 def function(buckets: Buckets) -> Iterator[Function]:
-    """The batch function, with the environment that ``buckets`` has set."""
+    """Yield the batch function, in the environment that ``buckets`` has set."""
     found = Function()
     yield found
     found.close()
 
 
 def put(buckets: Buckets, film: bytes, count: int, killers: list[int], end: bytes = KILL) -> list[str]:
-    """Put so many images, of which those at the places ``killers`` kill; their keys."""
+    """Upload ``count`` images, of which those at the indexes ``killers`` kill; return their keys."""
     keys = [f"in/{number:03}.png" for number in range(count)]
     for number, key in enumerate(keys):
         buckets.drop(key, film + (end if number in killers else b""))
@@ -42,7 +42,7 @@ def put(buckets: Buckets, film: bytes, count: int, killers: list[int], end: byte
 
 
 def check(buckets: Buckets, keys: list[str], killers: list[int]) -> None:
-    """Assert that good images have their outputs, each killer its problem document, and that no marker is left."""
+    """Assert that valid images have their outputs, each killer its problem document, and that no marker is left."""
     expected: set[str] = set()
     for number, key in enumerate(keys):
         expected |= {f"{key}.error.json"} if number in killers else {f"{key}.mask.png", f"{key}.json"}
@@ -57,7 +57,7 @@ def check(buckets: Buckets, keys: list[str], killers: list[int]) -> None:
         assert (problem["code"], "was killed" in problem["detail"]) == ("internal-error", True)
 
 
-def test_killer_in_a_backfill_is_given_up_alone(
+def test_only_the_killer_in_a_backfill_is_given_up(
     buckets: Buckets, function: Function, rg1_png: bytes, ledger: Ledger
 ) -> None:
     count = cases(6, 40)
@@ -79,10 +79,10 @@ def test_killer_in_a_backfill_is_given_up_alone(
 
 
 @pytest.mark.parametrize("together", [False, True] if WHOLE else [True])
-def test_killers_in_the_queue_are_given_up_alone(
+def test_only_the_killers_in_the_queue_are_given_up(
     together: bool, buckets: Buckets, function: Function, rg1_png: bytes, ledger: Ledger
 ) -> None:
-    """Together: in one batch, whose messages always come again together, as they do if nothing else is in the queue."""
+    """Together: in one batch, whose messages are always redelivered together, as in an otherwise empty queue."""
     count, number = cases(12, 200), cases(1 + together, 3)
     dice = random.Random(17)
     killers = sorted(dice.sample(range(BATCH if together else count), number))
@@ -107,7 +107,7 @@ def test_killers_in_the_queue_are_given_up_alone(
 
 
 def drain(queue: Queue, function: Function) -> None:
-    """Let the function do what is in the queue; a batch whose process was killed comes again as a whole."""
+    """Process the queue; a batch whose process was killed is redelivered as a whole."""
     while queue.waiting:
         batch = queue.receive(BATCH)
         event = sqs_event(*(message.body for message in batch))
@@ -120,7 +120,7 @@ def drain(queue: Queue, function: Function) -> None:
         queue.settle(batch, {names.index(name) for name in kept})
 
 
-def test_image_that_memory_is_too_little_for_fails_alone(buckets: Buckets, function: Function, rg1_png: bytes) -> None:
+def test_only_the_image_that_exhausts_memory_fails(buckets: Buckets, function: Function, rg1_png: bytes) -> None:
     keys = put(buckets, smaller(rg1_png, 128), 3, [1], MEMORY)
     assert function(map_event(buckets.films, *keys))["counts"] == {"done": 2, "failed": 1}
     problem = json.loads(buckets.get(f"{keys[1]}.error.json"))

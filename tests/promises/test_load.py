@@ -1,4 +1,4 @@
-"""64 clients on the local server, far more than it can carry: right answers, declared refusals, bounded memory."""
+"""64 clients overload the local server: correct responses, declared errors, bounded memory."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CLIENTS = 64
 SECONDS = cases(3, 300)
 
 ROOM = 256
-"""MiB more than after each image alone: two whole images at work and eight that wait, of 7 MB and 30 MiB decoded."""
+"""MiB beyond those after each image alone: two full-size images in progress, eight queued; 7 MB, 30 MiB decoded."""
 
 FORMS = ("mask", "labels", "contours", "rle")
-"""Those that tell no milliseconds."""
+"""Output formats without timings."""
 
 
 @pytest.fixture(scope="module")
 def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
-    """RG1 whole, and at sizes that are soon done, in every format; and files that are no images."""
+    """Return RG1 at full size, and at small sizes in every format, and files that are not images."""
     pixels = pixels_of(smaller(rg1_png, 150))
     deep, image = pixels.astype(np.uint16) * 257, Image.fromarray(pixels)
     others = [png(deep), tiff(deep, compression="deflate"), dicom(deep), encode(image, "BMP"), encode(image, "WEBP")]
@@ -45,7 +45,7 @@ def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
 
 
 def expected(film: bytes, form: str) -> bytes:
-    """What the pipeline makes of an image in this process: its form, or its refusal's document."""
+    """Return the output of the pipeline in this process, or the problem document."""
     try:
         return FORMATS[form].encode(segment(film), film)
     except ProblemError as refusal:
@@ -53,12 +53,12 @@ def expected(film: bytes, form: str) -> bytes:
 
 
 def run(work: Coroutine[Any, Any, Seen | dict[str, str]]) -> Any:
-    """Do it in a thread, whose event loop is its own: this one's belongs to Mangum."""
+    """Run in a thread with its own event loop: this thread's belongs to Mangum."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
 
-def test_64_clients_get_right_answers_or_are_told_when_to_come(films: dict[str, bytes], ledger: Ledger) -> None:
+def test_64_clients_get_correct_response_or_retry_after(films: dict[str, bytes], ledger: Ledger) -> None:
     asks: dict[str, Ask] = {}
     digests: dict[str, str] = {}
     for number, (name, film) in enumerate(films.items()):

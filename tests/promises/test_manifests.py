@@ -1,4 +1,4 @@
-"""Promise 15: whatever lies in the folder of outputs, a run keeps no wrong mask and touches nothing outside of it."""
+"""Whatever is in the output folder, a run keeps no wrong mask and changes nothing outside it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JUNK = (None, True, -1, 0, 1e308, "", "\x1b]0;title\x07", "=HYPERLINK(1)", "../.
 
 
 def members(line: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where each member of a line is."""
+    """Return the path of each member of a line."""
     inner = line.items() if isinstance(line, dict) else enumerate(line) if isinstance(line, list) else ()
     found = [path] if path else []
     for key, value in inner:
@@ -40,7 +40,7 @@ def members(line: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def with_junk(line: Line, by: random.Random) -> Line:
-    """One member is of another type, gone, or under another name."""
+    """Change the type of a member, delete it, or rename it."""
     changed: Line = json.loads(json.dumps(line))
     *way, last = by.choice(members(changed))
     place: Any = changed
@@ -64,11 +64,11 @@ FORGERIES: tuple[Callable[[Line, random.Random], object], ...] = (
     lambda line, _: line | {"row": None, "problem": {"code": "\x1b[2J", "detail": ""}},
     lambda line, by: by.choice(JUNK),
 )
-"""What somebody else, or a disk that fails, may make of a line."""
+"""How another person, or a failing disk, may change a line."""
 
 
 def forged(line: Line, others: list[Line], by: random.Random) -> bytes:
-    """A line that was changed: its members, its path, or its bytes."""
+    """Return a changed line: other members, another path, or other bytes."""
     match by.randrange(8):
         case 0:
             return json.dumps(line | {"path": by.choice(others)["path"]}).encode()
@@ -84,16 +84,16 @@ def forged(line: Line, others: list[Line], by: random.Random) -> bytes:
 
 
 def told(line: Line) -> Line:
-    """A failure whose text would clear the terminal."""
+    """Return a failure whose text would clear the terminal."""
     return line | {"problem": {**line["problem"], "detail": "\x1b[2J\n"}}
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, links not followed, with its bytes."""
+    """Return every file below a folder with its bytes, without following links."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
 
 
-def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
+def test_forged_manifest_gives_no_wrong_mask_and_no_outside_write(
     tmp_path: Path, rg1_png: bytes, capfd: pytest.CaptureFixture[str], ledger: Ledger
 ) -> None:
     by = random.Random(SEED)
@@ -105,7 +105,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
     expected = pictures(source, rg1_png, tmp_path)
     table, report = tmp_path / "measures.csv", tmp_path / "run.json"
     command = ["batch", str(source), str(target), "--csv", str(table), "--report", str(report)]
-    assert main(command) == 1  # one of them is no image
+    assert main(command) == 1  # one of them is not an image
     lines = [json.loads(line) for line in (target / MANIFEST_NAME).read_bytes().splitlines()]
     outside, wrong, lines_forged = tree(home), [], 0
     for _ in range(ROUNDS):
@@ -140,7 +140,7 @@ def test_forged_manifests_lead_nowhere_and_to_no_wrong_mask(
 
 
 def pictures(source: Path, rg1_png: bytes, scratch: Path) -> dict[str, bytes]:
-    """Write images of two kinds, of one size, and a text; return the masks that the images have."""
+    """Write images of two kinds and one size, and a text file; return the masks of the images."""
     (scratch / "rg1.png").write_bytes(rg1_png)
     with Image.open(scratch / "rg1.png") as image:
         small = image.resize((160, 170))
@@ -153,7 +153,7 @@ def pictures(source: Path, rg1_png: bytes, scratch: Path) -> dict[str, bytes]:
 
 
 def swap(source: Path, expected: dict[str, bytes], by: random.Random) -> None:
-    """Exchange the names of some images of one size and time."""
+    """Swap the names of some images of equal size and time."""
     for _ in range(IMAGES // 4):
         one, other = by.sample(sorted(expected), 2)
         (source / one).rename(source / "between")
@@ -163,7 +163,7 @@ def swap(source: Path, expected: dict[str, bytes], by: random.Random) -> None:
 
 
 def disturb(target: Path, home: Path, names: list[str], by: random.Random) -> None:
-    """Take outputs away, and put links out of the folder, or folders, in their places."""
+    """Remove outputs, or replace them by links out of the folder, or by folders."""
     for name in names:
         output = target / f"{name}.mask.png"
         match by.randrange(4):
@@ -174,4 +174,4 @@ def disturb(target: Path, home: Path, names: list[str], by: random.Random) -> No
                 output.symlink_to(os.path.relpath(home / "thesis.txt", target))
             case 2:
                 output.write_bytes(b"cut")
-                (target / name).mkdir(exist_ok=True)  # names such as "0.bmp/../../home/thesis.txt" lead somewhere now
+                (target / name).mkdir(exist_ok=True)  # so that names such as "0.bmp/../../home/thesis.txt" resolve

@@ -1,4 +1,4 @@
-"""A crowd of clients that trickle, say nothing or do not read: the others are served as if it were not there."""
+"""Clients that trickle, stay silent or do not read do not delay others."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from lungseg.pipeline.segment import segment
 TRICKLING, SILENT, NOT_READING = cases(10, 50), cases(60, 500), cases(6, 50)
 
 GOOD = cases(12, 60)
-"""Clients that send an image and read the answer, two at a time."""
+"""Clients that send an image and read the response, two at a time."""
 
 MAX_SLOWDOWN = 3.0
-"""95th percentile of their times beside the crowd, as a multiple of that without it."""
+"""95th percentile of their latency with the crowd, relative to that without it."""
 
 ROOM_SECONDS = 0.3
-"""Beyond that: in the default suite other tests' processes may hold a core for as long."""
+"""Additional seconds: in the default suite, processes of other tests may hold a core for as long."""
 
 MAX_MEBIBYTES = 600
 
@@ -44,7 +44,7 @@ MAX_SHUTDOWN_SECONDS = 30
 
 @contextmanager
 def serving() -> Iterator[tuple[tuple[str, int], subprocess.Popen[bytes]]]:
-    """`serve`, as a person starts it."""
+    """Start `serve` as a user does."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()
     with subprocess.Popen(command("serve", "--port", address[1]), stderr=subprocess.PIPE) as process:
@@ -65,9 +65,9 @@ def _is_ready(address: tuple[str, int]) -> bool:
 
 
 class Crowd:
-    """Bad clients in a thread. Those that trickle or say nothing come again when they are closed.
+    """Bad clients in a thread. Trickling and silent clients reconnect when they are disconnected.
 
-    Those that do not read have their answer made once, before the others are measured: it waits for them from then on.
+    Clients that do not read get their response computed once, before the others are measured; then it is pending.
     """
 
     def __init__(self, address: tuple[str, int], image: bytes) -> None:
@@ -124,13 +124,13 @@ class Crowd:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(line, self._request)
         if await loop.sock_recv(line, 12) != b"HTTP/1.1 200":
-            raise ConnectionError  # 503: the server is full of the others
+            raise ConnectionError  # 503: the queue is full
         self.unread += 1
         await asyncio.Event().wait()
 
 
 def ask(address: tuple[str, int], image: bytes) -> tuple[float, bytes, int]:
-    """Seconds, answer and number of 503s of a client that does as Retry-After says; its waits count."""
+    """Return seconds, response and number of 503s of a client that obeys Retry-After; its waits count."""
     started, refused = time.monotonic(), 0
     while True:
         answer = httpx2.post(f"http://127.0.0.1:{address[1]}/v1/segment", content=image, timeout=60)
@@ -149,7 +149,7 @@ def percentile(times: list[float]) -> float:
     return quantiles(times, n=20)[-1]
 
 
-def test_good_clients_are_served_beside_a_crowd_of_bad_ones(
+def test_bad_clients_do_not_delay_good_ones(
     rg1_pixels: NDArray[object], small: bytes, rg1_png: bytes, ledger: Ledger
 ) -> None:
     image = rg1_png if WHOLE else small
@@ -165,7 +165,7 @@ def test_good_clients_are_served_beside_a_crowd_of_bad_ones(
             descriptors = process_info.num_fds()
             if WHOLE:
                 ended = seconds_to_end(process)
-        if not WHOLE:  # in the default suite without the crowd, which keeps it for 15 seconds
+        if not WHOLE:  # in the default suite without the crowd, which delays it by 15 seconds
             ended = seconds_to_end(process)
     before, beside = (percentile([seconds for seconds, *_ in each]) for each in (quiet, crowded))
     wrong = sum(content != expected for _, content, _ in quiet + crowded)
@@ -185,7 +185,7 @@ def test_good_clients_are_served_beside_a_crowd_of_bad_ones(
 
 
 def seconds_to_end(process: subprocess.Popen[bytes]) -> float:
-    """How long a process runs on after SIGTERM, up to a minute."""
+    """Return how long a process runs after SIGTERM, up to a minute."""
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -194,6 +194,6 @@ def seconds_to_end(process: subprocess.Popen[bytes]) -> float:
 
 
 def _peak(pid: int) -> float:
-    """Most memory that a process had, in MiB."""
+    """Return the peak memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

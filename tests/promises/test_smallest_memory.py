@@ -1,4 +1,4 @@
-"""The largest images that the limits allow, in the least memory that template.yaml allows: none kills its function."""
+"""The largest allowed images kill no function at the smallest memory that template.yaml allows."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ PROMISE = "The largest image in the smallest memory setting is segmented or reje
 SIDE = int(MAX_PIXELS**0.5) if WHOLE else 640
 
 STEP = 16
-"""Pixels a side that have one grey: a compressed file stays below what Lambda takes in one request."""
+"""Side of the square of pixels with one grey: compressed files stay below Lambda's request limit."""
 
 ROOM = 100
-"""MiB of a function's memory that are left to Lambda's runtime."""
+"""MiB of a function's memory left for Lambda's runtime."""
 
 Greys = NDArray[np.uint16]
 
 
 def _colour(grey: Greys, more: int) -> NDArray[np.uint16]:
-    """RGB, and so many opaque samples more."""
+    """Return RGB with ``more`` opaque samples."""
     return np.concatenate([np.repeat(grey[..., None], 3, 2), np.full((*grey.shape, more), 65535, np.uint16)], 2)
 
 
@@ -72,12 +72,12 @@ KINDS: dict[str, Callable[[Greys], bytes]] = {
     "DICOM, plain grey": dicom,
     "DICOM, JPEG 2000 in colour": _jpeg2000,
 }
-"""Those that took most memory of twelve kinds; of 16 bits."""
+"""The kinds, of twelve, that took most memory; all of 16 bits."""
 
 
 @pytest.fixture(scope="module")
 def grey(rg1_png: bytes) -> Greys:
-    """RG1 at SIDE pixels a side, coarse."""
+    """Return RG1 at SIDE pixels a side, in coarse steps."""
     chest = pixels_of(rg1_png)
     places = np.arange(SIDE) // STEP * STEP
     rows, columns = (places * length // SIDE for length in chest.shape)
@@ -85,12 +85,12 @@ def grey(rg1_png: bytes) -> Greys:
 
 
 def least(parameter: str) -> int:
-    """MB that template.yaml demands."""
+    """Return the smallest value in MB that template.yaml allows."""
     return int(load()["Parameters"][parameter]["MinValue"])
 
 
 @pytest.mark.parametrize("kind", KINDS if WHOLE else ["DICOM, plain grey"])
-def test_batch_function_holds_the_largest_image_in_every_format(
+def test_largest_image_fits_batch_function_in_every_format(
     kind: str, grey: Greys, buckets: Buckets, tmp_path: Path, ledger: Ledger
 ) -> None:
     (tmp_path / "film").write_bytes(KINDS[kind](grey))
@@ -106,10 +106,8 @@ def test_batch_function_holds_the_largest_image_in_every_format(
 @pytest.mark.parametrize(
     "kind", [each for each in KINDS if each != "DICOM, plain grey"] if WHOLE else ["PNG of 4 samples"]
 )
-def test_api_function_holds_the_largest_image_in_each_format(
-    kind: str, grey: Greys, tmp_path: Path, ledger: Ledger
-) -> None:
-    """A plain image of that size is no request that Lambda takes."""
+def test_largest_image_fits_api_function_in_each_format(kind: str, grey: Greys, tmp_path: Path, ledger: Ledger) -> None:
+    """An uncompressed image of that size exceeds Lambda's request limit."""
     (tmp_path / "film").write_bytes(KINDS[kind](grey))
     peaks = {name: measure("http", tmp_path / "film", name) for name in (FORMATS if WHOLE else ["overlay", "npz"])}
     name, most = max(peaks.items(), key=lambda each: each[1].mebibytes)
@@ -120,5 +118,5 @@ def test_api_function_holds_the_largest_image_in_each_format(
 
 
 def told(peak: Peak) -> str:
-    """In words."""
+    """Return a peak in words."""
     return f"{peak.answer}, {peak.mebibytes:,} MiB, {peak.seconds:.0f} s of the processor"

@@ -1,4 +1,4 @@
-"""Thousands of images in one process: its memory does not grow, its images take no longer, its answers do not change."""
+"""Over thousands of images, a process does not grow, slow down or change its responses."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from soak_worker import SAMPLE, Measured, serve
 FILMS = cases(240, 20_000)
 
 WARM_UP = cases(80, 2_000)
-"""Images after which the allocators have what they keep: their pools, and the largest image's pages."""
+"""Images after which allocators have filled their pools, and hold the pages of the largest image."""
 
 SLOPE = cases(64, 1) * 1024
-"""Bytes for each image. Few images show only what is large: an image that were kept has a picture and two maps of 1 MiB."""
+"""Bytes per image. Few images show only large leaks: a leaked image has its pixels and two maps of 1 MiB."""
 
 ROUNDS = 20
-"""Turns of the old and the young process, each through all images once by each door."""
+"""Turns of the old and the new process; each turn is every image once through each entry point."""
 
 
 @pytest.fixture(scope="module")
 def films(rg1_png: bytes) -> list[bytes]:
-    """RG1 at sizes that are soon done, in every format, at 8 and 16 bits; and two files that are no images."""
+    """Return RG1 at small sizes in every format, at 8 and 16 bits, and two files that are not images."""
     pixels = pixels_of(smaller(rg1_png, 150))
     deep, image = pixels.astype(np.uint16) * 257, Image.fromarray(pixels)
     others = [png(deep), tiff(deep, compression="deflate"), dicom(deep), encode(image, "BMP"), encode(image, "WEBP")]
@@ -46,7 +46,7 @@ class Process:
         self._line = line
 
     def __call__(self, count: int) -> Measured:
-        """Let it do so many images."""
+        """Segment ``count`` images."""
         self._line.send(count)
         measured: Measured = self._line.recv()
         return measured
@@ -54,7 +54,7 @@ class Process:
 
 @contextmanager
 def process(films: list[bytes]) -> Iterator[Process]:
-    """One that has just begun."""
+    """Start a new process."""
     ours, theirs = multiprocessing.Pipe()
     child = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, films), daemon=True)
     child.start()
@@ -69,19 +69,18 @@ def process(films: list[bytes]) -> Iterator[Process]:
 
 
 def slope(memory: list[int]) -> float:
-    """Theil and Sen's slope, bytes for each image: the median over all pairs of samples.
+    """Return the Theil-Sen slope in bytes per image: the median over all pairs of samples.
 
-    A step, such as an allocator takes now and then, moves it by little, however high; what is kept of every image is all
-    of it.
+    A single step, as an allocator makes now and then, hardly moves it; a leak of every image does.
     """
     values = np.array(memory, float)
     first, second = np.triu_indices(len(values), 1)
     return float(np.median((values[second] - values[first]) / (second - first))) / SAMPLE
 
 
-def test_memory_and_time_stay(films: list[bytes], monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
-    """Time is the processor's own, so that what else runs on the machine counts for little; and what it does count for
-    (a cache that is shared, a clock that is lowered) hits both sides: the old process and a young one take turns."""
+def test_memory_and_time_stay_constant(films: list[bytes], monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
+    """Processor time excludes most influence of other processes. The rest (shared caches, clock speed) affects both
+    sides, because the old process and a new one take turns."""
     monkeypatch.setenv("LUNG_THREADS", "1")
     with process(films) as old:
         old(WARM_UP)
@@ -104,7 +103,7 @@ def test_memory_and_time_stay(films: list[bytes], monkeypatch: pytest.MonkeyPatc
 
 
 def compared(old: Process, films: list[bytes]) -> float:
-    """How much longer the old process takes for all images than one that has just begun, as a share."""
+    """Return how much longer the old process takes for all images than a new one, as a fraction."""
     times: dict[str, list[float]] = {"old": [], "young": []}
     both_doors = 2 * len(films)
     with process(films) as young:

@@ -1,4 +1,4 @@
-"""What the image installs is written down, with digests and licences; nothing is unused, and nothing undeclared."""
+"""Everything that the container image installs is locked, listed with its licence, and used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FREE = {
     "libpng-2.0",
     "libtiff",
 }
-"""Licences that ask for no more than their own text beside a copy."""
+"""Licences that require only that their text accompanies copies."""
 
 EXCEPTED = {
     ("gomp", GCC): "GCC's runtime: its exception lets programs of any licence use it",
@@ -50,19 +50,19 @@ EXCEPTED = {
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """docs/sbom.json."""
+    """Return docs/sbom.json."""
     found: dict[str, Any] = json.loads(SBOM.read_text())
     return found
 
 
 def pinned(file: str) -> dict[str, str]:
-    """The versions that a requirements file names."""
+    """Return the versions that a requirements file pins."""
     pairs = re.findall(r"(?m)^([\w.-]+)(?:\[\w+\])?==(\S+)$", (ROOT / file).read_text())
     return {canonical(name): version for name, version in pairs}
 
 
 def unlocked(requirements: dict[str, str], lock: str) -> list[str]:
-    """What a lock file lacks."""
+    """Return what a lock file lacks."""
     entries = locked(lock)
     found = [name for name, version in requirements.items() if entries.get(name, ("", []))[0] != version]
     found += [f"{name} without a digest" for name, (_, digests) in entries.items() if not digests]
@@ -70,7 +70,7 @@ def unlocked(requirements: dict[str, str], lock: str) -> list[str]:
 
 
 def unfree(components: list[dict[str, Any]]) -> list[str]:
-    """Components of which no choice of licence is free and not excepted."""
+    """Return components without an allowed licence that are not excepted."""
     found = []
     for each in components:
         if each["type"] != "library":
@@ -82,7 +82,7 @@ def unfree(components: list[dict[str, Any]]) -> list[str]:
 
 
 def imported(files: Iterator[Path]) -> set[str]:
-    """The distributions that modules import, late imports included."""
+    """Return the distributions that modules import, also within functions."""
     top = set()
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -97,13 +97,13 @@ def imported(files: Iterator[Path]) -> set[str]:
 
 
 def modules() -> Iterator[Path]:
-    """The modules of both packages."""
+    """Return the modules of both packages."""
     for package in ("app", "lungseg"):
         yield from (ROOT / package).rglob("*.py")
 
 
 def of_the_image() -> Iterator[Path]:
-    """The modules that the image holds, as .dockerignore leaves them."""
+    """Return the modules in the container image, as .dockerignore leaves them."""
     left_out = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("lungseg/")]
     yield ROOT / "serverless.py"
     for file in modules():
@@ -113,12 +113,12 @@ def of_the_image() -> Iterator[Path]:
 
 
 def dependencies(folder: Path, settings: Path) -> subprocess.CompletedProcess[str]:
-    """What deptry says of the program in a folder."""
+    """Return the findings of deptry for the program in a folder."""
     command = [sys.executable, "-m", "deptry", ".", "--no-ansi", "--config", settings]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_the_image_installs_exactly_what_is_locked(ledger: Ledger, document: dict[str, Any]) -> None:
+def test_image_installs_exactly_what_is_locked(ledger: Ledger, document: dict[str, Any]) -> None:
     entries = locked(LOCK)
     lacking = unlocked(pinned("requirements.txt"), LOCK)
     packages = {canonical(each["name"]): each["version"] for each in document["components"] if "purl" in each}
@@ -142,7 +142,7 @@ def test_the_image_installs_exactly_what_is_locked(ledger: Ledger, document: dic
     assert not bad
 
 
-def test_the_dockerfile_installs_from_the_lock_alone() -> None:
+def test_dockerfile_installs_only_from_the_lock() -> None:
     dockerfile = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
     (install,) = re.findall(r"pip install.*?&&", dockerfile)
     assert {"--require-hashes", "--only-binary=:all:"} <= set(install.split())
@@ -151,7 +151,7 @@ def test_the_dockerfile_installs_from_the_lock_alone() -> None:
     assert "!requirements.lock" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
-def test_the_bill_is_one_and_is_in_step(document: dict[str, Any]) -> None:
+def test_bill_of_materials_is_valid_and_current(document: dict[str, Any]) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)) is None
     assert [each for each in document["components"] if each["type"] == "machine-learning-model"] == models()
     assert LICENCES.read_text() == page(document), "run: make sbom"
@@ -165,7 +165,7 @@ def test_each_rule_can_fail(document: dict[str, Any]) -> None:
     assert unlocked(requirements, LOCK.replace(f"numpy=={version}", "numpy==0")) == ["numpy"]
     assert unlocked(requirements, LOCK + "bare==1 \\\n    # via nothing\n") == ["bare without a digest"]
     assert unlocked(requirements, f"--index-url https://example.org\n{LOCK}") == ["--index-url https://example.org"]
-    assert len(digests) > 10  # of both Pythons, on every platform
+    assert len(digests) > 10  # for both Pythons, on every platform
     for name, expression in (("x", "GPL-3.0-only"), ("x", GCC), ("x", "MIT AND AGPL-3.0-only"), ("x", "proprietary")):
         other = {"type": "library", "name": name, "licenses": [{"expression": expression}]}
         assert unfree([*document["components"], other]) == [name]

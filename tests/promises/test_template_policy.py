@@ -1,4 +1,4 @@
-"""What policy demands of template.yaml, for every way to deploy it; and each demand, seen to be refused."""
+"""The policy for template.yaml, for every way to deploy it; each rule is also run on a template that breaks it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ledger import Ledger
 
 Template = dict[str, Any]
 Rule = Callable[[Template], dict[str, bool]]
-"""Gives each thing that it asks about, and whether that is as it is to be."""
+"""Returns each thing that it checks, and whether that is right."""
 
 WHOLE_RESOURCES = {"Trace": "X-Ray's two actions know no resource; granted where tracing is switched on"}
-"""Statements that may name all resources, and why."""
+"""Statements that may apply to all resources, and why."""
 
 BEHIND_A_NAME = re.compile(r"(<[^*>]+>|arn:[^:*]+:[^:*]+:[^:*]*:[^:*]*:[^*]*[^*:/])(/[^*]+)?(/\*|:\*|/\*:\*)?")
-"""A wildcard may end a resource that is named: objects of a bucket, streams of a log, executions of a state machine."""
+"""A wildcard may follow a named resource: objects of a bucket, streams of a log, executions of a state machine."""
 
 SECRET = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|(?<!ROUTING)KEY", re.I)
 SECRET_VALUE = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|[A-Za-z0-9/+]{40}|resolve:(ssm-secure|secretsmanager)")
@@ -30,7 +30,7 @@ OPEN_ROUTES = {("/health", "get"): "load balancers and monitors have no key"}
 
 
 def documents(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement of a policy that is attached to a bucket or a queue, by the name of that."""
+    """Yield the statements of every bucket and queue policy, with the name of the bucket or queue."""
     for each in of(template, "AWS::S3::BucketPolicy").values():
         yield from ((each["Bucket"], statement) for statement in each["PolicyDocument"]["Statement"])
     for each in of(template, "AWS::SQS::QueuePolicy").values():
@@ -39,7 +39,7 @@ def documents(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def stores(template: Template) -> dict[str, dict[str, Any]]:
-    """Buckets and queues."""
+    """Return buckets and queues."""
     return of(template, "AWS::S3::Bucket") | of(template, "AWS::SQS::Queue")
 
 
@@ -60,7 +60,7 @@ def no_wildcard_resource(template: Template) -> dict[str, bool]:
 
 
 def only_managed_policies_of_the_gateway(template: Template) -> dict[str, bool]:
-    """A managed policy is AWS's own, and holds wildcards of AWS's choice."""
+    """A managed policy is written by AWS, with wildcards that AWS chose."""
     return {
         name: name == "ApiGatewayRole" or "ManagedPolicyArns" not in role
         for name, role in of(template, "AWS::IAM::Role").items()
@@ -78,7 +78,7 @@ def roles_are_for_one_service(template: Template) -> dict[str, bool]:
 
 
 def tls_only(template: Template) -> dict[str, bool]:
-    """All of a bucket, and all of a queue, is denied to everybody who does not come by TLS."""
+    """Buckets and queues deny everything to requests without TLS."""
     found = {}
     for name in stores(template):
         bucket = name in of(template, "AWS::S3::Bucket")
@@ -115,7 +115,7 @@ def public_access_blocked(template: Template) -> dict[str, bool]:
 
 
 def nobody_is_let_in_by_a_policy(template: Template) -> dict[str, bool]:
-    """But S3, which tells the queue of images in the bucket of this account."""
+    """Except S3, which notifies the queue of images in this account's bucket."""
     found = {}
     for owner, each in documents(template):
         told = (each["Principal"], each["Action"]) == ({"Service": "s3.amazonaws.com"}, "sqs:SendMessage")
@@ -137,7 +137,7 @@ def encrypted(template: Template) -> dict[str, bool]:
 
 
 def dead_letters_are_kept(template: Template) -> dict[str, bool]:
-    """Every queue but the last has one behind it, which keeps for longer and has an alarm."""
+    """Every queue but the last has a dead-letter queue, with longer retention and an alarm."""
     queues = of(template, "AWS::SQS::Queue")
     last = {
         name: each["RedrivePolicy"]["deadLetterTargetArn"] for name, each in queues.items() if "RedrivePolicy" in each
@@ -183,7 +183,7 @@ def alarms_for_each_function(template: Template) -> dict[str, bool]:
 
 
 def logs_end(template: Template) -> dict[str, bool]:
-    """Each function and the API write to a group of this template, and each group forgets."""
+    """Each function and the API log to a group of this template, and each group has a retention."""
     groups = of(template, "AWS::Logs::LogGroup")
     found = {name: int(each.get("RetentionInDays", 0)) > 0 for name, each in groups.items()}
     for name, each in of(template, "AWS::Serverless::Function").items():
@@ -207,7 +207,7 @@ def no_secret_among_the_parameters(template: Template) -> dict[str, bool]:
 
 
 def every_route_wants_authority(template: Template) -> dict[str, bool]:
-    """But health's; and by a scheme that is there, under a gateway that can be reached by TLS alone."""
+    """Except health; the scheme exists, and the gateway accepts TLS only."""
     body = template["Resources"]["Api"]["Properties"]["DefinitionBody"]
     found = {}
     for path, verbs in body["paths"].items():
@@ -241,32 +241,32 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def test_policy_holds_for_every_way_to_deploy_it(ledger: Ledger) -> None:
+def test_policy_holds_for_every_deployment(ledger: Ledger) -> None:
     asked, broken = 0, []
     for way in WAYS:
         template = deployed(**way)
         for rule in RULES:
             answers = rule(template)
-            assert answers, rule.__name__  # a rule that finds nothing to ask about holds nothing
+            assert answers, rule.__name__  # a rule that finds nothing to check proves nothing
             asked += len(answers)
             broken += [f"{rule.__name__}: {thing} ({way})" for thing, holds in answers.items() if not holds]
     exceptions = len(WHOLE_RESOURCES) + len(OPEN_ROUTES)
     ledger.enter(
         9,
-        "The template follows the policy on permissions, TLS, encryption, dead letters, alarms, logs, secrets and access",
+        "The template follows policy on permissions, TLS, encryption, dead letters, alarms, logs, secrets and access",
         f"{len(RULES)} rules on {len(WAYS)} ways to deploy, {asked:,} answers; {len(BREAKS)} breaches made in memory",
         f"{len(broken)} breaches, {exceptions} exceptions with a reason",
     )
     assert not broken
 
 
-def test_the_ways_decide_every_condition_both_ways() -> None:
+def test_deployments_take_every_condition_both_ways() -> None:
     for name in load()["Conditions"]:
         assert {decided(**way)[name] for way in WAYS} == {True, False}, name
 
 
 def put(*path: str | int, value: object) -> Callable[[Template], None]:
-    """A breach: something in a resource's properties has another value, or is missing if that is None."""
+    """Return a breach: a property of a resource has another value, or is missing if that is None."""
 
     def breach(template: Template) -> None:
         name, *inner, last = path
@@ -282,12 +282,12 @@ def put(*path: str | int, value: object) -> Callable[[Template], None]:
 
 
 def without(name: str) -> Callable[[Template], None]:
-    """A breach: a resource is missing."""
+    """Return a breach: a resource is missing."""
     return lambda template: template["Resources"].pop(name)
 
 
 def allowing(**changes: object) -> Callable[[Template], None]:
-    """A breach: the batch function's first statement says something else."""
+    """Return a breach: the first statement of the batch function is another one."""
 
     def breach(template: Template) -> None:
         template["Resources"]["BatchRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0] |= changes
@@ -296,12 +296,12 @@ def allowing(**changes: object) -> Callable[[Template], None]:
 
 
 def variable(name: str, value: str) -> Callable[[Template], None]:
-    """A breach: the functions get a variable."""
+    """Return a breach: the functions get an environment variable."""
     return lambda template: template["Globals"]["Function"]["Environment"]["Variables"].update({name: value})
 
 
 def route(path: str, security: list[dict[str, list[str]]]) -> Callable[[Template], None]:
-    """A breach: one more route."""
+    """Return a breach: one more route."""
     add = {path: {"get": {"security": security}}}
     return lambda template: template["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"].update(add)
 
@@ -379,13 +379,13 @@ def template() -> Template:
 @pytest.mark.parametrize(
     ("rule", "thing", "breach"), BREAKS, ids=[f"{rule.__name__}-{number}" for number, (rule, _, _) in enumerate(BREAKS)]
 )
-def test_a_breach_is_noticed(template: Template, rule: Rule, thing: str, breach: Callable[[Template], None]) -> None:
+def test_breach_is_detected(template: Template, rule: Rule, thing: str, breach: Callable[[Template], None]) -> None:
     broken = copy.deepcopy(template)
     breach(broken)
     assert rule(template).get(thing, True)
     assert rule(broken)[thing] is False
 
 
-def test_a_secret_among_the_parameters_is_noticed(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_among_the_parameters_is_detected(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(load()["Parameters"], "Password", {"Type": "String", "NoEcho": True})
     assert no_secret_among_the_parameters(template)["Password"] is False
