@@ -83,17 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
     if stack is not None and stack.output("InputBucketName") != bucket:
         raise CommandError(f"the stack's images lie in s3://{stack.output('InputBucketName')}, not in s3://{bucket}")
     if arguments.dry_run:
-        films = backfill.listed(bucket, prefix, arguments.region)
-        settings = backfill.settings(stack, arguments.memory, arguments.concurrency, arguments.architecture)
-        print("\n".join(cost.lines(cost.estimate(films, settings))), flush=True)
+        images = backfill.list_prefix(bucket, prefix, arguments.region)
+        settings = backfill.read_backfill_settings(
+            stack, arguments.memory, arguments.concurrency, arguments.architecture
+        )
+        print("\n".join(cost.estimate_lines(cost.estimate_backfill(images, settings))), flush=True)
         return DONE
-    execution = backfill.start(machine, bucket, prefix)
+    execution = backfill.start_execution(machine, bucket, prefix)
     print(execution, flush=True)
     if arguments.detach:
         return DONE
-    end = backfill.follow(execution)
-    say(end.line())
-    return DONE if end.well else FAILED
+    end = backfill.follow_execution(execution)
+    say(end.summary_line())
+    return DONE if end.is_complete else FAILED
 
 
 def _place(text: str) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from lungseg import settings
 from lungseg.cli.common import CommandError, workstation
 
 if TYPE_CHECKING:
-    from lungseg.remote.access import Access
     from lungseg.remote.aws import Stack
-    from lungseg.remote.service import Service
+    from lungseg.remote.credentials import Credentials
+    from lungseg.remote.service import ServiceClient
 
 KEY, TOKEN = settings.API_KEY.name, settings.TOKEN.name
 
@@ -52,14 +52,14 @@ def add_connection(parser: argparse.ArgumentParser, required: bool = True) -> No
     parser.add_argument("--sign", action="store_true", help="sign requests with AWS credentials (IAM authorisation)")
 
 
-def access(arguments: argparse.Namespace, stack: Stack | None) -> Access:
+def read_credentials(arguments: argparse.Namespace, stack: Stack | None) -> Credentials:
     """Who calls.
 
     Raises:
         CommandError: two ways exclude each other.
         RemoteError: the stack's key cannot be read.
     """
-    from lungseg.remote.access import Access
+    from lungseg.remote.credentials import Credentials
 
     key, token = arguments.api_key or settings.API_KEY.read(""), settings.TOKEN.read("")
     if token and arguments.sign:
@@ -69,7 +69,7 @@ def access(arguments: argparse.Namespace, stack: Stack | None) -> Access:
             raise CommandError(f"{name} holds signs that no header can carry; was a line break copied along?")
     if stack is not None and not (key or token or arguments.sign):
         key = stack.api_key()
-    return Access(key, token, arguments.sign, arguments.region)
+    return Credentials(key, token, arguments.sign, arguments.region)
 
 
 def stack_of(arguments: argparse.Namespace) -> Stack | None:
@@ -83,10 +83,10 @@ def stack_of(arguments: argparse.Namespace) -> Stack | None:
     workstation("boto3")
     from lungseg.remote.aws import Stack
 
-    return Stack.named(arguments.stack, arguments.region)
+    return Stack.describe(arguments.stack, arguments.region)
 
 
-def connect(arguments: argparse.Namespace, stack: Stack | None) -> Service:
+def connect(arguments: argparse.Namespace, stack: Stack | None) -> ServiceClient:
     """The service, which is a context manager.
 
     Raises:
@@ -96,7 +96,7 @@ def connect(arguments: argparse.Namespace, stack: Stack | None) -> Service:
     workstation("tqdm")
     if arguments.sign:
         workstation("boto3")
-    from lungseg.remote.service import Service
+    from lungseg.remote.service import ServiceClient
 
     url = arguments.url if stack is None else stack.output("ApiUrl")
-    return Service(url, access(arguments, stack))
+    return ServiceClient(url, read_credentials(arguments, stack))

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from lungseg.cli.common import DONE, FAILED, CommandError, Commands
 from lungseg.cli.connection import ENVIRONMENT, add_connection, connect, stack_of
-from lungseg.doctor.installation import Check, examine
+from lungseg.doctor.installation import CheckResult, check_installation
 
 EPILOG = f"""\
 examples:
@@ -63,24 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
-def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
+def _checks(arguments: argparse.Namespace) -> Iterator[CheckResult]:
     if arguments.url is None and arguments.stack is None:
         if arguments.api_key or arguments.sign or arguments.region or arguments.job:
             raise CommandError("--api-key, --sign, --region and --job are for --stack or --url")
-        return examine()
+        return check_installation()
     return _service(arguments)
 
 
-def _service(arguments: argparse.Namespace) -> Iterator[Check]:
+def _service(arguments: argparse.Namespace) -> Iterator[CheckResult]:
     stack = stack_of(arguments)
     if stack is not None:
-        from lungseg.doctor.stack import stack_checks
+        from lungseg.doctor.stack import check_stack
 
-        for check in stack_checks(stack):
+        for check in check_stack(stack):
             yield check
             if (check.name, check.state) == ("stack outputs", "failed"):
                 return
     with connect(arguments, stack) as service:
-        from lungseg.doctor.service import http_checks
+        from lungseg.doctor.service import check_service
 
-        yield from http_checks(service, deployed=stack is not None, job=arguments.job)
+        yield from check_service(service, deployed=stack is not None, job=arguments.job)

@@ -88,26 +88,26 @@ def _add_segment(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
-    form = FORMATS[arguments.format]
+    output_format = FORMATS[arguments.format]
     piped, output = arguments.film == "-", output_of(arguments)
-    check_outputs(None if piped else arguments.film, output, None, form)
+    check_outputs(None if piped else arguments.film, output, None, output_format)
     workstation("httpx2")
     workstation("tqdm")
-    from lungseg.remote.film import Film
-    from lungseg.remote.segment import segment
+    from lungseg.remote.image_source import ImageSource
+    from lungseg.remote.segment import segment_remotely
 
-    film = Film.of(read_standard_input() if piped else Path(arguments.film))
+    image = ImageSource.of(read_standard_input() if piped else Path(arguments.film))
     started = time.perf_counter()
     with connect(arguments, stack_of(arguments)) as service:
-        answer = segment(service, film, form, chosen(arguments), arguments.wait, say)
+        answer = segment_remotely(service, image, output_format, chosen(arguments), arguments.wait, say)
     seconds = time.perf_counter() - started
     write(output, answer.content, named=bool(arguments.output))
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
-    say(f"film: {film.size:,} bytes, sent {way} ({seconds:.2f} s)")
+    say(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")
     texts = {reason.code: reason.text for reason in verdict.REASONS}
     # They come from elsewhere, and a service of another version may know more reasons.
     tell_verdict(printable(answer.decision), ((printable(code), texts.get(code, "")) for code in answer.reasons))
     if output != "-":
-        say(f"{form.name}: {output}")
+        say(f"{output_format.name}: {output}")
     return DOUBTFUL if arguments.strict and answer.decision != Decision.ACCEPT else DONE

@@ -29,7 +29,7 @@ def about() -> dict[str, Any]:
             "pictures": list(PICTURES),
             "dicom_transfer_syntaxes": {str(syntax): syntax.name for syntax in TRANSFER_SYNTAXES},
         },
-        "writes": {form.name: form.meaning for form in FORMATS.values()},
+        "writes": {output_format.name: output_format.meaning for output_format in FORMATS.values()},
         "limits": {
             "bytes": limits.MAX_BYTES,
             "pixels": limits.MAX_PIXELS,

@@ -24,11 +24,11 @@ from lungseg.model.session import thread_count
 
 State = Literal["ok", "warning", "failed"]
 
-PYTHONS = ((3, 11), (3, 12))
+TESTED_PYTHONS = ((3, 11), (3, 12))
 
 REINSTALL = "Run: pip install -r lungseg/requirements.txt"
 
-SERVICE = {
+SERVICE_PACKAGES = {
     "numpy": "numpy",
     "pillow": "PIL",
     "onnxruntime": "onnxruntime",
@@ -44,7 +44,7 @@ SERVICE = {
 }
 """Packages by their names at PyPI, and the modules that they bring."""
 
-WORKSTATION = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
+WORKSTATION_PACKAGES = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
 """What `serve`, `batch` and `remote` need besides."""
 
 WORKER_BYTES = 1300 * 2**20
@@ -52,7 +52,7 @@ WORKER_BYTES = 1300 * 2**20
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """What one check found.
 
     Attributes:
@@ -68,130 +68,137 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> Iterator[Check]:
+def check_installation() -> Iterator[CheckResult]:
     """Every check, in an order in which a later one's failure may come from an earlier one's."""
     for check in CHECKS:
         try:
             yield from check()
         except Exception as error:  # a broken installation fails in any way
             name = check.__name__.strip("_").replace("_", " ")
-            yield Check(name, "failed", f"an unexpected {type(error).__name__}", REINSTALL)
+            yield CheckResult(name, "failed", f"an unexpected {type(error).__name__}", REINSTALL)
 
 
-def _python() -> Iterator[Check]:
+def _python() -> Iterator[CheckResult]:
     version = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info[:2] in PYTHONS
+    good = sys.version_info[:2] in TESTED_PYTHONS
     remedy = "" if good else "Use Python 3.11 or 3.12, which this program is tested with."
-    yield Check("Python", "ok" if good else "warning", version, remedy)
+    yield CheckResult("Python", "ok" if good else "warning", version, remedy)
 
 
-def _packages() -> Iterator[Check]:
-    for name, module in (SERVICE | WORKSTATION).items():
+def _packages() -> Iterator[CheckResult]:
+    for name, module in (SERVICE_PACKAGES | WORKSTATION_PACKAGES).items():
         try:
             importlib.import_module(module)
-            yield Check(name, "ok", importlib.metadata.version(name))
+            yield CheckResult(name, "ok", importlib.metadata.version(name))
         except Exception as error:  # a broken one fails in any way
-            state: State = "failed" if name in SERVICE else "warning"
-            yield Check(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
+            state: State = "failed" if name in SERVICE_PACKAGES else "warning"
+            yield CheckResult(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
 
 
-def decoders() -> Iterator[Check]:
+def decoders() -> Iterator[CheckResult]:
     """The checks of what is read: a drawing in each format and transfer syntax."""
-    from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES, dicom_film, picture_film
+    from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES, phantom_dicom, phantom_picture
 
     for name in PICTURES:
-        yield _decoded(name, functools.partial(picture_film, name))
+        yield _decoded(name, functools.partial(phantom_picture, name))
     for syntax in TRANSFER_SYNTAXES:
-        yield _decoded(f"DICOM {syntax.name}", functools.partial(dicom_film, syntax))
+        yield _decoded(f"DICOM {syntax.name}", functools.partial(phantom_dicom, syntax))
 
 
-def _decoded(name: str, film: Callable[[], bytes]) -> Check:
+def _decoded(name: str, image: Callable[[], bytes]) -> CheckResult:
     """Whether an image reads as the drawing that it was made of."""
     from lungseg.decode import decode
 
     try:
-        pixels = decode(film()).pixels
+        pixels = decode(image()).pixels
         alike = float(np.corrcoef(pixels.ravel().astype(float), drawing().ravel().astype(float))[0, 1])
     except Exception as error:  # codecs raise anything
-        return Check(name, "failed", f"cannot be read ({type(error).__name__})", REINSTALL)
+        return CheckResult(name, "failed", f"cannot be read ({type(error).__name__})", REINSTALL)
     if alike < 0.99:
-        return Check(name, "failed", "reads as another picture than was written", REINSTALL)
-    return Check(name, "ok", "read")
+        return CheckResult(name, "failed", "reads as another picture than was written", REINSTALL)
+    return CheckResult(name, "ok", "read")
 
 
-def _model() -> Iterator[Check]:
+def _model() -> Iterator[CheckResult]:
     try:
         model = load_lung()
     except errors.ModelError as error:
         remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that lungseg/model/weights is whole (git lfs, a full copy)."
-        yield Check("model", "failed", str(error), remedy)
+        yield CheckResult("model", "failed", str(error), remedy)
         return
     reason = model.precision_reason
-    yield Check("model", "ok", f"{model.card.name}, {model.card.precision}, {model.sha256[:16]}")
+    yield CheckResult("model", "ok", f"{model.card.name}, {model.card.precision}, {model.sha256[:16]}")
     text = f"{model.card.precision}, because {reason.text}"
     if reason is PrecisionReason.SELF_CHECK_FAILED and processor.dot_products():
         remedy = "Report it with the output of `info`. FP32 gives the same masks, about 3 times as slowly."
-        yield Check("precision", "warning", text, remedy)
+        yield CheckResult("precision", "warning", text, remedy)
     elif reason is PrecisionReason.NO_INT8_FILE and processor.dot_products():
         remedy = "Write the INT8 file with `python -m model_export export`: about 3 times as fast on this processor."
-        yield Check("precision", "warning", text, remedy)
+        yield CheckResult("precision", "warning", text, remedy)
     else:
-        yield Check("precision", "ok", text)
+        yield CheckResult("precision", "ok", text)
 
 
-def _view_model() -> Iterator[Check]:
+def _view_model() -> Iterator[CheckResult]:
     from lungseg.model.view import load_view
 
     try:
-        yield Check("view model", "ok", load_view().sha256[:16])
+        yield CheckResult("view model", "ok", load_view().sha256[:16])
     except errors.ModelError as error:
-        yield Check("view model", "failed", str(error), "Check that lungseg/model/weights is whole.")
+        yield CheckResult("view model", "failed", str(error), "Check that lungseg/model/weights is whole.")
 
 
-def _drawing() -> Iterator[Check]:
-    from lungseg.doctor.phantom import dicom_film
+def _segmentation() -> Iterator[CheckResult]:
+    from lungseg.doctor.phantom import phantom_dicom
     from lungseg.pipeline.segment import segment
 
-    result = segment(dicom_film())
+    image = phantom_dicom()
+    result = segment(image)
     good = result.mask.any() and not result.mask.all()
     remedy = "" if good else "Fetch lungseg/model/weights again."
     share = f"lungs cover {result.lung_share:.0%} of it"
-    yield Check("segmentation of a drawing", "ok" if good else "failed", share, remedy)
-    for form in FORMATS.values():
+    yield CheckResult("segmentation of a drawing", "ok" if good else "failed", share, remedy)
+    for output_format in FORMATS.values():
         try:
-            form.encode(result)
+            output_format.encode(result)
         except Exception as error:  # whatever it is, this format fails
-            yield Check(f"format {form.name}", "failed", f"cannot be made ({type(error).__name__})", REINSTALL)
+            yield CheckResult(
+                f"format {output_format.name}", "failed", f"cannot be made ({type(error).__name__})", REINSTALL
+            )
         else:
-            yield Check(f"format {form.name}", "ok", "made")
+            yield CheckResult(f"format {output_format.name}", "ok", "made")
 
 
-def _memory() -> Iterator[Check]:
+def _memory() -> Iterator[CheckResult]:
     free = available_memory()
     if free is None:
-        yield Check("memory", "warning", "cannot be told on this system", f"Have {_mib(WORKER_BYTES)} for each worker.")
+        yield CheckResult(
+            "memory", "warning", "cannot be told on this system", f"Have {_mib(WORKER_BYTES)} for each worker."
+        )
         return
     workers = free // WORKER_BYTES
     text = f"{_mib(free)} free; a process takes up to {_mib(WORKER_BYTES)} for {limits.MAX_PIXELS:,} pixels"
     if workers:
-        yield Check("memory", "ok", f"{text}: enough for {workers}")
+        yield CheckResult("memory", "ok", f"{text}: enough for {workers}")
     else:
-        yield Check("memory", "warning", text, "End other programs, or send smaller images.")
+        yield CheckResult("memory", "warning", text, "End other programs, or send smaller images.")
 
 
-def _processor() -> Iterator[Check]:
-    yield Check("processor", "ok", processor.describe())
+def _processor() -> Iterator[CheckResult]:
+    yield CheckResult("processor", "ok", processor.describe())
 
 
-def _threads() -> Iterator[Check]:
+def _threads() -> Iterator[CheckResult]:
     try:
         threads = thread_count()
     except errors.ModelError as error:
-        yield Check("threads", "failed", str(error), "Correct LUNG_THREADS, or leave it out.")
+        yield CheckResult("threads", "failed", str(error), "Correct LUNG_THREADS, or leave it out.")
         return
     cores = os.cpu_count() or 1
     remedy = "" if threads <= cores else f"Set LUNG_THREADS to {cores} or fewer."
-    yield Check("threads", "ok" if threads <= cores else "warning", f"{threads} for an image, of {cores} cores", remedy)
+    yield CheckResult(
+        "threads", "ok" if threads <= cores else "warning", f"{threads} for an image, of {cores} cores", remedy
+    )
 
 
 def available_memory() -> int | None:
@@ -213,13 +220,13 @@ def _mib(count: int) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
-CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
     _python,
     _packages,
     decoders,
     _model,
     _view_model,
-    _drawing,
+    _segmentation,
     _memory,
     _processor,
     _threads,

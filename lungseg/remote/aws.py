@@ -11,7 +11,7 @@ from typing import Any
 from lungseg.remote import errors
 
 
-def session(region: str | None = None) -> Any:
+def aws_session(region: str | None = None) -> Any:
     """boto3's session of a region; None is the one of its own settings.
 
     Raises:
@@ -19,15 +19,15 @@ def session(region: str | None = None) -> Any:
     """
     import boto3
 
-    with asking("AWS's settings cannot be used"):
+    with aws_errors("AWS's settings cannot be used"):
         return boto3.session.Session(region_name=region)
 
 
-def client(service: str, region: str | None = None, home: Any = None) -> Any:
+def aws_client(service: str, region: str | None = None, session: Any = None) -> Any:
     """boto3's client of a service.
 
     Args:
-        home: the session that it is of, which is slow to make; None makes one.
+        session: the session that it is of, which is slow to make; None makes one.
 
     Raises:
         AwsRefused: no region is known.
@@ -35,13 +35,13 @@ def client(service: str, region: str | None = None, home: Any = None) -> Any:
     from botocore.config import Config
 
     settings = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=10, read_timeout=60)
-    home = home or session(region)
-    with asking(f"There is no client for {service}"):
-        return home.client(service, config=settings)
+    session = session or aws_session(region)
+    with aws_errors(f"There is no client for {service}"):
+        return session.client(service, config=settings)
 
 
 @contextlib.contextmanager
-def asking(what: str) -> Iterator[None]:
+def aws_errors(what: str) -> Iterator[None]:
     """Where AWS is asked: its failures become refusals that name no bucket, key or credential.
 
     Args:
@@ -75,7 +75,7 @@ def asking(what: str) -> Iterator[None]:
         raise errors.AwsRefused(f"{what} ({type(error).__name__}).") from None
 
 
-def refused_code(error: BaseException) -> str:
+def aws_error_code(error: BaseException) -> str:
     """The code of what AWS answered, as "NoSuchBucketPolicy"; empty if it was no answer of AWS's."""
     answer = getattr(error, "response", None)
     return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
@@ -96,15 +96,15 @@ class Stack:
     outputs: dict[str, str]
 
     @classmethod
-    def named(cls, name: str, region: str | None = None) -> Stack:
+    def describe(cls, name: str, region: str | None = None) -> Stack:
         """The stack as CloudFormation describes it.
 
         Raises:
             AwsRefused: there is none, or it may not be looked at.
             Unreachable.
         """
-        formation = client("cloudformation", region)
-        with asking("The stack cannot be looked at"):
+        formation = aws_client("cloudformation", region)
+        with aws_errors("The stack cannot be looked at"):
             (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
         return cls(name, region, {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])})
 
@@ -120,11 +120,11 @@ class Stack:
 
     def client(self, service: str) -> Any:
         """boto3's client of a service, where the stack is."""
-        return client(service, self.region, self._session)
+        return aws_client(service, self.region, self._session)
 
     @cached_property
     def _session(self) -> Any:
-        return session(self.region)
+        return aws_session(self.region)
 
     def api_key(self) -> str:
         """The value of its API key; empty if it has none, as with IAM or a JWT authorizer.
@@ -136,5 +136,5 @@ class Stack:
         if not identity:
             return ""
         gateway = self.client("apigateway")
-        with asking("The stack's API key cannot be read"):
+        with aws_errors("The stack's API key cannot be read"):
             return str(gateway.get_api_key(apiKey=identity, includeValue=True)["value"])

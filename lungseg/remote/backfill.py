@@ -10,22 +10,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lungseg.remote import errors
-from lungseg.remote.aws import Stack, asking, client
-from lungseg.remote.cost import CORE_MB, DEFAULT_ARCHITECTURE, DEFAULT_BATCH, DEFAULT_CONCURRENCY, Films, Settings
+from lungseg.remote.aws import Stack, aws_client, aws_errors
+from lungseg.remote.cost import (
+    CORE_MB,
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_BATCH,
+    DEFAULT_CONCURRENCY,
+    BackfillSettings,
+    PrefixListing,
+)
 from lungseg.remote.errors import RemoteError
-from lungseg.remote.film import bar
+from lungseg.remote.image_source import progress_bar
 from lungseg.terminal import printable
 
-RUNNING = ("RUNNING", "PENDING_REDRIVE")
+RUNNING_STATES = ("RUNNING", "PENDING_REDRIVE")
 
-SHORTEST_LOOK, LONGEST_LOOK = 1.0, 10.0
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0
 """Seconds between two looks at an execution, which runs for minutes or hours."""
 
-BAD = ("failed", "timedOut", "aborted")
+FAILED_STATES = ("failed", "timedOut", "aborted")
 
 
 @dataclass(frozen=True)
-class End:
+class ExecutionResult:
     """How an execution ended.
 
     Attributes:
@@ -41,21 +48,21 @@ class End:
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
-    def well(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all was done."""
-        failed = sum(self.items[name] for name in BAD) + self.counts.get("failed", 0)
+        failed = sum(self.items[name] for name in FAILED_STATES) + self.counts.get("failed", 0)
         return self.status == "SUCCEEDED" and not failed
 
-    def line(self) -> str:
+    def summary_line(self) -> str:
         """It in one line."""
-        items = ", ".join(f"{self.items[name]:,} {name}" for name in ("succeeded", *BAD) if self.items[name])
-        films = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
-        told = [f"items: {items or 'none'}"] + ([f"films: {films}"] if films else [])
+        items = ", ".join(f"{self.items[name]:,} {name}" for name in ("succeeded", *FAILED_STATES) if self.items[name])
+        images = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
+        told = [f"items: {items or 'none'}"] + ([f"images: {images}"] if images else [])
         error = f" ({printable(self.error)})" if self.error else ""
         return f"backfill: {self.status.lower()}{error}; {'; '.join(told)}"
 
 
-def listed(bucket: str, prefix: str, region: str | None = None, page: int = 1000) -> Films:
+def list_prefix(bucket: str, prefix: str, region: str | None = None, page: int = 1000) -> PrefixListing:
     """Count what lies below a prefix; what is empty or ends in a slash is no image.
 
     Args:
@@ -64,25 +71,25 @@ def listed(bucket: str, prefix: str, region: str | None = None, page: int = 1000
     Raises:
         AwsRefused, Unreachable.
     """
-    storage = client("s3", region)
+    storage = aws_client("s3", region)
     asked = {"Bucket": bucket, "Prefix": prefix, "PaginationConfig": {"PageSize": page}}
     count = size = lists = 0
-    with asking("The bucket cannot be listed"), bar("listing", None, "object") as seen:
+    with aws_errors("The bucket cannot be listed"), progress_bar("listing", None, "object") as seen:
         for part in storage.get_paginator("list_objects_v2").paginate(**asked):
             lists += 1
             sizes = [each["Size"] for each in part.get("Contents", []) if not each["Key"].endswith("/")]
-            films = [each for each in sizes if each]
-            count, size = count + len(films), size + sum(films)
-            seen.update(len(films))
-    return Films(count, size, lists)
+            images = [each for each in sizes if each]
+            count, size = count + len(images), size + sum(images)
+            seen.update(len(images))
+    return PrefixListing(count, size, lists)
 
 
-def settings(
+def read_backfill_settings(
     stack: Stack | None,
     memory: int | None = None,
     concurrency: int | None = None,
     architecture: str | None = None,
-) -> Settings:
+) -> BackfillSettings:
     """How a stack does its images, as far as it may be looked at; what is given goes before it.
 
     Args:
@@ -91,17 +98,17 @@ def settings(
     found: dict[str, Any] = {}
     if stack is not None:
         try:
-            with asking("The stack's function and state machine cannot be looked at"):
+            with aws_errors("The stack's function and state machine cannot be looked at"):
                 function = stack.output("BatchFunctionName")
                 found = stack.client("lambda").get_function_configuration(FunctionName=function)
-            found = _map(_definition(stack.output("BackfillStateMachineArn"))) | {
+            found = _first_map(_definition(stack.output("BackfillStateMachineArn"))) | {
                 "MemorySize": found["MemorySize"],
                 "Architectures": found.get("Architectures", [DEFAULT_ARCHITECTURE]),
             }
         except errors.AwsRefused:
             pass  # an estimate needs no permission
     express = found.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS"
-    return Settings(
+    return BackfillSettings(
         memory or found.get("MemorySize", CORE_MB),
         concurrency or found.get("MaxConcurrency", DEFAULT_CONCURRENCY),
         found.get("ItemBatcher", {}).get("MaxItemsPerBatch", DEFAULT_BATCH),
@@ -111,7 +118,7 @@ def settings(
     )
 
 
-def start(machine: str, bucket: str, prefix: str) -> str:
+def start_execution(machine: str, bucket: str, prefix: str) -> str:
     """Start the state machine over a prefix of its bucket; the ARN of the execution.
 
     Raises:
@@ -121,42 +128,45 @@ def start(machine: str, bucket: str, prefix: str) -> str:
     # Its images are those of the bucket in its definition: the same prefix of another bucket would be silently missed.
     if bucket not in json.dumps(_definition(machine)):
         raise errors.AwsRefused("That state machine does the images of another bucket.")
-    with asking("The state machine cannot be started"):
-        states = client("stepfunctions", _region(machine))
+    with aws_errors("The state machine cannot be started"):
+        states = aws_client("stepfunctions", _region(machine))
         answer = states.start_execution(stateMachineArn=machine, input=json.dumps({"prefix": prefix}))
     return str(answer["executionArn"])
 
 
-def follow(execution: str, pause: Callable[[float], None] = time.sleep) -> End:
+def follow_execution(execution: str, pause: Callable[[float], None] = time.sleep) -> ExecutionResult:
     """Wait for the end of an execution, with a bar of its items.
 
     Raises:
         AwsRefused, Unreachable.
     """
-    states, rest = client("stepfunctions", _region(execution)), SHORTEST_LOOK
-    with bar("items", None, "item") as moved:
+    states, rest = aws_client("stepfunctions", _region(execution)), MIN_POLL_SECONDS
+    with progress_bar("items", None, "item") as moved:
         while True:
-            with asking("The execution cannot be followed"):
+            with aws_errors("The execution cannot be followed"):
                 state = states.describe_execution(executionArn=execution)
-                items = _items(states, execution)
+                items = _count_items(states, execution)
             moved.total = items["total"] or None
-            moved.update(sum(items[name] for name in ("succeeded", *BAD)) - moved.n)
-            if state["status"] not in RUNNING:
-                return End(
-                    state["status"], state.get("error", ""), items, counts(state.get("output"), _region(execution))
+            moved.update(sum(items[name] for name in ("succeeded", *FAILED_STATES)) - moved.n)
+            if state["status"] not in RUNNING_STATES:
+                return ExecutionResult(
+                    state["status"],
+                    state.get("error", ""),
+                    items,
+                    count_images(state.get("output"), _region(execution)),
                 )
             pause(rest)
-            rest = min(LONGEST_LOOK, 1.5 * rest)
+            rest = min(MAX_POLL_SECONDS, 1.5 * rest)
 
 
-def _items(states: Any, execution: str) -> Counter[str]:
+def _count_items(states: Any, execution: str) -> Counter[str]:
     items: Counter[str] = Counter()
     for run in states.list_map_runs(executionArn=execution)["mapRuns"]:
         items.update(states.describe_map_run(mapRunArn=run["mapRunArn"])["itemCounts"])
     return items
 
 
-def counts(output: str | None, region: str) -> dict[str, int]:
+def count_images(output: str | None, region: str) -> dict[str, int]:
     """The images of all batches by what became of them, from the reports that the map run leaves in a bucket.
 
     Args:
@@ -168,12 +178,12 @@ def counts(output: str | None, region: str) -> dict[str, int]:
     found: Counter[str] = Counter()
     try:
         place = json.loads(output or "{}")["ResultWriterDetails"]
-        storage = client("s3", region)
+        storage = aws_client("s3", region)
 
         def read(key: str) -> Any:
             return json.loads(storage.get_object(Bucket=place["Bucket"], Key=key)["Body"].read())
 
-        with asking("The reports cannot be read"):
+        with aws_errors("The reports cannot be read"):
             for file in read(place["Key"])["ResultFiles"]["SUCCEEDED"]:
                 for batch in read(file["Key"]):
                     found.update(json.loads(batch["Output"]))
@@ -183,20 +193,20 @@ def counts(output: str | None, region: str) -> dict[str, int]:
 
 
 def _definition(machine: str) -> Any:
-    with asking("The state machine cannot be looked at"):
-        states = client("stepfunctions", _region(machine))
+    with aws_errors("The state machine cannot be looked at"):
+        states = aws_client("stepfunctions", _region(machine))
         return json.loads(states.describe_state_machine(stateMachineArn=machine)["definition"])
 
 
-def _map(definition: Any) -> dict[str, Any]:
+def _first_map(definition: Any) -> dict[str, Any]:
     """The settings of the first distributed map of a definition."""
-    return next((each for each in _states(definition) if each.get("Type") == "Map"), {})
+    return next((each for each in _all_states(definition) if each.get("Type") == "Map"), {})
 
 
-def _states(definition: Any) -> Iterator[dict[str, Any]]:
+def _all_states(definition: Any) -> Iterator[dict[str, Any]]:
     for state in definition.get("States", {}).values():
         yield state
-        yield from _states(state.get("ItemProcessor", {}))
+        yield from _all_states(state.get("ItemProcessor", {}))
 
 
 def _region(arn: str) -> str:

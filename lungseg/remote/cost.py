@@ -27,15 +27,15 @@ STEP_EXPRESS, STEP_EXPRESS_GB_SECOND = 1.00e-6, 0.00001667
 CORE_MB = 1769
 """Memory with which a function has one whole processor (AWS Lambda's developer guide, "Configure memory")."""
 
-FILM_MS = 460
+IMAGE_MS = 460
 """Processor time of an image on one core, in milliseconds: 300 for 20 megapixels as PNG on an x86 core with 8-bit dot
 products, and 160 more for the FP32 network with AVX2 alone, which is all that an x86_64 function is promised."""
 
-FILM_MS_SOURCE = {
+IMAGE_MS_SOURCE = {
     "x86_64": "measured for 20 megapixels as PNG with AVX2 alone; a function with AVX-512 VNNI takes 300 ms",
     "arm64": "not measured on arm64: assumed as on x86_64 with AVX2 alone",
 }
-"""What `FILM_MS` is worth on each architecture."""
+"""What `IMAGE_MS` is worth on each architecture."""
 
 DEFAULT_ARCHITECTURE = "x86_64"
 """As template.yaml has it."""
@@ -55,7 +55,7 @@ DEFAULT_CONCURRENCY, DEFAULT_BATCH = 20, 40
 
 
 @dataclass(frozen=True)
-class Films:
+class PrefixListing:
     """What a prefix holds.
 
     Attributes:
@@ -69,7 +69,7 @@ class Films:
 
 
 @dataclass(frozen=True)
-class Settings:
+class BackfillSettings:
     """How a stack does them.
 
     Attributes:
@@ -90,7 +90,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BackfillEstimate:
     """What it takes.
 
     Attributes:
@@ -99,20 +99,20 @@ class Estimate:
         dollars: by what they are for.
     """
 
-    films: Films
-    settings: Settings
+    images: PrefixListing
+    settings: BackfillSettings
     milliseconds: float
     minutes: float
     dollars: dict[str, float]
 
 
-def estimate(films: Films, settings: Settings) -> Estimate:
+def estimate_backfill(images: PrefixListing, settings: BackfillSettings) -> BackfillEstimate:
     """Minutes and dollars for images that have not been done before."""
-    mean = films.bytes / films.count / 1e6 if films.count else 0.0
+    mean = images.bytes / images.count / 1e6 if images.count else 0.0
     # An image is one thread's work: more than one processor does not shorten it.
-    milliseconds = FILM_MS / min(1.0, settings.memory / CORE_MB) + STORAGE_MS + STORAGE_MS_MB * mean
-    seconds = films.count * milliseconds / 1000
-    batches = -(-films.count // settings.batch)
+    milliseconds = IMAGE_MS / min(1.0, settings.memory / CORE_MB) + STORAGE_MS + STORAGE_MS_MB * mean
+    seconds = images.count * milliseconds / 1000
+    batches = -(-images.count // settings.batch)
     if settings.express:
         steps = batches * STEP_EXPRESS + seconds * 64 / 1024 * STEP_EXPRESS_GB_SECOND
     else:
@@ -120,39 +120,39 @@ def estimate(films: Films, settings: Settings) -> Estimate:
     dollars = {
         "Lambda, time": seconds * settings.memory / 1024 * LAMBDA_GB_SECOND[settings.architecture],
         "Lambda, requests": batches * LAMBDA_REQUEST,
-        "S3, PUT": films.count * PUTS * S3_PUT,
-        "S3, GET": films.count * GETS * S3_GET,
-        "S3, LIST": films.lists * S3_PUT,
+        "S3, PUT": images.count * PUTS * S3_PUT,
+        "S3, GET": images.count * GETS * S3_GET,
+        "S3, LIST": images.lists * S3_PUT,
         "Step Functions": steps,
     }
     at_a_time = min(settings.concurrency, max(1, batches))
-    return Estimate(films, settings, milliseconds, seconds / at_a_time / 60, dollars)
+    return BackfillEstimate(images, settings, milliseconds, seconds / at_a_time / 60, dollars)
 
 
-def lines(found: Estimate) -> list[str]:
+def estimate_lines(found: BackfillEstimate) -> list[str]:
     """The same for a person, each figure with its reason."""
-    films, settings = found.films, found.settings
+    images, settings = found.images, found.settings
     source = "the stack's" if settings.known else "assumed"
-    batches = -(-films.count // settings.batch)
+    batches = -(-images.count // settings.batch)
     core = min(1.0, settings.memory / CORE_MB)
     why = {
-        "Lambda, time": f"{films.count:,} x {found.milliseconds:,.0f} ms x {settings.memory / 1024:.2f} GB "
+        "Lambda, time": f"{images.count:,} x {found.milliseconds:,.0f} ms x {settings.memory / 1024:.2f} GB "
         f"x ${LAMBDA_GB_SECOND[settings.architecture]:.10f} a GB-second on {settings.architecture}",
         "Lambda, requests": f"{batches:,} of {settings.batch} images x ${1e6 * LAMBDA_REQUEST:.2f} a million",
         "S3, PUT": f"{PUTS} an image (mask, JSON) x ${1000 * S3_PUT:g} a thousand",
         "S3, GET": f"{GETS} an image (is it done, the image) x ${1000 * S3_GET:g} a thousand",
-        "S3, LIST": f"{films.lists:,} x ${1000 * S3_PUT:g} a thousand",
+        "S3, LIST": f"{images.lists:,} x ${1000 * S3_PUT:g} a thousand",
         "Step Functions": "Express workflows, $1 a million and their time"
         if settings.express
         else f"{batches:,} batches x {TRANSITIONS} transitions x ${1000 * STEP_TRANSITION:g} a thousand",
     }
     return [
-        f"films: {films.count:,}",
-        f"bytes: {films.bytes:,} ({films.bytes / max(1, films.count) / 1e6:.1f} MB an image)",
+        f"images: {images.count:,}",
+        f"bytes: {images.bytes:,} ({images.bytes / max(1, images.count) / 1e6:.1f} MB an image)",
         f"minutes: {found.minutes:,.1f}, {settings.concurrency} functions at a time ({source})",
-        f"  an image: {found.milliseconds:,.0f} ms = {FILM_MS} ms of one processor / {core:.2f} of one with "
+        f"  an image: {found.milliseconds:,.0f} ms = {IMAGE_MS} ms of one processor / {core:.2f} of one with "
         f"{settings.memory} MB, + {STORAGE_MS} ms and {STORAGE_MS_MB} ms a MB for S3 (assumed)",
-        f"  {FILM_MS} ms: {FILM_MS_SOURCE[settings.architecture]}",
+        f"  {IMAGE_MS} ms: {IMAGE_MS_SOURCE[settings.architecture]}",
         f"dollars: {sum(found.dollars.values()):,.2f}",
         *(f"  {name}: {value:,.4f} = {why[name]}" for name, value in found.dollars.items()),
         f"  prices: {PRICES}",

@@ -16,37 +16,37 @@ import httpx2
 from lungseg.remote import errors
 from lungseg.terminal import say
 
-FOR_A_WHILE = frozenset({429, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses that say: the same request may well succeed later."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often and how long to wait.
 
     Attributes:
         attempts: in all; five of them span what a cold start or a throttle's bucket takes.
-        first: seconds before the second attempt, at most; each pause is twice as long as the one before.
-        longest: seconds of one pause where the server names none.
-        longest_asked: seconds of one pause that the server asks for; one that asks for more is given up.
+        first_pause: seconds before the second attempt, at most; each pause is twice as long as the one before.
+        max_pause: seconds of one pause where the server names none.
+        max_retry_after: seconds of one pause that the server asks for; one that asks for more is given up.
     """
 
     attempts: int = 5
-    first: float = 1.0
-    longest: float = 30.0
-    longest_asked: float = 120.0  # the most that `serve` asks for (lungseg.server.admission.MAX_RETRY_AFTER)
+    first_pause: float = 1.0
+    max_pause: float = 30.0
+    max_retry_after: float = 120.0  # the most that `serve` asks for (lungseg.server.admission.MAX_RETRY_AFTER)
 
-    def persist(
+    def send_with_retries(
         self,
         send: Callable[[], httpx2.Response],
-        again: frozenset[int] = FOR_A_WHILE,
+        retry_statuses: frozenset[int] = TRANSIENT_STATUSES,
         pause: Callable[[float], None] = time.sleep,
     ) -> httpx2.Response:
         """Send until it is answered for good, or until the attempts are used up.
 
         Args:
             send: builds the request anew each time, and reads the whole answer.
-            again: statuses after which to send again.
+            retry_statuses: statuses after which to send again.
 
         Returns:
             The last answer, whatever its status.
@@ -59,12 +59,16 @@ class Patience:
             try:
                 answer = send()
             except httpx2.RequestError as error:
-                if attempt == self.attempts or not _may_pass(error):
-                    raise errors.Unreachable(_words(error)) from None
-                why = _words(error)
+                if attempt == self.attempts or not _is_transient(error):
+                    raise errors.Unreachable(_describe_failure(error)) from None
+                why = _describe_failure(error)
             else:
-                wished = retry_after(answer)
-                if answer.status_code not in again or attempt == self.attempts or (wished or 0) > self.longest_asked:
+                wished = retry_after_seconds(answer)
+                if (
+                    answer.status_code not in retry_statuses
+                    or attempt == self.attempts
+                    or (wished or 0) > self.max_retry_after
+                ):
                     return answer
                 why = f"The service answered {answer.status_code}."
             seconds = self._pause(attempt) if wished is None else wished
@@ -75,11 +79,11 @@ class Patience:
 
     def _pause(self, attempt: int) -> float:
         # Half of it by chance: callers that failed together do not come back together.
-        longest = min(self.longest, self.first * 2 ** (attempt - 1))
+        longest = min(self.max_pause, self.first_pause * 2 ** (attempt - 1))
         return random.uniform(longest / 2, longest)
 
 
-def retry_after(answer: httpx2.Response) -> float | None:
+def retry_after_seconds(answer: httpx2.Response) -> float | None:
     """The seconds that an answer asks to wait, given as a number or as a date; None if it does not say."""
     text = answer.headers.get("Retry-After", "").strip()
     if text.isdecimal():
@@ -90,14 +94,14 @@ def retry_after(answer: httpx2.Response) -> float | None:
         return None
 
 
-def _may_pass(error: httpx2.RequestError) -> bool:
+def _is_transient(error: httpx2.RequestError) -> bool:
     """A certificate that is not trusted will not be so in a second."""
-    return not isinstance(error, httpx2.UnsupportedProtocol | httpx2.ProxyError) and _tls(error) is None
+    return not isinstance(error, httpx2.UnsupportedProtocol | httpx2.ProxyError) and _certificate_error(error) is None
 
 
-def _words(error: httpx2.RequestError) -> str:
+def _describe_failure(error: httpx2.RequestError) -> str:
     """What happened; the error's own text may hold a presigned address."""
-    if (tls := _tls(error)) is not None:
+    if (tls := _certificate_error(error)) is not None:
         return f"Its certificate is not trusted ({getattr(tls, 'verify_message', 'for no named reason')})."
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
         return "No connection can be made."
@@ -110,7 +114,7 @@ def _words(error: httpx2.RequestError) -> str:
     return "The connection broke off."
 
 
-def _tls(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error

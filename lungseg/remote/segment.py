@@ -10,24 +10,27 @@ import httpx2
 
 from lungseg.encode.formats import Format
 from lungseg.pipeline.options import Options
-from lungseg.remote import refusals
-from lungseg.remote.film import Film
-from lungseg.remote.jobs import Job
-from lungseg.remote.service import Service
+from lungseg.remote import error_responses
+from lungseg.remote.image_source import ImageSource
+from lungseg.remote.jobs import RemoteJob
+from lungseg.remote.service import ServiceClient
 
-DIRECT_BYTES = 4_500_000
-"""The largest image that is sent in the request itself. Lambda takes 6 MiB (6,291,456 bytes) for an invocation, the image
-comes in base64, which is a third more (6,000,000), and the rest is for the request's headers, which come twice."""
+MAX_DIRECT_BYTES = 4_500_000
+"""The largest image that is sent in the request itself.
 
-BEYOND = frozenset({"answer-too-large"})
+Lambda's limit for an invocation is 6 MiB (6,291,456 bytes). Base64 makes the image a third larger (6,000,000 bytes),
+and the rest is for the request's headers, which the event holds twice.
+"""
+
+JOB_NEEDED_CODES = frozenset({"answer-too-large"})
 """Refusals of an answer that is too large for Lambda, while a job would lead to it."""
 
-WITHOUT_JOBS = frozenset({"jobs-unavailable", "not-found", "method-not-allowed"})
+NO_JOBS_CODES = frozenset({"jobs-unavailable", "not-found", "method-not-allowed"})
 """What a service answers that takes no jobs, as a local one. It has no gateway's limit either."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class RemoteResult:
     """What came back for an image.
 
     Attributes:
@@ -43,54 +46,64 @@ class Answer:
     job: str | None = None
 
 
-def segment(
-    service: Service, film: Film, form: Format, options: Options, wait: float, told: Callable[[str], None]
-) -> Answer:
-    """The image in one form.
+def segment_remotely(
+    service: ServiceClient,
+    image: ImageSource,
+    output_format: Format,
+    options: Options,
+    wait: float,
+    notify: Callable[[str], None],
+) -> RemoteResult:
+    """The image in one format.
 
     Args:
         wait: seconds after its upload until which a job must be done.
-        told: gets a line where the image takes another way than its size had let expect.
+        notify: gets a line where the image takes another way than its size had let expect.
 
     Raises:
         RemoteError, ProblemError: the service refuses the image, or cannot be used.
     """
-    if film.size <= DIRECT_BYTES:
-        answer = _direct(service, film, form, options)
-        if refusals.code_of(answer) not in BEYOND:
-            return _told(answer)
-        told(f"the {form.name} is too large for an answer; the image goes again, through a job")
-    job, refusal = Job.create(service, form, options)
+    if image.size <= MAX_DIRECT_BYTES:
+        answer = _send_directly(service, image, output_format, options)
+        if error_responses.problem_code(answer) not in JOB_NEEDED_CODES:
+            return _read_result(answer)
+        notify(f"the {output_format.name} is too large for an answer; the image goes again, through a job")
+    job, refusal = RemoteJob.create(service, output_format, options)
     if job is None:
-        if refusals.code_of(refusal) not in WITHOUT_JOBS:
-            raise refusals.of_service(refusal)
-        return _told(_direct(service, film, form, options))
-    job.upload(film)
+        if error_responses.problem_code(refusal) not in NO_JOBS_CODES:
+            raise error_responses.service_error(refusal)
+        return _read_result(_send_directly(service, image, output_format, options))
+    job.upload(image)
     results = job.wait(wait)
-    content = job.result(results, form.name)
-    verdict = json.loads(content if form.name == "json" else job.result(results, "json"))["verdict"]
-    return Answer(content, verdict["decision"], tuple(reason["code"] for reason in verdict["reasons"]), job.id)
+    content = job.download_output(results, output_format.name)
+    verdict = json.loads(content if output_format.name == "json" else job.download_output(results, "json"))["verdict"]
+    return RemoteResult(content, verdict["decision"], tuple(reason["code"] for reason in verdict["reasons"]), job.id)
 
 
-def _direct(service: Service, film: Film, form: Format, options: Options) -> httpx2.Response:
-    chosen = {"format": form.name, "clean": _flag(options.clean), "upright": _flag(options.upright)}
+def _send_directly(
+    service: ServiceClient, image: ImageSource, output_format: Format, options: Options
+) -> httpx2.Response:
+    parameters = {
+        "format": output_format.name,
+        "clean": _query_flag(options.clean),
+        "upright": _query_flag(options.upright),
+    }
     if options.threshold is not None:
-        chosen["threshold"] = repr(options.threshold)
-    # Named by its media type as well: a gateway decides by it whether the answer is binary.
-    return service.ask(
-        "POST", "/v1/segment", parameters=chosen, headers={"Accept": f"{form.media_type}, */*;q=0.5"}, film=film
-    )
+        parameters["threshold"] = repr(options.threshold)
+    # API Gateway decides by the Accept header whether the response is binary.
+    headers = {"Accept": f"{output_format.media_type}, */*;q=0.5"}
+    return service.send_request("POST", "/v1/segment", parameters=parameters, headers=headers, image=image)
 
 
-def _told(answer: httpx2.Response) -> Answer:
+def _read_result(answer: httpx2.Response) -> RemoteResult:
     if answer.status_code != 200:
-        raise refusals.of_service(answer)
+        raise error_responses.service_error(answer)
     decision = answer.headers.get("X-Lung-Decision", "")
     if not decision:
-        raise refusals.of_service(answer)
+        raise error_responses.service_error(answer)
     reasons = answer.headers.get("X-Lung-Reasons", "").split(",")
-    return Answer(answer.content, decision, tuple(filter(None, map(str.strip, reasons))))
+    return RemoteResult(answer.content, decision, tuple(filter(None, map(str.strip, reasons))))
 
 
-def _flag(value: bool) -> str:
+def _query_flag(value: bool) -> str:
     return "true" if value else "false"

@@ -10,41 +10,41 @@ from typing import Any
 import httpx2
 
 from lungseg import __version__
-from lungseg.remote import errors, refusals
-from lungseg.remote.access import Access, is_loopback
-from lungseg.remote.film import Counted, Film, bar
-from lungseg.remote.retry import FOR_A_WHILE, Patience
+from lungseg.remote import error_responses, errors
+from lungseg.remote.credentials import Credentials, is_loopback
+from lungseg.remote.image_source import ImageSource, ProgressReader, progress_bar
+from lungseg.remote.retry import TRANSIENT_STATUSES, RetryPolicy
 
-TIMEOUT = httpx2.Timeout(120, connect=15)
+HTTP_TIMEOUT = httpx2.Timeout(120, connect=15)
 """Seconds for one step. A gateway gives up after 29; a local server that is sent the largest image takes longer."""
 
-LARGE = 2**18
+MIN_PROGRESS_BYTES = 2**18
 """Bytes of an answer from which on a bar shows how much has come."""
 
 MAX_OUTPUT_BYTES, MAX_DOCUMENT_BYTES, MAX_PROBLEM_BYTES = 2**29, 2**24, 2**20
 """The longest answers: an output of the largest image in every format, a JSON document, and what an error says."""
 
-AGENT = f"lung-segmentation/{__version__} Python/{platform.python_version()}"
+USER_AGENT = f"lung-segmentation/{__version__} Python/{platform.python_version()}"
 
 
-class Service:
+class ServiceClient:
     """One service. A context manager: its connections are closed at the end."""
 
-    def __init__(self, url: str, access: Access | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None, retries: RetryPolicy | None = None) -> None:
         """Args: ``url`` is what goes before /v1/segment.
 
         Raises:
             BadAddress: the URL is none of a service, or a proxy of the environment has no usable one.
-            InsecureAddress, AwsRefused: as `Access.auth` does.
+            InsecureAddress, AwsRefused: as `Credentials.http_auth` does.
         """
-        self.base = _address(url)
-        self.access = access or Access()
-        self._patience = patience or Patience()
-        self._auth = self.access.auth(self.base)
+        self.base = _parse_address(url)
+        self.credentials = credentials or Credentials()
+        self._retries = retries or RetryPolicy()
+        self._auth = self.credentials.http_auth(self.base)
         self._clients: dict[tuple[bool, bool], httpx2.Client] = {}
-        self._client(str(self.base), known=True)
+        self._client(str(self.base), authenticated=True)
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> ServiceClient:
         return self
 
     def __exit__(
@@ -54,27 +54,27 @@ class Service:
             client.close()
 
     @property
-    def local(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it runs on this machine."""
         return is_loopback(self.base.host)
 
-    def ask(
+    def send_request(
         self,
         method: str,
         path: str,
         *,
-        known: bool = True,
+        authenticated: bool = True,
         parameters: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         document: object = None,
-        film: Film | None = None,
-        again: frozenset[int] = FOR_A_WHILE,
+        image: ImageSource | None = None,
+        retry_statuses: frozenset[int] = TRANSIENT_STATUSES,
     ) -> httpx2.Response:
         """One request, sent again if it fails for a while; the whole answer, whatever its status.
 
         Args:
             path: as the service's own, such as "/v1/segment".
-            known: whether the credentials go along.
+            authenticated: whether the credentials go along.
             document: goes as JSON.
             image: goes as the raw body.
 
@@ -82,22 +82,22 @@ class Service:
             Unreachable.
         """
         url = f"{str(self.base).rstrip('/')}{path}"
-        client = self._client(url, known)
+        client = self._client(url, authenticated)
 
         def send() -> httpx2.Response:
-            if film is None:
+            if image is None:
                 request = client.build_request(method, url, params=parameters, headers=headers, json=document)
-                return _received(client, request, MAX_DOCUMENT_BYTES)
-            with bar("upload", film.size) as moved, Counted(film, moved) as body:
+                return _send_whole(client, request, MAX_DOCUMENT_BYTES)
+            with progress_bar("upload", image.size) as moved, ProgressReader(image, moved) as body:
                 kind = {"Content-Type": "application/octet-stream"}
                 request = client.build_request(
                     method, url, params=parameters, headers=kind | dict(headers or {}), content=body
                 )
-                return _received(client, request, MAX_OUTPUT_BYTES, moved.close)
+                return _send_whole(client, request, MAX_OUTPUT_BYTES, moved.close)
 
-        return self._patience.persist(send, again)
+        return self._retries.send_with_retries(send, retry_statuses)
 
-    def upload(self, url: str, fields: Mapping[str, str], film: Film) -> None:
+    def upload_image(self, url: str, fields: Mapping[str, str], image: ImageSource) -> None:
         """Send an image to where a presigned POST leads: its fields first, then the image, straight from the disk.
 
         Raises:
@@ -107,17 +107,17 @@ class Service:
         client = self._client(url)
 
         def send() -> httpx2.Response:
-            with bar("upload", film.size) as moved, Counted(film, moved) as body:
+            with progress_bar("upload", image.size) as moved, ProgressReader(image, moved) as body:
                 # The image's own name stays here.
-                part: Any = ("film", body, "application/octet-stream")
+                part: Any = ("image", body, "application/octet-stream")
                 request = client.build_request("POST", url, data=dict(fields), files={"file": part})
-                return _received(client, request, MAX_DOCUMENT_BYTES, moved.close)
+                return _send_whole(client, request, MAX_DOCUMENT_BYTES, moved.close)
 
-        answer = self._patience.persist(send)
+        answer = self._retries.send_with_retries(send)
         if not answer.is_success:
-            raise refusals.of_storage(answer)
+            raise error_responses.storage_error(answer)
 
-    def download(self, url: str) -> bytes:
+    def download_output(self, url: str) -> bytes:
         """What a presigned GET leads to.
 
         Raises:
@@ -125,32 +125,34 @@ class Service:
         """
         self._check_presigned(url)
         client = self._client(url)
-        answer = self._patience.persist(lambda: _received(client, client.build_request("GET", url), MAX_OUTPUT_BYTES))
+        answer = self._retries.send_with_retries(
+            lambda: _send_whole(client, client.build_request("GET", url), MAX_OUTPUT_BYTES)
+        )
         if not answer.is_success:
-            raise refusals.of_storage(answer)
+            raise error_responses.storage_error(answer)
         return answer.content
 
-    def _client(self, url: str, known: bool = False) -> httpx2.Client:
+    def _client(self, url: str, authenticated: bool = False) -> httpx2.Client:
         """Return the client for an address.
 
         Args:
             url: of the request; what is for this machine takes no proxy, which could read image and credentials.
-            known: whether the credentials go along.
+            authenticated: whether the credentials go along.
 
         Raises:
             BadAddress: the environment names a proxy that cannot be used.
         """
-        kind = (known, is_loopback(httpx2.URL(url).host))
+        kind = (authenticated, is_loopback(httpx2.URL(url).host))
         if kind not in self._clients:
             try:
                 self._clients[kind] = httpx2.Client(
-                    auth=self._auth if known else None,
+                    auth=self._auth if authenticated else None,
                     transport=httpx2.HTTPTransport() if kind[1] else None,
-                    timeout=TIMEOUT,
+                    timeout=HTTP_TIMEOUT,
                     # They would lead credentials, and the image, to somewhere else.
                     follow_redirects=False,
                     # 1 MB of gzip may stand for 1 GB, and outputs are compressed already.
-                    headers={"User-Agent": AGENT, "Accept-Encoding": "identity"},
+                    headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 )
             except (ValueError, ImportError):
                 raise errors.BadAddress(
@@ -163,20 +165,20 @@ class Service:
             place = httpx2.URL(url)
         except httpx2.InvalidURL:
             place = httpx2.URL("")
-        plain = place.scheme == "http" and self.base.scheme == "http" and (is_loopback(place.host) or not self.local)
+        plain = place.scheme == "http" and self.base.scheme == "http" and (is_loopback(place.host) or not self.is_local)
         if place.scheme != "https" and not plain:
             raise errors.BadAnswer("The service leads to an address that is no https:// one.")
 
 
-def _received(
-    client: httpx2.Client, request: httpx2.Request, most: int, sent: Callable[[], None] = lambda: None
+def _send_whole(
+    client: httpx2.Client, request: httpx2.Request, max_bytes: int, sent: Callable[[], None] = lambda: None
 ) -> httpx2.Response:
     """Return the answer to a request, read whole; a bar shows large ones.
 
     Args:
         client: sends it.
         request: what to send.
-        most: bytes of the longest answer that is taken; of an error, no more than MAX_PROBLEM_BYTES are kept.
+        max_bytes: bytes of the longest answer that is taken; of an error, no more than MAX_PROBLEM_BYTES are kept.
         sent: is called when the request is through.
 
     Raises:
@@ -185,15 +187,15 @@ def _received(
     answer = client.send(request, stream=True)
     try:
         sent()
-        content = _content(answer, most)
+        content = _read_body(answer, max_bytes)
     finally:
         answer.close()
-    whole = httpx2.Response(answer.status_code, headers=_plain(answer.headers), content=content)
+    whole = httpx2.Response(answer.status_code, headers=_plain_headers(answer.headers), content=content)
     whole.request = request
     return whole
 
 
-def _content(answer: httpx2.Response, most: int) -> bytes:
+def _read_body(answer: httpx2.Response, max_bytes: int) -> bytes:
     """Return the bytes of an answer; none of an error that is packed or too long, whose status says enough.
 
     Raises:
@@ -203,29 +205,29 @@ def _content(answer: httpx2.Response, most: int) -> bytes:
     length = answer.headers.get("Content-Length", "")
     total = int(length[:20]) if length.isascii() and length.isdecimal() else None
     if answer.is_error:
-        most = MAX_PROBLEM_BYTES
+        max_bytes = MAX_PROBLEM_BYTES
     elif packed:
         raise errors.BadAnswer("The service's answer is packed, which it was not asked for.")
     content, pieces = 0, []
-    with bar("download", total, shown=(total or 0) > LARGE) as moved:
-        for piece in () if packed or (total or 0) > most else answer.iter_raw():
+    with progress_bar("download", total, shown=(total or 0) > MIN_PROGRESS_BYTES) as moved:
+        for piece in () if packed or (total or 0) > max_bytes else answer.iter_raw():
             pieces.append(piece)
             content += len(piece)
             moved.update(len(piece))
-            if content > most:
+            if content > max_bytes:
                 break
-    if not answer.is_error and max(content, total or 0) > most:
-        raise errors.BadAnswer(f"The service's answer is longer than {most:,} bytes.")
-    return b"".join(pieces) if content <= most else b""
+    if not answer.is_error and max(content, total or 0) > max_bytes:
+        raise errors.BadAnswer(f"The service's answer is longer than {max_bytes:,} bytes.")
+    return b"".join(pieces) if content <= max_bytes else b""
 
 
-def _plain(headers: httpx2.Headers) -> list[tuple[str, str]]:
+def _plain_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
     """Return headers without those that say how the answer travelled."""
     gone = ("content-encoding", "content-length", "transfer-encoding")
     return [(name, value) for name, value in headers.multi_items() if name.lower() not in gone]
 
 
-def _address(url: str) -> httpx2.URL:
+def _parse_address(url: str) -> httpx2.URL:
     try:
         base = httpx2.URL(url)
     except httpx2.InvalidURL:

@@ -15,7 +15,7 @@ from films import RAMP8, png
 
 from lungseg import errors
 from lungseg.doctor import installation
-from lungseg.doctor.installation import REINSTALL, Check, available_memory, examine
+from lungseg.doctor.installation import REINSTALL, CheckResult, available_memory, check_installation
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.precision import PrecisionReason
@@ -46,14 +46,14 @@ def broken(*_: object, **__: object) -> None:
 
 
 def test_an_exception_in_a_check_is_one_more_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def _some_check() -> Iterator[Check]:
-        yield Check("first", "ok", "well")
+    def _some_check() -> Iterator[CheckResult]:
+        yield CheckResult("first", "ok", "well")
         raise ZeroDivisionError("whatever stands in here")
 
     monkeypatch.setattr(installation, "CHECKS", (_some_check,))
-    assert list(examine()) == [
-        Check("first", "ok", "well"),
-        Check("some check", "failed", "an unexpected ZeroDivisionError", REINSTALL),
+    assert list(check_installation()) == [
+        CheckResult("first", "ok", "well"),
+        CheckResult("some check", "failed", "an unexpected ZeroDivisionError", REINSTALL),
     ]
 
 
@@ -77,8 +77,8 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(installation.importlib, "import_module", without)
     found = {check.name: check for check in installation._packages()}
     # Without the one no image is read; the other is what a workstation adds.
-    assert found["pydicom"] == Check("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
-    assert found["tqdm"] == Check("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
+    assert found["pydicom"] == CheckResult("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
+    assert found["tqdm"] == CheckResult("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
     assert {check.state for name, check in found.items() if name not in ("pydicom", "tqdm")} == {"ok"}
 
 
@@ -86,11 +86,11 @@ def test_a_decoder_that_fails_or_lies_is_named() -> None:
     def no_film() -> bytes:
         raise RuntimeError
 
-    assert installation._decoded("x", no_film) == Check("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
+    assert installation._decoded("x", no_film) == CheckResult("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
     side = installation.drawing().shape
     other = np.resize(RAMP8, side).astype(np.uint8)
     lying = installation._decoded("x", lambda: png(other))
-    assert lying == Check("x", "failed", "reads as another picture than was written", REINSTALL)
+    assert lying == CheckResult("x", "failed", "reads as another picture than was written", REINSTALL)
 
 
 def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_precision_is_a_warning_only_where_int8_should_serve(
     monkeypatch.setattr(installation, "load_lung", lambda: model)
     monkeypatch.setattr(processor, "dot_products", lambda: products)
     first, check = installation._model()
-    assert first == Check("model", "ok", f"lungs, {precision}, {'0' * 16}")
+    assert first == CheckResult("model", "ok", f"lungs, {precision}, {'0' * 16}")
     assert check.state == state
     assert check.text == f"{precision}, because {reason.text}"
     assert bool(check.remedy) == (state == "warning")
@@ -137,8 +137,10 @@ def test_a_format_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise ImportError
 
     monkeypatch.setitem(FORMATS, "dicom-seg", SimpleNamespace(name="dicom-seg", encode=no_form))  # type: ignore[arg-type]
-    found = {check.name: check for check in installation._drawing()}
-    assert found["format dicom-seg"] == Check("format dicom-seg", "failed", "cannot be made (ImportError)", REINSTALL)
+    found = {check.name: check for check in installation._segmentation()}
+    assert found["format dicom-seg"] == CheckResult(
+        "format dicom-seg", "failed", "cannot be made (ImportError)", REINSTALL
+    )
     assert found["format all"].state == "failed"  # which holds it
     assert {check.state for name, check in found.items() if name not in ("format dicom-seg", "format all")} == {"ok"}
 

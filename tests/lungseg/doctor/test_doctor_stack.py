@@ -18,10 +18,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.main import app
 from lungseg.cli.main import main
-from lungseg.doctor.service import OVER_BYTES
+from lungseg.doctor.service import OVERSIZED_BYTES
 from lungseg.errors import ModelError
-from lungseg.remote.retry import Patience
-from lungseg.remote.segment import DIRECT_BYTES
+from lungseg.remote.retry import RetryPolicy
+from lungseg.remote.segment import MAX_DIRECT_BYTES
 
 JSON = {"Content-Type": "application/json"}
 KEY = "a-key-of-the-tests"
@@ -30,7 +30,7 @@ SEEN = ("service", "authorisation", "model", "binary mode", "payload limit", "jo
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lungseg.remote.service.Patience", lambda: Patience(attempts=2, first=0.01))
+    monkeypatch.setattr("lungseg.remote.service.RetryPolicy", lambda: RetryPolicy(attempts=2, first_pause=0.01))
     monkeypatch.delenv("LUNG_API_KEY", raising=False)
     monkeypatch.delenv("LUNG_TOKEN", raising=False)
 
@@ -108,9 +108,9 @@ class TestUrl:
     @pytest.mark.parametrize(
         ("limit", "status", "state", "text"),
         [
-            (OVER_BYTES, 413, "ok", "are refused (413)"),
-            (OVER_BYTES, 502, "warning", "answered 502 and not 413"),
-            (DIRECT_BYTES, 413, "failed", "is answered 413"),
+            (OVERSIZED_BYTES, 413, "ok", "are refused (413)"),
+            (OVERSIZED_BYTES, 502, "warning", "answered 502 and not 413"),
+            (MAX_DIRECT_BYTES, 413, "failed", "is answered 413"),
         ],
     )
     def test_payload_limits(
@@ -175,7 +175,7 @@ class TestUrl:
         with serving(Gateway(worker(buckets))) as address:
             code, found = checks(capsys, "--url", address, "--job")
         assert (code, found["a job"]["state"]) == (0, "ok")
-        monkeypatch.setattr("lungseg.doctor.service.JOB_SECONDS", 1)
+        monkeypatch.setattr("lungseg.doctor.service.MAX_JOB_SECONDS", 1)
         with serving() as address:
             code, found = checks(capsys, "--url", address, "--job")
         assert (code, found["a job"]["state"]) == (1, "failed")
@@ -209,7 +209,7 @@ class TestStack:
     def test_what_is_wrong_is_found(
         self, lungs: Lungs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("lungseg.doctor.service.http_checks", lambda *_, **__: iter(()))
+        monkeypatch.setattr("lungseg.doctor.service.check_service", lambda *_, **__: iter(()))
         storage, queues, films = lungs.s3, boto3.client("sqs"), lungs.films
         wrong: list[tuple[str, str, Callable[[], Any]]] = [
             ("input bucket, public access", "failed", lambda: storage.delete_public_access_block(Bucket=films)),
@@ -236,7 +236,7 @@ class TestStack:
     def test_a_policy_that_says_less_is_none(
         self, lungs: Lungs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("lungseg.doctor.service.http_checks", lambda *_, **__: iter(()))
+        monkeypatch.setattr("lungseg.doctor.service.check_service", lambda *_, **__: iter(()))
         for change in ({"Effect": "Allow"}, {"Action": "s3:GetObject"}, {"Principal": {"AWS": "arn:aws:iam::1:root"}}):
             lungs.protect(lungs.films, **change)
             code, found = checks(capsys, "--stack", lungs.name)

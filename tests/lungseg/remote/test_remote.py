@@ -24,10 +24,10 @@ from services import Answer, Gateway, both, keyed, line_to, problem, serving, wo
 from lungseg import limits
 from lungseg.cli.main import main
 from lungseg.encode.formats import FORMATS
-from lungseg.remote.film import Film
-from lungseg.remote.retry import Patience
-from lungseg.remote.segment import DIRECT_BYTES
-from lungseg.remote.service import Service
+from lungseg.remote.image_source import ImageSource
+from lungseg.remote.retry import RetryPolicy
+from lungseg.remote.segment import MAX_DIRECT_BYTES
+from lungseg.remote.service import ServiceClient
 
 KEY = "a-key-of-the-tests"
 TIMED = ("json", "preview", "all", "dicom-seg")
@@ -54,7 +54,7 @@ def large(tmp_path: Path, rg1: bytes) -> Path:
     """RG1 as it is, 7.2 MB: too large for one request."""
     path = tmp_path / "patient name.dcm"
     path.write_bytes(rg1)
-    assert path.stat().st_size > DIRECT_BYTES
+    assert path.stat().st_size > MAX_DIRECT_BYTES
     return path
 
 
@@ -80,7 +80,7 @@ class TestDirectly:
         source = large if name == "dicom-seg" else film
         assert main(["remote", "segment", str(source), "--url", service, "--format", name]) == 0
         said = capsys.readouterr().err.splitlines()
-        assert said[0].startswith(f"film: {source.stat().st_size:,} bytes, sent in one request")
+        assert said[0].startswith(f"image: {source.stat().st_size:,} bytes, sent in one request")
         assert said[1] == "verdict: accept"
         output = Path(f"{source}{FORMATS[name].suffix}")
         assert said[-1] == f"{name}: {output}"
@@ -204,8 +204,11 @@ class TestJobs:
 
     def test_an_upload_that_breaks_off_is_sent_again(self, buckets: Buckets, s3: str, large: Path) -> None:
         form = buckets.client.generate_presigned_post(buckets.films, "film", ExpiresIn=60)
-        with line_to(s3, breaks=2) as line, Service(line.address, patience=Patience(first=0.01)) as service:
-            service.upload(f"{line.address}/{buckets.films}", form["fields"], Film.of(large))
+        with (
+            line_to(s3, breaks=2) as line,
+            ServiceClient(line.address, retries=RetryPolicy(first_pause=0.01)) as service,
+        ):
+            service.upload_image(f"{line.address}/{buckets.films}", form["fields"], ImageSource.of(large))
         stored = buckets.client.get_object(Bucket=buckets.films, Key="film")["Body"].read()
         assert stored == large.read_bytes()
 
@@ -220,7 +223,7 @@ class TestJobs:
 
         with serving(Gateway(hook)) as address:
             ticket["upload"]["url"] = f"{address}/bucket"
-            for size in (DIRECT_BYTES + 1, limits.MAX_BYTES):
+            for size in (MAX_DIRECT_BYTES + 1, limits.MAX_BYTES):
                 path.touch()
                 os.truncate(path, size)
                 program = (
@@ -248,7 +251,7 @@ class TestJobs:
         self, buckets: Buckets, tmp_path: Path, small: bytes, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "film.png"
-        path.write_bytes(small + bytes(DIRECT_BYTES))
+        path.write_bytes(small + bytes(MAX_DIRECT_BYTES))
         with serving(Gateway(worker(buckets))) as address:
             assert main(["remote", "segment", str(path), "--url", address, "--format", "dicom-seg"]) == 2
         assert "dicom" in last_line(capsys)
@@ -273,8 +276,8 @@ class TestJobs:
     def test_a_film_over_the_services_limit_is_not_uploaded(
         self, buckets: Buckets, large: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        film = Film(large, limits.MAX_BYTES + 1)
-        monkeypatch.setattr(Film, "of", lambda _: film)
+        film = ImageSource(large, limits.MAX_BYTES + 1)
+        monkeypatch.setattr(ImageSource, "of", lambda _: film)
         with serving() as address:
             assert main(["remote", "segment", str(large), "--url", address]) == 2
         assert "too-large" in last_line(capsys)

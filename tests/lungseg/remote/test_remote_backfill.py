@@ -21,7 +21,7 @@ from app.buckets.s3 import store
 from app.dispatch import handle
 from lungseg.cli.main import main
 from lungseg.remote import backfill
-from lungseg.remote.cost import GETS, PUTS, Films, Settings, estimate, lines
+from lungseg.remote.cost import GETS, PUTS, BackfillSettings, PrefixListing, estimate_backfill, estimate_lines
 
 PASS = {"Type": "Pass", "End": True}
 FAIL_ONE = {
@@ -102,7 +102,7 @@ class TestDryRun:
         said = capsys.readouterr()
         assert not said.err
         found = said.out.splitlines()
-        assert found[:2] == ["films: 12", "bytes: 12,000 (0.0 MB an image)"]
+        assert found[:2] == ["images: 12", "bytes: 12,000 (0.0 MB an image)"]
         for begin in (
             "minutes: ",
             "  an image: 610 ms = 460 ms",
@@ -117,11 +117,11 @@ class TestDryRun:
         assert "image 3" not in said.out
 
     def test_all_pages_of_a_listing_are_counted(self, films: Buckets) -> None:
-        assert backfill.listed(films.films, "in/", page=5) == Films(12, 12_000, 3)
-        assert backfill.listed(films.films, "") == Films(13, 12_001, 1)
+        assert backfill.list_prefix(films.films, "in/", page=5) == PrefixListing(12, 12_000, 3)
+        assert backfill.list_prefix(films.films, "") == PrefixListing(13, 12_001, 1)
 
     def test_the_sums(self) -> None:
-        found = estimate(Films(1_000_000, 10**13, 1000), Settings(1769, 100, 10))
+        found = estimate_backfill(PrefixListing(1_000_000, 10**13, 1000), BackfillSettings(1769, 100, 10))
         assert found.milliseconds == 460 + 150 + 15 * 10
         assert found.minutes == pytest.approx(1_000_000 * 0.76 / 100 / 60)
         assert found.dollars == pytest.approx(
@@ -136,13 +136,15 @@ class TestDryRun:
         )
 
     def test_memory_below_one_processor_makes_it_slower_and_above_no_faster(self) -> None:
-        films = Films(1000, 10**9, 1)
-        times = [estimate(films, Settings(memory)).milliseconds for memory in (885, 1769, 3538)]
+        films = PrefixListing(1000, 10**9, 1)
+        times = [estimate_backfill(films, BackfillSettings(memory)).milliseconds for memory in (885, 1769, 3538)]
         assert times[0] == pytest.approx(times[1] + 460, abs=1)
         assert times[1] == times[2]
-        express = estimate(films, Settings(express=True)).dollars["Step Functions"]
-        assert express < estimate(films, Settings()).dollars["Step Functions"]
-        assert any("Express" in line for line in lines(estimate(films, Settings(express=True))))
+        express = estimate_backfill(films, BackfillSettings(express=True)).dollars["Step Functions"]
+        assert express < estimate_backfill(films, BackfillSettings()).dollars["Step Functions"]
+        assert any(
+            "Express" in line for line in estimate_lines(estimate_backfill(films, BackfillSettings(express=True)))
+        )
 
     def test_nothing_there_costs_next_to_nothing(self, buckets: Buckets, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["remote", "backfill", f"s3://{buckets.films}", "--dry-run"]) == 0
@@ -177,9 +179,10 @@ class TestDryRun:
         assert "a GB-second on x86_64" in said
 
     def test_arm64_costs_a_fifth_less_for_the_same_time(self) -> None:
-        films = Films(1000, 10**9, 1)
+        films = PrefixListing(1000, 10**9, 1)
         x86, arm = (
-            estimate(films, Settings(architecture=name)).dollars["Lambda, time"] for name in ("x86_64", "arm64")
+            estimate_backfill(films, BackfillSettings(architecture=name)).dollars["Lambda, time"]
+            for name in ("x86_64", "arm64")
         )
         assert arm / x86 == pytest.approx(0.8, abs=0.001)
 
@@ -230,13 +233,13 @@ class TestExecution:
         files = {"FAILED": [], "PENDING": [], "SUCCEEDED": [{"Key": "r/S_0.json"}, {"Key": "r/S_1.json"}]}
         put("r/manifest.json", {"DestinationBucket": buckets.outputs, "ResultFiles": files})
         output = json.dumps({"ResultWriterDetails": {"Bucket": buckets.outputs, "Key": "r/manifest.json"}})
-        found = backfill.counts(output, "eu-west-1")
+        found = backfill.count_images(output, "eu-west-1")
         assert found == {"done": 12, "skipped": 2, "failed": 1, "gone": 1}
-        end = backfill.End("SUCCEEDED", counts=found)
-        assert not end.well
-        assert end.line() == "backfill: succeeded; items: none; images: 12 done, 2 skipped, 1 failed, 1 gone"
+        end = backfill.ExecutionResult("SUCCEEDED", counts=found)
+        assert not end.is_complete
+        assert end.summary_line() == "backfill: succeeded; items: none; images: 12 done, 2 skipped, 1 failed, 1 gone"
         for other in (None, "", "[]", "no json", '{"ResultWriterDetails": {"Bucket": "no-such", "Key": "x"}}'):
-            assert backfill.counts(other, "eu-west-1") == {}
+            assert backfill.count_images(other, "eu-west-1") == {}
 
 
 class TestRefusals:
@@ -282,9 +285,9 @@ def stack(name: str, **outputs: str) -> None:
 def test_what_is_assumed_is_what_the_template_has() -> None:
     template = (Path(__file__).parents[3] / "template.yaml").read_text()
     for name, value in (
-        ("BatchMemory", Settings().memory),
-        ("BackfillParallel", Settings().concurrency),
-        ("BackfillBatch", Settings().batch),
+        ("BatchMemory", BackfillSettings().memory),
+        ("BackfillParallel", BackfillSettings().concurrency),
+        ("BackfillBatch", BackfillSettings().batch),
     ):
         found = re.search(rf"\n  {name}:\n(?:    .*\n)*?    Default: (\d+)\n", template)
         assert found
@@ -311,6 +314,6 @@ def test_the_table_of_the_operations_page_is_what_is_reckoned() -> None:
     assert len(rows) == 3
     for films, minutes, dollars in rows:
         count = int(films.replace(",", ""))
-        found = estimate(Films(count, 2_000_000 * count, -(-count // 1000)), Settings())
+        found = estimate_backfill(PrefixListing(count, 2_000_000 * count, -(-count // 1000)), BackfillSettings())
         assert minutes == f"{found.minutes:,.1f}"
         assert dollars == f"{sum(found.dollars.values()):,.2f}"

@@ -32,9 +32,9 @@ from services import Answer, Gateway, first, keyed, line_to, problem, serving
 
 from lungseg.cli.main import main
 from lungseg.remote import errors
-from lungseg.remote.access import Access
-from lungseg.remote.retry import Patience
-from lungseg.remote.service import Service, _content
+from lungseg.remote.credentials import Credentials
+from lungseg.remote.retry import RetryPolicy
+from lungseg.remote.service import ServiceClient, _read_body
 
 KEY = "a-key-of-the-tests"
 TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
@@ -43,7 +43,7 @@ TEMPLATE = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short, and nothing of this machine's own settings goes along."""
-    monkeypatch.setattr("lungseg.remote.service.Patience", lambda: Patience(first=0.01))
+    monkeypatch.setattr("lungseg.remote.service.RetryPolicy", lambda: RetryPolicy(first_pause=0.01))
     for name in ("LUNG_API_KEY", "LUNG_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
@@ -108,12 +108,12 @@ class TestAccess:
     def test_presigned_addresses_on_this_machine_take_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with serving(Gateway(lambda *_: Answer(200, b"mask"))) as address:
             monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-            with Service("http://service.example.org") as service:
-                assert service.download(f"{address}/bucket") == b"mask"
+            with ServiceClient("http://service.example.org") as service:
+                assert service.download_output(f"{address}/bucket") == b"mask"
 
     def test_plain_presigned_addresses_do_not_lead_away_from_this_machine(self) -> None:
-        with Service("http://127.0.0.1:8000") as service, pytest.raises(errors.BadAnswer, match="https://"):
-            service.download("http://bucket.example.org/x")
+        with ServiceClient("http://127.0.0.1:8000") as service, pytest.raises(errors.BadAnswer, match="https://"):
+            service.download_output("http://bucket.example.org/x")
 
     def test_unusable_proxy_is_one_line(
         self, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -243,7 +243,7 @@ class TestSignature:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTS")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.SECRET)
         base = httpx2.URL("https://abc123.execute-api.eu-north-1.amazonaws.com/v1")
-        auth = Access(sign=True).auth(base)
+        auth = Credentials(sign=True).http_auth(base)
         assert auth is not None
         request = next(auth.sync_auth_flow(httpx2.Request("GET", f"{base}/v1/model")))
         assert "/eu-north-1/execute-api/" in request.headers["Authorization"]
@@ -261,7 +261,7 @@ class TestRetries:
             assert send(film, address) == 0
             assert 2 <= time.monotonic() - started < 10
         assert len(gateway.seen) == 3
-        assert capsys.readouterr().err.startswith("film: ")
+        assert capsys.readouterr().err.startswith("image: ")
 
     @pytest.mark.parametrize(("code", "status"), [("internal-error", 500), ("too-small", 422), ("bad-parameter", 400)])
     def test_what_is_refused_for_good_is_not(
@@ -311,7 +311,7 @@ class TestRetries:
         pauses: list[float] = []
         answer = httpx2.Response(503)
         for _ in range(50):
-            assert Patience(attempts=8).persist(lambda: answer, pause=pauses.append) is answer
+            assert RetryPolicy(attempts=8).send_with_retries(lambda: answer, pause=pauses.append) is answer
         for place, longest in enumerate([1, 2, 4, 8, 16, 30, 30]):
             these = pauses[place::7]
             assert longest / 2 <= min(these) < max(these) <= longest
@@ -322,12 +322,12 @@ class TestRetries:
         for text, least, most in (("7", 7, 7), (soon, 15, 20), ("Mon, 01 Jan 2024 00:00:00 GMT", 0, 0)):
             pauses: list[float] = []
             answers = iter([httpx2.Response(503, headers={"Retry-After": text}), httpx2.Response(200)])
-            Patience().persist(lambda: next(answers), pause=pauses.append)  # noqa: B023
+            RetryPolicy().send_with_retries(lambda: next(answers), pause=pauses.append)  # noqa: B023
             assert least <= pauses[0] <= most
         for text in ("soon", "-1", "Mon, 01 Jan 2024 00:00:00"):
             pauses = []
             answers = iter([httpx2.Response(503, headers={"Retry-After": text}), httpx2.Response(200)])
-            Patience().persist(lambda: next(answers), pause=pauses.append)  # noqa: B023
+            RetryPolicy().send_with_retries(lambda: next(answers), pause=pauses.append)  # noqa: B023
             assert 0.5 <= pauses[0] <= 1
 
     def test_a_certificate_that_is_not_trusted_is_said_at_once(
@@ -424,7 +424,7 @@ class TestWhatAnswers:
     def test_endless_answers_end(self) -> None:
         pieces = iter([bytes(1000)] * 100)
         with pytest.raises(errors.BadAnswer, match="longer than 5,000 bytes"):
-            _content(httpx2.Response(200, content=pieces), 5000)
+            _read_body(httpx2.Response(200, content=pieces), 5000)
         assert len(list(pieces)) > 90
 
     @pytest.mark.parametrize(
@@ -441,10 +441,10 @@ class TestWhatAnswers:
         assert "bad-answer" in only_line(capsys)
 
     def test_presigned_addresses_of_an_encrypted_service_are_encrypted(self) -> None:
-        with Service("https://films.example.org/v1") as service:
+        with ServiceClient("https://films.example.org/v1") as service:
             for url in ("http://bucket.example.org/x", "file:///etc/passwd", ""):
                 with pytest.raises(errors.BadAnswer):
-                    service.download(url)
+                    service.download_output(url)
 
     def test_a_buckets_refusal_is_its_code_alone(
         self, tmp_path: Path, rg1: bytes, capsys: pytest.CaptureFixture[str]

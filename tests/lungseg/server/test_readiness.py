@@ -16,7 +16,7 @@ from films import dicom, encode, tiff
 from PIL import Image
 
 from lungseg.doctor import installation
-from lungseg.doctor.phantom import TRANSFER_SYNTAXES, dicom_film
+from lungseg.doctor.phantom import TRANSFER_SYNTAXES, phantom_dicom
 from lungseg.model.selfcheck import drawing
 from lungseg.server import api, readiness
 
@@ -40,7 +40,7 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
     images += [tiff(deep, compression=name) for name in ("lzw", "deflate", "packbits")]
     images += [tiff(grey, compression="jpeg"), dicom(deep), rg1, rg1_png]
     images += [imagecodecs.png_encode(np.repeat(deep[..., None], 3, 2))]
-    images += [dicom_film(syntax) for syntax in TRANSFER_SYNTAXES]
+    images += [phantom_dicom(syntax) for syntax in TRANSFER_SYNTAXES]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=pickle.dumps(images),
@@ -52,7 +52,7 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
 
 
 def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [installation.Check("WebP", "failed", ""), installation.Check("PNG", "ok", "")]
+    found = [installation.CheckResult("WebP", "failed", ""), installation.CheckResult("PNG", "ok", "")]
     monkeypatch.setattr(readiness, "_missing", None)
     monkeypatch.setattr(installation, "decoders", lambda: iter(found))
     with TestClient(api.create_app()) as client:

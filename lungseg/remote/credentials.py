@@ -15,7 +15,7 @@ from lungseg.remote import errors
 
 
 @dataclass(frozen=True)
-class Access:
+class Credentials:
     """What goes along with each request to the service, and to no other host.
 
     Attributes:
@@ -33,7 +33,7 @@ class Access:
     def __bool__(self) -> bool:
         return bool(self.key or self.token or self.sign)
 
-    def auth(self, base: httpx2.URL) -> httpx2.Auth | None:
+    def http_auth(self, base: httpx2.URL) -> httpx2.Auth | None:
         """What adds it to the requests of a client of ``base``.
 
         Raises:
@@ -44,7 +44,7 @@ class Access:
             return None
         if base.scheme != "https" and not is_loopback(base.host):
             raise errors.InsecureAddress("It begins with http://, and leads away from this machine.")
-        return _Auth(self, base)
+        return _CallerAuth(self, base)
 
 
 def is_loopback(host: str) -> bool:
@@ -55,22 +55,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class _Auth(httpx2.Auth):
+class _CallerAuth(httpx2.Auth):
     requires_request_body = True
     """The signature covers it; a body that travels unsigned is read from memory just so."""
 
-    def __init__(self, access: Access, base: httpx2.URL) -> None:
-        self._access, self._base = access, base
-        self.requires_request_body = access.sign
-        if access.sign:
+    def __init__(self, credentials: Credentials, base: httpx2.URL) -> None:
+        self._credentials, self._base = credentials, base
+        self.requires_request_body = credentials.sign
+        if credentials.sign:
             self._signer  # noqa: B018 - so that missing credentials are known before an image is read
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        if self._access.key:
-            request.headers["X-Api-Key"] = self._access.key
-        if self._access.token:
-            request.headers["Authorization"] = f"Bearer {self._access.token}"
-        if self._access.sign:
+        if self._credentials.key:
+            request.headers["X-Api-Key"] = self._credentials.key
+        if self._credentials.token:
+            request.headers["Authorization"] = f"Bearer {self._credentials.token}"
+        if self._credentials.sign:
             self._sign(request)
         yield request
 
@@ -78,12 +78,12 @@ class _Auth(httpx2.Auth):
     def _signer(self) -> Any:
         from botocore.auth import SigV4Auth
 
-        from lungseg.remote.aws import asking, session
+        from lungseg.remote.aws import aws_errors, aws_session
 
-        with asking("The request cannot be signed"):
-            home = session(self._access.region)
-            credentials = home.get_credentials()
-            region = self._access.region or _region_of(self._base.host) or home.region_name
+        with aws_errors("The request cannot be signed"):
+            session = aws_session(self._credentials.region)
+            credentials = session.get_credentials()
+            region = self._credentials.region or _region_of(self._base.host) or session.region_name
         if credentials is None:
             raise errors.AwsRefused("There are no AWS credentials to sign with.")
         if not region:

@@ -19,7 +19,7 @@ CHUNK = 2**16
 
 
 @dataclass(frozen=True)
-class Film:
+class ImageSource:
     """An image that can be read again for every attempt to send it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Film:
     size: int
 
     @classmethod
-    def of(cls, source: Path | bytes) -> Film:
+    def of(cls, source: Path | bytes) -> ImageSource:
         """An image, by its size alone.
 
         Raises:
@@ -63,14 +63,14 @@ def _size(path: Path) -> int:
         return os.fstat(file.fileno()).st_size
 
 
-class Counted:
+class ProgressReader:
     """A file that moves a bar as it is read, as the HTTP library reads it: whole, in pieces, from its beginning."""
 
-    def __init__(self, film: Film, bar: tqdm[Any]) -> None:
-        self._film, self._bar = film, bar
-        self._file = film.open()
+    def __init__(self, image: ImageSource, bar: tqdm[Any]) -> None:
+        self._image, self._bar = image, bar
+        self._file = image.open()
 
-    def __enter__(self) -> Counted:
+    def __enter__(self) -> ProgressReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +95,7 @@ class Counted:
         return self._file.seek(place, whence)
 
 
-def bar(what: str, total: int | None, unit: str = "B", shown: bool = True) -> tqdm[Any]:
+def progress_bar(what: str, total: int | None, unit: str = "B", shown: bool = True) -> tqdm[Any]:
     """A progress bar on standard error, if that is a terminal; it goes when it is done."""
     return tqdm(
         desc=what,

@@ -10,56 +10,56 @@ import httpx2
 
 from lungseg.errors import ProblemError, TooLarge
 from lungseg.remote import errors
-from lungseg.remote.retry import retry_after
+from lungseg.remote.retry import retry_after_seconds
 from lungseg.terminal import printable
 
-LONGEST = 400
+MAX_TEXT_LENGTH = 400
 """Characters of a member that are shown: it comes from elsewhere, and is to stay one line."""
 
-LOST = "Missing Authentication Token"
+NO_SUCH_PATH = "Missing Authentication Token"
 """What API Gateway says of a path that it does not have."""
 
 
-def problem(document: dict[str, Any]) -> errors.RemoteError:
+def error_from_problem(document: dict[str, Any]) -> errors.RemoteError:
     """A problem document (RFC 9457) as the refusal that it was made of."""
-    detail = _text(document, "detail")
+    detail = _read_text(document, "detail")
     # A gateway's own texts have no full stop.
     error = errors.RemoteError(detail if detail.endswith((".", "!", "?")) else f"{detail}.")
-    error.code = _text(document, "code") or "problem"
-    error.title = _text(document, "title")
-    error.remedy = _text(document, "remedy")
+    error.code = _read_text(document, "code") or "problem"
+    error.title = _read_text(document, "title")
+    error.remedy = _read_text(document, "remedy")
     status = document.get("status")
     error.status = status if isinstance(status, int) else 500
     return error
 
 
-def code_of(answer: httpx2.Response) -> str:
+def problem_code(answer: httpx2.Response) -> str:
     """The code of a problem document; empty if the answer is none, as a gateway's own are not."""
-    document = _document(answer)
-    return _text(document, "code") if answer.status_code >= 400 and "detail" in document else ""
+    document = _read_document(answer)
+    return _read_text(document, "code") if answer.status_code >= 400 and "detail" in document else ""
 
 
-def of_service(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
+def service_error(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     """What the service, or a gateway before it, answered instead of what was asked for."""
-    status, document = answer.status_code, _document(answer)
-    if code_of(answer):
-        return problem(document | {"status": status})
-    message = _text(document, "message", 100)
-    said = f"The service answered {status}" + (f" ({message})." if message else ".")
-    if (seconds := retry_after(answer)) is not None:
-        said += f" It asks to wait {seconds:.0f} s."
+    status, document = answer.status_code, _read_document(answer)
+    if problem_code(answer):
+        return error_from_problem(document | {"status": status})
+    message = _read_text(document, "message", 100)
+    text = f"The service answered {status}" + (f" ({message})." if message else ".")
+    if (seconds := retry_after_seconds(answer)) is not None:
+        text += f" It asks to wait {seconds:.0f} s."
     if answer.is_redirect:
         return errors.BadAnswer(f"The service answered {status}, which leads elsewhere; that is not followed.")
-    if status in (401, 403) and message != LOST:
-        return errors.NotAuthorised(said)
+    if status in (401, 403) and message != NO_SUCH_PATH:
+        return errors.NotAuthorised(text)
     if status == 413:
         return TooLarge("A gateway before the service takes no request of this size.")
     if status == 429 or status >= 500:
-        return errors.Busy(said)
-    return errors.BadAnswer(said)
+        return errors.Busy(text)
+    return errors.BadAnswer(text)
 
 
-def of_storage(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
+def storage_error(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     """What a bucket answered to a presigned request; its XML also holds names and signatures, which stay there."""
     found = re.search(r"<Code>([A-Za-z]{1,60})</Code>", answer.text[:4000])
     code = found[1] if found else ""
@@ -68,7 +68,7 @@ def of_storage(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     return errors.StorageRefused(f"It answered {answer.status_code}" + (f" ({code})." if code else "."))
 
 
-def _document(answer: httpx2.Response) -> dict[str, Any]:
+def _read_document(answer: httpx2.Response) -> dict[str, Any]:
     try:
         document = json.loads(answer.content)
     except ValueError:
@@ -76,6 +76,6 @@ def _document(answer: httpx2.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _text(document: dict[str, Any], member: str, longest: int = LONGEST) -> str:
+def _read_text(document: dict[str, Any], member: str, max_length: int = MAX_TEXT_LENGTH) -> str:
     value = document.get(member)
-    return printable(value[:longest]) if isinstance(value, str) else ""
+    return printable(value[:max_length]) if isinstance(value, str) else ""
