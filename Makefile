@@ -1,4 +1,4 @@
-# Everything a person does with this repository; `make help` lists it.
+# All tasks of this repository; `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
 E2E ?= .venv-e2e
@@ -12,64 +12,64 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-demo: $(VENV)/.workstation ## Segment a real chest film; writes demo/mask.png and demo/overlay.png
+demo: $(VENV)/.workstation ## Segment a real chest X-ray; writes demo/mask.png and demo/overlay.png
 	@mkdir -p demo
 	@$(BIN)/lungseg segment "$$($(BIN)/python -c "from pydicom.data import get_testdata_file as find; print(find('RG1_UNCR.dcm', download=False))")" \
 		--output demo/mask.png --overlay demo/overlay.png
 
-test: $(VENV)/.all ## Run the whole default test suite, in random order; SEED=N repeats an order
+test: $(VENV)/.all ## Run all tests in random order; SEED=N repeats an order
 	$(BIN)/python -m pytest $(if $(SEED),--randomly-seed=$(SEED))
 
-test-service: $(VENV)/.service ## Run the tests of the service alone, without PyTorch
+test-service: $(VENV)/.service ## Run the tests of lungseg and app, without PyTorch
 	$(BIN)/python -m pytest --ignore tests/model_export
 
-processors: $(VENV)/.workstation ## Smoke tests on emulated processors: x86 with AVX2 alone, and arm64 as on Lambda
+processors: $(VENV)/.workstation ## Run smoke tests on emulated processors: x86 with AVX2 only, and arm64 as on Lambda
 	$(BIN)/python tests/processors/avx2.py
 	$(BIN)/python tests/processors/arm64.py
 
-fuzz-api: $(VENV)/.service ## Send 2,000 odd requests to the API, held to its own description
+fuzz-api: $(VENV)/.service ## Send 2,000 generated requests to the API, checked against its OpenAPI description
 	LUNG_CASES=2000 $(BIN)/python -m pytest -s tests/lungseg/server/test_openapi.py
 
-prove: $(VENV)/.all ## Try every promise of docs/RELIABILITY.md whole, in an hour; ARGS=--docs writes its table
+prove: $(VENV)/.all ## Test every promise of docs/RELIABILITY.md in full, in under an hour; ARGS=--docs writes its table
 	$(BIN)/python tests/tools/prove.py $(ARGS)
 
-bench: $(VENV)/.all ## Time every door beside its floor and the author's way, on one core; ARGS=--docs rewrites the docs
+bench: $(VENV)/.all ## Time every entry point, its lower bound and the original project, on one core; ARGS=--docs writes the docs
 	$(BIN)/python -m benchmarks.film $(ARGS)
 
 bench-cold: $(E2E)/.all ## Time cold starts through Lambda's runtime interface, with imports and peak memory
 	$(E2E)/bin/python -m benchmarks.cold $(ARGS)
 
-bench-serve: $(VENV)/.workstation ## Load the local server with 64 clients; a folder with one worker and with two
+bench-serve: $(VENV)/.workstation ## Load the local server with 64 clients; run a folder with one worker and with two
 	$(BIN)/python -m benchmarks.serve $(ARGS)
 	$(BIN)/python -m benchmarks.workers $(ARGS)
 
-bench-model: $(VENV)/.all ## Time the served network against the author's, on one core
+bench-model: $(VENV)/.all ## Time the network against the original project's, on one core
 	$(BIN)/python -m benchmarks.model
 
-bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 films, killed half-way and resumed
+bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 images, killed half-way and resumed
 	$(BIN)/python -m benchmarks.folder
 
-coverage: $(VENV)/.service ## Which branches of app and lungseg the default suite takes; at least 95 % are demanded
+coverage: $(VENV)/.service ## Measure branch coverage of app and lungseg; it must be at least 95 %
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/branches.py $(ARGS)
 
-mutation: $(VENV)/.service ## How many small changes of decoders, mask and folders' runs the tests notice: ARGS=--help
+mutation: $(VENV)/.service ## Measure how many mutations of decoders, mask and folder runs the tests detect: ARGS=--help
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/mutation.py $(ARGS)
 
-record: $(VENV)/.service ## Write, or compare, checksums of all outputs: ARGS="write before.json", "compare before.json after.json"
+record: $(VENV)/.service ## Write or compare checksums of all outputs: ARGS="write before.json", "compare before.json after.json"
 	PYTHONPATH=.:tests/support $(BIN)/python tests/tools/record_outputs.py $(ARGS)
 
-lock: $(VENV)/.service ## Write requirements.lock: what requirements.txt brings, with digests; ARGS=--upgrade for newer ones
+lock: $(VENV)/.service ## Write requirements.lock from requirements.txt, with digests; ARGS=--upgrade for newer versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) requirements.txt --output-file requirements.lock
 
-sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: what the image is made of
+sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: the contents of the container image
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
 docs: $(VENV)/.service ## Write docs/SETTINGS.md and the tables of docs/ERRORS.md from the code
 	$(BIN)/python -m lungseg.settings > docs/SETTINGS.md
 	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
 
-lint: $(VENV)/.all ## Check style, and which package imports which
+lint: $(VENV)/.all ## Check style and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
@@ -84,22 +84,22 @@ format: $(VENV)/.all ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-image: ## Build the image that AWS Lambda runs (needs Docker)
+image: ## Build the container image for AWS Lambda (needs Docker)
 	docker build --tag lung-segmentation .
 
 event: $(VENV)/.workstation ## Put an image into an example event: make event IMAGE=chest.dcm EVENT=api_gateway_v1 > event.json
 	@$(BIN)/python events/make_event.py events/$(or $(EVENT),api_gateway_v1).json $(IMAGE)
 
-validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile against the rules of AWS, hadolint and checkov
+validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile with cfn-lint, hadolint and checkov
 	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/app/test_template.py tests/promises/test_template_policy.py
 
-e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as AWS would: its image, sam local, S3 and SQS, the state machine
+e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as on AWS: the container image, sam local, S3, SQS, the state machine
 	$(E2E)/bin/python -m pytest -s tests/e2e
 
-clean: ## Remove what the targets made, films and runs excepted
+clean: ## Remove what the targets made, except images and runs
 	rm -rf $(VENV) $(E2E) $(LOCKED) mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
 
-# One virtual environment; each stamp says what has been installed into it.
+# One virtual environment; each stamp file says what was installed into it.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -117,14 +117,14 @@ $(VENV)/.all: requirements.txt lungseg/requirements.txt model_export/requirement
 	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
 	@touch $@
 
-# What the image installs, and nothing else.
+# Exactly what the container image installs.
 $(LOCKED)/.all: requirements.lock | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv --clear --without-pip $(LOCKED)
 	$(BIN)/python -m pip --python $(LOCKED)/bin/python install --quiet --disable-pip-version-check \
 		--only-binary=:all: --require-hashes -r requirements.lock
 	@touch $@
 
-# The wheels that an image for arm64 installs instead, by the same digests; --platform names what such a machine takes.
+# The wheels that an arm64 image installs instead, by the same lock; --platform lists the tags that arm64 accepts.
 ARM64 := $(foreach glibc,34 28 27 26 17,--platform manylinux_2_$(glibc)_aarch64) --platform manylinux2014_aarch64
 $(LOCKED)/.arm64: requirements.lock | $(VENV)/bin/python
 	rm -rf $(LOCKED)/arm64
@@ -132,8 +132,8 @@ $(LOCKED)/.arm64: requirements.lock | $(VENV)/bin/python
 		$(ARM64) --implementation cp --python-version 3.12 --dest $(LOCKED)/arm64 -r requirements.lock
 	@touch $@
 
-# The tools of AWS, beside the service: two environments, because checkov pins a boto3 of its own. So does aws-sam-cli, but
-# it runs with a newer one: the service's requirements come last and have their way, pip complains and goes on.
+# The tools of AWS, in two environments because checkov pins its own boto3. So does aws-sam-cli, but it works with a newer
+# one: the service's requirements are installed last and win; pip warns about it.
 $(E2E)/.all: requirements.txt lungseg/requirements.txt tests/e2e/requirements.txt
 	$(PYTHON) -m venv $(E2E)
 	$(E2E)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
