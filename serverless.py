@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lungseg import settings
-from lungseg.model.lung import FETCHERS, load_lung
-from lungseg.model.view import load_view
+from lungseg.model.lung import FETCHERS
+from lungseg.model.models import load_models
 
 HTTP, RECORDS = "http", "records"
 
@@ -32,8 +32,7 @@ def _fetch_model(uri: str, sha256: str) -> Path:
 
 
 FETCHERS["s3"] = _fetch_model
-load_lung()
-load_view()
+load_models()
 for door, module in MODULES.items():
     if settings.DOOR.read(HTTP) == door:
         import_module(module)

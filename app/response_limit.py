@@ -1,5 +1,4 @@
-"""AWS Lambda's limit on the size of a response (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
-"""
+"""AWS Lambda's limit on the size of a response (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ from app.buckets.settings import DOCUMENT, Settings
 from app.buckets.settle import Changed, is_consistent, settle
 from lungseg import __version__, errors, limits
 from lungseg.encode.formats import FORMATS, encode_each
-from lungseg.model.lung import load_lung
-from lungseg.model.view import load_view
+from lungseg.model.models import load_models
 from lungseg.pipeline.segment import segment
 
 log = logging.getLogger(__name__)
@@ -215,6 +214,5 @@ def _failed(error: errors.ProblemError, outputs: Outputs) -> Report:
 
 def _recipe(order: Order) -> str:
     """Digest of what decides the outputs' bytes besides the image and its forms."""
-    models = (load_lung().sha256, load_view().sha256)
-    facts = [__version__, asdict(order.options), models]
+    facts = [__version__, asdict(order.options), load_models().digests]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

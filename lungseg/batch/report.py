@@ -21,8 +21,8 @@ from lungseg.batch.plan import BatchSpec
 from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.batch.tally import Tally
 from lungseg.files import replaced
-from lungseg.model.lung import LungNetwork, ModelIdentity
-from lungseg.model.view import ViewNetwork
+from lungseg.model.lung import ModelIdentity
+from lungseg.model.models import Models
 from lungseg.pipeline.verdict import Decision
 
 FAILED = "failed"
@@ -32,7 +32,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 """First characters of a formula, full-width ones included: https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
-def run_summary(tally: Tally, spec: BatchSpec, model: LungNetwork, view: ViewNetwork) -> dict[str, Any]:
+def run_summary(tally: Tally, spec: BatchSpec, models: Models) -> dict[str, Any]:
     """Return what run.json says about all images together, without the times."""
     return {
         "counts": {
@@ -49,8 +49,8 @@ def run_summary(tally: Tally, spec: BatchSpec, model: LungNetwork, view: ViewNet
         "out": str(spec.target),
         "formats": list(spec.formats),
         "options": asdict(spec.options),
-        "model": asdict(ModelIdentity.of(model)),
-        "view_model": {"sha256": view.sha256},
+        "model": asdict(ModelIdentity.of(models.lung)),
+        "view_model": {"sha256": models.view.sha256},
         "versions": {
             "program": __version__,
             "python": platform.python_version(),

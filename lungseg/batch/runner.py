@@ -22,8 +22,7 @@ from lungseg.batch.stop import StopSignal
 from lungseg.batch.tally import Tally
 from lungseg.batch.watch import FolderWatch
 from lungseg.batch.worker_pool import WorkerPool
-from lungseg.model.lung import load_lung
-from lungseg.model.view import load_view
+from lungseg.model.models import load_models
 from lungseg.terminal import printable, say
 
 MIN_REPORT_SECONDS = 60
@@ -161,7 +160,7 @@ class BatchRunner:
             "closed_folders": sorted(self._skipped[SkipReason.CLOSED]),
             "linked_folders": sorted(self._skipped[SkipReason.LINKED]),
             "skipped_outputs": len(self._skipped[SkipReason.OUTPUT]),
-            **run_summary(self.tally, self._spec, load_lung(), load_view()),
+            **run_summary(self.tally, self._spec, load_models()),
         }
 
     def _seconds(self) -> float:

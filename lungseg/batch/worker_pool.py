@@ -24,9 +24,8 @@ from lungseg.batch.entry import Entry
 from lungseg.batch.file_mark import FileSnapshot
 from lungseg.batch.plan import BatchSpec, ImageTask
 from lungseg.batch.process import process_image, record_failure
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.model.session import thread_count
-from lungseg.model.view import load_view
 
 TASK_STARTED = "started"
 """Sent by a worker that starts a task."""
@@ -226,7 +225,7 @@ def _serve_tasks(connection: Connection, spec: BatchSpec, threads: int, lock: in
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
     # The parent notices any end of this process. The text of an exception may quote an image, so print none.
     with contextlib.suppress(Exception):
-        if (load_lung().sha256, load_view().sha256) != spec.models:
+        if load_models().digests != spec.models:
             return  # replaced since the run began: the manifest would name the wrong model
         while True:
             task = connection.recv()

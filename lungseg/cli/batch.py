@@ -26,8 +26,7 @@ from lungseg.cli.common import (
 )
 from lungseg.encode.formats import FORMATS
 from lungseg.files import real, remove_partials
-from lungseg.model.lung import load_lung
-from lungseg.model.view import load_view
+from lungseg.model.models import load_models
 from lungseg.terminal import say
 
 DESCRIPTION = f"""\
@@ -116,10 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
     closed = any(kind is SkipReason.CLOSED for kind, _ in left_out)
     if not count and not left_out and not arguments.watch:
         raise CommandError("no file is there: IN_DIR is empty, or nothing matches the pattern")
-    model, view = load_lung(), load_view()
     options = chosen(arguments)
     formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
-    spec = BatchSpec(source.folder, arguments.target, formats, options, (model.sha256, view.sha256))
+    spec = BatchSpec(source.folder, arguments.target, formats, options, load_models().digests)
 
     arguments.target.mkdir(parents=True, exist_ok=True)
     try:

@@ -11,7 +11,7 @@ from lungseg.cli.output import add_output, check_outputs, output_of, read_standa
 from lungseg.decode.formats import names
 from lungseg.encode.formats import FORMATS
 from lungseg.files import read_film
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import Decision
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     form = FORMATS[arguments.format]
     piped, output = arguments.film == "-", output_of(arguments)
     check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
-    load_lung()
+    load_models()
     data = read_standard_input() if piped else read_film(Path(arguments.film), pipes=True)
 
     started = time.perf_counter()

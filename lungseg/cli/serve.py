@@ -7,9 +7,8 @@ import os
 
 from lungseg import settings
 from lungseg.cli.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.model.session import core_count
-from lungseg.model.view import load_view
 
 GRACE_SECONDS = 15
 """How long requests may go on after SIGTERM; with the work that cannot be stopped then, `serve` ends within 30."""
@@ -66,8 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Images side by side are done sooner with a core each than one after the other with all of them.
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
-    load_lung()
-    load_view()
+    load_models()
     try:
         # By its name, for processes of its own.
         # No access log: its lines would hold query strings. No web sockets, which uvicorn logs whatever is asked of it.

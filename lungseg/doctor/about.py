@@ -9,9 +9,8 @@ from lungseg import __version__, limits
 from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.model.session import thread_count
-from lungseg.model.view import load_view
 
 
 def about() -> dict[str, Any]:
@@ -20,7 +19,8 @@ def about() -> dict[str, Any]:
     Raises:
         ModelError: a model cannot be loaded.
     """
-    model, view = load_lung(), load_view()
+    models = load_models()
+    model, view = models.lung, models.view
     return {
         "version": __version__,
         "model": asdict(model.card) | {"sha256": model.sha256, "precision_reason": model.precision_reason},

@@ -13,7 +13,7 @@ from lungseg.doctor.phantom import phantom_picture
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import SIGNATURE, chunk
 from lungseg.errors import ModelError, ProblemError
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
 from lungseg.remote import error_responses
 from lungseg.remote.errors import JobUnfinished, RemoteError
@@ -100,7 +100,7 @@ def _access(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
 def _model(service: ServiceClient) -> Iterator[CheckResult]:
     try:
         card = json.loads(service.send_request("GET", "/v1/model").content)["segmentation"]
-        digest, model = str(card["sha256"]), load_lung()
+        digest, model = str(card["sha256"]), load_models().lung
     except (ValueError, KeyError, TypeError):
         yield CheckResult("model", "failed", "GET /v1/model tells no digest", "Check the address and the version.")
         return

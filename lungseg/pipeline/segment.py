@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungseg.decode import Radiograph, decode
-from lungseg.model.lung import LungModel, ModelIdentity, load_lung
+from lungseg.model.lung import LungModel, ModelIdentity
+from lungseg.model.models import Models, load_models
 from lungseg.model.preprocess import Geometry, preprocess
-from lungseg.model.view import View, load_view
+from lungseg.model.view import View
 from lungseg.pipeline.mask import clean, regions, sides
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.pose import UPRIGHT, Pose
@@ -31,21 +32,21 @@ MIRRORED = 0.95
 """Probability above which an image is taken for mirrored: one of situs inversus looks so, too."""
 
 
-def segment(data: bytes, options: Options | None = None, model: LungModel | None = None) -> Result:
+def segment(data: bytes, options: Options | None = None, models: Models | None = None) -> Result:
     """Segment the lungs of one frontal chest radiograph.
 
     Args:
         data: the image's file, as bytes.
         options: choices about this image; the defaults if None.
-        model: the model; the one this process serves if None.
+        models: the ones this process serves if None.
 
     Raises:
         ProblemError: the image is refused; the subclass says why.
         ModelError: a model cannot be loaded.
     """
     options = options or Options()
-    model = model or load_lung()
-    view_of = load_view()
+    models = models or load_models()
+    model = models.lung
     threshold = options.threshold or model.card.threshold
     stages: dict[str, float] = {}
 
@@ -54,7 +55,7 @@ def segment(data: bytes, options: Options | None = None, model: LungModel | None
     with _timed(stages, "preprocess"):
         square, geometry = preprocess(radiograph, model.card.input)
     with _timed(stages, "view"):
-        view = view_of(square[:, :1])
+        view = models.view(square[:, :1])
     with _timed(stages, "network"):
         pose, (probability, *others) = _find(square, geometry, view, options.upright, model)
         pose = replace(pose, mirrored=_mirrored(radiograph, view))

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lungseg import __version__, errors, settings
 from lungseg.encode.formats import FORMATS, Format
-from lungseg.model.lung import ModelIdentity, load_lung
-from lungseg.model.view import load_view
+from lungseg.model.lung import ModelIdentity
+from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
@@ -95,7 +95,7 @@ def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
 
 
 def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
-    tag = negotiation.etag(film, chosen, options, load_lung().sha256, load_view().sha256)
+    tag = negotiation.etag(film, chosen, options, load_models().digests)
     # An image never lies in a shared cache, and a private one asks each time.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if negotiation.has_already(if_none_match, tag):
@@ -125,7 +125,7 @@ def _timing(stages: dict[str, float]) -> str:
 @router.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
 def get_model() -> ModelCard:
     """The cards that travel in the models' files: what they were trained on, their scores, their input."""
-    model, view = load_lung(), load_view()
+    model, view = load_models().lung, load_models().view
     served = {"sha256": model.sha256, "precision_reason": model.precision_reason}
     return ModelCard(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
 
@@ -142,8 +142,7 @@ def get_ready() -> Ready:
     from lungseg.server import readiness
 
     readiness.check()
-    model = load_lung()
-    load_view()
+    model = load_models().lung
     identity = ModelIdentity.of(model)
     return Ready(status="ready", model=ModelOut(**asdict(identity)))
 

@@ -43,7 +43,7 @@ def choose(name: str | None, accept: str) -> Format:
     return BY_MEDIA_TYPE[media_type]
 
 
-def etag(film: bytes, form: Format, options: Options, *models: str) -> str:
+def etag(film: bytes, form: Format, options: Options, models: tuple[str, ...]) -> str:
     """A strong entity tag: the same image, form, options, models and program give the same bytes.
 
     JSON holds timings, so its tag is a weak one, and that of the forms that hold it.

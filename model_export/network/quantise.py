@@ -26,6 +26,7 @@ from lungseg.files import write_whole
 from lungseg.model import processor, selfcheck
 from lungseg.model.card import Card
 from lungseg.model.lung import LungNetwork
+from lungseg.model.models import Models
 from lungseg.model.preprocess import preprocess
 from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_film, read_target
@@ -175,8 +176,8 @@ def _compare(
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
         film = (index.input / row.film).read_bytes()
         target = read_target(index, row)
-        before, after = (segment(film, model=model).mask for model in (exact, portable))
+        before, after = (segment(film, models=Models(lung=model)).mask for model in (exact, portable))
         losses.append(metrics.dice(before, target) - metrics.dice(after, target))
         if kernels is not None:
-            agreements.append(metrics.dice(after, segment(film, model=kernels).mask))
+            agreements.append(metrics.dice(after, segment(film, models=Models(lung=kernels)).mask))
     return Cost(float(np.mean(losses)), float(np.max(losses)), tuple(agreements))

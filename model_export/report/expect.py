@@ -26,6 +26,7 @@ from tqdm import tqdm
 from lungseg.encode.png import grey_png
 from lungseg.model.card import FIGURES, Calibration
 from lungseg.model.lung import LungModel
+from lungseg.model.models import Models
 from lungseg.pipeline.expected_dice import OFFSET, MaskFigures, estimate_dice, measure_figures
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
@@ -167,7 +168,7 @@ def _looked(index: Index, row: Row, model: LungModel, number: int, seed: int) ->
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
     for variant in range(VARIANTS + 1):
         shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
-        result = segment(grey_png(shown), model=model)
+        result = segment(grey_png(shown), models=Models(lung=model))
         # What is taken for no chest image, or has no lung, is told by the verdict already.
         if result.verdict.frontal < FRONTAL or not result.regions:
             continue

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from lungseg.encode.overlay import overlay
 from lungseg.model.lung import LungModel
+from lungseg.model.models import Models
 from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_film, read_target
 from model_export.scores import metrics
@@ -131,7 +132,7 @@ def robustness(index: Index, rows: list[Row], model: LungModel, output: Path) ->
     for row in tqdm(rows, desc="robustness", unit="film"):
         film, target = _pictures(index, row)
         for name, kind in KINDS.items():
-            mask = segment(_file(film, kind), model=model).mask
+            mask = segment(_file(film, kind), models=Models(lung=model)).mask
             wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
             dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
 
@@ -179,7 +180,7 @@ def _draw(index: Index, row: Row, model: LungModel, path: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (name, kind) in zip(axes.flat, KINDS.items(), strict=False):
-        result = segment(_file(film, kind), model=model)
+        result = segment(_file(film, kind), models=Models(lung=model))
         axis.imshow(overlay(result.radiograph.pixels, result.mask))
         axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lungseg.encode.png import grey_png
 from lungseg.errors import ProblemError
 from lungseg.model.lung import LungModel
+from lungseg.model.models import Models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import Decision
@@ -104,7 +105,7 @@ def _films(index: Index, rows: list[Row], model: LungModel) -> Iterator[Judged]:
             for row in rows:
                 film, target = read_film(index, row).pixels, read_target(index, row)
                 changed = change.lay(film.max() - film if change.invert else film)
-                result = segment(grey_png(changed), model=model)
+                result = segment(grey_png(changed), models=Models(lung=model))
                 yield _judged(f"{row.source}, {name}", row.id, result, change.lay(target))
                 bar.update()
 
@@ -118,7 +119,7 @@ def _others(folders: list[Path], model: LungModel) -> Iterator[Judged]:
             if not path.is_file():
                 continue
             try:
-                result = segment(path.read_bytes(), model=model)
+                result = segment(path.read_bytes(), models=Models(lung=model))
             except ProblemError:
                 continue  # a refusal is no mask either, but nothing was judged
             count += 1

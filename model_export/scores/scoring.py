@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from lungseg.errors import ProblemError
 from lungseg.model.lung import LungModel
+from lungseg.model.models import Models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from model_export.data.index import Index, Row, read_target
@@ -62,7 +63,7 @@ def read_result(index: Index, row: Row, model: LungModel) -> Result:
         ValueError: it is damaged.
     """
     try:
-        return segment((index.input / row.film).read_bytes(), model=model)
+        return segment((index.input / row.film).read_bytes(), models=Models(lung=model))
     except ProblemError as error:
         raise ValueError(f"{row.film}: {error.detail}") from None
 

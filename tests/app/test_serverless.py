@@ -21,7 +21,7 @@ from PIL import Image
 import serverless
 from app.invocation import UnsupportedEvent
 from lungseg.encode.png import mask_png
-from lungseg.model.lung import load_lung
+from lungseg.model.models import load_models
 from lungseg.pipeline.segment import segment
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -76,8 +76,8 @@ print(json.dumps([at_import, len(made), statuses]))
 
 
 def test_the_served_model_is_the_imported_one() -> None:
-    assert load_lung() is load_lung()
-    assert isinstance(load_lung()._session, onnxruntime.InferenceSession)
+    assert load_models() is load_models()
+    assert isinstance(load_models().lung._session, onnxruntime.InferenceSession)
 
 
 @pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2"])

@@ -11,6 +11,7 @@ import pytest
 from lungseg.model import checksum
 from lungseg.model.card import METADATA_KEY
 from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork
+from lungseg.model.models import Models
 from lungseg.pipeline.segment import segment
 from model_export.__main__ import main
 from model_export.config import Config
@@ -42,7 +43,8 @@ def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path
     assert model.card.training["films"] == len(index.select("train"))
     for row in index.select("test"):
         film = (index.input / row.film).read_bytes()
-        ours, theirs = segment(film, model=checkpoint.TorchModel(run / "best.pt")), segment(film, model=model)
+        both = checkpoint.TorchModel(run / "best.pt"), model
+        ours, theirs = (segment(film, models=Models(lung=each)) for each in both)
         assert np.abs(ours.probability - theirs.probability).max() < 1e-4
 
 

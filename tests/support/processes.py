@@ -36,7 +36,7 @@ def run(*arguments: object, data: bytes | None = None, **environment: str) -> su
 
 def start_function(**environment: str) -> subprocess.CompletedProcess[str]:
     """Import the Lambda handler in a new process, which prints the digest of its model."""
-    program = "import serverless; print(serverless.load_lung().sha256)"
+    program = "import serverless; print(serverless.load_models().lung.sha256)"
     line = [sys.executable, "-c", program]
     return subprocess.run(line, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=120)
 

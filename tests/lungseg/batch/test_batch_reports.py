@@ -20,6 +20,7 @@ from lungseg.batch.plan import BatchSpec
 from lungseg.batch.report import run_summary, write_report, write_table
 from lungseg.batch.table import TABLE_COLUMNS, table_row
 from lungseg.batch.tally import Tally
+from lungseg.model.models import Models
 from lungseg.pipeline.options import Options
 
 MARK = FileMark(1, 2, 3, 4)
@@ -192,7 +193,7 @@ class TestReports:
         model: Any = SimpleNamespace(card=card, precision_reason="dot-products", sha256="1")
         view: Any = SimpleNamespace(sha256="2")
         monkeypatch.setattr(report_module, "__version__", "1.2.3")
-        said = run_summary(tally, spec, model, view)
+        said = run_summary(tally, spec, Models(model, view))
         versions = said.pop("versions")
         assert said == {
             "counts": {

@@ -20,8 +20,7 @@ from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.manifest import FolderInUse, Manifest
 from lungseg.batch.plan import BatchSpec, ImageTask, plan_task
 from lungseg.batch.worker_pool import TASK_STARTED, WorkerPool
-from lungseg.model.lung import load_lung
-from lungseg.model.view import load_view
+from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
@@ -52,7 +51,7 @@ def spec(tmp_path: Path, small: bytes) -> BatchSpec:
     target.mkdir()
     for number in range(5):
         (source / f"{number}.png").write_bytes(small)
-    return BatchSpec(source, target, ("mask",), Options(), (load_lung().sha256, load_view().sha256))
+    return BatchSpec(source, target, ("mask",), Options(), load_models().digests)
 
 
 @pytest.fixture

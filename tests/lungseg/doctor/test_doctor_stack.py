@@ -164,7 +164,7 @@ class TestUrl:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with serving() as address, monkeypatch.context() as patch:
-            patch.setattr("lungseg.doctor.service.load_lung", broken)
+            patch.setattr("lungseg.doctor.service.load_models", broken)
             code, found = checks(capsys, "--url", address)
         assert code == 0
         assert found["model"]["text"] == "it cannot be compared: the file is broken"

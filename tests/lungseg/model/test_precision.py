@@ -21,6 +21,7 @@ from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 from lungseg.model import processor
 from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8_path
+from lungseg.model.models import Models
 from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
@@ -150,7 +151,8 @@ def test_shipped_files_are_one_network_in_two_precisions() -> None:
 
 
 def test_int8_and_fp32_masks_agree(rg1: bytes) -> None:
-    assert dice(segment(rg1, model=open_int8()).mask, segment(rg1, model=LungNetwork(LUNG_WEIGHTS, 1)).mask) > 0.998
+    masks = [segment(rg1, models=Models(lung=model)).mask for model in (open_int8(), LungNetwork(LUNG_WEIGHTS, 1))]
+    assert dice(*masks) > 0.998
 
 
 def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
@@ -160,7 +162,8 @@ def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
     assert portable.checks_out()
     if processor.dot_products():
         assert kernels.checks_out()
-        assert dice(segment(rg1, model=portable).mask, segment(rg1, model=kernels).mask) > 0.999
+        masks = [segment(rg1, models=Models(lung=model)).mask for model in (portable, kernels)]
+        assert dice(*masks) > 0.999
     elif processor.dot_products() == ():
         assert not kernels.checks_out()
 
@@ -170,8 +173,8 @@ def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatc
     exact, quantised = LungNetwork(LUNG_WEIGHTS, 1), open_int8()
     tags, recipes = set(), set()
     for model in (exact, quantised):
-        tags.add(etag(b"film", FORMATS["mask"], Options(), model.sha256, "view"))
-        monkeypatch.setattr(process, "load_lung", lambda served=model: served)
+        tags.add(etag(b"film", FORMATS["mask"], Options(), (model.sha256, "view")))
+        monkeypatch.setattr(process, "load_models", lambda served=model: Models(lung=served))
         recipes.add(process._recipe(process.Order(("mask",))))
     assert len(tags) == len(recipes) == 2
     orders = [

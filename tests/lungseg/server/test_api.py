@@ -21,7 +21,7 @@ from lungseg import __version__, limits
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import mask_png
 from lungseg.model.lung import load_lung
-from lungseg.model.view import load_view
+from lungseg.model.models import load_models
 from lungseg.pipeline.segment import segment
 from lungseg.server import api
 
@@ -154,7 +154,7 @@ def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "version": __version__}
     ready = client.get("/ready").json()
     assert ready["status"] == "ready"
-    served = load_lung()
+    served = load_models().lung
     assert ready["model"] == {
         "name": "lung-unet",
         "precision": served.card.precision,
@@ -169,6 +169,7 @@ def test_a_missing_model_is_said_and_health_still_answers(
 ) -> None:
     monkeypatch.setenv("LUNG_MODEL", "no_such_model")
     load_lung.cache_clear()
+    load_models.cache_clear()
     try:
         for answer in (client.get("/ready"), client.get("/v1/model"), client.post("/v1/segment", content=rg1)):
             assert answer.status_code == 503
@@ -176,14 +177,15 @@ def test_a_missing_model_is_said_and_health_still_answers(
         assert client.get("/health").status_code == 200
     finally:
         load_lung.cache_clear()
+        load_models.cache_clear()
 
 
 def test_the_models_cards(client: TestClient) -> None:
     cards = client.get("/v1/model").json()
-    assert cards["segmentation"]["sha256"] == load_lung().sha256
+    assert cards["segmentation"]["sha256"] == load_models().lung.sha256
     assert cards["segmentation"]["threshold"] == 0.5
     assert cards["segmentation"]["training"]["films"]
-    assert cards["view"]["sha256"] == load_view().sha256
+    assert cards["view"]["sha256"] == load_models().view.sha256
 
 
 def test_every_format_by_name(client: TestClient, rg1: bytes) -> None:
