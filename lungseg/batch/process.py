@@ -16,7 +16,7 @@ from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark, FileSnapshot
 from lungseg.batch.manifest import append_entry
 from lungseg.batch.plan import RETRIED_CODES, BatchSpec, ImageTask
-from lungseg.batch.table import TableRow, table_row
+from lungseg.batch.table import TableRow, table_row, verdict_row
 from lungseg.encode import naming
 from lungseg.encode.document import document
 from lungseg.encode.formats import FORMATS, encode_each
@@ -38,7 +38,7 @@ def process_image(task: ImageTask, spec: BatchSpec) -> Entry:
         task = task.for_bytes(sha256, spec)
         result = segment(data, spec.options)
         contents, refusals = encode_each(result, task.formats)
-        row = table_row(document(result))
+        row = table_row(document(result)) if task.has_row else verdict_row(result.verdict)
     except errors.ProblemError as error:
         return record_failure(task, spec, error, snapshot)
     except Exception as error:  # its text may quote the image

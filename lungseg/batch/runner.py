@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class BatchRunner:
     def __init__(
         self, source: ImageSource, spec: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
     ) -> None:
+        spec = replace(spec, has_table=settings.table is not None)
         self.tally = Tally(spec.formats)
         self.has_reports = True
         self._source, self._spec, self._stop, self._settings = source, spec, stop, settings

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark, FileSnapshot
 from lungseg.batch.manifest import Manifest, append_entry
-from lungseg.batch.plan import BatchSpec, ImageTask, is_done, plan_task
+from lungseg.batch.plan import BatchSpec, ImageTask, is_current, is_done, plan_task
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_pool import WorkerPool
 from lungseg.encode.naming import ERROR_SUFFIX
@@ -46,11 +46,11 @@ class Scheduler:
             on_entry(entry, False)
 
     def entries(self, images: Iterable[str]) -> Iterator[Entry]:
-        """Yield the entries of those images that have been processed with this run's recipe, or have failed."""
+        """Yield the entries of those images that have been processed as this run would do it, or have failed."""
         self._manifest.refresh()
         for image in images:
             entry = self._unwritten.get(image) or self._manifest.find(image)
-            if entry is not None and entry.recipe == self._spec.recipe:
+            if entry is not None and is_current(entry, self._spec):
                 yield entry
 
     def _plan(self, images: Iterable[str], on_entry: OnEntry) -> Iterator[ImageTask]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lungseg.pipeline.verdict import Verdict
+
 TableRow = dict[str, Any]
 """The values of one image, by column."""
 
@@ -31,6 +33,16 @@ TABLE_COLUMNS = (
     "milliseconds",
 )
 """``px`` and ``mm2`` are areas; boxes and centroids are in pixels of the image. Unknown values are empty."""
+
+
+def verdict_row(verdict: Verdict) -> TableRow:
+    """Return the row of an image that is not measured, because no table was requested."""
+    return {"verdict": str(verdict.decision), "reasons": " ".join(reason.code for reason in verdict.reasons)}
+
+
+def is_measured(row: TableRow) -> bool:
+    """Return whether a row has every column; its path is stored elsewhere."""
+    return row.keys() >= set(TABLE_COLUMNS) - {"path"}
 
 
 def table_row(document: dict[str, Any]) -> TableRow:

@@ -43,7 +43,7 @@ def make_spec(source: Path, target: Path) -> MakeSpec:
     """Returns a function that makes specs for two folders that exist."""
     target.mkdir()
 
-    def make(*formats: str, options: Options | None = None, models: tuple[str, ...] = ("a", "b")) -> BatchSpec:
-        return BatchSpec(source, target, formats or ("mask",), options or Options(), models)
+    def make(*formats: str, has_table: bool = False) -> BatchSpec:
+        return BatchSpec(source, target, formats or ("mask",), Options(), ("a", "b"), has_table)
 
     return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from batch_folder import ERROR, JSON, MASK, SEG, MakeSpec, earlier_entry, put_image
@@ -13,7 +14,10 @@ from lungseg import __version__
 from lungseg.batch import plan as plan_module
 from lungseg.batch.file_mark import FileMark
 from lungseg.batch.plan import MANIFEST_VERSION, BatchSpec, ImageTask, is_done, plan_task
+from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.pipeline.options import Options
+
+FULL_ROW = {name: 1 for name in TABLE_COLUMNS if name != "path"} | {"verdict": "accept", "reasons": ""}
 
 
 class TestIsDone:
@@ -50,7 +54,7 @@ class TestIsDone:
 
     def test_every_possible_format_is_required(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"film")
-        both = BatchSpec(spec.source, spec.target, ("mask", "dicom-seg"), spec.options, spec.models)
+        both = replace(spec, formats=("mask", "dicom-seg"))
         assert not is_done(earlier_entry(spec, mark, {MASK: 3}), both)
         assert is_done(earlier_entry(spec, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
 
@@ -74,16 +78,25 @@ class TestIsDone:
         (spec.target / "a.png.error.json").write_bytes(b"{}")
         refused = earlier_entry(spec, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
         assert not is_done(refused, spec)
-        only = BatchSpec(spec.source, spec.target, ("dicom-seg",), spec.options, spec.models)
-        assert is_done(refused, only)
+        assert is_done(refused, replace(spec, formats=("dicom-seg",)))
+
+    def test_unmeasured_image_is_not_done_if_the_table_is_requested(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"film")
+        with_table = replace(spec, has_table=True)
+        unmeasured = earlier_entry(spec, mark, {MASK: 3})
+        assert not is_done(unmeasured, with_table)
+        measured = replace(unmeasured, outcome=FULL_ROW)
+        assert is_done(measured, with_table)
+        assert is_done(measured, spec)
+        (spec.target / "a.png.error.json").write_bytes(b"{}")
+        assert is_done(earlier_entry(spec, mark, {ERROR: 2}, code="too-small"), with_table)
 
     @pytest.mark.parametrize(
         "changed",
         [{"options": Options(threshold=0.3)}, {"options": Options(clean=False)}, {"models": ("a", "c")}],
     )
-    def test_image_of_another_recipe_is_not_done(self, spec: BatchSpec, changed: dict[str, object]) -> None:
-        parts = {"options": spec.options, "models": spec.models} | changed
-        other = BatchSpec(spec.source, spec.target, spec.formats, **parts)  # type: ignore[arg-type]
+    def test_image_of_another_recipe_is_not_done(self, spec: BatchSpec, changed: dict[str, Any]) -> None:
+        other = replace(spec, **changed)
         assert other.recipe != spec.recipe
         mark = put_image(spec, "a.png", b"film")
         assert not is_done(earlier_entry(spec, mark, {MASK: 3}), other)
@@ -91,7 +104,8 @@ class TestIsDone:
     def test_recipe_depends_on_the_version_and_not_on_the_folders(
         self, spec: BatchSpec, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        elsewhere, recipe = BatchSpec(Path("x"), Path("y"), ("json",), spec.options, spec.models), spec.recipe
+        elsewhere = replace(spec, source=Path("x"), target=Path("y"), formats=("json",), has_table=True)
+        recipe = spec.recipe
         assert elsewhere.recipe == recipe
         for name, value in (("__version__", __version__ + "1"), ("MANIFEST_VERSION", MANIFEST_VERSION + 1)):
             with monkeypatch.context() as patch:
@@ -129,7 +143,7 @@ class TestPlanTask:
         everything = ImageTask("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
         changed = earlier_entry(spec, replace(mark, mtime_ns=1), outputs, {"rle": "x"})
         assert plan_task("a.png", changed, spec, False) == everything
-        other = BatchSpec(spec.source, spec.target, spec.formats, spec.options, ("other",))
+        other = replace(spec, models=("other",))
         assert plan_task("a.png", earlier_entry(spec, mark, outputs, {"rle": "x"}), other, False) == everything
 
     def test_missing_image_counts_as_unchanged(self, make_spec: MakeSpec) -> None:
@@ -139,3 +153,18 @@ class TestPlanTask:
         assert plan_task("a.png", entry, spec, False) == ImageTask(
             "a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}), "digest"
         )
+
+    def test_measurements_are_added_without_losing_outputs(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", has_table=True)
+        mark = put_image(spec, "a.png", b"film")
+        (spec.target / "a.png.mask.png").write_bytes(b"123")
+        measuring = ImageTask("a.png", (), {MASK: 3}, {}, frozenset({ERROR}), "digest", has_row=True)
+        assert plan_task("a.png", earlier_entry(spec, mark, {MASK: 3}), spec, False) == measuring
+
+    def test_measurements_are_not_lost_when_a_format_is_added(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", "json")
+        mark = put_image(spec, "a.png", b"film")
+        measured = replace(earlier_entry(spec, mark, {}), outcome=FULL_ROW)
+        assert plan_task("a.png", measured, spec, False).has_row
+        assert not plan_task("a.png", replace(measured, recipe="other"), spec, False).has_row
+        assert not plan_task("a.png", earlier_entry(spec, mark, {}), spec, False).has_row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def process_new(spec: BatchSpec, path: str = "a.png") -> Entry:
 
 class TestSuccess:
     def test_good_image_leaves_outputs_and_entry(self, make_spec: MakeSpec, small: bytes) -> None:
-        spec = make_spec("mask", "json")
+        spec = make_spec("mask", "json", has_table=True)
         mark = put_image(spec, "ward/a.png", small)
         found = process_new(spec, "ward/a.png")
         assert list_outputs(spec) == {"ward/a.png.mask.png", "ward/a.png.json"}
@@ -45,15 +46,21 @@ class TestSuccess:
         assert find_entry(spec, "ward/a.png") == found
 
     def test_options_are_applied(self, make_spec: MakeSpec, small: bytes) -> None:
-        spec = make_spec()
-        put_image(spec, "a.png", small)
+        put_image(spec := make_spec(has_table=True), "a.png", small)
         pixels = []
         for threshold in (0.1, 0.9):
-            spec = BatchSpec(spec.source, spec.target, spec.formats, Options(threshold=threshold), spec.models)
+            spec = replace(spec, options=Options(threshold=threshold))
             outcome = process_image(plan_task("a.png", None, spec, True), spec).outcome
             assert isinstance(outcome, dict)
             pixels.append(outcome["both_px"])
         assert pixels[0] > pixels[1] > 0
+
+    def test_image_is_measured_only_for_the_table(
+        self, make_spec: MakeSpec, small: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(process_module, "document", lambda _: pytest.fail("it was measured"))
+        put_image(spec := make_spec(), "a.png", small)
+        assert process_new(spec).outcome == {"verdict": "accept", "reasons": ""}
 
     def test_impossible_format_is_omitted(self, make_spec: MakeSpec, small: bytes) -> None:
         spec = make_spec("mask", "dicom-seg")
@@ -106,7 +113,7 @@ class TestChangeWhileReading:
         first_spec = make_spec("mask", "npz")
         put_image(first_spec, "a.png", small)
         first = process_new(first_spec)
-        spec = BatchSpec(first_spec.source, first_spec.target, ("mask", "json"), Options(), first_spec.models)
+        spec = replace(first_spec, formats=("mask", "json"))
         task = plan_task("a.png", first, spec, False)
         assert (task.formats, set(task.kept)) == (("json",), {MASK, ".npz"})
         put_image(spec, "a.png", png(RAMP8))
@@ -200,7 +207,7 @@ class TestFailure:
         assert (found.recipe, found.omitted) == (spec.recipe, {})
         assert find_entry(spec, "ward/a.png") == found
         # Even without a folder for the manifest, the failure is returned.
-        lost = BatchSpec(spec.source, spec.target / "none", spec.formats, spec.options, spec.models)
+        lost = replace(spec, target=spec.target / "none")
         (spec.target / "none").write_bytes(b"")
         outcome = process_new(lost, "ward/a.png").outcome
         assert isinstance(outcome, Failure)
