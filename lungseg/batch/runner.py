@@ -17,7 +17,7 @@ from lungseg.batch.manifest import Manifest
 from lungseg.batch.plan import BatchSpec
 from lungseg.batch.report import run_summary, write_report, write_table
 from lungseg.batch.scheduler import Scheduler
-from lungseg.batch.source import ImageSource, SkipReason
+from lungseg.batch.source import FolderSource, SkipReason
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.tally import Tally
 from lungseg.batch.watch import FolderWatch
@@ -61,7 +61,7 @@ class BatchRunner:
     """
 
     def __init__(
-        self, source: ImageSource, spec: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
+        self, source: FolderSource, spec: BatchSpec, manifest: Manifest, stop: StopSignal, settings: RunSettings
     ) -> None:
         spec = replace(spec, has_table=settings.table is not None)
         self.tally = Tally(spec.formats)

@@ -30,7 +30,7 @@ OnSkip = Callable[[SkipReason, str], None]
 
 
 @dataclass(frozen=True)
-class ImageSource:
+class FolderSource:
     """Where to look for images.
 
     Attributes:
@@ -42,7 +42,7 @@ class ImageSource:
     pattern: tuple[str, ...] | None = None
 
     @classmethod
-    def parse(cls, name: str) -> ImageSource:
+    def parse(cls, name: str) -> FolderSource:
         """Return the source for a folder, a file, or a glob pattern, whose folder ends before the first wildcard.
 
         Raises:

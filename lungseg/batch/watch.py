@@ -10,7 +10,7 @@ import os
 import time
 
 from lungseg.batch.file_mark import MISSING_FILE, FileMark
-from lungseg.batch.source import ImageSource, OnSkip
+from lungseg.batch.source import FolderSource, OnSkip
 
 MIN_QUIET_SECONDS = 10
 """A file that has not changed for this long counts as complete without a second scan."""
@@ -22,7 +22,7 @@ MAX_SCAN_SHARE = 0.05
 class FolderWatch:
     """What has been found in a folder. Memory holds one digest for each image."""
 
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, source: FolderSource) -> None:
         self._source = source
         self._known: set[int] = set()
         self._growing: dict[str, FileMark] = {}
@@ -32,7 +32,7 @@ class FolderWatch:
         """Return the images that are new or changed and have stopped growing: their marks equal those of the last scan.
 
         Args:
-            on_skip: called with everything that is skipped (`ImageSource.images`).
+            on_skip: called with everything that is skipped (`FolderSource.images`).
         """
         started, now = time.monotonic(), time.time()
         known: set[int] = set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest
 from lungseg.batch.plan import BatchSpec
-from lungseg.batch.source import ImageSource, SkipReason
+from lungseg.batch.source import FolderSource, SkipReason
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_pool import DEFAULT_TIMEOUT
 from lungseg.cli.common import (
@@ -148,10 +148,10 @@ def run(arguments: argparse.Namespace) -> int:
     return DOUBTFUL if arguments.strict and session.tally.doubtful else DONE
 
 
-def _source(arguments: argparse.Namespace) -> ImageSource:
+def _source(arguments: argparse.Namespace) -> FolderSource:
     """Where the images are; no output may come to lie where images are looked for."""
     try:
-        source = ImageSource.parse(arguments.source)
+        source = FolderSource.parse(arguments.source)
     except FileNotFoundError:
         raise CommandError("IN_DIR is no folder, no file and no pattern") from None
     if not source.folder.is_dir():

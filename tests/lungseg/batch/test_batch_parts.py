@@ -19,7 +19,7 @@ from lungseg.batch import watch as watch_module
 from lungseg.batch.entry import Entry, format_entry
 from lungseg.batch.file_mark import FileMark
 from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest, append_entry
-from lungseg.batch.source import ImageSource, OnSkip, SkipReason, matches_pattern
+from lungseg.batch.source import FolderSource, OnSkip, SkipReason, matches_pattern
 from lungseg.batch.watch import FolderWatch
 from lungseg.files import PARTIAL, read_film, remove_partials, replaced, write_whole
 from lungseg.terminal import printable
@@ -53,28 +53,28 @@ def test_a_name_is_a_folder_a_file_or_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[1]").mkdir()
     (tmp_path / "[1]" / "film[2].png").touch()
     (tmp_path / "[1]" / "film2.png").touch()
-    assert list(ImageSource.parse(str(tmp_path / "[1]")).images()) == ["film2.png", "film[2].png"]
-    assert list(ImageSource.parse(str(tmp_path / "[1]" / "film[2].png")).images()) == ["film[2].png"]
-    assert list(ImageSource.parse(str(tmp_path / "*" / "*2.png")).images()) == ["[1]/film2.png"]
+    assert list(FolderSource.parse(str(tmp_path / "[1]")).images()) == ["film2.png", "film[2].png"]
+    assert list(FolderSource.parse(str(tmp_path / "[1]" / "film[2].png")).images()) == ["film[2].png"]
+    assert list(FolderSource.parse(str(tmp_path / "*" / "*2.png")).images()) == ["[1]/film2.png"]
     with pytest.raises(FileNotFoundError):
-        ImageSource.parse(str(tmp_path / "none.png"))
+        FolderSource.parse(str(tmp_path / "none.png"))
 
 
 def test_outputs_may_lie_where_a_pattern_does_not_look(tmp_path: Path) -> None:
-    flat = ImageSource(tmp_path, ("*.png",))
+    flat = FolderSource(tmp_path, ("*.png",))
     assert flat.covers(tmp_path)
     assert not flat.covers(tmp_path / "masks")
-    deep = ImageSource(tmp_path, ("ward*", "*.png"))
+    deep = FolderSource(tmp_path, ("ward*", "*.png"))
     assert deep.covers(tmp_path / "ward 1")
     assert not deep.covers(tmp_path / "masks")
-    assert ImageSource(tmp_path, ("**", "*.png")).covers(tmp_path / "masks")
+    assert FolderSource(tmp_path, ("**", "*.png")).covers(tmp_path / "masks")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
 def test_closed_folders_are_told(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     told: list[tuple[SkipReason, str]] = []
-    assert not list(ImageSource(tmp_path).images(lambda *what: told.append(what)))
+    assert not list(FolderSource(tmp_path).images(lambda *what: told.append(what)))
     assert told == [(SkipReason.CLOSED, "closed")]
 
 
@@ -133,7 +133,7 @@ def test_a_file_that_grows_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     time.sleep(0.6)
     (tmp_path / "new.png").write_bytes(b"1")
     os.utime(tmp_path / "new.png", (0, 60))  # as a copier that keeps times may do before the file is whole
-    watch = FolderWatch(ImageSource(tmp_path))
+    watch = FolderWatch(FolderSource(tmp_path))
     looks = [watch.scan(lambda *_: None)]
     (tmp_path / "new.png").write_bytes(b"12")
     looks += [watch.scan(lambda *_: None) for _ in range(3)]
@@ -149,7 +149,7 @@ def test_a_film_that_was_closed_comes_anew_when_it_is_open(tmp_path: Path) -> No
     film.write_bytes(b"1")
     os.utime(film, (0, time.time() - 60))
     film.chmod(0)
-    watch = FolderWatch(ImageSource(tmp_path))
+    watch = FolderWatch(FolderSource(tmp_path))
     looks = [watch.scan(lambda *_: None) for _ in range(2)]
     film.chmod(0o600)
     looks += [watch.scan(lambda *_: None) for _ in range(2)]
@@ -213,7 +213,7 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
     for name in ("a.png", "a.png.mask.png", "a.png.json", "b.mask.png", "ward/c.png.overlay.png", "ward/c.png"):
         (folder / name).touch()
     told: list[tuple[SkipReason, str]] = []
-    assert list(ImageSource(folder).images(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
+    assert list(FolderSource(folder).images(lambda *what: told.append(what))) == ["a.png", "b.mask.png", "ward/c.png"]
     assert set(told) == {
         (SkipReason.LINKED, "linked"),
         (SkipReason.OUTPUT, "a.png.mask.png"),
@@ -224,7 +224,7 @@ def test_outputs_beside_their_image_and_linked_folders_are_left_out_and_told(tmp
 
 def test_pipe_in_a_folder_is_not_left_out_in_silence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert list(ImageSource(tmp_path).images()) == ["pipe"]
+    assert list(FolderSource(tmp_path).images()) == ["pipe"]
 
 
 def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lungseg.batch.plan import BatchSpec, ImageTask
 from lungseg.batch.process import process_image
 from lungseg.batch.runner import BatchRunner, RunSettings
 from lungseg.batch.scheduler import Scheduler
-from lungseg.batch.source import ImageSource, OnSkip, SkipReason
+from lungseg.batch.source import FolderSource, OnSkip, SkipReason
 from lungseg.batch.stop import StopSignal
 from lungseg.pipeline.options import Options
 
@@ -66,11 +66,11 @@ class Folders:
 
     def runner(self, manifest: Manifest, force: bool = False, formats: tuple[str, ...] = ("mask",)) -> BatchRunner:
         settings = RunSettings(3, force, 60, self.report, self.table)
-        return BatchRunner(ImageSource(self.source), self.spec(*formats), manifest, self.stop, settings)
+        return BatchRunner(FolderSource(self.source), self.spec(*formats), manifest, self.stop, settings)
 
     def runner_without_reports(self, manifest: Manifest) -> BatchRunner:
         settings = RunSettings(1, False, 60, None, None)
-        return BatchRunner(ImageSource(self.source), self.spec(), manifest, self.stop, settings)
+        return BatchRunner(FolderSource(self.source), self.spec(), manifest, self.stop, settings)
 
     def read_report(self) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.report.read_text())
@@ -337,7 +337,7 @@ class TestRunWatch:
     def test_empty_drop_folder_has_reports_too(
         self, folders: Folders, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def no_images(source: ImageSource, on_skip: OnSkip = lambda *_: None) -> Iterator[str]:
+        def no_images(source: FolderSource, on_skip: OnSkip = lambda *_: None) -> Iterator[str]:
             on_skip(SkipReason.CLOSED, "ward")
             return iter(())
 
@@ -345,7 +345,7 @@ class TestRunWatch:
             assert folders.read_report()["counts"]["images"] == 0  # while it waits for the first image
             folders.stop.is_requested = True
 
-        monkeypatch.setattr(ImageSource, "images", no_images)
+        monkeypatch.setattr(FolderSource, "images", no_images)
         monkeypatch.setattr(folders.stop, "sleep", stop)
         folders.runner(manifest).run_watch(7)
         assert "failed: ward: this folder cannot be read" in capsys.readouterr().err
