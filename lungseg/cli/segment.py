@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lungseg.cli.common import DONE, DOUBTFUL, EXIT_CODES, FORMAT_LIST, Commands, add_choices, chosen
 from lungseg.cli.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
-from lungseg.decode.formats import names
+from lungseg.decode.formats import format_names
 from lungseg.encode.formats import FORMATS
 from lungseg.files import read_film
 from lungseg.model.models import load_models
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "segment",
         help="one image: its mask, or another output",
-        description=f"Segment one image ({names('or')}). What was found stands on standard error, "
+        description=f"Segment one image ({format_names('or')}). What was found stands on standard error, "
         "with a verdict:\nis the mask to be relied on? A mask that is not is written all the same, and a warning says "
         "so.",
         epilog=EXAMPLES + FORMAT_LIST + "\n" + EXIT_CODES,

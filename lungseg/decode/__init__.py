@@ -7,7 +7,7 @@ from codecs import getincrementaldecoder
 from dataclasses import replace
 
 from lungseg import errors, limits
-from lungseg.decode.formats import FORMATS, names, with_preamble
+from lungseg.decode.formats import IMAGE_FORMATS, format_names, with_preamble
 from lungseg.decode.radiograph import Radiograph
 
 __all__ = ["Radiograph", "decode", "with_preamble"]
@@ -47,10 +47,10 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
 
 def _decode(data: bytes, least: int | None) -> Radiograph:
     """Decode an image by its first bytes."""
-    for each in FORMATS:
+    for each in IMAGE_FORMATS:
         if each.matches(data):
-            return each.decode(data, least)
-    raise errors.UnsupportedFormat(f"The content is none of {names('and')}.")
+            return each.read(data, least)
+    raise errors.UnsupportedFormat(f"The content is none of {format_names('and')}.")
 
 
 def _was_text(data: bytes) -> bool:

@@ -12,30 +12,12 @@ import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
+from pydicom.uid import UID
 
 from lungseg.decode import jpeg
 from lungseg.decode.bounds import jpeg2000
 from lungseg.decode.bounds.jpeg import has_colour_marker, jpeg_size
-
-JPEG = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
-JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
-JPEG_2000 = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
-AS_STORED = {JPEGLossless, JPEGLosslessSV1} | JPEG_LS | JPEG_2000
-"""Whose codecs leave YBR_FULL as it is; a baseline JPEG becomes RGB, and so do YBR_ICT and YBR_RCT (PS3.5, 8.2)."""
+from lungseg.decode.transfer_syntaxes import JPEG_2000, JPEG_FAMILY, JPEG_LS
 
 PACKAGE = "imagecodecs"
 
@@ -45,7 +27,7 @@ PADDING = 3
 
 def reads(syntax: UID) -> bool:
     """Whether there is a decoder here for pictures of a transfer syntax."""
-    return syntax in JPEG | JPEG_LS | JPEG_2000 and importlib.util.find_spec(PACKAGE) is not None
+    return syntax in JPEG_FAMILY and importlib.util.find_spec(PACKAGE) is not None
 
 
 def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
@@ -114,7 +96,7 @@ def unpack_padded(segment: bytes, count: int) -> bytes:
 
 
 def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArray[np.integer]:
-    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for AS_STORED.
+    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for KEEPS_YBR.
 
     Args:
         frame: the compressed picture.

@@ -29,6 +29,7 @@ from lungseg.decode.bounds.inflate import Inflated
 from lungseg.decode.display import display_values
 from lungseg.decode.greyscale import luminance
 from lungseg.decode.radiograph import Pixels, Radiograph, Spacing
+from lungseg.decode.transfer_syntaxes import KEEPS_YBR
 
 # pydicom reports odd values by quoting them; a log must not hold what stands in a patient's file.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -73,29 +74,23 @@ def decode(data: bytes) -> Radiograph:
     Raises:
         UnsupportedDicom: no pixels, a palette, several frames, or a transfer syntax without a decoder here.
         DamagedImage, TooSmall, TooLarge, BlankImage.
+        Exception: the data set is broken; of any type, and with a text that may quote it.
     """
-    try:
-        dataset = read(data)
-        syntax = dataset.file_meta.TransferSyntaxUID
-        _check(dataset, syntax, len(data))
-        raw = _pixels(dataset, syntax)
-        if raw.shape[:2] != (dataset.Rows, dataset.Columns):
-            raise errors.DamagedImage("The picture does not have the size that its header states.")
-        if dataset.PhotometricInterpretation == PALETTE:
-            pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
-        elif raw.ndim == 2:
-            pixels = display_values(raw, dataset, native=not _compressed(syntax))
-        elif dataset.PhotometricInterpretation == "YBR_FULL" and syntax in codecs.AS_STORED:
-            pixels = np.ascontiguousarray(raw[..., 0])  # luminance is the first sample
-        else:
-            pixels = luminance(raw)
-        return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
-    except (errors.ProblemError, MemoryError, ImportError):
-        raise  # the last two say nothing of the image
-    # A damaged data set fails anywhere inside pydicom or a codec, as any type of exception, with texts that may
-    # quote its elements.
-    except Exception:
-        raise errors.DamagedImage("The DICOM data is broken or ends too early.") from None
+    dataset = read(data)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _check(dataset, syntax, len(data))
+    raw = _pixels(dataset, syntax)
+    if raw.shape[:2] != (dataset.Rows, dataset.Columns):
+        raise errors.DamagedImage("The picture does not have the size that its header states.")
+    if dataset.PhotometricInterpretation == PALETTE:
+        pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
+    elif raw.ndim == 2:
+        pixels = display_values(raw, dataset, native=not _compressed(syntax))
+    elif dataset.PhotometricInterpretation == "YBR_FULL" and syntax in KEEPS_YBR:
+        pixels = np.ascontiguousarray(raw[..., 0])  # luminance is the first sample
+    else:
+        pixels = luminance(raw)
+    return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
 
 
 def read(data: bytes) -> Dataset:
@@ -114,7 +109,7 @@ def read(data: bytes) -> Dataset:
             file.seek(start)
             dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
             if "PixelData" not in dataset:
-                raise errors.DamagedImage("The DICOM data is broken or ends too early.")
+                raise errors.DamagedImage("The DICOM data is damaged or truncated.")
     except Exception:
         file.check()
         raise

@@ -1,6 +1,6 @@
-"""The image formats that are read: how each is recognised by its content, and who decodes it.
+"""The image formats that are read: how each is recognised, what is checked first, and what decodes it.
 
-A new format is one entry of FORMATS, and its decoder.
+To add a format, add one line to IMAGE_FORMATS and one module with its functions.
 """
 
 from __future__ import annotations
@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lungseg import errors
 from lungseg.decode import raster
-from lungseg.decode.bounds import jpeg, png
+from lungseg.decode.bounds.jpeg import check_jpeg
+from lungseg.decode.bounds.png import PNG_SIGNATURE, check_png
+from lungseg.decode.bounds.raster import check_bmp, check_webp
+from lungseg.decode.bounds.tiff import check_tiff
+from lungseg.decode.damage import damage_reported
 from lungseg.decode.radiograph import Radiograph
 
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8\xff"
-BMP = b"BM"
-RIFF, WEBP = b"RIFF", b"WEBP"
-"""A WebP is a RIFF file: its kind stands behind four bytes of length."""
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Little and big endian, classic and BigTIFF."""
-DICOM = b"DICM"
-"""PS3.10 section 7.1: these four bytes follow a preamble of 128."""
 
-BARE = (b"\x02\0\0\0", b"\x02\0\1\0", b"\x02\0\2\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+DICOM_MAGIC = b"DICM"
+"""These four bytes follow a preamble of 128 (PS3.10 section 7.1)."""
+
+FIRST_TAGS = (
+    *(b"\x02\0\0\0", b"\x02\0\1\0", b"\x02\0\2\0"),
+    *(b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
+)
 """Tags with which a DICOM file begins that lacks its preamble, or its file meta information as well."""
 
 
@@ -33,53 +35,62 @@ class ImageFormat:
 
     Attributes:
         name: as people write it.
-        media_type: that an upload may declare; it plays no part in the decision.
-        matches: whether a file is one, by its first bytes.
-        decode: a file as a radiograph; the second argument is what suffices as its longer side, None for all of it.
-            Checks the header before it reads pixels.
+        media_type: what an upload may declare; it is ignored when the format is detected.
+        matches: whether a file has this format, by its first bytes.
+        check: refuses a file whose headers exceed the limits, and returns the file as `decode` may see it, which is
+            without whatever the image does not need. May raise any exception for a broken file.
+        decode: decodes the checked file; its longer side may be reduced to the second argument, None for full size.
+            May raise any exception for a broken file.
     """
 
     name: str
     media_type: str
     matches: Callable[[bytes], bool]
+    check: Callable[[bytes], bytes]
     decode: Callable[[bytes, int | None], Radiograph]
+
+    def read(self, data: bytes, min_side: int | None) -> Radiograph:
+        """Check a file, then decode it.
+
+        Raises:
+            ProblemError: DamagedImage for whatever a decoder raises.
+        """
+        with damage_reported(self.name):
+            return self.decode(self.check(data), min_side)
 
 
 def with_preamble(data: bytes) -> bytes | None:
-    """Return a DICOM file as PS3.10 has it, with an empty preamble where it lacks one; None if it is none at all."""
-    if data[128:132] == DICOM:
+    """Return a DICOM file as PS3.10 has it, with an empty preamble where it lacks one; None if it is not DICOM."""
+    if data[128:132] == DICOM_MAGIC:
         return data
-    if data.startswith(DICOM):
+    if data.startswith(DICOM_MAGIC):
         return bytes(128) + data
-    return bytes(128) + DICOM + data if data.startswith(BARE) else None
+    return bytes(128) + DICOM_MAGIC + data if data.startswith(FIRST_TAGS) else None
 
 
-def names(conjunction: str) -> str:
+def format_names(conjunction: str) -> str:
     """Return the names of all formats as a clause, "PNG, JPEG and DICOM"; DICOM comes last."""
-    *others, last = (each.name for each in sorted(FORMATS, key=lambda each: each.name == "DICOM"))
+    *others, last = (each.name for each in sorted(IMAGE_FORMATS, key=lambda each: each.name == "DICOM"))
     return f"{', '.join(others)} {conjunction} {last}"
 
 
-def _decode_png(data: bytes, _: int | None) -> Radiograph:
-    if png.is_own(data):
-        raise errors.OwnOutput("The PNG is an output of this program.")
-    return raster.decode(data, "PNG", png.lean)
+def _starts_with(*signatures: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(signatures)
 
 
-def _decode_jpeg(data: bytes, least: int | None) -> Radiograph:
-    return raster.decode(data, "JPEG", jpeg.lean, least)
+def _is_webp(data: bytes) -> bool:
+    """Return whether a RIFF file is a WebP: its kind follows four bytes of length."""
+    return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
 
 
 def _is_dicom(data: bytes) -> bool:
-    return data[128:132] == DICOM or data.startswith((DICOM, *BARE))
+    return data[128:132] == DICOM_MAGIC or data.startswith((DICOM_MAGIC, *FIRST_TAGS))
 
 
 def _decode_dicom(data: bytes, _: int | None) -> Radiograph:
     from lungseg.decode import dicom  # pydicom is slow to import, and most images are PNG or JPEG
 
-    whole = with_preamble(data)
-    assert whole is not None
-    return dicom.decode(whole)
+    return dicom.decode(data)
 
 
 def _decode_tiff(data: bytes, _: int | None) -> Radiograph:
@@ -88,24 +99,17 @@ def _decode_tiff(data: bytes, _: int | None) -> Radiograph:
     return tiff.decode(data)
 
 
-def _decode_bmp(data: bytes, _: int | None) -> Radiograph:
-    from lungseg.decode.bounds.raster import check_bmp
-
-    return raster.decode(data, "BMP", check_bmp)
+def _decode_with(pillow_name: str) -> Callable[[bytes, int | None], Radiograph]:
+    return lambda data, min_side: raster.decode(data, pillow_name, min_side)
 
 
-def _decode_webp(data: bytes, _: int | None) -> Radiograph:
-    from lungseg.decode.bounds.raster import check_webp
-
-    return raster.decode(data, "WEBP", check_webp)
-
-
-FORMATS = (
-    ImageFormat("PNG", "image/png", lambda data: data.startswith(PNG), _decode_png),
-    ImageFormat("JPEG", "image/jpeg", lambda data: data.startswith(JPEG), _decode_jpeg),
-    ImageFormat("DICOM", "application/dicom", _is_dicom, _decode_dicom),
-    ImageFormat("TIFF", "image/tiff", lambda data: data.startswith(TIFF), _decode_tiff),
-    ImageFormat("BMP", "image/bmp", lambda data: data.startswith(BMP), _decode_bmp),
-    ImageFormat("WebP", "image/webp", lambda data: data.startswith(RIFF) and data[8:12] == WEBP, _decode_webp),
+IMAGE_FORMATS = (
+    ImageFormat("PNG", "image/png", _starts_with(PNG_SIGNATURE), check_png, _decode_with("PNG")),
+    ImageFormat("JPEG", "image/jpeg", _starts_with(b"\xff\xd8\xff"), check_jpeg, _decode_with("JPEG")),
+    # The data set is checked while it is read.
+    ImageFormat("DICOM", "application/dicom", _is_dicom, lambda data: with_preamble(data) or data, _decode_dicom),
+    ImageFormat("TIFF", "image/tiff", _starts_with(*TIFF_SIGNATURES), check_tiff, _decode_tiff),
+    ImageFormat("BMP", "image/bmp", _starts_with(b"BM"), check_bmp, _decode_with("BMP")),
+    ImageFormat("WebP", "image/webp", _is_webp, check_webp, _decode_with("WEBP")),
 )
 """In the order in which they are tried: DICOM's preamble may begin as a TIFF or a BMP does."""

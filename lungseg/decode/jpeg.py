@@ -32,7 +32,7 @@ UNKNOWN_SAMPLING = "subsampling"
 SMALLEST = 8
 """`check` decodes at one eighth of the size, which reads all of the coded data."""
 
-BROKEN = "The JPEG data is broken or ends too early."
+BROKEN = "The JPEG data is damaged or truncated."
 
 
 class UnknownSamplingError(Exception):

@@ -1,5 +1,7 @@
-"""PNG, JPEG, BMP and WebP images, through Pillow; `png` reads most large PNGs faster, and libpng those of 16-bit colour,
-which Pillow cuts to 8."""
+"""PNG, JPEG, BMP and WebP images, through Pillow.
+
+`fast_png` reads most large PNGs faster, and those of 16-bit colour, which Pillow reduces to 8 bits.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ import io
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -16,8 +17,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from lungseg import errors, limits
 from lungseg.decode import fast_png, jpeg
-from lungseg.decode.bounds.jpeg import check_kind, check_scans
+from lungseg.decode.bounds.jpeg import check_scans
 from lungseg.decode.bounds.png import inflated
+from lungseg.decode.damage import damage_reported
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
@@ -30,61 +32,54 @@ ORIENTATION = 0x0112
 """EXIF's tag."""
 
 
-def decode(data: bytes, file_format: str, bound: Callable[[bytes], bytes], least: int | None = None) -> Radiograph:
-    """Decode a raster image.
+def decode(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiograph:
+    """Decode a raster image that has been checked.
 
     Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
-    that the image stands as a viewer shows it.
+    that the image is upright as a viewer shows it.
 
     Args:
-        data: the whole file.
-        file_format: Pillow's name of the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
-        bound: returns the file as Pillow is to see it, cut down to its picture; refuses one in more parts than any
-            image's. It may raise any exception of a broken file.
-        least: what suffices as the longer side of a JPEG; None is all of it.
+        data: the file, reduced to its picture.
+        pillow_name: the one format to try: "PNG", "JPEG", "BMP" or "WEBP".
+        min_side: a JPEG's longer side may be reduced to this; None for full size.
 
     Raises:
         UnsupportedFormat: an animation.
         DamagedImage, TooSmall, TooLarge.
+        Exception: the file is broken; of any type.
     """
-    try:
-        if file_format == "JPEG":
-            check_kind(data)
-        data = bound(data)
-        with Image.open(io.BytesIO(data), formats=[file_format]) as image:
-            limits.check_size(image.height, image.width, len(data))
-            if file_format == "PNG":
-                plain = fast_png.grey(data)
-                if plain is not None:
-                    return Radiograph(plain)
-            elif file_format == "JPEG":
-                # A sequential image of one component has one scan, and libjpeg refuses a second one.
-                if image.mode != "L" or "progressive" in image.info:
-                    check_scans(data)
-            elif getattr(image, "is_animated", False):
-                raise errors.UnsupportedFormat("The file holds several pictures, one after the other.")
-            orientation = image.getexif().get(ORIENTATION, 1)
-            if orientation in range(2, 9):
-                return Radiograph(upright(np.asarray(_picture(image, data, None)), orientation))
-            height, width = image.height, image.width
-            picture = _picture(image, data, least)
-            size = picture.size if isinstance(picture, Image.Image) else picture.shape
-            scale = round(max(height, width) / max(size))
-            if scale == 1:
-                return Radiograph(picture)
-            return Radiograph(
-                picture, scale=scale, size=(height, width), whole=lambda: decode(data, file_format, bound).pixels
-            )
-    except (errors.ProblemError, MemoryError, ImportError):
-        raise  # the last two say nothing of the image
-    # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more for broken data, with texts that
-    # may quote it.
-    except Exception:
-        raise errors.DamagedImage(f"The {file_format} data is broken or ends too early.") from None
+    with Image.open(io.BytesIO(data), formats=[pillow_name]) as image:
+        limits.check_size(image.height, image.width, len(data))
+        if pillow_name == "PNG":
+            plain = fast_png.grey(data)
+            if plain is not None:
+                return Radiograph(plain)
+        elif pillow_name == "JPEG":
+            # A sequential image of one component has one scan, and libjpeg refuses a second one.
+            if image.mode != "L" or "progressive" in image.info:
+                check_scans(data)
+        elif getattr(image, "is_animated", False):
+            raise errors.UnsupportedFormat("The image is an animation.")
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation in range(2, 9):
+            return Radiograph(upright(np.asarray(_picture(image, data, None)), orientation))
+        height, width = image.height, image.width
+        picture = _picture(image, data, min_side)
+        size = picture.size if isinstance(picture, Image.Image) else picture.shape
+        scale = round(max(height, width) / max(size))
+        if scale == 1:
+            return Radiograph(picture)
+        return Radiograph(picture, scale=scale, size=(height, width), whole=lambda: _full_size(data))
 
 
-def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Image.Image:
-    """The picture's greys; of a JPEG at an eighth to all of its size, with ``least`` pixels along the longer side."""
+def _full_size(data: bytes) -> Pixels:
+    """Decode a JPEG again, at its full size."""
+    with damage_reported("JPEG"):
+        return decode(data, "JPEG").pixels
+
+
+def _picture(image: Image.Image, data: bytes, min_side: int | None) -> Pixels | Image.Image:
+    """Return the picture in grey; a JPEG at 1/8 to 8/8 of its size, its longer side at least ``min_side`` pixels."""
     if _has_colour_of_16_bits(image, data):
         return _colour_of_16_bits(data)
     if image.format == "PNG":
@@ -94,7 +89,7 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
     if isinstance(image, JpegImageFile):
-        part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, least))
+        part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, min_side))
         if image.mode in ("L", "RGB"):
             with contextlib.suppress(jpeg.UnknownSamplingError):
                 return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
@@ -109,11 +104,11 @@ def _picture(image: Image.Image, data: bytes, least: int | None) -> Pixels | Ima
     return image if image.mode == "L" else image.convert("L")
 
 
-def _suffices(image: Image.Image, part: int, least: int | None) -> bool:
-    """Whether one part-th of a picture still has ``least`` pixels along the longer side; None is all of them."""
-    if least is None:
+def _suffices(image: Image.Image, part: int, min_side: int | None) -> bool:
+    """Whether one part-th of a picture still has ``min_side`` pixels along the longer side; None is all of them."""
+    if min_side is None:
         return False
-    share = min(1, least / max(image.size))
+    share = min(1, min_side / max(image.size))
     return min(image.width // math.ceil(share * image.width), image.height // math.ceil(share * image.height)) >= part
 
 

@@ -14,8 +14,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 
 from lungseg import errors, limits
 from lungseg.decode import codecs, jpeg
-from lungseg.decode.bounds import tiff
 from lungseg.decode.bounds.jpeg import jpeg_size
+from lungseg.decode.bounds.tiff import MAX_PAGES
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
@@ -38,9 +38,6 @@ COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 SLACK = 2**14
 """Bytes of headers and tables in one part of a picture that does not compress."""
 
-PAGES = 16
-"""How far an image is looked for among thumbnails."""
-
 TILE = 4096
 """Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
 
@@ -57,21 +54,15 @@ def decode(data: bytes) -> Radiograph:
         UnsupportedFormat: floating-point or more than 16 bits, a compression that images are not written in, CMYK and
             other colour models, or a volume.
         DamagedImage, TooSmall, TooLarge.
+        Exception: the file is broken; of any type.
     """
-    try:
-        tiff.check(data, PAGES)
-        with TiffFile(io.BytesIO(data), **NO_MICROSCOPE) as file:
-            pages = (page for page in islice(file.pages, PAGES) if isinstance(page, TiffPage))
-            page = next((page for page in pages if not page.is_reduced), None)
-            if page is None:
-                raise errors.UnsupportedFormat("The TIFF holds no page that is a picture of its own.")
-            _check(page, data)
-            return Radiograph(upright(_grey(page, data), _orientation(page)))
-    except (errors.ProblemError, MemoryError, ImportError):
-        raise  # the last two say nothing of the image
-    # A broken TIFF fails anywhere inside tifffile or a codec, as any type of exception, with texts that may quote it.
-    except Exception:
-        raise errors.DamagedImage("The TIFF data is broken or ends too early.") from None
+    with TiffFile(io.BytesIO(data), **NO_MICROSCOPE) as file:
+        pages = (page for page in islice(file.pages, MAX_PAGES) if isinstance(page, TiffPage))
+        page = next((page for page in pages if not page.is_reduced), None)
+        if page is None:
+            raise errors.UnsupportedFormat("The TIFF has no page at full size.")
+        _check(page, data)
+        return Radiograph(upright(_grey(page, data), _orientation(page)))
 
 
 def _check(page: TiffPage, data: bytes) -> None:

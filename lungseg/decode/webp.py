@@ -31,7 +31,7 @@ def check(data: bytes, picture: Image.Image) -> None:
     except (OSError, EOFError, ValueError, struct.error):
         return  # a decoder that stumbles over them has read them
     if not has_effect:
-        raise errors.DamagedImage("The WebP data is broken or ends too early.")
+        raise errors.DamagedImage("The WebP data is damaged or truncated.")
 
 
 def _with_other_tail(data: bytes) -> bytes:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from lungseg import __version__, limits
-from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES
+from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
+from lungseg.doctor.phantom import PICTURES
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.models import load_models

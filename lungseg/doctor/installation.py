@@ -97,7 +97,8 @@ def _packages() -> Iterator[CheckResult]:
 
 def decoders() -> Iterator[CheckResult]:
     """The checks of what is read: a drawing in each format and transfer syntax."""
-    from lungseg.doctor.phantom import PICTURES, TRANSFER_SYNTAXES, phantom_dicom, phantom_picture
+    from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
+    from lungseg.doctor.phantom import PICTURES, phantom_dicom, phantom_picture
 
     for name in PICTURES:
         yield _decoded(name, functools.partial(phantom_picture, name))

@@ -17,12 +17,10 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     ComputedRadiographyImageStorage,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -34,7 +32,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from lungseg.decode.formats import FORMATS
+from lungseg.decode.formats import IMAGE_FORMATS
 from lungseg.model.selfcheck import drawing
 
 BITS = 12
@@ -56,18 +54,7 @@ ENCODERS: dict[UID, Callable[[PhantomPixels], bytes | bytearray]] = {
     HTJ2K: lambda image: imagecodecs.htj2k_encode(image, level=0.001, reversible=False),
 }
 
-PLAIN = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-)
-
-TRANSFER_SYNTAXES: tuple[UID, ...] = (*PLAIN, *ENCODERS)
-"""All that are read."""
-
-PICTURES = tuple(each.name.upper() for each in FORMATS if each.name != "DICOM")
+PICTURES = tuple(each.name.upper() for each in IMAGE_FORMATS if each.name != "DICOM")
 """Formats that are read besides DICOM, by Pillow's names."""
 
 

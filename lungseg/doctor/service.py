@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import httpx2
 
 from lungseg import __version__, limits
+from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
 from lungseg.doctor.installation import CheckResult
 from lungseg.doctor.phantom import phantom_picture
 from lungseg.encode.formats import FORMATS
-from lungseg.encode.png import SIGNATURE, chunk
 from lungseg.errors import ModelError, ProblemError
 from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
@@ -129,7 +129,7 @@ def _binary(service: ServiceClient) -> Iterator[CheckResult]:
             )
         elif answer.status_code != 200:
             raise error_responses.service_error(answer)
-        elif not answer.content.startswith(SIGNATURE):
+        elif not answer.content.startswith(PNG_SIGNATURE):
             text = "binary media types are off: the mask comes back as text"
             if not _is_base64_png(answer):
                 text = f"{accept.partition(',')[0]} gets something else than a PNG"
@@ -171,7 +171,7 @@ def _padded(count: int) -> ImageSource:
     """The drawing as a PNG of so many bytes: a chunk that decoders pass over goes before its last one."""
     drawing = phantom_picture("PNG")
     head, end = drawing[:-12], drawing[-12:]
-    return ImageSource.of(head + chunk(b"paDd", bytes(count - len(drawing) - 12)) + end)
+    return ImageSource.of(head + png_chunk(b"paDd", bytes(count - len(drawing) - 12)) + end)
 
 
 def _jobs(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
@@ -201,7 +201,7 @@ def _job(service: ServiceClient) -> Iterator[CheckResult]:
             "a job", "failed", f"a drawing was uploaded, and is not done after {MAX_JOB_SECONDS} s", remedy
         )
         return
-    if job.download_output(results, output_format.name).startswith(SIGNATURE):
+    if job.download_output(results, output_format.name).startswith(PNG_SIGNATURE):
         yield CheckResult("a job", "ok", "a drawing was uploaded and segmented, and its mask came back")
     else:
         yield CheckResult("a job", "failed", "what came back is no PNG", "Look at the batch function's log.")

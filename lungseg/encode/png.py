@@ -13,12 +13,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lungseg import errors
-from lungseg.decode.bounds.png import OWN_KEYWORD, OWN_KIND, OWN_PROGRAM, OWN_TEXT
+from lungseg.decode.bounds.png import OWN_KEYWORD, OWN_KIND, OWN_PROGRAM, OWN_TEXT, PNG_SIGNATURE, png_chunk
 from lungseg.decode.radiograph import Pixels
 from lungseg.pipeline.measure import measure
 from lungseg.pipeline.result import Result
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 MEMORY_LEVEL = 5
 """zlib's memory for what it has seen: to prepare more takes a third of a mask's time, and saves no byte."""
@@ -48,13 +46,8 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
-    own = chunk(OWN_KIND, OWN_TEXT)
-    return SIGNATURE + chunk(b"IHDR", header) + own + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG, with its length and checksum."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    own = png_chunk(OWN_KIND, OWN_TEXT)
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + own + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
 
 
 def labels_png(labels: NDArray[np.uint8]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from lungseg import errors
-from lungseg.decode.formats import FORMATS as READ
+from lungseg.decode.formats import IMAGE_FORMATS
 from lungseg.encode.formats import FORMATS
 from lungseg.server import problems
 from lungseg.server.schemas import RunLengths, Segmentation
@@ -39,7 +39,7 @@ BODY = {
     "content": dict.fromkeys(
         (
             "application/octet-stream",
-            *(each.media_type for each in sorted(READ, key=lambda each: each.name != "DICOM")),
+            *(each.media_type for each in sorted(IMAGE_FORMATS, key=lambda each: each.name != "DICOM")),
         ),
         BINARY,
     )

@@ -6,9 +6,11 @@ import zlib
 from struct import pack
 
 from bombs import DAMAGED, FILM, LARGE, ROOM, SMALL, UNSUPPORTED, bomb, filled, zeros
-from films import chunk, encode
+from films import encode
 from PIL import Image
 from seeds import GREY, png_of
+
+from lungseg.decode.bounds.png import png_chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILM_PNG = png_of(GREY, 8, 0)
@@ -16,7 +18,7 @@ FILM_PNG = png_of(GREY, 8, 0)
 
 def png(width: int, height: int, stream: bytes, depth: int = 8, colour: int = 0, interlaced: int = 0) -> bytes:
     header = pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
-    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    return SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", stream) + png_chunk(b"IEND", b"")
 
 
 def within(part: bytes) -> bytes:
@@ -39,23 +41,23 @@ def png_sides(width: int, height: int, megabytes: int = 30, depth: int = 8, colo
 @bomb("png: a text of Unicode that inflates to 1 GB", FILM, b"iTXt", b"t\0\1\0\0\0")
 @bomb("png: a colour profile that inflates to 1 GB", FILM, b"iCCP", b"p\0\0")
 def png_text(kind: bytes, head: bytes) -> bytes:
-    return within(chunk(kind, head + zeros(1024)))
+    return within(png_chunk(kind, head + zeros(1024)))
 
 
 @bomb("png: a text that may hold the orientation, of 1 GB", DAMAGED)
 def png_xmp() -> bytes:
-    return within(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zeros(900)))
+    return within(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zeros(900)))
 
 
 @bomb("png: 1,000 texts that inflate to 1 MB each", FILM)
 def png_texts() -> bytes:
-    return within(chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(2**20 - 1), 9)) * 1000)
+    return within(png_chunk(b"zTXt", b"t\0\0" + zlib.compress(bytes(2**20 - 1), 9)) * 1000)
 
 
 @bomb("png: animated, of 2^31 frames of 2^31 pixels", FILM)
 def png_animated() -> bytes:
-    frame = chunk(b"fcTL", pack(">IIIIIHHBB", 1, 2**31 - 1, 2**31 - 1, 0, 0, 1, 1, 0, 0))
-    return within(chunk(b"acTL", pack(">II", 2**31 - 1, 0)) + frame)
+    frame = png_chunk(b"fcTL", pack(">IIIIIHHBB", 1, 2**31 - 1, 2**31 - 1, 0, 0, 1, 1, 0, 0))
+    return within(png_chunk(b"acTL", pack(">II", 2**31 - 1, 0)) + frame)
 
 
 @bomb("png: grey that inflates a thousandfold behind its picture", DAMAGED, 8, 0, 0)
@@ -71,19 +73,19 @@ def png_stream(depth: int, colour: int, interlaced: int, megabytes: int = ROOM /
 @bomb("png: the smallest parts of its stream", DAMAGED, b"IDAT", 33)
 @bomb("png: the smallest chunks behind its stream", DAMAGED, b"prVt", -12)
 def png_chunks(kind: bytes, place: int) -> bytes:
-    return filled(FILM_PNG[:place], chunk(kind, b""), FILM_PNG[place:])
+    return filled(FILM_PNG[:place], png_chunk(kind, b""), FILM_PNG[place:])
 
 
 @bomb("png: a palette that fills the file", FILM, b"PLTE")
 @bomb("png: a private chunk that fills the file", FILM, b"prVt")
-def png_chunk(kind: bytes) -> bytes:
-    return within(chunk(kind, bytes(ROOM - 2000)))
+def png_full_chunk(kind: bytes) -> bytes:
+    return within(png_chunk(kind, bytes(ROOM - 2000)))
 
 
 @bomb("png: EXIF of 65,535 entries", FILM)
 def png_exif() -> bytes:
     entries = b"".join(pack("<HHII", code, 2, 700_000, 8) for code in range(65_535))
-    return within(chunk(b"eXIf", b"II*\0\x08\0\0\0\xff\xff" + entries))
+    return within(png_chunk(b"eXIf", b"II*\0\x08\0\0\0\xff\xff" + entries))
 
 
 def jpeg(**options: object) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pydicom
 import tifffile
-from films import chunk, dicom, encode
+from films import dicom, encode
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -22,7 +22,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT
+from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT, png_chunk
 
 LETTERS = "".join(secrets.choice(string.ascii_letters) for _ in range(6))
 DIGITS = "".join(secrets.choice("123456789") for _ in range(12))
@@ -162,7 +162,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     info.add_itxt("Author", canary("pngItxt"), "de", canary("pngItxtKey"))
     info.add_itxt("Comment", f"{canary('pngItxtZ')} " * 50, zip=True)
     plain = encode(image, "PNG", pnginfo=info, exif=_exif(image).tobytes(), icc_profile=_profile())
-    private = chunk(b"prVt", canary("pngPrivate").encode() + b"\0")
+    private = png_chunk(b"prVt", canary("pngPrivate").encode() + b"\0")
     end = plain.index(b"IDAT") - 4
     return plain[:end] + private + plain[end:] + canary("pngTail").encode()
 
@@ -311,7 +311,7 @@ def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
     empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
     makers = (jpeg, png, webp, bmp, tiff, dicom_film)
     text = canary("plainText").encode()
-    wide = chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0")
+    wide = png_chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0")
     data = films["png"].data
     return {
         "unsupported-format": [
@@ -323,7 +323,7 @@ def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
         "too-large": [Film("too wide", data[:8] + wide + data[33:])],
         "too-small": [Film(f"tiny {each.__name__}", each(tiny)) for each in makers],
         "blank-film": [Film(f"blank {each.__name__}", each(empty)) for each in makers],
-        "own-output": [Film("own", data[:33] + chunk(OWN_KIND, OWN_TEXT) + data[33:])],
+        "own-output": [Film("own", data[:33] + png_chunk(OWN_KIND, OWN_TEXT) + data[33:])],
         "damaged-film": [Film(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()],
         "unsupported-dicom": [
             Film("frames", dicom_film(pixels, NumberOfFrames=2)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
-from films import chunk, dicom, encode, png
+from films import dicom, encode, png
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import encapsulate
@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 from tifffile import COMPRESSION
 
+from lungseg.decode.bounds.png import png_chunk
 from lungseg.doctor import phantom
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
@@ -141,7 +142,7 @@ def in_png(file: bytes) -> Coded:
         elif kind == b"IHDR":
             head = file[: position + 12 + length]
         position += length + 12
-    return Coded(stream, 2, len(stream), lambda data: head + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    return Coded(stream, 2, len(stream), lambda data: head + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b""))
 
 
 def in_webp(file: bytes) -> Coded:

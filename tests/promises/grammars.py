@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from films import chunk
+from lungseg.decode.bounds.png import png_chunk
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -60,7 +60,7 @@ class Png:
         return b"".join(self._whole(part) if part.name else part.body for part in parts)
 
     def _whole(self, part: Part) -> bytes:
-        return struct.pack(">I", _length(part, 32)) + chunk(part.name, part.body)[4:]
+        return struct.pack(">I", _length(part, 32)) + png_chunk(part.name, part.body)[4:]
 
 
 class Riff:

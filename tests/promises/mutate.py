@@ -10,7 +10,7 @@ from random import Random
 import grammars
 from grammars import ITEM, Fragments, Part, Segments, changed
 
-from lungseg.doctor.phantom import TRANSFER_SYNTAXES
+from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 
 Others = Sequence[bytes]
 """Images to take parts from."""

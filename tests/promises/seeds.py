@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import tifffile
-from films import chunk, dicom, encode, tiff
+from films import dicom, encode, tiff
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -64,7 +64,7 @@ def png_of(samples: NDArray[np.integer], depth: int, colour_type: int, interlace
         for row in range(first, len(stored), down)
     )
     header = struct.pack(">IIBBBBB", stored.shape[1], len(stored), depth, colour_type, 0, 0, interlaced)
-    parts = chunk(b"IHDR", header), *more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    parts = png_chunk(b"IHDR", header), *more, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -83,14 +83,14 @@ def _exif(orientation: int) -> Image.Exif:
 
 def _png() -> Iterator[tuple[str, bytes]]:
     alpha = np.full_like(GREY, 255)
-    palette = chunk(b"PLTE", bytes(np.repeat(np.arange(256, dtype=np.uint8), 3)))
+    palette = png_chunk(b"PLTE", bytes(np.repeat(np.arange(256, dtype=np.uint8), 3)))
     for depth in (1, 2, 4, 8):
         yield f"png-grey{depth}", png_of(GREY >> (8 - depth), depth, 0)
     yield "png-grey16", png_of(SIXTEEN, 16, 0)
-    yield "png-grey-transparent", png_of(GREY, 8, 0, False, chunk(b"tRNS", b"\0\x14"))
+    yield "png-grey-transparent", png_of(GREY, 8, 0, False, png_chunk(b"tRNS", b"\0\x14"))
     for depth in (1, 4, 8):
         yield f"png-palette{depth}", png_of(GREY >> (8 - depth), depth, 3, False, palette[: 12 + 768])
-    yield "png-palette-transparent", png_of(GREY, 8, 3, False, palette, chunk(b"tRNS", bytes(40)))
+    yield "png-palette-transparent", png_of(GREY, 8, 3, False, palette, png_chunk(b"tRNS", bytes(40)))
     for depth, grey in ((8, GREY), (16, SIXTEEN)):
         yield f"png-colour{depth}", png_of(np.dstack([grey] * 3), depth, 2)
         yield f"png-grey-alpha{depth}", png_of(np.dstack([grey, alpha]), depth, 4)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +72,6 @@ def tiff(pixels: NDArray[np.generic], pages: int = 1, **options: object) -> byte
         for page in range(pages):
             writer.write(pixels if page == 0 else np.zeros_like(pixels), **options)
     return buffer.getvalue()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:

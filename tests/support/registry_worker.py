@@ -50,11 +50,15 @@ from lungseg.decode.radiograph import Radiograph
 def matches(data):
     return data.startswith(b"XRAY")
 
-def decode(data, least):
+def check(data):
+    return data[4:]
+
+def decode(data, min_side):
     return Radiograph(np.arange(400 * 400, dtype=np.uint16).reshape(400, 400))
 """,
         "lungseg.decode.formats",
-        'from lungseg.decode import xray; FORMATS += (ImageFormat("XRAY", "image/x-xray", xray.matches, xray.decode),)',
+        "from lungseg.decode import xray; "
+        'IMAGE_FORMATS += (ImageFormat("XRAY", "image/x-xray", xray.matches, xray.check, xray.decode),)',
     ),
     "output format": Addition(
         "lungseg.encode.area",

@@ -11,7 +11,7 @@ from functools import cache
 import imagecodecs
 import numpy as np
 import pydicom
-from films import chunk, dicom, encode, packaged, png, tiff
+from films import dicom, encode, packaged, png, tiff
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -37,6 +37,7 @@ from pydicom.uid import (
 )
 
 from lungseg.decode import decode
+from lungseg.decode.bounds.png import png_chunk
 
 Film = NDArray[np.integer]
 Writer = Callable[[], bytes]
@@ -87,7 +88,7 @@ def low_png(bits: int) -> bytes:
     rows = np.pad(packed, ((0, 0), (1, 0))).tobytes()
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
 
 STORED = {

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 from truth_table import CELLS
 
+from lungseg.decode.bounds.png import png_chunk
+
 T = TypeVar("T")
 
 DATA, CASES = films.SHARED, films.SHARED.parent / "cases"
@@ -57,8 +59,8 @@ def _refused() -> Iterator[tuple[str, bytes]]:
     yield "bad-tiny", films.png(np.zeros((8, 8), np.uint8))
     yield "bad-blank", films.png(np.full((128, 128), 90, np.uint8))
     yield "bad-gif", films.encode(Image.fromarray(np.eye(128, dtype=np.uint8) * 255), "GIF")
-    header = films.chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
-    data = films.chunk(b"IDAT", zlib.compress(b"\0")) + films.chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
+    data = png_chunk(b"IDAT", zlib.compress(b"\0")) + png_chunk(b"IEND", b"")
     yield "bad-bomb", grey[:8] + header + data
 
 

@@ -42,6 +42,17 @@ READ = {
 """Application segments that say how the picture is to be shown, by their first bytes; one of each is read."""
 
 
+def check_jpeg(stream: bytes) -> bytes:
+    """Return a JPEG reduced to its picture.
+
+    Raises:
+        UnsupportedFormat: as `check_kind`.
+        ValueError: as `lean`.
+    """
+    check_kind(stream)
+    return lean(stream)
+
+
 def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, and where it starts and ends; up to the first that is not one.
 

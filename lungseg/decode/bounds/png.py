@@ -6,13 +6,13 @@ An image is read from its picture alone: what else a file may hold takes time an
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 from lungseg import errors, limits
 from lungseg.decode.bounds.inflate import Inflated
 
-SIGNATURE = 8
-"""Bytes before the first chunk."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 OWN_KEYWORD, OWN_PROGRAM = "Software", "lung-segmentation"
 """The text chunk of this program's own PNGs: a keyword for the program that made them, and its name (PNG specification,
@@ -57,6 +57,23 @@ SLACK = 2**16
 """Bytes by which a stream that does not compress may be longer than its rows, and as much again as these."""
 
 
+def check_png(data: bytes) -> bytes:
+    """Return a PNG reduced to its picture.
+
+    Raises:
+        OwnOutput: it is an output of this program.
+        Exception: as `lean`.
+    """
+    if is_own(data):
+        raise errors.OwnOutput("The PNG is an output of this program.")
+    return lean(data)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG, with its length and checksum."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Each chunk's kind, and where it starts and ends, its length and checksum included; the last may be cut short.
 
@@ -65,7 +82,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     Raises:
         ValueError: there are more of them than any image's.
     """
-    position = SIGNATURE
+    position = len(PNG_SIGNATURE)
     for _ in range(limits.MAX_PARTS):
         if position + 8 > len(data):
             return
@@ -104,7 +121,7 @@ def lean(data: bytes) -> bytes:
     limits.check_size(height, width, len(data))
     if data[26:28] != bytes(2) or data[28] > 1:
         raise ValueError("a compression, filter or interlacing that there is not")
-    kept, compressed, whole = [(0, SIGNATURE)], 0, True
+    kept, compressed, whole = [(0, len(PNG_SIGNATURE))], 0, True
     for kind, start, end in chunks(data):
         length = end - start - 12
         if length <= KEPT.get(kind, -1) or (kind == b"iTXt" and length <= TEXT and data.startswith(XMP, start + 8)):

@@ -19,24 +19,28 @@ BYTES = (1, 2, 6, 7)
 TABLES = {301: 3 * 2**16, 320: 3 * 2**16}
 """The transfer function and the palette have a number for each grey and colour."""
 
+MAX_PAGES = 16
+"""How many pages are searched for the image: thumbnails may come first."""
+
 MOST_TAGS = 4096
 MOST_BYTES = 2**24
 """Of the values of a directory: colour profiles, and what scanners write for themselves."""
 
 
-def check(data: bytes, pages: int) -> None:
-    """Raise ValueError if one of the first ``pages`` directories holds far more than any image's.
+def check_tiff(data: bytes) -> bytes:
+    """Return a TIFF as it is, unless one of its first directories holds far more than any image's.
 
     Raises:
+        ValueError: too many or too long values.
         struct.error: the file ends within its header.
     """
     order = "<" if data.startswith(b"II") else ">"
     large = data[2:4] in (b"+\0", b"\0+")
     number, entry, link = (f"{order}{form}" for form in (("Q", "HHQQ", "Q") if large else ("H", "HHII", "I")))
     (start,) = struct.unpack_from(link, data, 8 if large else 4)
-    for _ in range(pages):
+    for _ in range(MAX_PAGES):
         if not 0 < start < len(data):
-            return
+            break
         try:
             (tags,) = struct.unpack_from(number, data, start)
             first = start + struct.calcsize(number)
@@ -45,8 +49,9 @@ def check(data: bytes, pages: int) -> None:
             end = first + tags * struct.calcsize(entry)
             (start,) = struct.unpack_from(link, data, end)
         except struct.error:
-            return  # tifffile stops here, too
+            break  # tifffile stops here, too
         _check_directory(struct.iter_unpack(entry, data[first:end]))
+    return data
 
 
 def _check_directory(entries: Iterator[tuple[int, int, int, int]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from films import RAMP8, RAMP16, chunk, dicom, encode, order, png, tiff
+from films import RAMP8, RAMP16, dicom, encode, order, png, tiff
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -22,6 +22,7 @@ from lungseg import errors, limits
 from lungseg.decode import decode
 from lungseg.decode.bounds.jpeg import lean as lean_jpeg
 from lungseg.decode.bounds.png import lean as lean_png
+from lungseg.decode.bounds.png import png_chunk
 
 TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 WIDE = Image.fromarray(RAMP8[:128])
@@ -57,7 +58,7 @@ def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
 )
 def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes) -> None:
     plain = encode(WIDE, "PNG")
-    assert lean_png(in_png(chunk(kind, body))) == plain
+    assert lean_png(in_png(png_chunk(kind, body))) == plain
     assert lean_png(plain) is plain
 
 
@@ -83,9 +84,9 @@ def test_the_picture_of_cmyk_is_not_turned_round() -> None:
 @pytest.mark.parametrize(
     "film",
     [
-        in_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURNED), chunk(b"tEXt", b"Comment\0chest")),
-        in_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(TURNED))),
-        in_png(chunk(b"eXIf", b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4))),
+        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURNED), png_chunk(b"tEXt", b"Comment\0chest")),
+        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(TURNED))),
+        in_png(png_chunk(b"eXIf", b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4))),
         in_jpeg((0xFE, b"chest"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TURNED)),
         in_jpeg(
             (0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4)), (0xFE, b"")
@@ -105,8 +106,8 @@ def test_bytes_that_belong_to_no_segment_do_no_harm(stray: bytes) -> None:
 @pytest.mark.parametrize(
     "film",
     [
-        in_png(chunk(b"prVt", b"") * limits.MAX_PARTS),
-        in_png(chunk(b"IDAT", b"") * limits.MAX_PARTS),
+        in_png(png_chunk(b"prVt", b"") * limits.MAX_PARTS),
+        in_png(png_chunk(b"IDAT", b"") * limits.MAX_PARTS),
         in_jpeg(*[(0xFE, b"")] * limits.MAX_PARTS),
     ],
 )
@@ -118,9 +119,9 @@ def test_a_film_in_too_many_parts_is_refused(film: bytes) -> None:
 def test_a_film_in_many_parts_is_read() -> None:
     whole = png(RAMP16)
     stream = whole[41 : whole.index(b"IEND") - 8]
-    parts = b"".join(chunk(b"IDAT", stream[start : start + 1]) for start in range(len(stream)))
+    parts = b"".join(png_chunk(b"IDAT", stream[start : start + 1]) for start in range(len(stream)))
     assert len(stream) > 500
-    np.testing.assert_array_equal(decode(whole[:33] + parts + chunk(b"IEND", b"")).pixels, RAMP16)
+    np.testing.assert_array_equal(decode(whole[:33] + parts + png_chunk(b"IEND", b"")).pixels, RAMP16)
     np.testing.assert_array_equal(decode(tiff(RAMP16, rowsperstrip=1)).pixels, RAMP16)
     inside = encode(Image.fromarray(RAMP8), "JPEG")
     pieces = encapsulate([inside], fragments_per_frame=1000)
@@ -134,7 +135,7 @@ def test_libpng_says_nothing_of_a_films_profile(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It would quote the profile's name."""
-    profile = chunk(b"iCCP", b"CANARY^NAME\0\0" + zlib.compress(np.random.default_rng(1).bytes(400)))
+    profile = png_chunk(b"iCCP", b"CANARY^NAME\0\0" + zlib.compress(np.random.default_rng(1).bytes(400)))
     film = in_png(profile, film=imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2)))
     np.testing.assert_array_equal(decode(film).pixels, RAMP16)
     np.testing.assert_array_equal(imagecodecs.png_decode(film)[..., 0], RAMP16)
@@ -154,7 +155,7 @@ def test_a_png_of_another_method_is_damaged(place: int) -> None:
 def test_a_png_whose_stream_is_far_longer_than_its_picture_is_refused() -> None:
     film = encode(WIDE, "PNG")
     with pytest.raises(errors.DamagedImage):
-        decode(film[:-12] + chunk(b"IDAT", bytes(300_000)) + film[-12:])
+        decode(film[:-12] + png_chunk(b"IDAT", bytes(300_000)) + film[-12:])
 
 
 def test_a_bmp_of_run_lengths_is_named() -> None:

@@ -194,7 +194,7 @@ def test_cut_files_are_refused(name: str, keep: float) -> None:
     data = packaged(name).read_bytes()
     with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
-    assert caught.value.detail == "The DICOM data is broken or ends too early."
+    assert caught.value.detail == "The DICOM data is damaged or truncated."
 
 
 def codestream(pixels: NDArray[np.uint8]) -> bytes:

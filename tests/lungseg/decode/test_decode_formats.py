@@ -8,16 +8,16 @@ import pytest
 from films import RAMP16, dicom
 
 from lungseg.decode import decode
-from lungseg.decode.formats import FORMATS, ImageFormat, names
+from lungseg.decode.formats import IMAGE_FORMATS, ImageFormat, format_names
 from lungseg.decode.radiograph import Radiograph
 from lungseg.server import api, browser
 
 
 def test_every_text_names_every_format() -> None:
-    assert names("or") in browser.build_page()
-    assert names("and") in (api.post_segment.__doc__ or "")
+    assert format_names("or") in browser.build_page()
+    assert format_names("and") in (api.post_segment.__doc__ or "")
     readme = (Path(__file__).parents[3] / "README.md").read_text()
-    assert all(each.name in readme for each in FORMATS)
+    assert all(each.name in readme for each in IMAGE_FORMATS)
 
 
 def test_dicom_is_recognised_whatever_its_preamble() -> None:
@@ -27,6 +27,6 @@ def test_dicom_is_recognised_whatever_its_preamble() -> None:
 
 
 def test_new_format_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = ImageFormat("XRAY", "image/x-ray", lambda data: data.startswith(b"XRAY"), lambda data, _: Radiograph(RAMP16))
-    monkeypatch.setattr("lungseg.decode.FORMATS", (*FORMATS, new))
-    assert decode(b"XRAY and more").pixels is RAMP16
+    new = ImageFormat("XRAY", "image/x-ray", lambda data: data == b"XRAY", bytes, lambda data, _: Radiograph(RAMP16))
+    monkeypatch.setattr("lungseg.decode.IMAGE_FORMATS", (*IMAGE_FORMATS, new))
+    assert decode(b"XRAY").pixels is RAMP16

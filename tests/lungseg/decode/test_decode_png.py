@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from films import chunk, encode
+from films import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,15 +17,16 @@ from PIL import Image, PngImagePlugin
 
 from lungseg import errors
 from lungseg.decode import decode, fast_png
+from lungseg.decode.bounds.png import png_chunk
 
-SIGNATURE, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
+SIGNATURE, END = b"\x89PNG\r\n\x1a\n", png_chunk(b"IEND", b"")
 FILM = (np.add.outer(np.arange(900), 2 * np.arange(801)) // 3 % 256).astype(np.uint8)
 
 
 def header(pixels: NDArray[np.generic], interlaced: int = 0) -> bytes:
     height, width = pixels.shape
     depth = 8 * pixels.dtype.itemsize
-    return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, interlaced))
+    return SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, interlaced))
 
 
 def filtered(pixels: NDArray[np.generic], kinds: list[int]) -> bytes:
@@ -36,7 +37,7 @@ def filtered(pixels: NDArray[np.generic], kinds: list[int]) -> bytes:
 
 
 def in_parts(stream: bytes, length: int) -> bytes:
-    return b"".join(chunk(b"IDAT", stream[start : start + length]) for start in range(0, len(stream), length))
+    return b"".join(png_chunk(b"IDAT", stream[start : start + length]) for start in range(0, len(stream), length))
 
 
 def from_pillow(data: bytes) -> NDArray[np.generic]:
@@ -70,7 +71,7 @@ def test_every_filter_and_layout_gives_pillows_greys(
 def test_streams_that_end_with_a_block_and_ones_that_do_not(height: int) -> None:
     """A stored block holds 65,535 bytes; 65,535 rows of 9 end with one."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, 8 if height == 65_535 else 9000)).astype(np.uint8)
-    data = header(pixels) + chunk(b"IDAT", zlib.compress(filtered(pixels, [0]))) + END
+    data = header(pixels) + png_chunk(b"IDAT", zlib.compress(filtered(pixels, [0]))) + END
     np.testing.assert_array_equal(fast_png.grey(data), pixels)
 
 
@@ -129,11 +130,11 @@ class TestDamaged:
     def test_a_film_that_ends_early_but_cleanly(self) -> None:
         half = zlib.compress(filtered(FILM, [0])[: FILM.size // 2])
         with pytest.raises(errors.DamagedImage):
-            decode(header(FILM) + chunk(b"IDAT", half) + END)
+            decode(header(FILM) + png_chunk(b"IDAT", half) + END)
 
     def test_a_filter_that_does_not_exist(self) -> None:
         stream = zlib.compress(filtered(FILM, [7]))
-        assert fast_png.grey(header(FILM) + chunk(b"IDAT", stream) + END) is None
+        assert fast_png.grey(header(FILM) + png_chunk(b"IDAT", stream) + END) is None
 
     def test_a_chunk_that_is_longer_than_the_file(self) -> None:
         stream = zlib.compress(filtered(FILM, [0]))
@@ -146,7 +147,7 @@ def test_no_more_is_inflated_than_the_picture() -> None:
     deflate = zlib.compressobj(9)
     stream = deflate.compress(filtered(FILM, [0]))
     stream += b"".join(deflate.compress(bytes(2**20)) for _ in range(1024)) + deflate.flush()
-    data = header(FILM) + chunk(b"IDAT", stream) + END
+    data = header(FILM) + png_chunk(b"IDAT", stream) + END
     started = time.process_time()
     with pytest.raises(errors.DamagedImage):
         decode(data)

@@ -10,12 +10,12 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from films import RAMP8, RAMP16, chunk, encode, order, png
+from films import RAMP8, RAMP16, encode, order, png
 from PIL import Image
 
 from lungseg import errors
 from lungseg.decode import decode
-from lungseg.decode.bounds.png import ADAM7
+from lungseg.decode.bounds.png import ADAM7, png_chunk
 
 
 def test_16_bit_png_keeps_every_level() -> None:
@@ -89,7 +89,7 @@ def test_exif_orientation_is_applied() -> None:
 def test_huge_header_is_refused_before_its_pixels_are_read() -> None:
     header = struct.pack(">IIBBBBB", 16000, 16000, 8, 0, 0, 0, 0)
     body = zlib.compress(bytes(16_000_000), 9)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
     started = time.process_time()
     with pytest.raises(errors.TooLarge):
         decode(bomb)
@@ -102,7 +102,7 @@ def test_cut_files_are_refused(rg1_png: bytes, file_format: str, keep: float) ->
     data = encode(Image.open(io.BytesIO(rg1_png)), file_format)
     with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
-    assert caught.value.detail == f"The {file_format} data is broken or ends too early."
+    assert caught.value.detail == f"The {file_format} data is damaged or truncated."
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -146,7 +146,7 @@ def by_hand(depth: int, kind: int, interlaced: bool, missing: int = 0, pieces: i
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
     palette = [(b"PLTE", bytes(range(256)) * 3)] if kind == 3 else []
     parts = [(b"IHDR", header), *palette, *data, (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -173,7 +173,7 @@ def test_an_animation_is_refused_and_a_poster_read(file_format: str) -> None:
     if file_format == "PNG":
         assert order(decode(data).pixels, RAMP8) > 0.999
     else:
-        with pytest.raises(errors.UnsupportedFormat, match="several pictures"):
+        with pytest.raises(errors.UnsupportedFormat, match="an animation"):
             decode(data)
 
 
@@ -205,7 +205,7 @@ def test_interlaced_png() -> None:
 
     def whole(stream: bytes) -> bytes:
         parts = ((b"IHDR", header), (b"IDAT", zlib.compress(stream)), (b"IEND", b""))
-        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
     np.testing.assert_array_equal(decode(whole(rows)).pixels, film)
     with pytest.raises(errors.DamagedImage):
@@ -228,7 +228,7 @@ def test_png_that_inflates_to_more_than_its_picture_is_rejected_at_once() -> Non
     body = zlib.compress(bytes(200_000_000), 9)
     started = time.process_time()
     with pytest.raises(errors.DamagedImage, match="more rows"):
-        decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+        decode(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b""))
     assert time.process_time() - started < 0.2
 
 

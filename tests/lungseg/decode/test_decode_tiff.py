@@ -172,7 +172,7 @@ def test_cut_files_are_refused(options: dict[str, str], keep: float) -> None:
     with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
     assert caught.value.detail in {
-        "The TIFF data is broken or ends too early.",
+        "The TIFF data is damaged or truncated.",
         "A part of the TIFF is missing.",
         "A part of the TIFF is larger than its header states.",
     }
@@ -234,7 +234,7 @@ def test_a_film_behind_many_thumbnails_is_not_looked_for() -> None:
             writer.write(np.zeros((64, 64), np.uint8), photometric="minisblack", subfiletype=1)
     with pytest.raises(errors.UnsupportedFormat) as caught:
         decode(buffer.getvalue())
-    assert caught.value.detail == "The TIFF holds no page that is a picture of its own."
+    assert caught.value.detail == "The TIFF has no page at full size."
 
 
 @pytest.mark.parametrize(("thumbnails", "found"), [(15, True), (16, False)])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 
 import numpy as np
 import pytest
 from films import dice, png
 from numpy.typing import NDArray
+from pydicom import dcmread
 from truth_table import CELLS, film
 
+from lungseg.decode.transfer_syntaxes import JPEG_FAMILY, TRANSFER_SYNTAXES
+from lungseg.doctor.phantom import ENCODERS
 from lungseg.pipeline.segment import segment
 
 AGREEMENT = 0.995
@@ -26,6 +30,13 @@ def test_every_way_to_write_a_film_gives_its_mask(cell: str) -> None:
     mask = segment(CELLS[cell]()).mask
     assert mask.shape == reference().shape
     assert dice(mask, reference()) >= AGREEMENT
+
+
+def test_table_has_every_transfer_syntax() -> None:
+    images = [CELLS[name]() for name in CELLS if name.startswith("DICOM")]
+    headers = [dcmread(io.BytesIO(image), stop_before_pixels=True) for image in images]
+    assert {header.file_meta.TransferSyntaxUID for header in headers} == set(TRANSFER_SYNTAXES)
+    assert list(ENCODERS) == list(JPEG_FAMILY)
 
 
 def test_the_table_is_as_large_as_it_says() -> None:

@@ -8,14 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from films import chunk, dice, dicom, png, read_mask
+from films import dice, dicom, png, read_mask
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from lungseg import errors
 from lungseg.decode import decode
-from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT
+from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT, png_chunk
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.measure import measure
 from lungseg.pipeline.options import Options
@@ -57,8 +57,12 @@ def test_own_png_is_no_chest_xray(name: str, result: Result) -> None:
 
 
 def test_mark_counts_as_text_before_the_picture_alone(rg1_png: bytes) -> None:
-    text = chunk(OWN_KIND, OWN_TEXT)
-    other = chunk(OWN_KIND, OWN_TEXT + b" 2"), chunk(b"paDd", OWN_TEXT), chunk(b"tEXt", b"Comment\0" + OWN_TEXT)
+    text = png_chunk(OWN_KIND, OWN_TEXT)
+    other = (
+        png_chunk(OWN_KIND, OWN_TEXT + b" 2"),
+        png_chunk(b"paDd", OWN_TEXT),
+        png_chunk(b"tEXt", b"Comment\0" + OWN_TEXT),
+    )
     for unmarked in (rg1_png, rg1_png[:33] + b"".join(other) + rg1_png[33:], rg1_png[:-12] + text + rg1_png[-12:]):
         assert decode(unmarked).height == 1955
     with pytest.raises(errors.OwnOutput):

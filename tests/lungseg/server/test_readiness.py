@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from films import dicom, encode, tiff
 from PIL import Image
 
+from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 from lungseg.doctor import installation
 from lungseg.doctor.phantom import TRANSFER_SYNTAXES, phantom_dicom
 from lungseg.model.selfcheck import drawing
