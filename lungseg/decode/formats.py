@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from lungseg.decode import raster
 from lungseg.decode.bounds.jpeg import check_jpeg
 from lungseg.decode.bounds.png import PNG_SIGNATURE, check_png
-from lungseg.decode.bounds.raster import check_bmp, check_webp
-from lungseg.decode.bounds.tiff import check_tiff
 from lungseg.decode.damage import damage_reported
 from lungseg.decode.radiograph import Radiograph
 
@@ -87,8 +85,29 @@ def _is_dicom(data: bytes) -> bool:
     return data[128:132] == DICOM_MAGIC or data.startswith((DICOM_MAGIC, *FIRST_TAGS))
 
 
+# What is imported within a function is for formats that are rarer than PNG and JPEG: a cold start does not load it.
+
+
+def _check_bmp(data: bytes) -> bytes:
+    from lungseg.decode.bounds.raster import check_bmp
+
+    return check_bmp(data)
+
+
+def _check_webp(data: bytes) -> bytes:
+    from lungseg.decode.bounds.raster import check_webp
+
+    return check_webp(data)
+
+
+def _check_tiff(data: bytes) -> bytes:
+    from lungseg.decode.bounds.tiff import check_tiff
+
+    return check_tiff(data)
+
+
 def _decode_dicom(data: bytes, _: int | None) -> Radiograph:
-    from lungseg.decode import dicom  # pydicom is slow to import, and most images are PNG or JPEG
+    from lungseg.decode import dicom
 
     return dicom.decode(data)
 
@@ -108,8 +127,8 @@ IMAGE_FORMATS = (
     ImageFormat("JPEG", "image/jpeg", _starts_with(b"\xff\xd8\xff"), check_jpeg, _decode_with("JPEG")),
     # The data set is checked while it is read.
     ImageFormat("DICOM", "application/dicom", _is_dicom, lambda data: with_preamble(data) or data, _decode_dicom),
-    ImageFormat("TIFF", "image/tiff", _starts_with(*TIFF_SIGNATURES), check_tiff, _decode_tiff),
-    ImageFormat("BMP", "image/bmp", _starts_with(b"BM"), check_bmp, _decode_with("BMP")),
-    ImageFormat("WebP", "image/webp", _is_webp, check_webp, _decode_with("WEBP")),
+    ImageFormat("TIFF", "image/tiff", _starts_with(*TIFF_SIGNATURES), _check_tiff, _decode_tiff),
+    ImageFormat("BMP", "image/bmp", _starts_with(b"BM"), _check_bmp, _decode_with("BMP")),
+    ImageFormat("WebP", "image/webp", _is_webp, _check_webp, _decode_with("WEBP")),
 )
 """In the order in which they are tried: DICOM's preamble may begin as a TIFF or a BMP does."""

@@ -29,8 +29,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lungseg.decode.bounds.png import ADAM7
-from lungseg.doctor.phantom import TRANSFER_SYNTAXES, phantom_dicom
+from lungseg.decode.bounds.png import ADAM7, png_chunk
+from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
+from lungseg.doctor.phantom import phantom_dicom
 from lungseg.model.selfcheck import drawing
 
 GREY = drawing(80)[:, 4:76]

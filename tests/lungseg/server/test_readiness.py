@@ -17,7 +17,7 @@ from PIL import Image
 
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 from lungseg.doctor import installation
-from lungseg.doctor.phantom import TRANSFER_SYNTAXES, phantom_dicom
+from lungseg.doctor.phantom import phantom_dicom
 from lungseg.model.selfcheck import drawing
 from lungseg.server import api, readiness
 
