@@ -1,4 +1,4 @@
-"""Fixtures: the real image RG1, and the public images beside the checkout where there are any."""
+"""Fixtures: the real chest X-ray RG1, and public images beside the checkout, if any."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ collect_ignore = [] if TRAINING else ["model_export"]
 
 
 def pytest_report_header() -> list[str]:
-    """Name the processor's instructions, and say why the tests of training are missing."""
+    """Name the processor's instructions, and say if tests of training are skipped."""
     lines = [f"processor: {processor.describe()}"]
     if not TRAINING:
         lines.append("tests/model_export left out: PyTorch is not installed (model_export/requirements.txt)")
@@ -30,25 +30,25 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def rg1() -> bytes:
-    """The real chest image RG1 as an uncompressed DICOM file."""
+    """Return the real chest X-ray RG1 as an uncompressed DICOM file."""
     return packaged("RG1_UNCR.dcm").read_bytes()
 
 
 @pytest.fixture(scope="session")
 def rg1_pixels(rg1: bytes) -> NDArray[np.uint16]:
-    """RG1 as decoded: (1955, 1841) uint16, bone bright."""
+    """Return RG1 decoded: (1955, 1841) uint16, bone bright."""
     return decode(rg1).pixels
 
 
 @pytest.fixture(scope="session")
 def rg1_png(rg1_pixels: NDArray[np.uint16]) -> bytes:
-    """RG1 as an 8-bit PNG."""
+    """Return RG1 as an 8-bit PNG."""
     return png((rg1_pixels >> 8).astype(np.uint8))
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of public images; skips the test without it."""
+    """Return the folder of public images; skip the test without it."""
     if not SHARED.is_dir():
         pytest.skip("the public images are not here (../shared/data)")
     return SHARED
@@ -56,19 +56,19 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The address of a local S3 server."""
+    """Yield the address of a local S3 server."""
     with s3_server() as address:
         yield address
 
 
 @pytest.fixture
 def buckets(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
-    """A bucket of images, versioned as template.yaml makes it, and one of outputs; the environment names them."""
+    """Yield an input bucket, versioned as in template.yaml, and an output bucket; environment variables name them."""
     yield make(s3, monkeypatch, versioned=True)
     forget()
 
 
 @pytest.fixture(scope="session")
 def small(rg1_png: bytes) -> bytes:
-    """RG1 as a PNG that is soon done."""
+    """Return RG1 as a small PNG."""
     return smaller(rg1_png)

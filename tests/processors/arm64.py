@@ -1,11 +1,11 @@
-"""A smoke test of the whole service on an emulated arm64 processor, as AWS Lambda has them: `make processors`.
+"""Smoke test of the service on an emulated arm64 processor, as on AWS Lambda: `make processors`.
 
     python tests/processors/arm64.py            8 images and 11 input variants
     python tests/processors/arm64.py --whole    40 images and all 88 input variants
 
-Masks are compared with those that this processor makes in FP32. The emulator is a program that sets up an arm64 Python
-with wheels (`EMULATOR setup requirements.txt`) and runs it (`EMULATOR run SCRIPT ...`); the environment variable
-ARM64_LAB names it, or it is beside the checkout, as the images are.
+Masks are compared with this processor's FP32 masks. The emulator is a program that sets up an arm64 Python with wheels
+(`EMULATOR setup requirements.txt`) and runs it (`EMULATOR run SCRIPT ...`). The environment variable ARM64_LAB names
+it; by default it is beside the checkout, like the images.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ EMULATOR = Path(os.environ.get("ARM64_LAB", SHARED / "lab" / "arm64"))
 INSTALLED = Path(os.environ.get("ARM64", "/tmp/arm64")) / "site" / "onnxruntime"
 
 MIN_MEAN_DICE, MIN_DICE = 0.999, 0.99
-"""Between masks made there, in INT8, and here, in FP32: on average, and at worst."""
+"""Dice between emulated INT8 masks and FP32 masks of this processor: mean, and worst."""
 
 
 def main() -> int:
     """Run the test; 0 if it passed or there is no emulator."""
-    parser = argparse.ArgumentParser(description="Try the service on an emulated arm64 processor.")
+    parser = argparse.ArgumentParser(description="Test the service on an emulated arm64 processor.")
     parser.add_argument("--whole", action="store_true", help="40 images and every input variant: about 25 minutes")
     whole = parser.parse_args().whole
     if not EMULATOR.is_file():
@@ -103,7 +103,7 @@ def variants_of(step: int) -> dict[str, bytes]:
 
 
 def small_dicom() -> bytes:
-    """Return RG1 at half its size as DICOM, of which every output format can be made."""
+    """Return RG1 at half its size as DICOM, which allows every output format."""
     from films import dicom
     from truth_table import film
 
@@ -128,7 +128,7 @@ def write_events(folder: Path, image: bytes, stack: ExitStack) -> object:
 
 
 def run_emulated(folder: Path) -> list[str]:
-    """Run the worker, set up first where that was not done; return its lines on stderr but for onnxruntime's own."""
+    """Run the worker, set up first if necessary; return its lines on stderr without onnxruntime's."""
     if not INSTALLED.is_dir():
         subprocess.run([EMULATOR, "setup", "requirements.txt"], cwd=ROOT, check=True, capture_output=True)
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
@@ -149,7 +149,7 @@ def run_emulated(folder: Path) -> list[str]:
 def judge(
     folder: Path, images: dict[str, bytes], variants: dict[str, bytes], buckets: object
 ) -> tuple[list[str], list[str]]:
-    """Return what was measured, a line each, and what is wrong."""
+    """Return lines of measurements, and of failures."""
     from films import dice
 
     from lungseg.encode.formats import FORMATS
@@ -186,7 +186,7 @@ def judge(
 
 
 def judge_formats(folder: Path, lines: list[str]) -> list[str]:
-    """Return what is wrong with the output formats; those that hold the mask are compared with this processor's."""
+    """Return failures of the output formats; those that contain the mask are compared with this processor's."""
     from films import dice
 
     from lungseg.pipeline.segment import segment

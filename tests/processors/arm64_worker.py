@@ -1,4 +1,4 @@
-"""What `arm64.py` runs on the emulated processor: segment every image of a folder, answer events. One process for all.
+"""Segment a folder of images and handle events in one process: `arm64.py` runs this on the emulated processor.
 
     python arm64_worker.py FOLDER
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Context:
-    """Lambda's context, as far as the handler asks."""
+    """The part of Lambda's context that the handler uses."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 
@@ -24,7 +24,7 @@ class Context:
 
 
 def main() -> None:
-    """Do everything in FOLDER."""
+    """Process everything in FOLDER."""
     folder = Path(sys.argv[1])
     from lungseg.encode.formats import FORMATS
     from lungseg.errors import ProblemError

@@ -1,7 +1,7 @@
-"""A smoke test of the command line on an x86 processor with AVX2 alone, emulated: `make processors`.
+"""Smoke test of the command line on an emulated x86 processor with AVX2 only: `make processors`.
 
-AVX2 is all that an x86_64 function of AWS Lambda is promised. The emulator is a program that runs another one, named by
-the environment variable AVX2 or beside the checkout. 8-bit sums saturate under it as on such a processor.
+AWS Lambda guarantees only AVX2 to x86_64 functions. The emulator is a program that runs another one. The environment
+variable AVX2 names it; by default it is beside the checkout. 8-bit sums saturate in it as on such a processor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" /
 EMULATOR = Path(os.environ.get("AVX2", ROOT.parent / "shared" / "lab" / "avx2"))
 
 MIN_DICE = 0.9999
-"""Between a mask made under emulation and one made here, both in FP32."""
+"""Dice between an emulated mask and one of this processor, both in FP32."""
 
 
 class Failed(Exception):
@@ -76,7 +76,7 @@ def check_instructions() -> str:
 
 
 def check_segment() -> str:
-    """`segment` prints the image's own lines and nothing else, and gives the mask that FP32 gives here."""
+    """`segment` prints only its own lines, and gives the same mask as FP32 on this processor."""
     from films import dice, packaged
 
     image = packaged("RG1_UNCR.dcm")
@@ -102,7 +102,7 @@ def check_segment() -> str:
 
 
 def check_doctor() -> str:
-    """`doctor` finds nothing to warn of."""
+    """`doctor` has no warning."""
     checks = json.loads(run_app("doctor", "--json").stdout)["checks"]
     bad = [check for check in checks if check["state"] != "ok"]
     expect(not bad, f"doctor finds {bad}")
@@ -110,7 +110,7 @@ def check_doctor() -> str:
 
 
 def check_int8_setting() -> str:
-    """LUNG_PRECISION=int8 is one line on stderr, with cause and remedy."""
+    """LUNG_PRECISION=int8 fails with one line on stderr that has cause and remedy."""
     done = run_app("info", LUNG_PRECISION="int8")
     lines = done.stderr.decode().splitlines()
     expect(done.returncode == 1 and len(lines) == 1 and "no 8-bit dot products" in lines[0], f"int8 prints {lines}")
@@ -118,7 +118,7 @@ def check_int8_setting() -> str:
 
 
 def check_float_sums() -> str:
-    """The kernels saturate here, and the self-check notices; float sums give the answer that the file promises."""
+    """8-bit kernels saturate here, and the self-check detects it; float sums give the stored answer."""
     program = (
         "from lungseg.model.lung import *;"
         "models = [LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=each) for each in (False, True)];"

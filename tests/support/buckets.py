@@ -1,4 +1,4 @@
-"""The two buckets on a local S3 server, and every shape in which their events come."""
+"""The two buckets on a local S3 server, and all shapes of their events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.dispatch import handle
 
 
 class Context:
-    """Lambda's context object, with as much time left as a test gives."""
+    """Lambda's context object, with the time left that a test sets."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 
@@ -32,41 +32,41 @@ class Context:
 
 @dataclass(frozen=True)
 class Buckets:
-    """A bucket of images and one of outputs, both versioned or neither."""
+    """An input and an output bucket, both versioned or neither."""
 
     client: Any
     films: str
     outputs: str
 
     def drop(self, key: str, film: bytes) -> None:
-        """Put an image."""
+        """Upload an image."""
         self.client.put_object(Bucket=self.films, Key=key, Body=film)
 
     def get(self, key: str) -> bytes:
-        """An output."""
+        """Return an output."""
         return self.client.get_object(Bucket=self.outputs, Key=key)["Body"].read()
 
     def written(self) -> set[str]:
-        """The keys of all outputs."""
+        """Return the keys of all outputs."""
         return {each["Key"] for each in self.client.list_objects_v2(Bucket=self.outputs).get("Contents", [])}
 
     def etags(self) -> dict[str, str]:
-        """When each output was written, and what it is."""
+        """Return the time and ETag of each output."""
         listed = self.client.list_objects_v2(Bucket=self.outputs).get("Contents", [])
         return {each["Key"]: f"{each['ETag']} {each['LastModified']}" for each in listed}
 
     def do(self, *keys: str, context: Context | None = None) -> Any:
-        """The function, told of images by S3 itself."""
+        """Call the function with S3's notification of some images."""
         return handle(s3_event(self.films, *keys), context or Context())
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Moto's server; its address."""
+    """Start moto's server; yield its address."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    # Its lines name every object; they are not the service's.
+    # Moto's log names every object; it is not the service's log.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server.start()
     host, port = server.get_host_and_port()
@@ -75,7 +75,7 @@ def s3_server() -> Iterator[str]:
 
 
 def make(address: str | None, monkeypatch: pytest.MonkeyPatch, versioned: bool) -> Buckets:
-    """New buckets, and an environment that names them; without an address they are AWS's own, which moto may play."""
+    """Make buckets and set the environment variables that name them; without an address they are AWS's, or mocked."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -94,13 +94,13 @@ def make(address: str | None, monkeypatch: pytest.MonkeyPatch, versioned: bool) 
 
 
 def forget() -> None:
-    """Nothing of one test's buckets is left for the next."""
+    """Clear cached clients and settings, so that the next test starts fresh."""
     settings.settings.cache_clear()
     s3.store.cache_clear()
 
 
 def s3_event(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> dict[str, Any]:
-    """S3's own notification; keys are encoded as in a form."""
+    """Return S3's notification; keys are form-encoded."""
     return {
         "Records": [
             {
@@ -116,7 +116,7 @@ def s3_event(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> dict[s
 
 
 def sqs_event(*bodies: object) -> dict[str, Any]:
-    """Messages of a queue, with identifiers 0, 1, 2 ..."""
+    """Return SQS messages with identifiers 0, 1, 2 ..."""
     return {
         "Records": [
             {
@@ -135,7 +135,7 @@ def sqs_event(*bodies: object) -> dict[str, Any]:
 
 
 def eventbridge_event(bucket: str, key: str) -> dict[str, Any]:
-    """EventBridge's; the key is as it is."""
+    """Return EventBridge's event; the key is not encoded."""
     return {
         "version": "0",
         "detail-type": "Object Created",
@@ -146,24 +146,24 @@ def eventbridge_event(bucket: str, key: str) -> dict[str, Any]:
 
 
 def sns_message(event: object) -> dict[str, Any]:
-    """The envelope that a topic puts around an event on its way to a queue."""
+    """Return an event in the envelope of an SNS topic."""
     arn = "arn:aws:sns:eu-west-1:123456789012:films"
     return {"Type": "Notification", "MessageId": "0", "TopicArn": arn, "Message": json.dumps(event)}
 
 
 def map_event(bucket: str, *keys: str) -> dict[str, Any]:
-    """A batch of a Distributed Map over a listing."""
+    """Return a batch of a Distributed Map over a listing."""
     items = [{"Key": key, "Size": 1, "Etag": '"0"', "StorageClass": "STANDARD"} for key in keys]
     return {"BatchInput": {"bucket": bucket, "keys": "literal"}, "Items": items}
 
 
 def inventory_event(bucket: str, key: str) -> dict[str, Any]:
-    """A batch of a Distributed Map over an S3 inventory; its keys are encoded."""
+    """Return a batch of a Distributed Map over an S3 inventory; its keys are encoded."""
     return {"BatchInput": {"keys": "url-encoded"}, "Items": [{"Bucket": bucket, "Key": quote(key), "VersionId": "1"}]}
 
 
 def operations_event(bucket: str, key: str, version: str = "1.0") -> dict[str, Any]:
-    """One task of S3 Batch Operations."""
+    """Return one task of S3 Batch Operations."""
     place = {"s3BucketArn": f"arn:aws:s3:::{bucket}"} if version == "1.0" else {"s3Bucket": bucket}
     task = {"taskId": "dGFzaw", "s3Key": quote_plus(key), "s3VersionId": None} | place
     return {"invocationSchemaVersion": version, "invocationId": "invocation", "job": {"id": "job"}, "tasks": [task]}
@@ -183,4 +183,4 @@ SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "direct": lambda bucket, key: {"image_key": key},
     "direct with a bucket": lambda bucket, key: {"image_key": key, "bucket": bucket},
 }
-"""Every event that tells of an image."""
+"""All events that name an image."""

@@ -1,4 +1,4 @@
-"""template.yaml as CloudFormation would see it for given parameters: conditions decided, functions worked out."""
+"""Resolve template.yaml as CloudFormation does for given parameters: conditions and intrinsic functions."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ WAYS: list[dict[str, object]] = [
     {"ModelBucket": "models", "ModelKey": "a/b.onnx", "ModelSha256": "0" * 64, "InventoryBucket": "inventories"},
     {"ApiConcurrency": 5, "BatchConcurrency": 20, "BatchTimeout": 900, "ApiLogRole": "exists"},
 ]
-"""Ways to deploy it, which together decide every condition both ways."""
+"""Parameters of deployments that together take every condition both ways."""
 
 NOTHING = object()
-"""AWS::NoValue: what is this is left out."""
+"""AWS::NoValue: a property with this value is removed."""
 
 
 def deployed(names: dict[str, str] | None = None, **parameters: object) -> dict[str, Any]:
-    """The template with everything worked out.
+    """Return the template with conditions and functions resolved.
 
     Args:
-        names: what stands for a resource ("InputBucket") or one of its attributes ("BatchFunction.Arn"); else
-            a reference to one is its own logical name, and an attribute "<Name.Attribute>".
-        parameters: other values than their defaults.
+        names: values of references ("InputBucket") and attributes ("BatchFunction.Arn"). Without a value, a reference
+            is the logical name, and an attribute "<Name.Attribute>".
+        parameters: values other than the defaults.
     """
     raw = load()
     work = _work(names or {}, parameters)
@@ -54,32 +54,32 @@ def deployed(names: dict[str, str] | None = None, **parameters: object) -> dict[
 
 
 def decided(**parameters: object) -> dict[str, bool]:
-    """The template's conditions."""
+    """Return the template's conditions."""
     work = _work({}, parameters)
     return {name: work.holds(name) for name in load()["Conditions"]}
 
 
 @cache
 def load() -> dict[str, Any]:
-    """The template as it stands, its short tags written out (!Ref x is {"Ref": x})."""
+    """Return the template with short tags expanded (!Ref x is {"Ref": x})."""
     whole: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)
     return whole
 
 
 def of(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The properties of all resources of a type."""
+    """Return the properties of all resources of a type."""
     return {name: each["Properties"] for name, each in template["Resources"].items() if each["Type"] == kind}
 
 
 def statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What roles are allowed."""
+    """Return the policy statements of all roles."""
     for role in of(template, "AWS::IAM::Role").values():
         for policy in role.get("Policies", []):
             yield from policy["PolicyDocument"]["Statement"]
 
 
 def listed(value: Any) -> list[Any]:
-    """A list of one or of more."""
+    """Return a value as a list."""
     return value if isinstance(value, list) else [value]
 
 
@@ -91,7 +91,7 @@ def _work(names: dict[str, str], parameters: dict[str, object]) -> _Work:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's tags."""
+    """Loads YAML with CloudFormation's tags."""
 
 
 def _tagged(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -110,17 +110,17 @@ _Loader.add_multi_constructor("!", _tagged)
 
 
 class _Work:
-    """Works out functions."""
+    """Resolves intrinsic functions."""
 
     def __init__(self, raw: dict[str, Any], values: dict[str, str], names: dict[str, str]) -> None:
         self._raw, self._values, self._names = raw, values, names
 
     def holds(self, condition: str | None) -> bool:
-        """Whether a condition is true; none is."""
+        """Return whether a condition is true; no condition is true."""
         return condition is None or self.out(self._raw["Conditions"][condition]) is True
 
     def out(self, node: Any) -> Any:
-        """A node without functions."""
+        """Return a node with functions resolved."""
         if isinstance(node, list):
             return [found for each in node if (found := self.out(each)) is not NOTHING]
         if not isinstance(node, dict):
@@ -136,7 +136,7 @@ class _Work:
             return NOTHING
         if name in self._values:
             return self._values[name]
-        # Api.Stage is SAM's own: the stage it makes of the API.
+        # Api.Stage is SAM's name of the API's stage.
         assert name.partition(".")[0] in self._raw["Resources"], name
         return self._names.get(name, name)
 

@@ -1,4 +1,4 @@
-"""Real images for the tests, and ways to write one again in another format."""
+"""Real images for the tests, and functions that write them in other formats."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""Public images that may lie beside a checkout; tests that need them are skipped without."""
+"""Public images beside the checkout; tests that need them are skipped without."""
 
 RAMP16 = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
 RAMP8 = np.repeat(np.arange(256, dtype=np.uint8)[None], 256, axis=0)
-"""Every grey once, dark to bright."""
+"""Every 8-bit grey once, dark to bright."""
 
 STRIPES8 = np.repeat(np.where(np.arange(256) // 4 % 2, np.uint8(220), np.uint8(20))[:, None], 256, axis=1)
-"""A picture in which no lung is found."""
+"""An image in which no lung is found."""
 
 
 def packaged(name: str) -> Path:
-    """An image of pydicom-data: RG1 is a real chest image (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings."""
+    """Return the path of a pydicom-data file: RG1 is a real chest X-ray (CR, MONOCHROME1, 1955 x 1841, 15 bits)."""
     path = get_testdata_file(name, download=False)
     if path is None:
         raise FileNotFoundError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt")
@@ -33,17 +33,17 @@ def packaged(name: str) -> Path:
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Agreement of two masks."""
+    """Return the Dice coefficient of two masks."""
     return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
 
 
 def order(pixels: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
-    """Correlation of two images' greys: 1 if one is a linear map of the other, -1 if it is its negative."""
+    """Return the correlation of two images' greys: 1 if one is a linear map of the other, -1 if it is the negative."""
     return float(np.corrcoef(pixels.ravel().astype(float), reference.ravel().astype(float))[0, 1])
 
 
 def read_mask(png: bytes) -> NDArray[np.bool_]:
-    """A mask PNG as bool, (height, width)."""
+    """Return a mask PNG as bool, (height, width)."""
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         assert image.mode == "1"
@@ -51,19 +51,19 @@ def read_mask(png: bytes) -> NDArray[np.bool_]:
 
 
 def png(pixels: NDArray[np.generic]) -> bytes:
-    """Pixels as a PNG of their own depth."""
+    """Return pixels as a PNG of the same bit depth."""
     return encode(Image.fromarray(pixels), "PNG")
 
 
 def encode(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """A picture as a file."""
+    """Return an image as a file."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def tiff(pixels: NDArray[np.generic], pages: int = 1, **options: object) -> bytes:
-    """A TIFF; further pages are black."""
+    """Return a TIFF; further pages are black."""
     buffer = io.BytesIO()
     options.setdefault("photometric", "minisblack")
     with tifffile.TiffWriter(
@@ -75,7 +75,7 @@ def tiff(pixels: NDArray[np.generic], pages: int = 1, **options: object) -> byte
 
 
 def dicom(pixels: NDArray[np.generic], **elements: object) -> bytes:
-    """Pixels as an uncompressed CR object, MONOCHROME2 unless ``elements`` say otherwise."""
+    """Return pixels as an uncompressed CR object, MONOCHROME2 unless ``elements`` say otherwise."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,4 +1,4 @@
-"""How much memory a call takes, whatever ran before it."""
+"""Measure the memory of a call, whatever ran before it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def of_process(name: str) -> int:
-    """Return bytes of this process's memory: "VmRSS" is what it has, "VmHWM" the most that it had.
+    """Return bytes of this process's memory: "VmRSS" is the current value, "VmHWM" the peak.
 
-    Not getrusage's ru_maxrss: a new process begins with that of the one that started it.
+    Not getrusage's ru_maxrss: a new process starts with that of its parent.
     """
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
@@ -19,9 +19,9 @@ def of_process(name: str) -> int:
 
 
 def peak_of(call: Callable[[], object]) -> int:
-    """Return the most bytes that Python's allocator held during a call.
+    """Return the peak bytes of Python's allocator during a call.
 
-    It is called once before: what it imports then, a codec say, is not its own memory.
+    The function is called once before, so that imports, such as of a codec, do not count.
     """
     call()
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Models' files changed as no tool of this project changes them: another card, or none, and sealed all the same."""
+"""Change a model file as no tool of this project does: another card, or none, with a valid checksum."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lungseg.model.card import METADATA_KEY
 
 
 def card_of(model: bytes) -> dict[str, Any]:
-    """The card in a sealed file."""
+    """Return the card of a file with a checksum."""
     entry = model[_card_starts(model) : -checksum.LENGTH]
     card: dict[str, Any] = json.loads(entry[entry.index(b"{") :])
     return card
 
 
 def with_card(model: bytes, card: object) -> bytes:
-    """A sealed file with another card.
+    """Return a file with another card and a valid checksum.
 
     Args:
         model: the file.
-        card: an object for JSON, or bytes as they are; None for no card at all.
+        card: an object for JSON, or raw bytes; None for no card.
     """
     content = model[: _card_starts(model)]
     if card is not None:
@@ -31,7 +31,7 @@ def with_card(model: bytes, card: object) -> bytes:
 
 
 def _card_starts(model: bytes) -> int:
-    """Where the metadata entry of the card begins: it is the last thing before the seal."""
+    """Return where the card's metadata entry starts: it is the last entry before the checksum."""
     content = model[: -checksum.LENGTH]
     key = content.rindex(_field(1, METADATA_KEY.encode()))
     entry = _field(14, content[key:])
@@ -40,7 +40,7 @@ def _card_starts(model: bytes) -> int:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A field of protobuf."""
+    """Return a protobuf field."""
     length, rest = bytearray(), len(value)
     while rest > 127:
         length.append(rest & 127 | 128)

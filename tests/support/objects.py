@@ -1,4 +1,4 @@
-"""Objects for a bucket: small images under odd keys, and poison."""
+"""Objects for a bucket: small images under odd keys, and files that are rejected."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from PIL import Image
 from processes import smaller
 
 NAME = "Mustermann"
-"""Stands in every key for what must not be logged."""
+"""Part of every key; must never be logged."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """What is put into the bucket of images.
+    """An object of the input bucket.
 
     Attributes:
-        key: as it is, not escaped.
+        key: not escaped.
         body: the image's bytes.
-        code: of the refusal; None of a good image.
+        code: the error code; None for a valid image.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Object:
 
 
 def films(rg1_png: bytes) -> list[bytes]:
-    """The chest image RG1 at 24 sizes from 128 to 220 pixels, as PNG, JPEG, TIFF and DICOM."""
+    """Return the chest X-ray RG1 at 24 sizes from 128 to 220 pixels, as PNG, JPEG, TIFF and DICOM."""
     found = []
     for width in range(128, 224, 4):
         film = smaller(rg1_png, width)
@@ -44,13 +44,13 @@ def films(rg1_png: bytes) -> list[bytes]:
 
 
 def pixels_of(film: bytes) -> NDArray[np.uint8]:
-    """A PNG's pixels."""
+    """Return the pixels of a PNG."""
     with Image.open(io.BytesIO(film)) as image:
         return np.asarray(image)
 
 
 def poison(film: bytes) -> list[tuple[bytes, str]]:
-    """Ten files that can never be segmented, each with its refusal's code.
+    """Return ten files that can never be segmented, each with its error code.
 
     Args:
         image: a PNG.
@@ -65,14 +65,14 @@ def poison(film: bytes) -> list[tuple[bytes, str]]:
         (b"%PDF-1.7\n" + bytes(range(256)) * 4, "unsupported-format"),
         (b'<?xml version="1.0"?><ClinicalDocument/>', "unsupported-format"),
         (dicom(empty)[:-1000], "damaged-film"),
-        # UTF-8's mark for bytes that it could not read, over and over: what a gateway in text mode makes of an image.
+        # UTF-8 replacement characters: what a gateway in text mode makes of an image.
         (film.decode("utf-8", "replace").encode(), "mangled-body"),
         (b"\x00" * 4096, "unsupported-format"),
     ]
 
 
 def odd_keys() -> Iterator[str]:
-    """Keys without end, all different, most of them odd; each holds NAME."""
+    """Yield different keys without end, most of them odd; each contains NAME."""
     number = 0
     while True:
         number += 1
@@ -88,14 +88,14 @@ def odd_keys() -> Iterator[str]:
             f"/{one}/leading slash.png",
             f"//{NAME}//{number}",
             f"in/{NAME}/../{number}/./film.png",
-            f"../{one}.png",  # AWS itself refuses what leads above the bucket; emulators do not
+            f"../{one}.png",  # AWS rejects keys that lead above the bucket; emulators do not
             f"in/{one}.error",
             f"in/{one}.mask.png",
             f"in/{one}.json",
             f"in/{one}.error.json",
             f"in/{one}.rle",
             f"in/{one}.mask",
-            f"in/{one}",  # its outputs and those of the six before must not meet
+            f"in/{one}",  # its outputs must not collide with those of the six before
             f"in/{one}.png?versionId=null&x=<y>#z",
             f"in/{NAME}\"'`$(true);{number}\\.png",
             f"in/{NAME}\t{number} .png ",
@@ -103,22 +103,22 @@ def odd_keys() -> Iterator[str]:
             f"in/*{one}{{}}[]^|~.png",
             f"\N{HANGUL SYLLABLE HAN}/{one}/\N{ARABIC LETTER SEEN}\N{RIGHT-TO-LEFT OVERRIDE}.png",
             _long(f"in/{one}/", "k", 1024),
-            _long(f"in/{one}/", "k", 1018),  # too long with a suffix alone
-            _long(f"in/{one}/", "\N{X-RAY}", 1024),  # four bytes each: the cut must not halve one
+            _long(f"in/{one}/", "k", 1018),  # too long only with a suffix
+            _long(f"in/{one}/", "\N{X-RAY}", 1024),  # four bytes each: truncation must not split one
             _long(f"in/{one}/", "\N{LATIN SMALL LETTER E WITH ACUTE}", 1023),
             f"in/{one}.PNG",
             f"IN/{one}.png",
-            f"in/{one}.png/",  # an image all the same: it has bytes
+            f"in/{one}.png/",  # an image nevertheless: it is not empty
         )
 
 
 def _long(start: str, filler: str, most: int) -> str:
-    """A key of at most so many bytes, and as near as the filler allows."""
+    """Return a key of at most ``most`` bytes, as close as the filler allows."""
     return start + filler * ((most - len(start.encode())) // len(filler.encode()))
 
 
 def ward(rg1_png: bytes, count: int, keys: Iterator[str] | None = None) -> list[Object]:
-    """So many objects, ten of them poison, which lie among the others.
+    """Return ``count`` objects, ten of which are rejected, spread among the others.
 
     Args:
         rg1_png: the image RG1.

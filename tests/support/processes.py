@@ -1,4 +1,4 @@
-"""The command line as a person runs it, in a process of its own; and an image for it that is soon done."""
+"""Run the command line in its own process, as a user does; and make small images for it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from films import encode
 from PIL import Image
 
 SLOW_FILES = str(Path(__file__).parent / "slow_files")
-"""In PYTHONPATH it makes processes wait for a named pipe as for a file that is slow to come."""
+"""In PYTHONPATH, it makes processes read named pipes like slow files."""
 
 
 def smaller(film: bytes, width: int = 307) -> bytes:
-    """An image, 8 bits, as a PNG of another size."""
+    """Return an 8-bit image as a PNG of another size."""
     with Image.open(io.BytesIO(film)) as image:
         return encode(image.resize((width, round(width * image.height / image.width)), reducing_gap=2.0), "PNG")
 
@@ -42,7 +42,7 @@ def start_function(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The one line on standard error that a failure is."""
+    """Return the one line on stderr that a failure prints."""
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
@@ -50,7 +50,7 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The same of a command that ran in this process; standard output stays empty."""
+    """Return the same for a command that ran in this process, with nothing on stdout."""
     said = capsys.readouterr()
     assert not said.out
     (line,) = said.err.splitlines()
@@ -59,7 +59,7 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
-    """Until something holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to be"
@@ -67,13 +67,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The processes below ``pid`` that segment images (spawn's helper for semaphores is another child)."""
+    """Return the worker processes below ``pid`` (spawn's semaphore tracker is another child)."""
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -81,7 +81,7 @@ def alive(pid: int) -> bool:
 
 
 def opened(fifo: Path) -> int | None:
-    """A named pipe, opened for writing; None if no process waits for what is written, or has not quite ended."""
+    """Return a named pipe opened for writing; None if no process reads it."""
     try:
         return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
@@ -89,7 +89,7 @@ def opened(fifo: Path) -> int | None:
 
 
 def has_reader(fifo: Path) -> bool:
-    """Whether a process has a named pipe open."""
+    """Return whether a process has a named pipe open."""
     number = opened(fifo)
     if number is not None:
         os.close(number)
@@ -97,7 +97,7 @@ def has_reader(fifo: Path) -> bool:
 
 
 def reader_of(fifo: Path) -> int:
-    """A named pipe, opened for writing as soon as a process waits for what is written."""
+    """Return a named pipe opened for writing, as soon as a process reads it."""
     found: list[int] = []
 
     def look() -> bool:
@@ -110,7 +110,7 @@ def reader_of(fifo: Path) -> int:
 
 
 def send(fifo: int, data: bytes) -> None:
-    """Write all to a named pipe, and close it."""
+    """Write everything to a named pipe and close it."""
     os.set_blocking(fifo, True)
     with os.fdopen(fifo, "wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""What Lambda leaves in the queue of a batch that a function has answered."""
+"""Which messages of a batch Lambda keeps in the queue after a function's response."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 
 def to_keep(response: Any, batch: list[str]) -> set[str]:
-    """The messages that Lambda leaves in the queue ("Reporting batch item failures" in its guide).
+    """Return the messages that Lambda keeps in the queue.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
     Args:
-        response: the function's answer.
-        batch: identifiers of the messages it was given.
+        response: the function's response.
+        batch: identifiers of the messages in its event.
     """
     failures = (response or {}).get("batchItemFailures") if isinstance(response or {}, dict) else "not an object"
     if not failures:
@@ -19,5 +21,5 @@ def to_keep(response: Any, batch: list[str]) -> set[str]:
         kept = {failure["itemIdentifier"] for failure in failures}
     except (TypeError, KeyError):
         return set(batch)
-    # Null, empty or unknown identifiers mean that nothing is known of any message.
+    # Lambda treats null, empty or unknown identifiers as a failure of the whole batch.
     return kept if kept <= set(batch) else set(batch)

@@ -1,4 +1,4 @@
-"""The real service on a port of its own, and what may stand before it: a gateway, failures, a line that breaks."""
+"""The real service on a port, behind a gateway, failures or a breaking connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.main import app
 
 @contextmanager
 def serving(asgi: ASGIApp = app) -> Iterator[str]:
-    """An application over HTTP; its address."""
+    """Serve an application over HTTP; yield its address."""
     server = uvicorn.Server(uvicorn.Config(asgi, port=0, log_config=None, lifespan="off", server_header=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -39,7 +39,7 @@ Hook = Callable[[str, str, dict[str, str]], "Answer | None"]
 
 @dataclass
 class Answer:
-    """What a gateway answers by itself."""
+    """A response of the gateway itself."""
 
     status: int
     body: bytes = b'{"message": "Forbidden"}'
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass
 class Gateway:
-    """Something before the service: a hook sees method, path and headers of each request, and may answer it.
+    """A gateway in front of the service: a hook gets method, path and headers of each request, and may respond.
 
     Attributes:
         seen: the requests, in order.
@@ -80,13 +80,13 @@ async def _drain(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 def problem(status: int, code: str, detail: str = "What was found.") -> Answer:
-    """A refusal of the service's own kind."""
+    """Return a problem document as the service sends it."""
     document = {"code": code, "detail": detail, "title": "Title", "remedy": "What to do.", "status": status}
     return Answer(status, json.dumps(document).encode(), {"content-type": "application/problem+json"})
 
 
 def keyed(key: str = "a-key-of-the-tests") -> Hook:
-    """API Gateway with a usage plan: all but /health asks for a key."""
+    """Act as API Gateway with a usage plan: every path but /health requires a key."""
 
     def hook(_: str, path: str, headers: dict[str, str]) -> Answer | None:
         return None if path == "/health" or headers.get("x-api-key") == key else Answer(403)
@@ -95,7 +95,7 @@ def keyed(key: str = "a-key-of-the-tests") -> Hook:
 
 
 def worker(buckets: Buckets, looks: int = 0) -> Hook:
-    """The batch function does an image as soon as its job has been looked at so many times."""
+    """Run the batch function on an image once its job has been requested a number of times."""
     left = looks
 
     def hook(method: str, path: str, _: dict[str, str]) -> None:
@@ -110,24 +110,24 @@ def worker(buckets: Buckets, looks: int = 0) -> Hook:
 
 
 def both(*hooks: Hook) -> Hook:
-    """The first of several that answers."""
+    """Return the response of the first hook that has one."""
     return lambda *request: next(filter(None, (hook(*request) for hook in hooks)), None)
 
 
 def first(*answers: Answer) -> Hook:
-    """The first requests are answered so, the others by the service."""
+    """Respond to the first requests like this; pass the others to the service."""
     left = list(answers)
     return lambda *_: left.pop(0) if left else None
 
 
 @dataclass
 class Line:
-    """A line to a server that can break, and that hears what is sent.
+    """A TCP proxy that can drop connections, and records what is sent.
 
     Attributes:
-        address: of its beginning.
-        breaks: connections to drop before they have answered.
-        heard: all bytes that went to the server.
+        address: where it listens.
+        breaks: number of connections to drop before a response.
+        heard: all bytes sent to the server.
     """
 
     address: str
@@ -137,7 +137,7 @@ class Line:
 
 @contextmanager
 def line_to(address: str, breaks: int = 0) -> Iterator[Line]:
-    """A line to a server."""
+    """Start a proxy in front of a server."""
     listener = socket.create_server(("127.0.0.1", 0))
     line = Line(f"http://127.0.0.1:{listener.getsockname()[1]}", breaks)
     host, _, port = address.removeprefix("http://").partition(":")

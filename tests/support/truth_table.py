@@ -1,4 +1,4 @@
-"""One real image, written in every way that is read."""
+"""One real image, written in every supported variant."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Writer = Callable[[], bytes]
 
 @cache
 def half() -> NDArray[np.uint16]:
-    """RG1 at half its size, bone bright: each pixel the mean of four."""
+    """Return RG1 at half its size, bone bright: each pixel is the mean of four."""
     whole = decode(packaged("RG1_UNCR.dcm").read_bytes()).pixels
     height, width = whole.shape[0] // 2, whole.shape[1] // 2
     return whole[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3)).astype(np.uint16)
@@ -53,12 +53,12 @@ def half() -> NDArray[np.uint16]:
 
 @cache
 def film(bits: int) -> Film:
-    """The image at ``bits`` a pixel."""
+    """Return the image at ``bits`` per pixel."""
     return (half() >> (16 - bits)).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def picture(mode: str = "L") -> Image.Image:
-    """The image as a picture of 8 bits."""
+    """Return the image as an 8-bit Pillow image."""
     grey = Image.fromarray(film(8))
     if mode.endswith("A"):
         grey = grey.convert(mode)
@@ -68,7 +68,7 @@ def picture(mode: str = "L") -> Image.Image:
 
 
 def samples(count: int, bits: int) -> Film:
-    """The image's grey repeated; a second or fourth sample is alpha."""
+    """Return the greys repeated as samples; a second or fourth sample is alpha."""
     grey = film(bits)
     colour = np.repeat(grey[..., None], count, axis=2)
     if count in (2, 4):
@@ -77,7 +77,7 @@ def samples(count: int, bits: int) -> Film:
 
 
 def low_png(bits: int) -> bytes:
-    """A grey PNG of 1, 2 or 4 bits, dithered as programs do that write such; Pillow writes none of 2 and 4."""
+    """Return a dithered grey PNG of 1, 2 or 4 bits; Pillow writes none of 2 and 4."""
     greys = Image.new("P", (1, 1))
     greys.putpalette([255 * level // ((1 << bits) - 1) for level in range(1 << bits) for _ in "RGB"])
     levels = np.asarray(picture("RGB").quantize(palette=greys, dither=Image.Dither.FLOYDSTEINBERG))
@@ -100,7 +100,7 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How a picture is stored that a viewer turns upright by its EXIF orientation."""
+"""How pixels are stored for each EXIF orientation, so that viewers show them upright."""
 
 
 def turned(orientation: int, file_format: str = "JPEG") -> bytes:
@@ -118,7 +118,7 @@ def palette_tiff() -> bytes:
 
 
 def rewritten(data: bytes, syntax: UID) -> bytes:
-    """A DICOM image in another of pydicom's own transfer syntaxes."""
+    """Return a DICOM image in another transfer syntax that pydicom writes."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     buffer = io.BytesIO()
     if syntax == RLELossless:
@@ -131,18 +131,18 @@ def rewritten(data: bytes, syntax: UID) -> bytes:
 
 
 def inside(syntax: UID, frame: bytes, bits: int, **elements: object) -> bytes:
-    """A DICOM image whose picture is compressed."""
+    """Return a DICOM image with compressed pixels."""
     elements = {"BitsStored": bits, "HighBit": bits - 1} | elements
     return dicom(film(bits), TransferSyntaxUID=syntax, PixelData=encapsulate([frame]), **elements)
 
 
 def of(bits: int, shift: int = 0, **elements: object) -> bytes:
-    """A DICOM image with ``bits`` stored, in 8 or 16."""
+    """Return a DICOM image with ``bits`` stored, in 8 or 16."""
     return dicom(film(bits) << shift, BitsStored=bits, HighBit=bits - 1 + shift, **elements)
 
 
 def lut(name: str) -> Dataset:
-    """A table that raises the image's 12 bits to 16, evenly."""
+    """Return a lookup table that maps 12 bits evenly to 16."""
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 16]
     table.add_new("LUTData", "OW", (np.arange(4096) * 16).astype("<u2").tobytes())
@@ -160,7 +160,7 @@ def padded(photometric: str) -> bytes:
 
 
 def colour(photometric: str, **elements: object) -> bytes:
-    """The image as three samples a pixel: its grey in each, or as the luma of a YBR picture."""
+    """Return the image with three samples per pixel: its grey in each, or as luma of YBR."""
     pixels = samples(3, 8)
     if photometric.startswith("YBR"):
         pixels[..., 1:] = 128

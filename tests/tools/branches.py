@@ -1,4 +1,4 @@
-"""Which of `app`'s branches the default suite takes, in the processes that it starts too: `make coverage`."""
+"""Measure the branches of `app` and `lungseg` that the default suite takes: `make coverage`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LEAST = 95
 """Percent of the branches."""
 
 LEFT_OUT = ("--ignore=tests/model_export", "--ignore=tests/app/test_import_budget.py")
-"""Training has code of its own; and the modules that an import brings are counted, of which coverage's are too many."""
+"""Training is not measured, and coverage imports modules that the import budget would count."""
 
 
 def coverage(*arguments: str) -> None:
-    """Run a command of coverage; promises that the suite tries on its way enter nothing of it."""
+    """Run a command of coverage, without a ledger for the promises' tests in the suite."""
     environment = {name: value for name, value in os.environ.items() if name != "LUNG_LEDGER"}
     command = [sys.executable, "-m", "coverage", *arguments]
     subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
 
 def main() -> int:
-    """Run the suite, print what it leaves out, and whether that is little enough."""
+    """Run the suite, print what it does not cover, and return whether it covers enough."""
     started = time.monotonic()
     coverage("erase")
-    # Some tests are timed, and tracing takes time: whether they pass is `make test`'s affair.
+    # Tracing slows timed tests down, so failures do not count here.
     coverage("run", "-m", "pytest", "-q", *LEFT_OUT, *sys.argv[1:])
     coverage("combine", "--quiet")
     coverage("report")

@@ -4,8 +4,8 @@
     python tests/tools/graph.py --docs                          the drawing in docs/ARCHITECTURE.md as well
     python tests/tools/graph.py --checkout ../old --packages app    another checkout, to compare
 
-A room is a package directly below `lungseg` or `app`, or a module there. An arrow says that a room imports another one,
-within functions too. A room's floor is the length of the longest way of arrows down from it.
+A room is a package or module directly below `lungseg` or `app`. An arrow means that one room imports another, also
+within functions. A room's floor is the length of the longest path of arrows from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "ARCHITECTURE.md"
 PACKAGES = ("lungseg", "app")
 HANDLER = "serverless"
-"""Lambda's handler: a module, which grimp leaves out, as it reads packages only."""
+"""Lambda's handler: a single module, which grimp cannot read."""
 
 Arrow = tuple[str, str]
 
@@ -35,9 +35,9 @@ class House:
     """The rooms and who imports whom.
 
     Attributes:
-        rooms: names; a package's own `__init__` counts as a room where something imports it.
+        rooms: their names.
         arrows: each importing room with each room that it imports.
-        modules: modules directly below each package that are not packages.
+        modules: modules, not packages, directly below each package.
     """
 
     rooms: frozenset[str]
@@ -65,7 +65,7 @@ def read_house(checkout: Path = ROOT, packages: Iterable[str] = PACKAGES) -> Hou
         package: sorted(each for each in graph.find_children(package) if not graph.find_children(each))
         for package in packages
     }
-    # A package's `__init__` is part of every import below it; its own arrows would only repeat that.
+    # Every import of a room imports its package's `__init__` first: arrows to and from it say nothing.
     arrows = {(one, other) for one, other in arrows if one != other and not {one, other} & set(packages)}
     return House(frozenset(rooms - set(packages)), frozenset(arrows), modules)
 
@@ -93,7 +93,7 @@ def find_floors(house: House) -> dict[str, int]:
 
 
 def read_layers(checkout: Path = ROOT) -> list[set[str]]:
-    """Return the layers that pyproject.toml lays down, from the top; none where it has no such contract."""
+    """Return the layers of import-linter's contract in pyproject.toml, from the top; empty without a contract."""
     settings = tomllib.loads((checkout / "pyproject.toml").read_text()).get("tool", {}).get("importlinter", {})
     layers = next((each["layers"] for each in settings.get("contracts", []) if each["type"] == "layers"), [])
     return [set(re.split(r"\s*[|:]\s*", layer)) for layer in layers]
@@ -130,7 +130,7 @@ def draw_layers(house: House) -> str:
 
 
 def write_table(house: House, layers: list[set[str]]) -> str:
-    """Return the figures, and what is wrong, as lines of text."""
+    """Return figures, upward arrows and cycles as text."""
     floors = find_floors(house)
     upward, cycles = find_upward(house, layers), find_cycles(house)
     lines = [f"{len(house.rooms)} rooms on {1 + max(floors.values())} floors, {len(house.arrows)} arrows"]

@@ -1,7 +1,7 @@
-"""How many small changes of the code the tests notice: mutmut's mutants of the decoders, the mask and folders' runs.
+"""Measure how many mutants of the decoders, the mask and folder runs the tests detect: `make mutation`.
 
-`make mutation` tries a seeded sample; ARGS="--all" every mutant, ARGS="--show decode/tiff" then shows those of a file
-that no test noticed. Mutants that mean the same as the code count as unnoticed, and so do those that no test reaches.
+`make mutation` runs a seeded sample of mutmut's mutants. ARGS="--all" runs all; ARGS="--show decode/tiff" then shows
+the undetected ones of a file. Equivalent mutants, and mutants that no test reaches, count as undetected.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ LEAST = 80
 """Percent."""
 
 SAMPLE = 900
-"""Mutants that are tried of all, of each file in proportion."""
+"""Number of mutants to run, in proportion to each file."""
 
 NOTICED = {"killed", "timeout"}
 
 MEMORY = 8 * 2**30
-"""Bytes of address space: a mutant that asks for more has failed."""
+"""Bytes of address space: a mutant that allocates more has failed."""
 
 
 def verdicts() -> Iterator[tuple[str, str, str]]:
-    """Each mutant's file and name, and what became of it."""
+    """Return the file, name and result of each mutant."""
     for meta in sorted(MUTANTS.rglob("*.meta")):
         file = meta.relative_to(MUTANTS).as_posix().removesuffix(".meta")
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
@@ -46,7 +46,7 @@ def verdicts() -> Iterator[tuple[str, str, str]]:
 
 
 def sample(seed: int) -> list[str]:
-    """Names of some mutants of each file."""
+    """Return the names of some mutants of each file."""
     files: dict[str, list[str]] = {}
     for file, name, _ in verdicts():
         files.setdefault(file, []).append(name)
@@ -56,7 +56,7 @@ def sample(seed: int) -> list[str]:
 
 
 def run(names: list[str], workers: int) -> None:
-    """Let mutmut make the mutants, if they are not there, and try some of them; all if none are named."""
+    """Make the mutants with mutmut if necessary, and run some of them; all if none are named."""
     command = [MUTMUT, "run", "--max-children", str(workers), *names]
     with (MUTANTS.with_name("mutants.log")).open("wb") as log:
         done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False)
@@ -65,14 +65,14 @@ def run(names: list[str], workers: int) -> None:
 
 
 def show(part: str) -> None:
-    """Print what no test noticed."""
+    """Print undetected mutants."""
     for file, name, verdict in verdicts():
         if part in file and verdict not in {*NOTICED, "not checked"}:
             subprocess.run([MUTMUT, "show", name], cwd=ROOT, check=True)
 
 
 def main() -> int:
-    """Try, print the score by file, and whether it suffices."""
+    """Run mutants, print the score of each file, and return whether it is high enough."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="try every mutant")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
@@ -90,7 +90,7 @@ def main() -> int:
     if arguments.all:
         run([], arguments.workers)
     else:
-        # One of them, so that all are made, and their tests found.
+        # Run one, so that mutmut makes all of them and finds their tests.
         run(["lungseg.pipeline.mask.x_area__mutmut_1"], arguments.workers)
         run(sample(arguments.seed), arguments.workers)
 

@@ -1,7 +1,7 @@
-"""Every promise of docs/RELIABILITY.md, tried whole: `make prove`.
+"""Test every promise of docs/RELIABILITY.md in full: `make prove`.
 
-Two programs run side by side where neither is timed. Each promise's tests say what they counted (`ledger`); a promise
-of which nothing was heard is a broken one.
+Two programs run in parallel where neither is timed. Tests enter what they counted in the `ledger`; a promise without an
+entry is broken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "RELIABILITY.md"
 LOGS = ROOT / "runs" / "prove"
 
 NUMBERS = tuple(range(1, 18))
-"""Promises that docs/RELIABILITY.md makes."""
+"""Numbers of the promises in docs/RELIABILITY.md."""
 
 CANARIES = ("canaries_http", "canaries_storage", "canaries_terminal")
 
@@ -33,8 +33,8 @@ class Lane:
     """Programs that run one after the other.
 
     Attributes:
-        name: for the log's name.
-        commands: what to run, in the repository's root.
+        name: the name of the log.
+        commands: run in the root of the repository.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Lane:
 
 
 def tests(*names: str) -> tuple[str, ...]:
-    """The command that tries some promises whole."""
+    """Return the command that tests some promises in full."""
     return (
         "env",
         "LUNG_PROVE=1",
@@ -55,7 +55,7 @@ def tests(*names: str) -> tuple[str, ...]:
 
 
 def make(target: str) -> tuple[str, ...]:
-    """The command that makes a target, without the ARGS that this program itself was given by make."""
+    """Return the command that makes a target, without this program's own ARGS."""
     return "make", target, "ARGS="
 
 
@@ -74,16 +74,16 @@ STAGES = (
         ),
     ),
     (Lane("soak", (tests("soak"),)), Lane("coverage", (make("coverage"),))),
-    # Alone: its clients and the server take both cores.
+    # Nothing in parallel: clients and server use both cores.
     (Lane("load", (tests("load"), tests("slow_crowd"))),),
     (Lane("mutation", (make("mutation"),)), Lane("processors", (make("processors"),))),
 )
-"""What runs side by side, stage after stage."""
+"""Lanes that run in parallel, stage after stage."""
 
 
 def main() -> None:
     """Run the stages, print the table, and exit with 1 unless every promise was kept."""
-    parser = argparse.ArgumentParser(description="Try every promise of docs/RELIABILITY.md whole.")
+    parser = argparse.ArgumentParser(description="Test every promise of docs/RELIABILITY.md in full.")
     parser.add_argument(
         "--only", nargs="+", metavar="LANE", help="only these: fuzz, rules, soak, coverage, load, mutation, processors"
     )
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _run(lanes: list[Lane], ledger: str) -> list[str]:
-    """Run lanes side by side; the names of those that failed."""
+    """Run lanes in parallel; return the names of those that failed."""
     environment = os.environ | {"LUNG_LEDGER": ledger}
     script = "set -e\n"
     running = {}
@@ -137,7 +137,7 @@ def _unheard(number: int) -> dict[str, Any]:
 
 
 def _write(entries: list[dict[str, Any]], minutes: float) -> None:
-    """Put the table between its marks."""
+    """Write the table between its marks."""
     head = "|   | promise | tried | measured | verdict |\n| - | ------- | ----- | -------- | ------- |\n"
     rows = (
         f"| {each['number']} | {each['promise']} | {each['tried']} | {each['found']} | {each['verdict']} |"

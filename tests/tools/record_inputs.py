@@ -1,4 +1,4 @@
-"""The images and the broken files that `record_outputs.py` sends through every entry point."""
+"""Images and broken files that `record_outputs.py` sends through every entry point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA, CASES = films.SHARED, films.SHARED.parent / "cases"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".bmp", ".webp", ".jls"}
 
 MAX_CASES = 0.2
-"""Share of the images that are taken from the odd files in ``../shared/cases``."""
+"""Fraction of the images that are taken from the odd files in ``../shared/cases``."""
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 
@@ -38,7 +38,7 @@ def inputs(images: int, cells: int) -> Iterator[tuple[str, bytes]]:
     odd = _spread(_files(CASES), round(MAX_CASES * images))
     found = [*odd, *_spread(_files(DATA), images - len(odd))]
     for number, path in enumerate(found):
-        # Names of patients' files stay out of the record.
+        # File names of patients stay out of the record.
         yield f"image-{number:03}{path.suffix.lower()}", path.read_bytes()
     # pydicom draws a new instance UID for each file, and a segmentation's UIDs derive from it.
     with mock.patch("films.generate_uid", lambda: UID), mock.patch("pydicom.pixels.utils.generate_uid", lambda: UID):
@@ -48,7 +48,7 @@ def inputs(images: int, cells: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _refused() -> Iterator[tuple[str, bytes]]:
-    """Yield files that are refused, each for another reason."""
+    """Yield files that are rejected, each for another reason."""
     whole = films.packaged("RG1_UNCR.dcm").read_bytes()
     grey = films.png(np.tile(np.arange(128, dtype=np.uint8), (128, 1)))
     yield "bad-empty", b""

@@ -1,13 +1,13 @@
-"""Write checksums of everything that this program answers, and compare two such records.
+"""Write checksums of all outputs, and compare two such records.
 
     make record ARGS="write before.json --checkout ../old"
     make record ARGS="write after.json"
     make record ARGS="compare before.json after.json"
 
-A change that must not change outputs is recorded before and after it. The images of ``../shared``, every row of the
+Record outputs before and after a change that must not affect them. The images of ``../shared``, every row of the
 truth table and a set of broken files go through the CLI (`segment`, `batch`), the HTTP API (`serve`) and the Lambda
 handler (HTTP events, and S3 events over a local S3 server), in every output format. Durations and dates are left out.
-Only the checkout's own entry points are called, so the layout of its packages plays no part.
+Only the checkout's entry points are called, so the layout of its packages does not matter.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Record = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("lungseg", "app")
-"""What `python -m` runs: the first of these that has a __main__.py."""
+"""Packages for `python -m`: the first that has a __main__.py is used."""
 
 DRIVER = Path(__file__).with_name("lambda_driver.py")
 
 OPTIONS = ({}, {"threshold": "0.3"}, {"clean": "false"}, {"upright": "false"})
-"""Every image is sent with the first; those beyond are used in turn, for one format of each image."""
+"""Every image is sent with the first; the others are used in turn, for one format of each image."""
 
 TIMINGS = re.compile(rb'"milliseconds":\s*\{[^}]*\}')
 PROGRESS = re.compile(r"(?m)^.*%\|.*\n")
@@ -58,7 +58,7 @@ CHANGING = {"date", "server-timing", "content-length"}
 """Response headers that differ between two runs; the body's checksum says more than its length."""
 
 MAX_TEXT = 2000
-"""Characters up to which a text is kept whole, so that `compare` can show what changed."""
+"""Characters up to which a text is recorded as it is, so that `compare` can show what changed."""
 
 BUCKETS = {"LUNG_INPUT_BUCKET": "images", "LUNG_OUTPUT_BUCKET": "outputs"}
 
@@ -80,7 +80,7 @@ REQUESTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("POST", "/v1/segment", {"content-encoding": "br"}),
     ("POST", "/v1/segment", {"content-type": "multipart/form-data"}),
 )
-"""Requests that carry no image, or must be refused before one is read."""
+"""Requests without an image, or that are rejected before one is read."""
 
 COMMANDS = (
     ["--version"],
@@ -94,17 +94,17 @@ COMMANDS = (
     ["remote", "segment", "in/bad-tiny"],
     ["nothing"],
 )
-"""Command lines that are answered without an image."""
+"""Commands that need no image."""
 
 
 class Recorder:
-    """Records what one checkout answers to a set of files."""
+    """Records the outputs of one checkout for a set of files."""
 
     def __init__(self, checkout: Path, files: dict[str, bytes], work: Path) -> None:
         self.checkout, self.files, self.work = checkout, files, work
         self.package = next(name for name in PACKAGES if (checkout / name / "__main__.py").exists())
         self.outputs: Record = {}
-        # One thread: the order of sums must not depend on what else the machine does.
+        # One thread: the order of floating-point sums must not depend on load.
         fixed = {"LUNG_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout), "COLUMNS": "100"}
         self.environment = os.environ | fixed
         (work / "in").mkdir()
@@ -112,7 +112,7 @@ class Recorder:
             (work / "in" / name).write_bytes(content)
 
     def record(self) -> Record:
-        """Return the checksums of the files and of every answer."""
+        """Return the checksums of the files and of all outputs."""
         listed = self._run("info", "--json")
         self.formats = list(json.loads(listed.stdout)["writes"])
         for part in (self.commands, self.batch, self.http, self.function):
@@ -242,7 +242,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def _lambda(self) -> Iterator[tuple[Any, Any]]:
-        """Run the handler beside a local S3 server; yield a function that asks it, and a client of the server."""
+        """Run the handler beside a local S3 server; yield a function that calls it, and a client of the server."""
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each object
         server.start()

@@ -1,9 +1,8 @@
-"""The bill of materials: what the service installs and ships, and under which licences.
+"""Write the bill of materials: what the service installs and ships, and under which licences.
 
-`make sbom` installs requirements.lock into an environment of its own, downloads the wheels that arm64 takes instead,
-and calls this with that environment's Python and the wheels' folder; it writes docs/sbom.json (CycloneDX 1.6) and
-docs/LICENCES.md from them. Packages and versions are the same on both architectures, which the lock file demands; the
-shared libraries inside their wheels differ.
+`make sbom` installs requirements.lock into its own environment, downloads the wheels for arm64, and calls this with
+that environment's Python and the folder of wheels. It writes docs/sbom.json (CycloneDX 1.6) and docs/LICENCES.md.
+Both architectures have the same packages and versions, as locked; the shared libraries in the wheels differ.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ CLASSIFIED = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
 }
-"""Metadata of older packages, as SPDX names it. That their BSD has three clauses is what their files say."""
+"""SPDX names for the metadata of older packages. Their BSD licence files have three clauses."""
 
 STATED = {"protobuf": "BSD-3-Clause", "pycocotools": "BSD-2-Clause"}
-"""Packages whose metadata states it in words: "3-Clause BSD License" and "FreeBSD"."""
+"""Packages whose metadata states the licence in words: "3-Clause BSD License" and "FreeBSD"."""
 
 EITHER = {"aws_lambda_powertools", "python-dateutil"}
-"""Packages of two licences of which one may choose; those of others all hold."""
+"""Packages that offer a choice of licences; for all others, every licence applies."""
 
 GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
 
@@ -95,10 +94,10 @@ LIBRARIES = {
     "zopfli": "Apache-2.0",
     "zstd": "BSD-3-Clause",
 }
-"""Shared libraries that wheels bring along, which no package's metadata names."""
+"""Shared libraries inside wheels, which no package metadata names."""
 
 ARCHITECTURE = "lung-segmentation:architecture"
-"""Property of a component that only one architecture's image holds."""
+"""Property of a component that only one architecture has."""
 
 HEAD = """\
 # Licences
@@ -115,8 +114,8 @@ def bill(python: Path, arm64: Path) -> dict[str, Any]:
     """Return the bill of materials as a CycloneDX document.
 
     Args:
-        python: of an x86_64 environment that holds what the lock file names.
-        arm64: folder of the wheels that the lock file names for arm64.
+        python: of an x86_64 environment with the locked packages.
+        arm64: folder of the locked wheels for arm64.
     """
     found = json.loads(
         subprocess.run(
@@ -153,15 +152,15 @@ def libraries_installed(python: Path) -> set[tuple[str, str]]:
 
 
 def libraries_in_wheels(folder: Path) -> set[tuple[str, str]]:
-    """Return the same of the wheels in a folder."""
+    """Return the shared libraries of the wheels in a folder."""
     names = (name for wheel in folder.glob("*.whl") for name in zipfile.ZipFile(wheel).namelist())
     return {(match[1], match[2]) for name in names if (match := re.fullmatch(r"([^/]+\.libs)/([^/]+\.so[^/]*)", name))}
 
 
 def libraries(x86: set[tuple[str, str]], arm64: set[tuple[str, str]]) -> list[Component]:
-    """Return what wheels bring along: NAME.libs/libpng16-1d1ba958.so.16.58.0 is png16 16.58.0 of NAME.
+    """Return the libraries in wheels as components: NAME.libs/libpng16-1d1ba958.so.16.58.0 is png16 16.58.0 of NAME.
 
-    A library that one architecture alone has, or has in another version, says which.
+    A library that only one architecture has, or has in another version, names the architecture.
     """
     architectures: dict[tuple[str, str, str], set[str]] = {}
     for architecture, found in (("x86_64", x86), ("arm64", arm64)):
@@ -182,7 +181,7 @@ def libraries(x86: set[tuple[str, str]], arm64: set[tuple[str, str]]) -> list[Co
 
 
 def models() -> list[Component]:
-    """The networks of the image, by their digests."""
+    """Return the networks as components, with their digests."""
     return [
         {
             "type": "machine-learning-model",
@@ -195,14 +194,14 @@ def models() -> list[Component]:
 
 
 def licence(component: Component) -> str:
-    """A component's licences as one SPDX expression."""
+    """Return a component's licences as one SPDX expression."""
     (each,) = component["licenses"]
     found: str = each["expression"] if "expression" in each else each["license"]["id"]
     return found
 
 
 def page(document: dict[str, Any]) -> str:
-    """docs/LICENCES.md."""
+    """Return docs/LICENCES.md."""
     packages, shared, networks = [], [], []
     needed: dict[str, list[str]] = {}
     for each in document["dependencies"]:
@@ -233,7 +232,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def locked(text: str) -> dict[str, tuple[str, list[str]]]:
-    """Version and digests of each package of a lock file."""
+    """Return version and digests of each package in a lock file."""
     found = {}
     for entry in re.split(r"\n(?=\S)", re.sub(r"(?m)^\s*#.*\n?", "", text).strip()):
         if match := re.match(r"([\w.-]+)==(\S+)", entry):
@@ -242,12 +241,12 @@ def locked(text: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def canonical(name: str) -> str:
-    """A package's name as an index compares it."""
+    """Return a package's normalized name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _package(found: Component) -> Component:
-    """What matters of a package; addresses and descriptions are left out."""
+    """Return a package's component without URLs and descriptions."""
     names = []
     for each in found.get("licenses", []):
         name = each.get("expression") or each["license"].get("id") or each["license"]["name"]
@@ -259,7 +258,7 @@ def _package(found: Component) -> Component:
 
 
 def _asked_for(packages: list[Component]) -> list[str]:
-    """Of the packages, those that requirements.txt names."""
+    """Return the packages that requirements.txt names."""
     asked = {canonical(each) for each in re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements.txt").read_text())}
     return sorted(each["bom-ref"] for each in packages if canonical(each["name"]) in asked)
 
