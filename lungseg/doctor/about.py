@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from lungseg import __version__, limits
+from lungseg.decode.selftest import PICTURE_FORMATS
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-from lungseg.doctor.phantom import PICTURES
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.models import load_models
@@ -27,7 +27,7 @@ def about() -> dict[str, Any]:
         "model": asdict(model.card) | {"sha256": model.sha256, "precision_reason": model.precision_reason},
         "view_model": view.card | {"sha256": view.sha256},
         "reads": {
-            "pictures": list(PICTURES),
+            "pictures": list(PICTURE_FORMATS),
             "dicom_transfer_syntaxes": {str(syntax): syntax.name for syntax in TRANSFER_SYNTAXES},
         },
         "writes": {output_format.name: output_format.meaning for output_format in FORMATS.values()},

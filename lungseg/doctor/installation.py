@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.metadata
 import os
@@ -11,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from lungseg import errors, limits
 from lungseg.encode.formats import FORMATS
@@ -95,29 +92,14 @@ def _packages() -> Iterator[CheckResult]:
             yield CheckResult(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
 
 
-def decoders() -> Iterator[CheckResult]:
-    """The checks of what is read: a drawing in each format and transfer syntax."""
-    from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-    from lungseg.doctor.phantom import PICTURES, phantom_dicom, phantom_picture
+def _decoders() -> Iterator[CheckResult]:
+    from lungseg.decode.selftest import check_decoders
 
-    for name in PICTURES:
-        yield _decoded(name, functools.partial(phantom_picture, name))
-    for syntax in TRANSFER_SYNTAXES:
-        yield _decoded(f"DICOM {syntax.name}", functools.partial(phantom_dicom, syntax))
-
-
-def _decoded(name: str, image: Callable[[], bytes]) -> CheckResult:
-    """Whether an image reads as the drawing that it was made of."""
-    from lungseg.decode import decode
-
-    try:
-        pixels = decode(image()).pixels
-        alike = float(np.corrcoef(pixels.ravel().astype(float), drawing().ravel().astype(float))[0, 1])
-    except Exception as error:  # codecs raise anything
-        return CheckResult(name, "failed", f"cannot be read ({type(error).__name__})", REINSTALL)
-    if alike < 0.99:
-        return CheckResult(name, "failed", "reads as another picture than was written", REINSTALL)
-    return CheckResult(name, "ok", "read")
+    for found in check_decoders(drawing()):
+        if found.fault:
+            yield CheckResult(found.name, "failed", found.fault, REINSTALL)
+        else:
+            yield CheckResult(found.name, "ok", "read")
 
 
 def _model() -> Iterator[CheckResult]:
@@ -150,10 +132,10 @@ def _view_model() -> Iterator[CheckResult]:
 
 
 def _segmentation() -> Iterator[CheckResult]:
-    from lungseg.doctor.phantom import phantom_dicom
+    from lungseg.decode.selftest import dicom_file
     from lungseg.pipeline.segment import segment
 
-    image = phantom_dicom()
+    image = dicom_file(drawing())
     result = segment(image)
     good = result.mask.any() and not result.mask.all()
     remedy = "" if good else "Fetch lungseg/model/weights again."
@@ -224,7 +206,7 @@ def _mib(count: int) -> str:
 CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
     _python,
     _packages,
-    decoders,
+    _decoders,
     _model,
     _view_model,
     _segmentation,

@@ -9,11 +9,12 @@ import httpx2
 
 from lungseg import __version__, limits
 from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
+from lungseg.decode.selftest import picture_file
 from lungseg.doctor.installation import CheckResult
-from lungseg.doctor.phantom import phantom_picture
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError, ProblemError
 from lungseg.model.models import load_models
+from lungseg.model.selfcheck import drawing
 from lungseg.pipeline.options import Options
 from lungseg.remote import error_responses
 from lungseg.remote.errors import JobUnfinished, RemoteError
@@ -119,9 +120,9 @@ def _model(service: ServiceClient) -> Iterator[CheckResult]:
 
 
 def _binary(service: ServiceClient) -> Iterator[CheckResult]:
-    drawing = ImageSource.of(phantom_picture("PNG"))
+    png = ImageSource.of(picture_file(drawing(), "PNG"))
     for accept in ACCEPT_HEADERS:
-        answer = service.send_request("POST", "/v1/segment", headers={"Accept": accept}, image=drawing)
+        answer = service.send_request("POST", "/v1/segment", headers={"Accept": accept}, image=png)
         code = error_responses.problem_code(answer)
         if code == "mangled-body":
             yield CheckResult(
@@ -169,9 +170,9 @@ def _payload(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
 
 def _padded(count: int) -> ImageSource:
     """The drawing as a PNG of so many bytes: a chunk that decoders pass over goes before its last one."""
-    drawing = phantom_picture("PNG")
-    head, end = drawing[:-12], drawing[-12:]
-    return ImageSource.of(head + png_chunk(b"paDd", bytes(count - len(drawing) - 12)) + end)
+    png = picture_file(drawing(), "PNG")
+    head, end = png[:-12], png[-12:]
+    return ImageSource.of(head + png_chunk(b"paDd", bytes(count - len(png) - 12)) + end)
 
 
 def _jobs(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
@@ -192,7 +193,7 @@ def _job(service: ServiceClient) -> Iterator[CheckResult]:
     job, refusal = RemoteJob.create(service, output_format, Options())
     if job is None:
         raise error_responses.service_error(refusal)
-    job.upload(ImageSource.of(phantom_picture("PNG")))
+    job.upload(ImageSource.of(picture_file(drawing(), "PNG")))
     try:
         results = job.wait(MAX_JOB_SECONDS)
     except JobUnfinished:

@@ -11,6 +11,7 @@ import logging
 import threading
 
 from lungseg import errors
+from lungseg.model.selfcheck import drawing
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,14 @@ _missing: list[str] | None = None
 
 
 def load() -> None:
-    """Read a drawing in every format, which imports all codecs; log what fails."""
+    """Read a test pattern in every format, which imports all codecs; log what fails."""
     global _missing  # noqa: PLW0603
     import imagecodecs
 
-    from lungseg.doctor import installation
+    from lungseg.decode import selftest
 
     with _lock:
-        _missing = [check.name for check in installation.decoders() if check.state == "failed"]
+        _missing = [each.name for each in selftest.check_decoders(drawing()) if each.fault]
         _missing += [name for name in IMAGECODECS if not getattr(imagecodecs, name).available]
     if _missing:
         log.error("not ready: %s", ", ".join(_missing))

@@ -29,8 +29,8 @@ from pydicom.uid import (
 )
 from tifffile import COMPRESSION
 
+from lungseg.decode import selftest
 from lungseg.decode.bounds.png import png_chunk
-from lungseg.doctor import phantom
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -168,14 +168,14 @@ def rle(pixels: Grey) -> Coded:
 
 def coded(grey: NDArray[np.uint8]) -> dict[str, Callable[[], Coded]]:
     """Return the codecs by name, each with a function that encodes an 8-bit radiograph."""
-    wide = grey.astype(np.uint16) << np.uint16(phantom.BITS - 8)
+    wide = grey.astype(np.uint16) << np.uint16(selftest.DICOM_BITS - 8)
     wide |= np.random.default_rng(1).integers(0, 8, wide.shape).astype(np.uint16)  # a detector's lower bits are noise
     colour = np.repeat(grey[..., None], 3, axis=2)
 
     def syntax(uid: UID, code: Callable[[bytes, Callable[[bytes], bytes]], Coded]) -> Callable[[], Coded]:
         pixels: Grey = grey if uid == JPEGBaseline8Bit else wide
-        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else phantom.BITS)
-        return lambda: code(bytes(phantom.ENCODERS[uid](pixels)), wrap)
+        wrap = in_dicom(uid, pixels, 8 if uid == JPEGBaseline8Bit else selftest.DICOM_BITS)
+        return lambda: code(bytes(selftest.ENCODERS[uid](pixels)), wrap)
 
     found = {
         "JPEG baseline": lambda: jpeg(pillow(grey, "JPEG", quality=90)),

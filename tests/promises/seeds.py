@@ -30,8 +30,8 @@ from pydicom.uid import (
 )
 
 from lungseg.decode.bounds.png import ADAM7, png_chunk
+from lungseg.decode.selftest import dicom_file
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-from lungseg.doctor.phantom import phantom_dicom
 from lungseg.model.selfcheck import drawing
 
 GREY = drawing(80)[:, 4:76]
@@ -191,7 +191,7 @@ def _with_overlay(film: bytes) -> bytes:
 
 def _dicom() -> Iterator[tuple[str, bytes]]:
     for syntax in TRANSFER_SYNTAXES:
-        yield f"dicom-{syntax.keyword}", phantom_dicom(syntax)
+        yield f"dicom-{syntax.keyword}", dicom_file(drawing(), syntax)
     variations: dict[str, tuple[NDArray[np.generic], dict[str, object]]] = {
         "monochrome1": (TWELVE, {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}),
         "signed": (TWELVE.astype(np.int16) - 2048, {"RescaleSlope": 2, "RescaleIntercept": -1024}),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from truth_table import CELLS, film
 
+from lungseg.decode.selftest import ENCODERS
 from lungseg.decode.transfer_syntaxes import JPEG_FAMILY, TRANSFER_SYNTAXES
-from lungseg.doctor.phantom import ENCODERS
 from lungseg.pipeline.segment import segment
 
 AGREEMENT = 0.995

@@ -9,11 +9,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from films import RAMP8, png
 
 from lungseg import errors
+from lungseg.decode import selftest
 from lungseg.doctor import installation
 from lungseg.doctor.installation import REINSTALL, CheckResult, available_memory, check_installation
 from lungseg.encode.formats import FORMATS
@@ -82,15 +81,13 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     assert {check.state for name, check in found.items() if name not in ("pydicom", "tqdm")} == {"ok"}
 
 
-def test_a_decoder_that_fails_or_lies_is_named() -> None:
-    def no_film() -> bytes:
-        raise RuntimeError
-
-    assert installation._decoded("x", no_film) == CheckResult("x", "failed", "cannot be read (RuntimeError)", REINSTALL)
-    side = installation.drawing().shape
-    other = np.resize(RAMP8, side).astype(np.uint8)
-    lying = installation._decoded("x", lambda: png(other))
-    assert lying == CheckResult("x", "failed", "reads as another picture than was written", REINSTALL)
+def test_failed_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [selftest.DecoderCheck("WebP", "cannot be read (RuntimeError)"), selftest.DecoderCheck("PNG")]
+    monkeypatch.setattr(selftest, "check_decoders", lambda _: iter(found))
+    assert list(installation._decoders()) == [
+        CheckResult("WebP", "failed", "cannot be read (RuntimeError)", REINSTALL),
+        CheckResult("PNG", "ok", "read"),
+    ]
 
 
 def test_models_that_cannot_be_loaded_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

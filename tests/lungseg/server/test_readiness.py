@@ -15,9 +15,8 @@ from fastapi.testclient import TestClient
 from films import dicom, encode, tiff
 from PIL import Image
 
+from lungseg.decode import selftest
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-from lungseg.doctor import installation
-from lungseg.doctor.phantom import phantom_dicom
 from lungseg.model.selfcheck import drawing
 from lungseg.server import api, readiness
 
@@ -41,7 +40,7 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
     images += [tiff(deep, compression=name) for name in ("lzw", "deflate", "packbits")]
     images += [tiff(grey, compression="jpeg"), dicom(deep), rg1, rg1_png]
     images += [imagecodecs.png_encode(np.repeat(deep[..., None], 3, 2))]
-    images += [phantom_dicom(syntax) for syntax in TRANSFER_SYNTAXES]
+    images += [selftest.dicom_file(grey, syntax) for syntax in TRANSFER_SYNTAXES]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=pickle.dumps(images),
@@ -53,9 +52,9 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
 
 
 def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [installation.CheckResult("WebP", "failed", ""), installation.CheckResult("PNG", "ok", "")]
+    found = [selftest.DecoderCheck("WebP", "cannot be read"), selftest.DecoderCheck("PNG")]
     monkeypatch.setattr(readiness, "_missing", None)
-    monkeypatch.setattr(installation, "decoders", lambda: iter(found))
+    monkeypatch.setattr(selftest, "check_decoders", lambda _: iter(found))
     with TestClient(api.create_app()) as client:
         answer = client.get("/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, "short-of-resources")
