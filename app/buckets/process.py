@@ -8,11 +8,10 @@ therefore leaves the outputs of the last version, whatever happened between.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -22,9 +21,10 @@ from app.buckets.requests import Order, order_of
 from app.buckets.s3 import Absent, Archived, Opened, Stamp, Store, StoreError
 from app.buckets.settings import DOCUMENT, Settings
 from app.buckets.settle import Changed, is_consistent, settle
-from lungseg import __version__, errors, limits
+from lungseg import errors, limits
 from lungseg.encode.formats import FORMATS, encode_each
 from lungseg.model.models import load_models
+from lungseg.pipeline.recipe import Recipe
 from lungseg.pipeline.segment import segment
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order, deliver
         Changed, Absent, StoreError, ModelError.
     """
     outputs = Outputs.of(item, settings)
-    recipe = _recipe(order)
+    recipe = Recipe(order.options, load_models().digests).digest()
     there = store.written(settings.outputs, outputs.document)
     if there and (once or (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe)):
         before = there.stamp.forms.split()
@@ -210,9 +210,3 @@ def _refuse(
 
 def _failed(error: errors.ProblemError, outputs: Outputs) -> Report:
     return Report(Outcome.FAILED, problem=error.problem(), keys={"error": outputs.error})
-
-
-def _recipe(order: Order) -> str:
-    """Digest of what decides the outputs' bytes besides the image and its forms."""
-    facts = [__version__, asdict(order.options), load_models().digests]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lungseg import __version__, errors
+from lungseg import errors
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import MISSING_FILE, FileMark
 from lungseg.batch.table import is_measured
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import ERROR_SUFFIX
 from lungseg.pipeline.options import Options
+from lungseg.pipeline.recipe import Recipe
 
 MANIFEST_VERSION = 2
 """Version of the meaning of an entry's members. An image whose entry has another version is processed again."""
@@ -46,8 +45,7 @@ class BatchSpec:
     @property
     def recipe(self) -> str:
         """Digest of everything that decides the content of an output of one image."""
-        facts = [MANIFEST_VERSION, __version__, asdict(self.options), self.models]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return Recipe(self.options, self.models).digest(MANIFEST_VERSION)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from lungseg.encode.formats import FORMATS, Format
 from lungseg.model.lung import ModelIdentity
 from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
+from lungseg.pipeline.recipe import Recipe
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.server import negotiation, openapi, problems
@@ -95,7 +96,7 @@ def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
 
 
 def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
-    tag = negotiation.etag(film, chosen, options, load_models().digests)
+    tag = negotiation.etag(film, chosen, Recipe(options, load_models().digests))
     # An image never lies in a shared cache, and a private one asks each time.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if negotiation.has_already(if_none_match, tag):

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from mimeparse import MimeTypeParseException, best_match
 
-from lungseg import __version__, errors
+from lungseg import errors
 from lungseg.encode.formats import FORMATS, Format
-from lungseg.pipeline.options import Options
+from lungseg.pipeline.recipe import Recipe
 
 PARAMETERS = {"format", "threshold", "clean", "upright"}
 
@@ -43,17 +43,13 @@ def choose(name: str | None, accept: str) -> Format:
     return BY_MEDIA_TYPE[media_type]
 
 
-def etag(film: bytes, form: Format, options: Options, models: tuple[str, ...]) -> str:
-    """A strong entity tag: the same image, form, options, models and program give the same bytes.
+def etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
+    """Return the entity tag of an answer: the same image, format and recipe give the same bytes.
 
-    JSON holds timings, so its tag is a weak one, and that of the forms that hold it.
-
-    Args:
-        models: the digests of their files.
+    The tag is weak for formats that contain JSON, because JSON contains timings.
     """
-    facts = [__version__, form.name, repr(options), *models, hashlib.sha256(film).hexdigest()]
-    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-    return f'W/"{digest}"' if form.varies else f'"{digest}"'
+    digest = recipe.digest(output_format.name, hashlib.sha256(image).hexdigest())
+    return f'W/"{digest}"' if output_format.varies else f'"{digest}"'
 
 
 def has_already(if_none_match: str, tag: str) -> bool:

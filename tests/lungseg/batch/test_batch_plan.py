@@ -15,6 +15,7 @@ from lungseg.batch import plan as plan_module
 from lungseg.batch.file_mark import FileMark
 from lungseg.batch.plan import MANIFEST_VERSION, BatchSpec, ImageTask, is_done, plan_task
 from lungseg.batch.table import TABLE_COLUMNS
+from lungseg.pipeline import recipe as recipe_module
 from lungseg.pipeline.options import Options
 
 FULL_ROW = {name: 1 for name in TABLE_COLUMNS if name != "path"} | {"verdict": "accept", "reasons": ""}
@@ -107,9 +108,12 @@ class TestIsDone:
         elsewhere = replace(spec, source=Path("x"), target=Path("y"), formats=("json",), has_table=True)
         recipe = spec.recipe
         assert elsewhere.recipe == recipe
-        for name, value in (("__version__", __version__ + "1"), ("MANIFEST_VERSION", MANIFEST_VERSION + 1)):
+        for module, name, value in (
+            (recipe_module, "__version__", __version__ + "1"),
+            (plan_module, "MANIFEST_VERSION", MANIFEST_VERSION + 1),
+        ):
             with monkeypatch.context() as patch:
-                patch.setattr(plan_module, name, value)
+                patch.setattr(module, name, value)
                 assert elsewhere.recipe != recipe
 
 

@@ -14,18 +14,13 @@ from films import dice
 from models import card_of, with_card
 from processes import one_line, run
 
-from app.buckets import process
 from lungseg import settings
-from lungseg.batch.plan import BatchSpec
-from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 from lungseg.model import processor
 from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8_path
 from lungseg.model.models import Models
 from lungseg.model.precision import PrecisionReason
-from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
-from lungseg.server.negotiation import etag
 
 VNNI, NONE, UNKNOWN = ("avx512_vnni",), (), None
 """What `processor.dot_products` says of three processors."""
@@ -166,21 +161,6 @@ def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
         assert dice(*masks) > 0.999
     elif processor.dot_products() == ():
         assert not kernels.checks_out()
-
-
-def test_results_of_the_two_precisions_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ETag, a stamp in S3 and a folder's manifest of one precision are never taken for the other's."""
-    exact, quantised = LungNetwork(LUNG_WEIGHTS, 1), open_int8()
-    tags, recipes = set(), set()
-    for model in (exact, quantised):
-        tags.add(etag(b"film", FORMATS["mask"], Options(), (model.sha256, "view")))
-        monkeypatch.setattr(process, "load_models", lambda served=model: Models(lung=served))
-        recipes.add(process._recipe(process.Order(("mask",))))
-    assert len(tags) == len(recipes) == 2
-    orders = [
-        BatchSpec(tmp_path, tmp_path, ("mask",), Options(), (model.sha256, "view")) for model in (exact, quantised)
-    ]
-    assert orders[0] != orders[1]
 
 
 def test_command_line_names_precision_and_reason(tmp_path: Path, small: bytes) -> None:
