@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungseg.model.preprocess import InputSpec
-from model_export.config import AUTHOR
+from model_export.config import ORIGINAL
 from model_export.network.convert import to_onnx
-from model_export.network.unet import build
+from model_export.network.unet import build_network
 
 SIZE = 512
 
@@ -41,9 +41,9 @@ def ways(film: bytes, probability: NDArray[np.float32], folder: Path) -> dict[st
         folder: for the ONNX file.
     """
     torch.set_num_threads(1)
-    model = build(AUTHOR).eval()
+    model = build_network(ORIGINAL).eval()
     path = folder / "author.onnx"
-    onnx.save(to_onnx(model, InputSpec(size=SIZE, channels=AUTHOR.in_channels)), path)
+    onnx.save(to_onnx(model, InputSpec(size=SIZE, channels=ORIGINAL.in_channels)), path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

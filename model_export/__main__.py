@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model_export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    making.add_commands(commands)
-    judging.add_commands(commands)
-    experiments.add_commands(commands)
+    making.add_training_commands(commands)
+    judging.add_scoring_commands(commands)
+    experiments.add_sweep_commands(commands)
     return parser
 
 

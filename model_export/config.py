@@ -90,7 +90,7 @@ class Config:
     workers: int = _setting(1, "processes that load and change images, for each training process")
 
 
-BEFORE: dict[str, Any] = {
+EARLIER_DEFAULTS: dict[str, Any] = {
     "outputs": ("lung",),
     "decoder": "concat",
     "field_weight": 0.0,
@@ -104,10 +104,10 @@ BEFORE: dict[str, Any] = {
 def read_config(facts: dict[str, Any]) -> Config:
     """Return the settings that a checkpoint or a model's card holds, also one from before some settings came."""
     known = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-    return Config(**BEFORE | known)
+    return Config(**EARLIER_DEFAULTS | known)
 
 
-AUTHOR = Config(
+ORIGINAL = Config(
     in_channels=3,
     outputs=("lung",),
     base=64,

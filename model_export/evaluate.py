@@ -13,9 +13,16 @@ import matplotlib
 import numpy as np
 
 from lungseg.model.lung import LungModel
-from model_export.data.index import Index, Row, read_target
+from model_export.data.index import Index, IndexRow, read_target
 from model_export.scores import metrics
-from model_export.scores.scoring import Scored, by_source, interval, mean, read_result, score_films
+from model_export.scores.scoring import (
+    ImageScore,
+    bootstrap_interval,
+    group_by_set,
+    mean_score,
+    score_images,
+    segment_row,
+)
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -23,23 +30,23 @@ from matplotlib import pyplot
 MISSED, EXTRA, AGREED = (230, 60, 50), (60, 120, 255), (60, 190, 90)
 
 
-def evaluate(index: Index, rows: list[Row], model: LungModel, output: Path) -> list[Scored]:
+def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path) -> list[ImageScore]:
     """Score ``model`` on ``rows``; print the table and write tables and pictures to ``output``.
 
     Raises:
         FileNotFoundError: an image or mask is no longer below the input folder.
         ValueError: there is nothing to score, or an image is damaged.
     """
-    scored = score_films(index, rows, model)
+    scored = score_images(index, rows, model)
     output.mkdir(parents=True, exist_ok=True)
     with (output / "scores.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "source", "finding", "quality", *metrics.NAMES])
+        writer.writerow(["id", "source", "finding", "quality", *metrics.METRIC_NAMES])
         for film in scored:
             row = film.row
-            values = (f"{film.scores[name]:.6f}" for name in metrics.NAMES)
+            values = (f"{film.scores[name]:.6f}" for name in metrics.METRIC_NAMES)
             writer.writerow([row.id, row.source, row.finding, row.quality, *values])
-    table = means_table(by_source(scored))
+    table = means_table(group_by_set(scored))
     with (output / "means.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     for line in table:
@@ -47,42 +54,42 @@ def evaluate(index: Index, rows: list[Row], model: LungModel, output: Path) -> l
     print("with the mean's 95 % bootstrap interval over images; hd95 and assd in pixels of the image")
 
     for source in sorted({film.row.source for film in scored}):
-        chosen = best_middle_worst([film for film in scored if film.row.source == source])
+        chosen = pick_examples([film for film in scored if film.row.source == source])
         path = output / f"{source}.png"
         _draw(index, chosen, model, path)
         print(f"picture: {path}")
     return scored
 
 
-def means_table(groups: dict[str, list[Scored]]) -> list[list[str]]:
+def means_table(groups: dict[str, list[ImageScore]]) -> list[list[str]]:
     """Header, and one line for each group of images: its means, Dice first and with its interval."""
-    others = [name for name in metrics.NAMES if name != "dice"]
+    others = [name for name in metrics.METRIC_NAMES if name != "dice"]
     lines = [["images of", "films", "dice", *others, "worst dice"]]
     for name, films in groups.items():
         dice = [film.scores["dice"] for film in films]
-        means = (f"{mean(films, metric):.4f}" for metric in others)
-        lines.append([name, str(len(films)), with_interval(dice), *means, f"{min(dice):.4f}"])
+        means = (f"{mean_score(films, metric):.4f}" for metric in others)
+        lines.append([name, str(len(films)), format_mean(dice), *means, f"{min(dice):.4f}"])
     return lines
 
 
-def with_interval(values: list[float]) -> str:
+def format_mean(values: list[float]) -> str:
     """A mean and its 95 % interval, as text; one image has no interval."""
     if len(values) < 2:
         return f"{np.mean(values):.4f}"
-    low, high = interval(values)
+    low, high = bootstrap_interval(values)
     return f"{np.mean(values):.4f} ({low:.4f} to {high:.4f})"
 
 
-def best_middle_worst(films: list[Scored]) -> dict[str, Scored]:
+def pick_examples(films: list[ImageScore]) -> dict[str, ImageScore]:
     """Three images, by Dice."""
     films = sorted(films, key=lambda film: film.scores["dice"])
     return {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
 
 
-def _draw(index: Index, chosen: dict[str, Scored], model: LungModel, path: Path) -> None:
+def _draw(index: Index, chosen: dict[str, ImageScore], model: LungModel, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
     for line, (rank, film) in zip(axes, chosen.items(), strict=True):
-        result = read_result(index, film.row, model)
+        result = segment_row(index, film.row, model)
         pixels, mask = result.radiograph.pixels, result.mask
         target = read_target(index, film.row)
         title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"
@@ -100,7 +107,7 @@ def _draw(index: Index, chosen: dict[str, Scored], model: LungModel, path: Path)
     pyplot.close(figure)
 
 
-def _merged(pixels: np.ndarray, mask: metrics.Mask, target: metrics.Mask) -> np.ndarray:
+def _merged(pixels: np.ndarray, mask: metrics.MaskArray, target: metrics.MaskArray) -> np.ndarray:
     grey = pixels.astype(np.float32) - pixels.min()
     picture = np.repeat((grey * (255 / max(grey.max(), 1)))[..., np.newaxis], 3, axis=2)
     for where, colour, share in (

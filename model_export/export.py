@@ -15,12 +15,12 @@ from lungseg.files import write_whole
 from lungseg.model.card import Calibration, Card
 from lungseg.model.lung import LungNetwork
 from lungseg.model.preprocess import preprocess
-from model_export.data.index import Index, Row, read_film
+from model_export.data.index import Index, IndexRow, read_radiograph
 from model_export.network import checkpoint
-from model_export.network.convert import ParityError, put_card, save, to_onnx
+from model_export.network.convert import ParityError, put_card, to_onnx, write_onnx
 from model_export.network.unet import UNet
 
-TOLERANCE = 1e-3
+MAX_DIFFERENCE = 1e-3
 """Largest difference of a probability: ten times what reordered float32 sums give, far below what moves an edge."""
 
 
@@ -28,8 +28,8 @@ def export(
     state_file: Path,
     output: Path,
     index: Index,
-    rows: list[Row],
-    tolerance: float = TOLERANCE,
+    rows: list[IndexRow],
+    tolerance: float = MAX_DIFFERENCE,
     expected_dice: Path | None = None,
 ) -> float:
     """Write the ONNX file of a checkpoint to ``output``, or nothing.
@@ -53,14 +53,14 @@ def export(
     """
     if not rows:
         raise ValueError("no image to compare PyTorch and onnxruntime on")
-    state = checkpoint.read(state_file)
-    card = checkpoint.card(state, output.stem.replace("_", "-"))
+    state = checkpoint.read_checkpoint(state_file)
+    card = checkpoint.make_card(state, output.stem.replace("_", "-"))
     if expected_dice:
         coefficients, judged = _read_expected_dice(expected_dice)
         card = replace(card, expected_dice=coefficients, metrics=card.metrics | {"expected_dice": judged})
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
-        save(_convert(checkpoint.load_network(state), card), candidate)
+        write_onnx(_convert(checkpoint.load_network(state), card), candidate)
         difference = _largest_difference(
             checkpoint.TorchModel(state_file), LungNetwork(candidate, threads=1), index, rows
         )
@@ -90,10 +90,12 @@ def _convert(network: UNet, card: Card) -> onnx.ModelProto:
     return model
 
 
-def _largest_difference(ours: checkpoint.TorchModel, exported: LungNetwork, index: Index, rows: list[Row]) -> float:
+def _largest_difference(
+    ours: checkpoint.TorchModel, exported: LungNetwork, index: Index, rows: list[IndexRow]
+) -> float:
     """Over every pixel of every image; NaN if either gives one, so that no comparison with it holds."""
     differences = []
     for row in rows:
-        radiograph, _ = preprocess(read_film(index, row).pixels, exported.card.input)
+        radiograph, _ = preprocess(read_radiograph(index, row).pixels, exported.card.input)
         differences.append(np.abs(ours(radiograph) - exported(radiograph)).max())
     return float(np.max(differences))

@@ -27,7 +27,7 @@ from lungseg.decode.radiograph import Pixels
 from lungseg.model.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
 from model_export.data import layout
 from model_export.data.hospital import read_hospital
-from model_export.data.index import Index, Row, read_index, write_index
+from model_export.data.index import Index, IndexRow, read_index, write_index
 from model_export.data.lookalikes import find_lookalikes
 
 SKIPPED_SHOWN = 20
@@ -69,7 +69,7 @@ def prepare(
         raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
     if input_folder is None and not hospitals:
         raise ValueError("name the public sets' folder with --input, further hospitals with --more, or both")
-    names = Counter([*layout.SOURCES.values(), *(folder.name for folder, _ in hospitals)])
+    names = Counter([*layout.PUBLIC_SETS.values(), *(folder.name for folder, _ in hospitals)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"two sets are called {', '.join(twice)}; rename a folder, because ids start with its name")
     pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
@@ -77,7 +77,7 @@ def prepare(
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
     root = input_folder or hospitals[0][0].parent
     known = {pair.id for pair in pairs} | {skip.id for skip in skipped}
-    skipped += [layout.Skipped(film, "in a split list, but not found") for film in sorted(splits.keys() - known)]
+    skipped += [layout.SkippedImage(film, "in a split list, but not found") for film in sorted(splits.keys() - known)]
     for hospital, kind in hospitals:
         more, without = read_hospital(hospital, kind)
         pairs, skipped = pairs + more, skipped + without
@@ -85,20 +85,20 @@ def prepare(
     for folder in ("images", "masks"):
         (output / folder).mkdir(parents=True, exist_ok=True)
 
-    def one(pair: layout.Pair) -> Row | layout.Skipped:
+    def one(pair: layout.ImagePair) -> IndexRow | layout.SkippedImage:
         if pair.id not in splits:
-            return layout.Skipped(pair.id, "in no split list")
+            return layout.SkippedImage(pair.id, "in no split list")
         try:
             return prepare_pair(pair, root, output, size, splits[pair.id], quality.get(pair.id, "ok"))
         except errors.ProblemError as error:
-            return layout.Skipped(pair.id, f"{error.code}: {error.detail}")
+            return layout.SkippedImage(pair.id, f"{error.code}: {error.detail}")
         except OSError as error:
-            return layout.Skipped(pair.id, f"cannot be read or written: {error.strerror}")
+            return layout.SkippedImage(pair.id, f"cannot be read or written: {error.strerror}")
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(tqdm(pool.map(one, pairs), total=len(pairs), desc="prepare", unit="film"))
-    rows = [result for result in results if isinstance(result, Row)]
-    skipped += [result for result in results if isinstance(result, layout.Skipped)]
+    rows = [result for result in results if isinstance(result, IndexRow)]
+    skipped += [result for result in results if isinstance(result, layout.SkippedImage)]
     drawn = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
     write_index(output, rows, skipped, root, size, drawn)
 
@@ -119,14 +119,14 @@ def prepare(
     return prepared
 
 
-def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: str, quality: str) -> Row:
+def prepare_pair(pair: layout.ImagePair, root: Path, output: Path, size: int, split: str, quality: str) -> IndexRow:
     """Write the square of one image and of its mask below ``output``, and return its row.
 
     Raises:
         ProblemError: it cannot be trained on.
         OSError.
     """
-    film = decode(pair.film.read_bytes()).pixels
+    film = decode(pair.image.read_bytes()).pixels
     mask = layout.read_mask(pair.masks) if pair.masks else None
     if mask is not None and film.shape != mask.shape:
         raise errors.DamagedImage("Image and mask differ in size.")
@@ -140,7 +140,7 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
     if mask is not None:
         target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
         Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
-    return Row(
+    return IndexRow(
         id=pair.id,
         source=pair.source,
         patient=pair.patient,
@@ -155,7 +155,7 @@ def prepare_pair(pair: layout.Pair, root: Path, output: Path, size: int, split: 
         left=geometry.left,
         box_height=geometry.box_height,
         box_width=geometry.box_width,
-        film=_from(root, pair.film),
+        image=_from(root, pair.image),
         masks=";".join(_from(root, path) for path in pair.masks),
         sha256=hashlib.sha256(image.tobytes() + target.tobytes()).hexdigest(),
     )

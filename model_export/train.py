@@ -35,10 +35,10 @@ from tqdm import tqdm
 
 from lungseg.model.preprocess import InputSpec
 from model_export.config import Config, read_config
-from model_export.data.dataset import Films, SeededOrder, shared_weights, weights
-from model_export.data.index import QUALITIES, Index, Row, digest
+from model_export.data.dataset import ImageDataset, SeededSampler, balance_weights, share_weights
+from model_export.data.index import QUALITIES, Index, IndexRow, digest_rows
 from model_export.network import checkpoint
-from model_export.network.fit import Fit, Place, validate
+from model_export.network.fit import Rank, Trainer, validate
 
 
 def train(index: Index, run: Path, config: Config, resume: bool) -> None:
@@ -49,23 +49,23 @@ def train(index: Index, run: Path, config: Config, resume: bool) -> None:
         FileExistsError: ``run`` holds a run already and ``resume`` is False.
         FileNotFoundError: ``resume`` is True and ``run`` holds no last.pt.
     """
-    place = _join()
+    rank = _join_processes()
     try:
-        _train(index, run, config, resume, place)
+        _train(index, run, config, resume, rank)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) -> None:
+def _train(index: Index, run: Path, config: Config, resume: bool, rank: Rank) -> None:
     _check_names(config, index)
     rows, validation_rows = split_rows(index, config)
-    _check(config, place, len(rows), len(validation_rows))
+    _check(config, rank, len(rows), len(validation_rows))
     facts: dict[str, Any] = {
         "config": asdict(config),
         "spec": asdict(InputSpec(size=index.size, channels=config.in_channels)),
-        "data_sha256": digest(rows),
-        "validation_sha256": digest(validation_rows),
+        "data_sha256": digest_rows(rows),
+        "validation_sha256": digest_rows(validation_rows),
         "films": len(rows),
         "sources": sorted({row.source for row in rows}),
         "labelled": {source: by for source, by in index.labelled.items() if source in {row.source for row in rows}},
@@ -73,21 +73,21 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
     saved = _open_run(run, facts, resume)
 
     spec = InputSpec(**facts["spec"])
-    films = Films(index, rows, spec, config.augment, config.seed, len(config.outputs))
-    validation = Films(index, spread(validation_rows, config.validation_images), spec, augment=False)
+    films = ImageDataset(index, rows, spec, config.augment, config.seed, len(config.outputs))
+    validation = ImageDataset(index, spread(validation_rows, config.validation_images), spec, augment=False)
     shares = read_shares(config.shares)
-    drawn = shared_weights(rows, shares) if shares else weights(rows, config.balance)
-    order = SeededOrder(drawn, config.seed, place.rank, place.world, config.epoch_images or None)
+    drawn = share_weights(rows, shares) if shares else balance_weights(rows, config.balance)
+    order = SeededSampler(drawn, config.seed, rank.index, rank.count, config.epoch_images or None)
     loader = DataLoader(
         films,
-        batch_size=config.batch // place.world,
+        batch_size=config.batch // rank.count,
         sampler=order,
         num_workers=config.workers,
         drop_last=True,
         persistent_workers=config.workers > 0,
-        pin_memory=place.device.type == "cuda",
+        pin_memory=rank.device.type == "cuda",
     )
-    fit = Fit(config, place, len(loader))
+    fit = Trainer(config, rank, len(loader))
     history: list[dict[str, str]] = []
     best = -1.0
     if saved:
@@ -98,35 +98,35 @@ def _train(index: Index, run: Path, config: Config, resume: bool, place: Place) 
         started = time.monotonic()
         order.epoch = epoch
         bar = tqdm(
-            loader, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch", leave=False, disable=place.rank != 0
+            loader, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch", leave=False, disable=rank.index != 0
         )
-        loss = fit.epoch(bar, best)
+        loss = fit.run_epoch(bar, best)
         if not np.isfinite(loss):
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate")
-        if place.rank != 0:
+        if rank.index != 0:
             continue
-        found = validate(fit.kept, validation, place.device)
+        found = validate(fit.validated_network, validation, rank.device)
         history.append(
             {"epoch": str(epoch + 1), "loss": f"{loss:.5f}"}
             | {name: f"{value:.5f}" for name, value in found.columns().items()}
             | {"learning_rate": f"{fit.learning_rate:.2e}", "seconds": f"{time.monotonic() - started:.1f}"}
         )
         scores = {source: float(np.mean(values)) for source, values in found.dice.items()}
-        now = facts | {"weights": fit.kept.state_dict(), "validation_dice": scores, "epoch": epoch + 1}
+        now = facts | {"weights": fit.validated_network.state_dict(), "validation_dice": scores, "epoch": epoch + 1}
         now |= {"validation": found.columns()} | fit.machine
         score = found.tail if config.choose_by == "tail" else found.mean_dice
         if score > best:
             best = score
-            checkpoint.save(now, run / "best.pt")
-        checkpoint.save(now | {"fit": fit.state_dict(), "history": history, "best": best}, run / "last.pt")
+            checkpoint.save_checkpoint(now, run / "best.pt")
+        checkpoint.save_checkpoint(now | {"fit": fit.state_dict(), "history": history, "best": best}, run / "last.pt")
         _write_log(run / "log.csv", history)
         tqdm.write("  ".join(f"{name} {value}" for name, value in history[-1].items()))
-    if place.rank == 0:
+    if rank.index == 0:
         measure = "5th percentile" if config.choose_by == "tail" else "Dice"
         print(f"best validation {measure} {best:.4f}; weights in {run / 'best.pt'}")
 
 
-def _join() -> Place:
+def _join_processes() -> Rank:
     """Join the processes that torchrun started; alone without torchrun."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
@@ -135,10 +135,10 @@ def _join() -> Place:
         torch.cuda.set_device(device)
     if world > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
-    return Place(device, rank, world)
+    return Rank(device, rank, world)
 
 
-def split_rows(index: Index, config: Config) -> tuple[list[Row], list[Row]]:
+def split_rows(index: Index, config: Config) -> tuple[list[IndexRow], list[IndexRow]]:
     """Return the rows to train on and those to validate on.
 
     With ``config.folds`` the patients of ``config.fold_source``, of its training and its validation rows, are dealt to
@@ -162,7 +162,7 @@ def split_rows(index: Index, config: Config) -> tuple[list[Row], list[Row]]:
     return rest[0] + [row for row in both if fold_of[row.patient] != config.fold], rest[1] + left_out
 
 
-def deal_patients(rows: list[Row], folds: int) -> dict[str, int]:
+def deal_patients(rows: list[IndexRow], folds: int) -> dict[str, int]:
     """Return each patient's fold, from 0; folds have as many images as each other, and the deal is always the same."""
     counts = Counter(row.patient for row in rows)
     patients = sorted(counts)
@@ -176,7 +176,7 @@ def deal_patients(rows: list[Row], folds: int) -> dict[str, int]:
     return fold_of
 
 
-def spread(rows: list[Row], most: int) -> list[Row]:
+def spread(rows: list[IndexRow], most: int) -> list[IndexRow]:
     """Return at most so many rows of each set, evenly spread; all if ``most`` is 0."""
     kept = []
     for source in sorted({row.source for row in rows}):
@@ -212,7 +212,7 @@ def _check_names(config: Config, index: Index) -> None:
         raise ValueError(f"leave_out is {', '.join(config.leave_out)}; a mask can be {', '.join(QUALITIES)}")
 
 
-def _check(config: Config, place: Place, films: int, validation_films: int) -> None:
+def _check(config: Config, rank: Rank, films: int, validation_films: int) -> None:
     for name in ("base", "depth", "max_channels", "epochs", "batch", "learning_rate"):
         if getattr(config, name) <= 0:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be more than 0")
@@ -220,8 +220,8 @@ def _check(config: Config, place: Place, films: int, validation_films: int) -> N
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
     if not films or not validation_films:
         raise ValueError(f"{films} images to train on, {validation_films} to validate on; both need some")
-    if config.batch % place.world:
-        raise ValueError(f"a batch of {config.batch} cannot be shared by {place.world} processes")
+    if config.batch % rank.count:
+        raise ValueError(f"a batch of {config.batch} cannot be shared by {rank.count} processes")
     if films < config.batch:
         raise ValueError(f"{films} images to train on are fewer than a batch of {config.batch}")
 
@@ -230,7 +230,7 @@ def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
     """The checkpoint to go on from; None, and a run folder, for a new run."""
     last = run / "last.pt"
     if resume:
-        saved = checkpoint.read(last)
+        saved = checkpoint.read_checkpoint(last)
         # A setting that came after the run began had its default's effect then.
         saved["config"] = asdict(read_config(saved["config"]))
         for name in ("config", "spec", "data_sha256", "validation_sha256"):

@@ -6,18 +6,18 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from model_export.commands.options import DEFAULTS, Commands, add_data
+from model_export.commands.options import SHOW_DEFAULTS, Subparsers, add_data
 from model_export.config import Config
 
 
-def add_commands(commands: Commands) -> None:
+def add_sweep_commands(commands: Subparsers) -> None:
     """Add them to the parser."""
     command = commands.add_parser(
         "tune",
         help="run the author's experiments again",
         description="Train the author's network with the author's settings and with one of them changed at a time, and "
         "write what comes of it. Stopped, it goes on where it was; images of other sizes are prepared as needed.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     _add_sweep(command, Path("runs/tuning"), 30)
@@ -34,7 +34,7 @@ def add_commands(commands: Commands) -> None:
         description="Train networks of several shapes alike, export and time each, in FP32 and INT8, and draw "
         "validation Dice against milliseconds. Stopped, it goes on where it was; images of other sizes are prepared as "
         "needed.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     _add_sweep(command, Path("runs/search"), 20)
@@ -67,29 +67,29 @@ def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> N
 def _tune(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.sweeps import sweep
-    from model_export.sweeps.tune import tune
-    from model_export.sweeps.tuning_report import report
+    from model_export.sweeps.tune import tune_settings
+    from model_export.sweeps.tuning_report import write_tuning_report
 
     failed: dict[str, str] = {}
     if not options.report_only:
         names = ("epochs", "size", "base", "max_channels", "precision", "workers")
         facts = {name: getattr(options, name) for name in names}
-        failed = tune(read_index(options.data), options.output, facts, tuple(options.only))
+        failed = tune_settings(read_index(options.data), options.output, facts, tuple(options.only))
     if not failed or any(options.output.glob("*/result.json")):
-        report(options.output, options.docs)
-    sweep.complain(failed)
+        write_tuning_report(options.output, options.docs)
+    sweep.raise_failures(failed)
 
 
 def _search(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.sweeps import pareto, sweep
-    from model_export.sweeps.search import search
+    from model_export.sweeps.search import search_shapes
 
     failed: dict[str, str] = {}
     if not options.draw_only:
         names = ("epochs", "comparison_epochs", "comparison_size", "precision", "workers")
         facts = {name: getattr(options, name) for name in names}
-        failed = search(read_index(options.data), options.output, facts, tuple(options.only))
+        failed = search_shapes(read_index(options.data), options.output, facts, tuple(options.only))
     if not failed or any(options.output.glob("*/result.json")):
-        pareto.draw(options.output / "search.csv", options.picture)
-    sweep.complain(failed)
+        pareto.draw_pareto(options.output / "search.csv", options.picture)
+    sweep.raise_failures(failed)

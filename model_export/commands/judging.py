@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model_export.commands.options import DEFAULTS, INT8, RUN, Commands, add_films
+from model_export.commands.options import DEFAULT_INT8, DEFAULT_RUN, SHOW_DEFAULTS, Subparsers, add_split
 
 EVALUATION = Path("runs/evaluation")
 
 
-def add_commands(commands: Commands) -> None:
+def add_scoring_commands(commands: Subparsers) -> None:
     """Add them to the parser."""
     command = commands.add_parser(
         "evaluate",
         help="score a model at the images' own size",
         description="Segment every image of a split, from its file to its mask as the service does it, and compare.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, EVALUATION)
     command.set_defaults(run=_evaluate)
@@ -25,7 +25,7 @@ def add_commands(commands: Commands) -> None:
         "robustness",
         help="score a model on changed images",
         description="Invert, darken, blur, shrink, crop, rotate and turn every image of a split, and score its mask.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, EVALUATION)
     command.set_defaults(run=_robustness)
@@ -35,9 +35,9 @@ def add_commands(commands: Commands) -> None:
         help="score the worst images, and the failures that nobody is told of",
         description="The 5th percentile and the worst image of each set, failures that the verdict accepts, lung "
         "outside of fields. With the last.pt of each fold, an image is scored by the model that never saw it.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
-    add_films(command)
+    add_split(command)
     command.add_argument("--models", type=Path, nargs="+", required=True, help="one model, or a last.pt of each fold")
     command.add_argument("--output", type=Path, default=Path("runs/tail"), help="folder for tables and pictures")
     command.set_defaults(run=_tail, split="validation")
@@ -47,9 +47,9 @@ def add_commands(commands: Commands) -> None:
         help="score several models on the same images",
         description="One line for each model, one column for each set: what training on one hospital's images is worth "
         "at another.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
-    add_films(command)
+    add_split(command)
     command.add_argument("--models", type=Path, nargs="+", required=True, help="exported .onnx or checkpoints .pt")
     command.add_argument("--output", type=Path, default=Path("runs/compare"), help="folder for the table")
     command.set_defaults(run=_compare)
@@ -59,7 +59,7 @@ def add_commands(commands: Commands) -> None:
         help="judge the verdicts that go with the masks",
         description="How many images are accepted, as they are and inverted, turned and mirrored, with the Dice of "
         "their masks; and what is said of pictures that are no frontal chest images.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, Path("runs/verdict"))
     command.add_argument(
@@ -77,11 +77,11 @@ def add_commands(commands: Commands) -> None:
         help="write the report, and the model and data cards",
         description="Score an exported model, its robustness and its rivals in one run, and write them to one page of "
         "HTML with curves, distributions, calibration and images. The page shows images: it is not for publishing.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
-    add_films(command)
-    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx")
-    command.add_argument("--run", dest="trained", type=Path, default=RUN, help="the run that made it")
+    add_split(command)
+    command.add_argument("--model", type=Path, default=DEFAULT_INT8, help="an exported .onnx")
+    command.add_argument("--run", dest="trained", type=Path, default=DEFAULT_RUN, help="the run that made it")
     command.add_argument("--others", type=Path, nargs="*", default=[], help="models to compare it with, .onnx or .pt")
     command.add_argument("--output", type=Path, default=Path("runs/report"), help="folder for the page and its tables")
     command.add_argument("--cards", type=Path, help="folder for MODEL_CARD.md and DATA_CARD.md")
@@ -89,8 +89,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
-    add_films(command)
-    command.add_argument("--model", type=Path, default=INT8, help="an exported .onnx or a checkpoint .pt")
+    add_split(command)
+    command.add_argument("--model", type=Path, default=DEFAULT_INT8, help="an exported .onnx or a checkpoint .pt")
     command.add_argument("--output", type=Path, default=output, help="folder for tables and pictures")
 
 
@@ -109,50 +109,50 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _robustness(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
-    from model_export.report.robustness import robustness
+    from model_export.report.robustness import measure_robustness
 
     index = read_index(options.data)
-    robustness(index, index.select_scored(options.split), read_model(options.model), options.output)
+    measure_robustness(index, index.select_scored(options.split), read_model(options.model), options.output)
 
 
 def _tail(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
-    from model_export.report.tail import pair, tail
+    from model_export.report.tail import pair_with_models, score_tail
 
     index = read_index(options.data)
-    tail(index, list(pair(index, options.models, options.split)), options.output)
+    score_tail(index, list(pair_with_models(index, options.models, options.split)), options.output)
     print(f"tables and pictures: {options.output}")
 
 
 def _compare(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
-    from model_export.report.compare import compare, trained_on
+    from model_export.report.compare import compare_models, label_model
 
     index = read_index(options.data)
-    models = {trained_on(path, model): model for path in options.models for model in [read_model(path)]}
-    compare(index, index.select_scored(options.split), models, options.output)
+    models = {label_model(path, model): model for path in options.models for model in [read_model(path)]}
+    compare_models(index, index.select_scored(options.split), models, options.output)
 
 
 def _verdict(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
-    from model_export.report.verdict import verdict
+    from model_export.report.verdict import judge_verdicts
 
     index = read_index(options.data)
-    verdict(index, index.select_scored(options.split), options.others, read_model(options.model), options.output)
+    judge_verdicts(index, index.select_scored(options.split), options.others, read_model(options.model), options.output)
 
 
 def _report(options: argparse.Namespace) -> None:
     from lungseg.model.lung import LungNetwork
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
-    from model_export.report.compare import trained_on
-    from model_export.report.page import report
+    from model_export.report.compare import label_model
+    from model_export.report.page import write_report
 
     index, network = read_index(options.data), read_model(options.model)
     if not isinstance(network, LungNetwork):
         raise ValueError(f"{options.model} is a checkpoint; a report is on an exported model")
-    others = {trained_on(path, model): model for path in options.others for model in [read_model(path)]}
+    others = {label_model(path, model): model for path in options.others for model in [read_model(path)]}
     rows = index.select_scored(options.split)
-    report(index, rows, network, options.trained, others, options.output, options.cards)
+    write_report(index, rows, network, options.trained, others, options.output, options.cards)

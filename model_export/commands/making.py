@@ -7,18 +7,26 @@ from dataclasses import fields
 from pathlib import Path
 from statistics import mean
 
-from model_export.commands.options import DEFAULTS, PREPARED, RUN, VIEW, WEIGHTS, Commands, add_data
+from model_export.commands.options import (
+    DEFAULT_DATA,
+    DEFAULT_RUN,
+    DEFAULT_VIEW,
+    DEFAULT_WEIGHTS,
+    SHOW_DEFAULTS,
+    Subparsers,
+    add_data,
+)
 from model_export.data.layout import SPLITS
 
 
-def add_commands(commands: Commands) -> None:
+def add_training_commands(commands: Subparsers) -> None:
     """Add them to the parser."""
     command = commands.add_parser(
         "prepare",
         help="letterbox images and masks, and split them",
         description="Find the Montgomery and Shenzhen images below --input (the layout of the public Kaggle sets, images "
         "of any size; /kaggle/input works as it is) and write them as squares with their masks and an index.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     command.add_argument("--input", type=Path, help="folder with the public sets")
     command.add_argument(
@@ -29,7 +37,7 @@ def add_commands(commands: Commands) -> None:
         help="further hospitals: folders with images/, masks/ and index.csv (id, patient, split; finding, licence, "
         "kind); KIND is what the masks hold where index.csv does not say it: lung, field (lungs and heart), or none",
     )
-    command.add_argument("--output", type=Path, default=PREPARED, help="folder to write")
+    command.add_argument("--output", type=Path, default=DEFAULT_DATA, help="folder to write")
     command.add_argument("--size", type=int, default=512, help="side of the squares, in pixels")
     command.add_argument(
         "--splits", type=Path, help="folder with <set>/{train,validation,test}.txt; without it the split is drawn"
@@ -47,10 +55,10 @@ def add_commands(commands: Commands) -> None:
         help="train the network",
         description="Train on the train split and keep the weights with the best validation Dice. For several GPUs or "
         "machines: torchrun --nproc-per-node N -m model_export train ...",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
-    command.add_argument("--output", type=Path, default=RUN, help="folder for checkpoints and log.csv")
+    command.add_argument("--output", type=Path, default=DEFAULT_RUN, help="folder for checkpoints and log.csv")
     command.add_argument("--resume", action="store_true", help="go on from last.pt; pass the same settings")
     _add_settings(command)
     command.set_defaults(run=_train)
@@ -59,9 +67,9 @@ def add_commands(commands: Commands) -> None:
         "curve",
         help="draw a run's log",
         description="Draw loss and validation Dice by epoch, from log.csv to curve.png beside it.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
-    command.add_argument("--run", type=Path, default=RUN, dest="folder", help="folder made by train")
+    command.add_argument("--run", type=Path, default=DEFAULT_RUN, dest="folder", help="folder made by train")
     command.set_defaults(run=_curve)
 
     command = commands.add_parser(
@@ -69,7 +77,7 @@ def add_commands(commands: Commands) -> None:
         help="learn how good a mask may be expected to be",
         description="Learn the expected Dice from masks of images that their network never saw, as they are and made "
         "worse. Give the last.pt of each fold: the images of a best.pt's fold chose its epoch.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     command.add_argument("--models", type=Path, nargs="+", required=True, help="the last.pt of each fold")
@@ -83,11 +91,11 @@ def add_commands(commands: Commands) -> None:
         help="write the ONNX files, FP32 and INT8",
         description="Convert a checkpoint to ONNX, its card inside, and quantise that to INT8 beside it (x.onnx and "
         "x.int8.onnx). A file is not written if it does not give its forerunner's answers on real images.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
-    command.add_argument("--checkpoint", type=Path, default=RUN / "best.pt", help="weights to export")
-    command.add_argument("--output", type=Path, default=WEIGHTS, help="file to write")
+    command.add_argument("--checkpoint", type=Path, default=DEFAULT_RUN / "best.pt", help="weights to export")
+    command.add_argument("--output", type=Path, default=DEFAULT_WEIGHTS, help="file to write")
     command.add_argument("--split", default="validation", choices=SPLITS, help="images on which both files are checked")
     command.add_argument("--expected-dice", type=Path, help="expected_dice.json, made by expect, for the model's card")
     command.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="write the INT8 file")
@@ -98,7 +106,7 @@ def add_commands(commands: Commands) -> None:
         help="let a model draw the masks of a set",
         description="Copy a prepared folder with the masks of some sets replaced by those that a model draws, to train "
         "on images without using their own masks (self-training).",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     command.add_argument("--model", type=Path, required=True, help="an exported .onnx or a checkpoint .pt")
@@ -112,11 +120,11 @@ def add_commands(commands: Commands) -> None:
         description="Train on the train split, and on pictures that are no frontal chest images. Every folder of "
         "--others is shown equally often: give photographs, lateral images and CT one each. The validation split "
         "chooses, with every tenth picture of a folder. It takes minutes on a CPU.",
-        formatter_class=DEFAULTS,
+        formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     command.add_argument("--others", type=Path, nargs="+", required=True, help="folders of other pictures, any depth")
-    command.add_argument("--output", type=Path, default=VIEW, help="file to write")
+    command.add_argument("--output", type=Path, default=DEFAULT_VIEW, help="file to write")
     command.add_argument("--epochs", type=int, default=150, help="how often each image is shown")
     command.add_argument("--seed", type=int, default=1, help="decides weights, order and augmentation")
     command.add_argument(
@@ -168,11 +176,11 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _hospital(name: str) -> tuple[Path, str | None]:
     """A folder and the kind behind its colon, if there is one."""
-    from model_export.data.hospital import KINDS
+    from model_export.data.hospital import MASK_KINDS
 
     folder, _, kind = name.rpartition(":")
     # Resolved, because a set is called as its folder is, and "." has no name.
-    return (Path(folder).resolve(), kind) if folder and kind in KINDS else (Path(name).resolve(), None)
+    return (Path(folder).resolve(), kind) if folder and kind in MASK_KINDS else (Path(name).resolve(), None)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -186,16 +194,18 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _curve(options: argparse.Namespace) -> None:
-    from model_export.report.curve import curve
+    from model_export.report.curve import draw_curve
 
-    print(f"picture: {curve(options.folder)}")
+    print(f"picture: {draw_curve(options.folder)}")
 
 
 def _expect(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
-    from model_export.report.expect import expect
+    from model_export.report.expect import learn_expected_dice
 
-    expect(read_index(options.data), options.models, options.output, tuple(options.leave_out), options.seed)
+    learn_expected_dice(
+        read_index(options.data), options.models, options.output, tuple(options.leave_out), options.seed
+    )
     print(f"coefficients: {options.output / 'expected_dice.json'}")
 
 
@@ -223,7 +233,7 @@ def _export(options: argparse.Namespace) -> None:
         cost = quantise(options.output, quantised, index, calibration, rows)
         megabytes = quantised.stat().st_size / 1e6
         print(
-            f"{quantised}: {megabytes:.2f} MB; INT8 loses {cost.mean:+.5f} Dice on average and {cost.worst:+.5f} at "
+            f"{quantised}: {megabytes:.2f} MB; INT8 loses {cost.mean:+.5f} Dice on average and {cost.highest:+.5f} at "
             f"worst on {len(rows)} images"
         )
         if cost.agreements:
@@ -235,11 +245,11 @@ def _export(options: argparse.Namespace) -> None:
 
 def _label(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
-    from model_export.data.label import label
+    from model_export.data.label import label_images
     from model_export.network.checkpoint import read_model
 
     index = read_index(options.data)
-    label(index, read_model(options.model), tuple(options.sources), options.output)
+    label_images(index, read_model(options.model), tuple(options.sources), options.output)
     print(f"masks of {', '.join(options.sources)} drawn by {options.model} in {options.output}")
 
 

@@ -8,24 +8,24 @@ from typing import TypeAlias
 
 from model_export.data.layout import SPLITS
 
-PREPARED = Path("data/prepared")
-RUN = Path("runs/lung_unet")
-WEIGHTS = Path("lungseg/model/weights/lung_unet.onnx")
-INT8 = Path("lungseg/model/weights/lung_unet.int8.onnx")
-VIEW = Path("lungseg/model/weights/view.onnx")
+DEFAULT_DATA = Path("data/prepared")
+DEFAULT_RUN = Path("runs/lung_unet")
+DEFAULT_WEIGHTS = Path("lungseg/model/weights/lung_unet.onnx")
+DEFAULT_INT8 = Path("lungseg/model/weights/lung_unet.int8.onnx")
+DEFAULT_VIEW = Path("lungseg/model/weights/view.onnx")
 
-DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
+SHOW_DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` gives; argparse has no public name for it."""
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
     """--data"""
-    command.add_argument("--data", type=Path, default=PREPARED, help="folder made by prepare")
+    command.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder made by prepare")
 
 
-def add_films(command: argparse.ArgumentParser) -> None:
+def add_split(command: argparse.ArgumentParser) -> None:
     """--data and --split"""
     add_data(command)
     command.add_argument("--split", default="test", choices=SPLITS, help="images to use")

@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from lungseg.model.preprocess import Geometry, InputSpec, place, standardise
 from model_export.data.sickness import make_sick
-from model_export.data.truth import know
+from model_export.data.truth import split_known
 
 set_track_meta(False)  # plain tensors: nothing here needs an image's position in a patient
 
 KEYS = ["image", "truth"]
 
-INVERTED = 0.15
+INVERTED_SHARE = 0.15
 """Share of images shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
 
-TURNED = 0.15
+WIDE_SHARE = 0.15
 """Share of images turned by up to 25 degrees instead of 15, and scaled more: portable images, and small children's."""
 
-UNKNOWN = 0.01
+MAX_UNKNOWN = 0.01
 """A pixel of which so much is unknown, after it was warped, is unknown."""
 
-CROPPED = 0.15
+CROPPED_SHARE = 0.15
 """Share of images of which a border is cut off, so that the lungs may reach it."""
 
 
@@ -87,18 +87,18 @@ class Augment:
             input (channels, size, size) float32, standardised; target (outputs, size, size) float32, the share of each
             pixel that is lung, or field; known (outputs, size, size) float32, 1 where the target is known, else 0.
         """
-        target, unknown = know(mask, kind)
+        target, unknown = split_known(mask, kind)
         box = image[geometry.box].astype(np.float32) / np.float32(255)
         wide = False
         if self.enabled:
             random = self.reseed(seed)
             box = make_sick(box, mask[geometry.box], random)
             box = np.asarray(self.exposure(torch.from_numpy(box)[None]))[0]
-            if random.random() < INVERTED:
+            if random.random() < INVERTED_SHARE:
                 box = -box
-            if random.random() < CROPPED:
+            if random.random() < CROPPED_SHARE:
                 box, target, unknown, geometry = _crop(box, target, unknown, geometry, random)
-            wide = bool(random.random() < TURNED)
+            wide = bool(random.random() < WIDE_SHARE)
         square = place(standardise(box, self.spec), geometry)
         truth = np.concatenate([target[: self.outputs], unknown[: self.outputs]])
         pair = {"image": torch.from_numpy(square)[None], "truth": torch.from_numpy(truth)}
@@ -106,7 +106,7 @@ class Augment:
             pair = (self.wide if wide else self.usual)(pair)
         target_square, unknown_square = pair["truth"].split(self.outputs)
         # Beyond the image's border there is neither lung nor field, and that is known.
-        known = (unknown_square < UNKNOWN).float()
+        known = (unknown_square < MAX_UNKNOWN).float()
         return pair["image"].expand(self.spec.channels, -1, -1).contiguous(), target_square, known
 
     def reseed(self, seed: int) -> np.random.Generator:

@@ -12,13 +12,13 @@ from torch.utils.data import Dataset, Sampler
 
 from lungseg.model.preprocess import InputSpec
 from model_export.data.augment import Augment
-from model_export.data.index import Index, Row, read_square
+from model_export.data.index import Index, IndexRow, read_square
 
 Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Input, target and where the target is known."""
 
 
-class Films(Dataset[Example]):
+class ImageDataset(Dataset[Example]):
     """Images of a prepared folder, held in memory as 8 bits (0.5 MB an image at 512 pixels).
 
     An item's index is ``draw * len(films) + film``, as `SeededOrder` gives it, counting draws from the run's start.
@@ -30,7 +30,7 @@ class Films(Dataset[Example]):
     """
 
     def __init__(
-        self, index: Index, rows: list[Row], spec: InputSpec, augment: bool, seed: int = 0, outputs: int = 1
+        self, index: Index, rows: list[IndexRow], spec: InputSpec, augment: bool, seed: int = 0, outputs: int = 1
     ) -> None:
         if index.size != spec.size:
             raise ValueError(
@@ -53,7 +53,7 @@ class Films(Dataset[Example]):
         return self.augment(self.images[film], self.masks[film], geometry, seed, self.rows[film].kind)
 
 
-class SeededOrder(Sampler[int]):
+class SeededSampler(Sampler[int]):
     """A new order each epoch from (seed, epoch); process ``rank`` of ``world`` takes every world-th image of it.
 
     Each image comes as often as its share of ``weights`` says, rounded up or down by a draw (systematic sampling), so
@@ -85,13 +85,13 @@ class SeededOrder(Sampler[int]):
         yield from draws[: len(self) * self.world][self.rank :: self.world]
 
 
-def weights(rows: list[Row], balance: float) -> NDArray[np.float64]:
+def balance_weights(rows: list[IndexRow], balance: float) -> NDArray[np.float64]:
     """How often each image is to be drawn: 0 all alike, 1 all sources alike, between them the share of sources moves."""
     sizes = Counter(row.source for row in rows)
     return np.array([sizes[row.source] ** -balance for row in rows])
 
 
-def shared_weights(rows: list[Row], shares: dict[str, float]) -> NDArray[np.float64]:
+def share_weights(rows: list[IndexRow], shares: dict[str, float]) -> NDArray[np.float64]:
     """Return how often each image is to be drawn so that each set has its share of an epoch.
 
     Raises:

@@ -14,14 +14,14 @@ import csv
 import re
 from pathlib import Path
 
-from model_export.data.layout import SPLITS, Pair, Skipped
+from model_export.data.layout import SPLITS, ImagePair, SkippedImage
 
-KINDS = ("lung", "field", "none")
+MASK_KINDS = ("lung", "field", "none")
 
-COLUMNS = {"id", "patient", "split"}
+REQUIRED_COLUMNS = {"id", "patient", "split"}
 
 
-def read_hospital(folder: Path, kind: str | None) -> tuple[list[Pair], list[Skipped]]:
+def read_hospital(folder: Path, kind: str | None) -> tuple[list[ImagePair], list[SkippedImage]]:
     """Return the images of a further hospital in the order of its index, and those that lack a file.
 
     Args:
@@ -34,10 +34,10 @@ def read_hospital(folder: Path, kind: str | None) -> tuple[list[Pair], list[Skip
     """
     path = folder / "index.csv"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no index.csv with the columns {', '.join(sorted(COLUMNS))}")
+        raise FileNotFoundError(f"{folder} has no index.csv with the columns {', '.join(sorted(REQUIRED_COLUMNS))}")
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
-        lines, missing = list(table), COLUMNS - set(table.fieldnames or ())
+        lines, missing = list(table), REQUIRED_COLUMNS - set(table.fieldnames or ())
     if missing:
         raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}")
     files = {part: _by_stem(folder / part) for part in ("images", "masks")}
@@ -45,9 +45,9 @@ def read_hospital(folder: Path, kind: str | None) -> tuple[list[Pair], list[Skip
     for line in lines:
         name, patient, split = line["id"], line["patient"], line["split"]
         held = line.get("kind") or kind
-        if held not in KINDS:
+        if held not in MASK_KINDS:
             raise ValueError(
-                f"{path}: the kind of {name} is {held!r}; it can be {', '.join(KINDS)}, as in {folder}:lung"
+                f"{path}: the kind of {name} is {held!r}; it can be {', '.join(MASK_KINDS)}, as in {folder}:lung"
             )
         if split not in SPLITS:
             raise ValueError(f"{path}: the split of {name} is {split!r}; it can be {', '.join(SPLITS)}")
@@ -55,14 +55,14 @@ def read_hospital(folder: Path, kind: str | None) -> tuple[list[Pair], list[Skip
             raise ValueError(f"{path}: patient {patient} is in {splits[patient]} and in {split}")
         image, mask = files["images"].get(name), files["masks"].get(name)
         if image is None or (mask is None and held != "none"):
-            skipped.append(Skipped(f"{folder.name}-{name}", "no image" if image is None else "no mask"))
+            skipped.append(SkippedImage(f"{folder.name}-{name}", "no image" if image is None else "no mask"))
             continue
         pairs.append(
-            Pair(
+            ImagePair(
                 id=f"{folder.name}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}",
                 source=folder.name,
                 finding=line.get("finding", ""),
-                film=image,
+                image=image,
                 masks=() if held == "none" or mask is None else (mask,),
                 patient=patient,
                 kind=held,

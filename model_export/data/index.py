@@ -23,7 +23,7 @@ QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """One line of index.csv.
 
     ``film`` and ``masks`` (joined by ";") are paths from the input folder; ``kind`` is one of `hospital.KINDS`.
@@ -43,12 +43,12 @@ class Row:
     left: int
     box_height: int
     box_width: int
-    film: str
+    image: str
     masks: str
     sha256: str
 
     @classmethod
-    def from_strings(cls, line: dict[str, str]) -> Row:
+    def from_strings(cls, line: dict[str, str]) -> IndexRow:
         """A row as csv.DictReader reads it."""
         values: dict[str, Any] = dict(line)
         if set(values) != {attribute.name for attribute in fields(cls)}:
@@ -75,11 +75,11 @@ class Index:
     folder: Path
     input: Path
     size: int
-    rows: list[Row]
+    rows: list[IndexRow]
     split: dict[str, Any]
     labelled: dict[str, Any] = field(default_factory=dict)
 
-    def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[Row]:
+    def select(self, split: str, leave_out: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> list[IndexRow]:
         """Return the rows of a split that have a mask.
 
         Args:
@@ -96,11 +96,11 @@ class Index:
             and (not sources or row.source in sources)
         ]
 
-    def select_images(self, split: str) -> list[Row]:
+    def select_images(self, split: str) -> list[IndexRow]:
         """Return the rows of a split, also those without a mask."""
         return [row for row in self.rows if row.split == split]
 
-    def select_scored(self, split: str, leave_out: tuple[str, ...] = ()) -> list[Row]:
+    def select_scored(self, split: str, leave_out: tuple[str, ...] = ()) -> list[IndexRow]:
         """Return the rows of a split on which a lung mask can be scored: those that came with one.
 
         A field holds the heart too: plain Dice against it is about 0.85 for a perfect lung mask.
@@ -118,12 +118,12 @@ def read_index(folder: Path) -> Index:
     if not (folder / "index.csv").is_file():
         raise FileNotFoundError(f"{folder} holds no index.csv; make it with: python -m model_export prepare")
     with (folder / "index.csv").open(newline="") as file:
-        rows = [Row.from_strings(line) for line in csv.DictReader(file)]
+        rows = [IndexRow.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
     return Index(folder, Path(facts["input"]), facts["size"], rows, facts["split"], facts.get("labelled", {}))
 
 
-def read_square(index: Index, folder: str, row: Row) -> NDArray[Any]:
+def read_square(index: Index, folder: str, row: IndexRow) -> NDArray[Any]:
     """Return the prepared square of a row, (size, size): uint8 of an image, bool of a mask.
 
     Args:
@@ -135,7 +135,7 @@ def read_square(index: Index, folder: str, row: Row) -> NDArray[Any]:
         return np.asarray(image)
 
 
-def read_film(index: Index, row: Row) -> Radiograph:
+def read_radiograph(index: Index, row: IndexRow) -> Radiograph:
     """The image that a row was prepared from.
 
     Raises:
@@ -143,12 +143,12 @@ def read_film(index: Index, row: Row) -> Radiograph:
         ValueError: it is damaged by now.
     """
     try:
-        return decode((index.input / row.film).read_bytes())
+        return decode((index.input / row.image).read_bytes())
     except errors.ProblemError as error:
-        raise ValueError(f"{row.film}: {error.detail}") from None
+        raise ValueError(f"{row.image}: {error.detail}") from None
 
 
-def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
+def read_target(index: Index, row: IndexRow) -> NDArray[np.bool_]:
     """The mask that a row was prepared from, (height, width) bool at the image's own size, True = lung.
 
     Raises:
@@ -161,7 +161,7 @@ def read_target(index: Index, row: Row) -> NDArray[np.bool_]:
         raise ValueError(f"{row.masks}: {error.detail}") from None
 
 
-def digest(rows: list[Row]) -> str:
+def digest_rows(rows: list[IndexRow]) -> str:
     """SHA-256 over the prepared pixels of ``rows``, in order of id: the same data, the same digest."""
     total = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
@@ -169,7 +169,7 @@ def digest(rows: list[Row]) -> str:
     return total.hexdigest()
 
 
-def masks_of(training: dict[str, Any]) -> set[str]:
+def find_mask_origins(training: dict[str, Any]) -> set[str]:
     """The sets whose own masks a model owes its weights to, by the ``training`` part of its card: directly, or through
     the models that labelled for it.
     """
@@ -180,15 +180,15 @@ def masks_of(training: dict[str, Any]) -> set[str]:
 
 def write_index(
     output: Path,
-    rows: list[Row],
-    skipped: list[layout.Skipped],
+    rows: list[IndexRow],
+    skipped: list[layout.SkippedImage],
     root: Path,
     size: int,
     split: dict[str, Any],
     labelled: dict[str, Any] | None = None,
 ) -> None:
     """Write index.csv, skipped.csv and, last, prepare.json: how ``split`` was made, who ``labelled`` which set."""
-    for name, kind, lines in (("index.csv", Row, rows), ("skipped.csv", layout.Skipped, skipped)):
+    for name, kind, lines in (("index.csv", IndexRow, rows), ("skipped.csv", layout.SkippedImage, skipped)):
         with (output / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])
             writer.writeheader()

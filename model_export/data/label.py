@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from lungseg.model.lung import LungModel
 from lungseg.model.preprocess import place, standardise
-from model_export.data.index import QUALITIES, Index, Row, masks_of, read_index, read_square, write_index
-from model_export.data.layout import Skipped
+from model_export.data.index import QUALITIES, Index, IndexRow, find_mask_origins, read_index, read_square, write_index
+from model_export.data.layout import SkippedImage
 
 
-def label(index: Index, model: LungModel, sources: tuple[str, ...], output: Path) -> Index:
+def label_images(index: Index, model: LungModel, sources: tuple[str, ...], output: Path) -> Index:
     """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
 
     The verdicts on the replaced masks go with them, and images that had no mask get one. An image in which the model
@@ -33,7 +33,7 @@ def label(index: Index, model: LungModel, sources: tuple[str, ...], output: Path
             sets, or one of them has field masks.
         FileExistsError: ``output`` is there already.
     """
-    known, owed = {row.source for row in index.rows}, masks_of(model.card.training)
+    known, owed = {row.source for row in index.rows}, find_mask_origins(model.card.training)
     if not sources or not set(sources) <= known:
         raise ValueError(f"the sets to label are {', '.join(sources) or 'not named'}; there are {', '.join(known)}")
     fields = {row.source for row in index.rows if row.kind == "field"} & set(sources)
@@ -57,7 +57,7 @@ def label(index: Index, model: LungModel, sources: tuple[str, ...], output: Path
         chosen = row.source in sources and row.split != "test"
         labelled = _label_one(index, row, model, partial) if chosen else row
         if labelled is None:
-            skipped.append(Skipped(row.id, "the model finds no lung in it"))
+            skipped.append(SkippedImage(row.id, "the model finds no lung in it"))
         else:
             rows.append(labelled)
     by = {"by": f"{model.card.name}, trained on {', '.join(model.card.training['sources'])}", "masks_of": sorted(owed)}
@@ -67,7 +67,7 @@ def label(index: Index, model: LungModel, sources: tuple[str, ...], output: Path
     return read_index(output)
 
 
-def _label_one(index: Index, row: Row, model: LungModel, output: Path) -> Row | None:
+def _label_one(index: Index, row: IndexRow, model: LungModel, output: Path) -> IndexRow | None:
     image = read_square(index, "images", row)
     geometry = row.geometry(index.size)
     film = place(standardise(image[geometry.box], model.card.input), geometry)

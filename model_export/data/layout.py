@@ -21,12 +21,12 @@ from lungseg import errors
 from lungseg.decode import decode
 
 SPLITS = ("train", "validation", "test")
-FILM = re.compile(r"(?P<id>(?P<set>MCUCXR|CHNCXR)_\d+_(?P<finding>[01]))\.png")
-SOURCES = {"MCUCXR": "montgomery", "CHNCXR": "shenzhen"}
+IMAGE_NAME = re.compile(r"(?P<id>(?P<set>MCUCXR|CHNCXR)_\d+_(?P<finding>[01]))\.png")
+PUBLIC_SETS = {"MCUCXR": "montgomery", "CHNCXR": "shenzhen"}
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImagePair:
     """An image and the files of its mask: Montgomery has two (left and right lung), Shenzhen one.
 
     Attributes:
@@ -44,7 +44,7 @@ class Pair:
     id: str
     source: str
     finding: str
-    film: Path
+    image: Path
     masks: tuple[Path, ...]
     patient: str
     kind: str = "lung"
@@ -53,14 +53,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedImage:
     """An image, or a mask without one, that cannot be used, and why."""
 
     id: str
     reason: str
 
 
-def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
+def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
     """All pairs below ``root``, sorted by id, and what lacks its other half.
 
     Raises:
@@ -70,7 +70,7 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(root.rglob("*.png")):
         kind, stem = path.parent.name, path.stem.removesuffix("_mask")
-        match = FILM.fullmatch(f"{stem}.png")
+        match = IMAGE_NAME.fullmatch(f"{stem}.png")
         if match is None:
             continue
         role = kind if kind in ("CXR_png", "leftMask", "rightMask") else "mask" if stem != path.stem else None
@@ -82,14 +82,14 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Skipped]]:
 
     pairs, skipped = [], []
     for stem, match in sorted(films.items()):
-        source = SOURCES[match["set"]]
+        source = PUBLIC_SETS[match["set"]]
         roles = ("leftMask", "rightMask") if source == "montgomery" else ("mask",)
         missing = [role for role in ("CXR_png", *roles) if (stem, role) not in found]
         if missing:
-            skipped.append(Skipped(stem, "no " + " and no ".join(missing).replace("CXR_png", "image")))
+            skipped.append(SkippedImage(stem, "no " + " and no ".join(missing).replace("CXR_png", "image")))
         else:
             masks = tuple(found[stem, role] for role in roles)
-            pairs.append(Pair(stem, source, match["finding"], found[stem, "CXR_png"], masks, patient=stem))
+            pairs.append(ImagePair(stem, source, match["finding"], found[stem, "CXR_png"], masks, patient=stem))
     return pairs, skipped
 
 
@@ -125,7 +125,7 @@ def read_splits(folder: Path) -> dict[str, str]:
     return splits
 
 
-def draw_splits(pairs: list[Pair], seed: int, test_share: float) -> dict[str, str]:
+def draw_splits(pairs: list[ImagePair], seed: int, test_share: float) -> dict[str, str]:
     """A seeded split: ``test_share`` set aside, the rest 80:20 train and validation, each set and finding alike."""
     splits: dict[str, str] = {}
     random = np.random.default_rng(seed)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-ROOT = "pulmonary-chest-xray-abnormalities"
-MONTGOMERY = f"{ROOT}/Montgomery/MontgomerySet"
-SHENZHEN = f"{ROOT}/ChinaSet_AllFiles/ChinaSet_AllFiles"
+PUBLIC_ROOT = "pulmonary-chest-xray-abnormalities"
+MONTGOMERY = f"{PUBLIC_ROOT}/Montgomery/MontgomerySet"
+SHENZHEN = f"{PUBLIC_ROOT}/ChinaSet_AllFiles/ChinaSet_AllFiles"
 SIZE = 64
 
 
-def chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+def draw_chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
     """An image and its left and right mask (the patient's): dark ellipses in a bright body."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
@@ -28,7 +28,7 @@ def chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], NDArra
     return film.clip(0, 255).astype(np.uint8), left, right
 
 
-def write(path: Path, pixels: NDArray[np.generic]) -> None:
+def write_png(path: Path, pixels: NDArray[np.generic]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "PNG")
 
@@ -37,14 +37,18 @@ def write_public_layout(root: Path, count: int = 12) -> None:
     """``count`` images of each set, of several sizes; one with 16 bits, one in colour."""
     for number in range(1, count + 1):
         name = f"MCUCXR_{number:04}_{number % 2}.png"
-        film, left, right = chest(100 + 3 * number, 120, number)
-        write(root / MONTGOMERY / "CXR_png" / name, film if number != 1 else film.astype(np.uint16) * 16)
-        write(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
-        write(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
+        film, left, right = draw_chest(100 + 3 * number, 120, number)
+        write_png(root / MONTGOMERY / "CXR_png" / name, film if number != 1 else film.astype(np.uint16) * 16)
+        write_png(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
+        write_png(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
         name = f"CHNCXR_{number:04}_{number % 2}"
-        film, left, right = chest(110, 100 + 5 * number, 100 + number)
-        write(root / SHENZHEN / "CXR_png" / f"{name}.png", film if number != 1 else np.repeat(film[..., None], 3, 2))
-        write(root / "shcxr-lung-mask" / "mask" / "mask" / f"{name}_mask.png", (left | right).astype(np.uint8) * 255)
+        film, left, right = draw_chest(110, 100 + 5 * number, 100 + number)
+        write_png(
+            root / SHENZHEN / "CXR_png" / f"{name}.png", film if number != 1 else np.repeat(film[..., None], 3, 2)
+        )
+        write_png(
+            root / "shcxr-lung-mask" / "mask" / "mask" / f"{name}_mask.png", (left | right).astype(np.uint8) * 255
+        )
 
 
 TINY = {"base": 8, "depth": 2, "max_channels": 16, "batch": 4, "workers": 0, "learning_rate": 0.01, "ema": 0.5}

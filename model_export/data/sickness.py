@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Pixels = NDArray[np.float32]
-Values = NDArray[np.floating[Any]]
-Mask = NDArray[np.bool_]
-Change = Callable[[Pixels, Mask, np.random.Generator], Pixels]
+FloatImage = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
+MaskArray = NDArray[np.bool_]
+ImageChange = Callable[[FloatImage, MaskArray, np.random.Generator], FloatImage]
 
 
-def add_white_lung(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_white_lung(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Whiten half a lung to a whole one along a soft half-plane; sometimes both.
 
     ARDS, atelectasis and large effusions leave no edge between lung and what lies beside it.
@@ -44,7 +44,7 @@ def add_white_lung(image: Pixels, mask: Mask, random: np.random.Generator) -> Pi
     return image
 
 
-def add_effusion(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_effusion(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Fill one lung from its base up to a tenth to a half of its height, the level rising towards the chest wall.
 
     The white runs on below and beside the lung as a real effusion's does, so that no edge tells where the lung ends.
@@ -64,7 +64,7 @@ def add_effusion(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixe
     return _whiten(image, cover, random.uniform(0.7, 0.95))
 
 
-def add_opacities(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_opacities(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Lay one to four bright, soft-edged ellipses over lungs: masses and consolidations. They stay lung."""
     rows, columns = _grid(image)
     inside = np.argwhere(mask)
@@ -80,7 +80,7 @@ def add_opacities(image: Pixels, mask: Mask, random: np.random.Generator) -> Pix
     return image
 
 
-def add_pneumothorax(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_pneumothorax(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Darken a crescent along one lung's outer and upper wall: gas without a lung's texture, inside the mask."""
     left = bool(random.integers(2))
     box = _lung_box(mask, left)
@@ -97,7 +97,7 @@ def add_pneumothorax(image: Pixels, mask: Mask, random: np.random.Generator) -> 
     return (image - cover * np.maximum(image - dark, 0)).astype(np.float32)
 
 
-def add_soft_tissue(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_soft_tissue(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Brighten a wide, faint shape with one clear edge that crosses a lung: a breast's or a scapula's shadow."""
     box = _lung_box(mask, bool(random.integers(2)))
     if box is None:
@@ -114,7 +114,7 @@ def add_soft_tissue(image: Pixels, mask: Mask, random: np.random.Generator) -> P
     return _whiten(image, cover, random.uniform(0.6, 0.9))
 
 
-def add_devices(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_devices(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Draw lines, tubes, electrodes and sometimes a pacemaker: thin and bright, over lungs and beside them."""
     height, width = image.shape
     size = max(image.shape)
@@ -146,7 +146,7 @@ def add_devices(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixel
     return _whiten(image, cover, random.uniform(0.9, 1.0))
 
 
-def add_collimation(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def add_collimation(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Blacken or whiten strips at one to three borders, up to where the lungs begin."""
     image = image.copy()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -166,7 +166,7 @@ def add_collimation(image: Pixels, mask: Mask, random: np.random.Generator) -> P
     return image
 
 
-CHANGES: tuple[tuple[float, Change], ...] = (
+SICKNESS_CHANGES: tuple[tuple[float, ImageChange], ...] = (
     (0.25, add_white_lung),
     (0.35, add_opacities),
     (0.15, add_effusion),
@@ -178,10 +178,10 @@ CHANGES: tuple[tuple[float, Change], ...] = (
 """Each change and its share of images, in the order in which they are drawn."""
 
 
-def make_sick(image: Pixels, mask: Mask, random: np.random.Generator) -> Pixels:
+def make_sick(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
     """Draw each of CHANGES over its share of images."""
     if mask.any():
-        for share, change in CHANGES:
+        for share, change in SICKNESS_CHANGES:
             if random.random() < share:
                 image = change(image, mask, random)
     return image
@@ -192,7 +192,7 @@ def _sides(random: np.random.Generator, both: float) -> list[bool]:
     return [True, False] if random.random() < both else [side]
 
 
-def _lung_box(mask: Mask, left: bool) -> tuple[int, int, int, int] | None:
+def _lung_box(mask: MaskArray, left: bool) -> tuple[int, int, int, int] | None:
     """First and last row, first and last column of a mask on one side of its middle; None if there is nothing."""
     columns = np.flatnonzero(mask.any(0))
     middle = (columns[0] + columns[-1]) // 2
@@ -204,18 +204,18 @@ def _lung_box(mask: Mask, left: bool) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(rows[-1]), int(offset + across[0]), int(offset + across[-1])
 
 
-def _grid(image: Pixels) -> tuple[Pixels, Pixels]:
+def _grid(image: FloatImage) -> tuple[FloatImage, FloatImage]:
     """Row and column numbers that broadcast over an image."""
     height, width = image.shape
     return np.arange(height, dtype=np.float32)[:, np.newaxis], np.arange(width, dtype=np.float32)
 
 
-def _step(value: Values) -> Pixels:
+def _step(value: FloatArray) -> FloatImage:
     """0 to 1, softly, where ``value`` crosses 0."""
     return np.asarray(1 / (1 + np.exp(-np.clip(value, -30, 30))), np.float32)
 
 
-def _whiten(image: Pixels, cover: Values, quantile: float) -> Pixels:
+def _whiten(image: FloatImage, cover: FloatArray, quantile: float) -> FloatImage:
     """Bring an image to one of its own bright greys as far as ``cover`` (0 to 1) says; it never darkens."""
     white = float(np.quantile(image[::8, ::8], quantile))
     return (image + cover * np.maximum(white - image, 0)).astype(np.float32)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+MaskArray = NDArray[np.bool_]
 
-BORDER = 5 / 512
+FIELD_BORDER = 5 / 512
 """So near to a field's border, as a part of the square's side, lung is unknown: two people draw it no nearer."""
 
 
-def know(mask: Mask, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def split_known(mask: MaskArray, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return targets and what is unknown of them, for lung and field.
 
     Args:
@@ -37,7 +37,7 @@ def know(mask: Mask, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32
     return target, np.stack([outer & ~lateral, np.zeros_like(mask)]).astype(np.float32)
 
 
-def lateral_third(field: Mask) -> Mask:
+def lateral_third(field: MaskArray) -> MaskArray:
     """Return the outer third of the first and the last run of each row of a field: lung, whatever the heart does."""
     lateral = np.zeros_like(field)
     for row in np.flatnonzero(field.any(1)):
@@ -49,7 +49,7 @@ def lateral_third(field: Mask) -> Mask:
     return lateral
 
 
-def score_field(mask: Mask, field: Mask) -> tuple[float, float]:
+def score_field(mask: MaskArray, field: MaskArray) -> tuple[float, float]:
     """Return the share of a lung mask outside a field, and the share of the field's lateral third in the mask.
 
     BORDER is left out on either side.
@@ -62,7 +62,7 @@ def score_field(mask: Mask, field: Mask) -> tuple[float, float]:
     )
 
 
-def _without_border(field: Mask) -> tuple[Mask, Mask]:
+def _without_border(field: MaskArray) -> tuple[MaskArray, MaskArray]:
     """A field shrunk by BORDER, and grown by it."""
-    steps = max(1, round(BORDER * max(field.shape)))
+    steps = max(1, round(FIELD_BORDER * max(field.shape)))
     return ndimage.binary_erosion(field, iterations=steps), ndimage.binary_dilation(field, iterations=steps)

@@ -17,17 +17,17 @@ from lungseg.model.lung import LungModel, LungNetwork
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.preprocess import InputSpec
 from model_export.config import read_config
-from model_export.network.unet import UNet, build
+from model_export.network.unet import UNet, build_network
 
 
-def save(state: dict[str, Any], path: Path) -> None:
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint whole or not at all: a run may be killed at any time."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
@@ -46,12 +46,12 @@ def read(path: Path) -> dict[str, Any]:
 
 def load_network(state: dict[str, Any]) -> UNet:
     """The network of a checkpoint, with the weights that were validated, in evaluation mode."""
-    network = build(read_config(state["config"]))
+    network = build_network(read_config(state["config"]))
     network.load_state_dict(state["weights"])
     return network.eval()
 
 
-def card(state: dict[str, Any], name: str) -> Card:
+def make_card(state: dict[str, Any], name: str) -> Card:
     """What the exported model will say of itself."""
     return Card(
         name=name,
@@ -75,9 +75,9 @@ class TorchModel:
     """A checkpoint in the place of the exported model: the same card, the same call."""
 
     def __init__(self, path: Path) -> None:
-        state = read(path)
+        state = read_checkpoint(path)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.card = card(state, path.stem)
+        self.card = make_card(state, path.stem)
         self.precision_reason = PrecisionReason.NAMED
         self.network = load_network(state)
 

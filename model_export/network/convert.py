@@ -30,10 +30,10 @@ class ParityError(ValueError):
 def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:
     """A network with a fixed input, (1, channels, size, size), its batch norms folded and its output a probability."""
     example = torch.zeros(1, spec.channels, spec.size, spec.size)
-    return trace(_Served(fold_batch_norm(network)).eval(), example, "radiograph", "probability")
+    return trace_network(_Served(fold_batch_norm(network)).eval(), example, "radiograph", "probability")
 
 
-def trace(network: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
+def trace_network(network: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
     """A network in evaluation mode as ONNX, its input of ``example``'s shape.
 
     Raises:
@@ -69,7 +69,7 @@ def put_card(model: onnx.ModelProto, card: Card) -> None:
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Write a model that serving will read: with its checksum."""
     path.write_bytes(checksum.sealed(model.SerializeToString()))
 

@@ -15,52 +15,52 @@ from tqdm import tqdm
 
 from lungseg.model import processor
 from model_export.config import Config
-from model_export.data.dataset import Example, Films
+from model_export.data.dataset import Example, ImageDataset
 from model_export.data.truth import score_field
 from model_export.network.losses import KnownBceDice
-from model_export.network.unet import build
+from model_export.network.unet import build_network
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast is asked for; None is no autocast."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """Where this process stands among the processes of a run."""
 
     device: torch.device
-    rank: int
-    world: int
+    index: int
+    count: int
 
 
-class Fit:
+class Trainer:
     """A network being fitted, with everything that a step changes."""
 
-    def __init__(self, config: Config, place: Place, steps: int) -> None:
+    def __init__(self, config: Config, rank: Rank, steps: int) -> None:
         """Args: steps: steps in an epoch."""
-        self.place = place
+        self.rank = rank
         self.ema = bool(config.ema)
         torch.manual_seed(config.seed)
-        self.network = build(config).to(place.device)
+        self.network = build_network(config).to(rank.device)
         # Channels last is twice as fast on a CPU and on tensor cores.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.model: nn.Module = self.network
-        if place.world > 1:
-            if place.device.type == "cuda":
+        if rank.count > 1:
+            if rank.device.type == "cuda":
                 # PyTorch has it for GPUs only; on CPUs each process normalises by its own part of the batch.
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             self.model = nn.parallel.DistributedDataParallel(self.model)
         self.loss = KnownBceDice(
             config.bce_weight, config.dice_weight, config.field_weight, config.inside_weight, config.outside_weight
-        ).to(place.device)
+        ).to(rank.device)
         self.optimiser = _optimiser(config, self.network)
         self.schedule = _schedule(config, self.optimiser, steps)
-        self.precision = _precision(config.precision, place.device)
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == torch.float16)
+        self.precision = _precision(config.precision, rank.device)
+        self.scaler = torch.amp.GradScaler(rank.device.type, enabled=self.precision == torch.float16)
 
     @property
-    def kept(self) -> nn.Module:
+    def validated_network(self) -> nn.Module:
         """The network that is validated and kept: the running average, if there is one."""
         return self.average.module if self.ema else self.network
 
@@ -72,29 +72,29 @@ class Fit:
     @property
     def machine(self) -> dict[str, str]:
         """The "device" that it is fitted on, and the "precision" that it really uses there."""
-        if self.place.device.type == "cuda":
-            device = torch.cuda.get_device_name(self.place.device)
+        if self.rank.device.type == "cuda":
+            device = torch.cuda.get_device_name(self.rank.device)
         else:
             device = f"a CPU (threads: {torch.get_num_threads()})"
         return {"device": device, "precision": next(name for name in PRECISIONS if PRECISIONS[name] == self.precision)}
 
-    def epoch(self, bar: tqdm[Example], best: float) -> float:
+    def run_epoch(self, bar: tqdm[Example], best: float) -> float:
         """Fit to every batch of ``bar`` once; the mean loss over the batches of all processes."""
         self.model.train()
-        total = torch.zeros((), device=self.place.device)
+        total = torch.zeros((), device=self.rank.device)
         for batch in bar:
             loss = self._step(*batch)
             total += loss
             if bar.n % 10 == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}", best=f"{max(best, 0):.4f}")
-        if self.place.world > 1:
+        if self.rank.count > 1:
             dist.all_reduce(total)
-        return total.item() / len(bar) / self.place.world
+        return total.item() / len(bar) / self.rank.count
 
     def _step(self, radiograph: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        radiograph = radiograph.to(self.place.device, non_blocking=True, memory_format=torch.channels_last)
-        target, known = (truth.to(self.place.device, non_blocking=True) for truth in (target, known))
-        with torch.autocast(self.place.device.type, self.precision) if self.precision else nullcontext():
+        radiograph = radiograph.to(self.rank.device, non_blocking=True, memory_format=torch.channels_last)
+        target, known = (truth.to(self.rank.device, non_blocking=True) for truth in (target, known))
+        with torch.autocast(self.rank.device.type, self.precision) if self.precision else nullcontext():
             loss = self.loss(self.model(radiograph), target, known)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -164,7 +164,7 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, films: Films, device: torch.device) -> Validation:
+def validate(network: nn.Module, films: ImageDataset, device: torch.device) -> Validation:
     """Return what a network reaches on ``films``, each set by itself."""
     network.eval()
     found = Validation({}, {}, {})

@@ -29,15 +29,15 @@ from lungseg.model.lung import LungNetwork
 from lungseg.model.models import Models
 from lungseg.model.preprocess import preprocess
 from lungseg.pipeline.segment import segment
-from model_export.data.index import Index, Row, read_film, read_target
-from model_export.network.convert import put_card, save
+from model_export.data.index import Index, IndexRow, read_radiograph, read_target
+from model_export.network.convert import put_card, write_onnx
 from model_export.scores import metrics
 
-CALIBRATION_FILMS = 50
+MAX_CALIBRATION_IMAGES = 50
 """Training images whose activations set the ranges; more move them by less than the weights' own rounding."""
 
-MEAN_LOSS = 0.002
-WORST_LOSS = 0.02
+MAX_MEAN_LOSS = 0.002
+MAX_LOSS = 0.02
 """What quantisation may cost in Dice: on average, and on the image that it costs most."""
 
 MIN_MEAN_AGREEMENT = 0.999
@@ -50,7 +50,7 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True)
-class Cost:
+class QuantisationLoss:
     """Dice lost to quantisation: the mean over the gate's images, and the most that one of them lost.
 
     ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one an image; empty where
@@ -58,11 +58,13 @@ class Cost:
     """
 
     mean: float
-    worst: float
+    highest: float
     agreements: tuple[float, ...]
 
 
-def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], gate: list[Row]) -> Cost:
+def quantise(
+    weights: Path, output: Path, index: Index, calibration: list[IndexRow], gate: list[IndexRow]
+) -> QuantisationLoss:
     """Write the INT8 form of ``weights`` to ``output``, or nothing.
 
     Args:
@@ -86,10 +88,10 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
         kernels = LungNetwork(candidate, threads=1) if processor.dot_products() else None
         cost = _compare(exact, portable, kernels, index, gate)
         # Written so that a NaN passes neither.
-        if not (cost.mean <= MEAN_LOSS and cost.worst <= WORST_LOSS):
+        if not (cost.mean <= MAX_MEAN_LOSS and cost.highest <= MAX_LOSS):
             raise GateError(
-                f"INT8 loses {cost.mean:.4f} Dice on average and {cost.worst:.4f} at worst on {len(gate)} images; at "
-                f"most {MEAN_LOSS} and {WORST_LOSS} are allowed, and {output} was not written"
+                f"INT8 loses {cost.mean:.4f} Dice on average and {cost.highest:.4f} at worst on {len(gate)} images; at "
+                f"most {MAX_MEAN_LOSS} and {MAX_LOSS} are allowed, and {output} was not written"
             )
         if cost.agreements and not (
             np.mean(cost.agreements) >= MIN_MEAN_AGREEMENT and min(cost.agreements) >= MIN_AGREEMENT
@@ -103,7 +105,7 @@ def quantise(weights: Path, output: Path, index: Index, calibration: list[Row], 
     return cost
 
 
-def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index, calibration: list[Row]) -> None:
+def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index, calibration: list[IndexRow]) -> None:
     """Write the INT8 form of ``weights`` to ``candidate``, whatever it costs; ``exact`` is ``weights``, loaded.
 
     CALIBRATION_FILMS of ``calibration`` are taken, evenly spread.
@@ -114,7 +116,7 @@ def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index,
     try:
         prepared = candidate.with_name("prepared.onnx")
         quant_pre_process(weights, prepared, skip_symbolic_shape=True)
-        films = calibration[:: max(1, len(calibration) // CALIBRATION_FILMS)][:CALIBRATION_FILMS]
+        films = calibration[:: max(1, len(calibration) // MAX_CALIBRATION_IMAGES)][:MAX_CALIBRATION_IMAGES]
         quantize_static(
             prepared,
             candidate,
@@ -138,7 +140,7 @@ def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index,
 def _save_card(path: Path, card: Card) -> None:
     model = onnx.load(path)
     put_card(model, card)
-    save(model, path)
+    write_onnx(model, path)
 
 
 def _kept_exact(model: onnx.ModelProto) -> list[str]:
@@ -156,13 +158,13 @@ def _kept_exact(model: onnx.ModelProto) -> list[str]:
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Feeds images to the calibration, one after the other."""
 
-    def __init__(self, exact: LungNetwork, index: Index, films: list[Row]) -> None:
+    def __init__(self, exact: LungNetwork, index: Index, films: list[IndexRow]) -> None:
         self.inputs = self._read(exact, index, films)
 
     @staticmethod
-    def _read(exact: LungNetwork, index: Index, films: list[Row]) -> Iterator[dict[str, Any]]:
+    def _read(exact: LungNetwork, index: Index, films: list[IndexRow]) -> Iterator[dict[str, Any]]:
         for row in tqdm(films, desc="calibrate", unit="film", leave=False):
-            inputs, _ = preprocess(read_film(index, row).pixels, exact.card.input)
+            inputs, _ = preprocess(read_radiograph(index, row).pixels, exact.card.input)
             yield {"radiograph": inputs}
 
     def get_next(self) -> dict[str, Any] | None:
@@ -170,14 +172,14 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _compare(
-    exact: LungNetwork, portable: LungNetwork, kernels: LungNetwork | None, index: Index, gate: list[Row]
-) -> Cost:
+    exact: LungNetwork, portable: LungNetwork, kernels: LungNetwork | None, index: Index, gate: list[IndexRow]
+) -> QuantisationLoss:
     losses, agreements = [], []
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
-        film = (index.input / row.film).read_bytes()
+        film = (index.input / row.image).read_bytes()
         target = read_target(index, row)
         before, after = (segment(film, models=Models(lung=model)).mask for model in (exact, portable))
         losses.append(metrics.dice(before, target) - metrics.dice(after, target))
         if kernels is not None:
             agreements.append(metrics.dice(after, segment(film, models=Models(lung=kernels)).mask))
-    return Cost(float(np.mean(losses)), float(np.max(losses)), tuple(agreements))
+    return QuantisationLoss(float(np.mean(losses)), float(np.max(losses)), tuple(agreements))

@@ -119,7 +119,7 @@ class UNet(nn.Module):
         return logits
 
 
-def build(config: Config) -> UNet:
+def build_network(config: Config) -> UNet:
     """The network of a configuration, freshly initialised."""
     return UNet(
         in_channels=config.in_channels,

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from lungseg.model.lung import LungModel
-from model_export.data.index import Index, Row
-from model_export.evaluate import with_interval
-from model_export.scores.scoring import Scored, score_films
+from model_export.data.index import Index, IndexRow
+from model_export.evaluate import format_mean
+from model_export.scores.scoring import ImageScore, score_images
 
 
-def compare(
+def compare_models(
     index: Index,
-    rows: list[Row],
+    rows: list[IndexRow],
     models: dict[str, LungModel],
     output: Path,
-    scored: dict[str, list[Scored]] | None = None,
+    scored: dict[str, list[ImageScore]] | None = None,
 ) -> list[list[str]]:
     """Score each of ``models`` on ``rows``; print the table and write it to ``output``.
 
@@ -36,7 +36,7 @@ def compare(
         FileNotFoundError: an image or mask is no longer below the input folder.
         ValueError: there is nothing to score, or an image is damaged.
     """
-    done = (scored or {}) | {name: score_films(index, rows, model, name) for name, model in models.items()}
+    done = (scored or {}) | {name: score_images(index, rows, model, name) for name, model in models.items()}
     dice: dict[str, dict[str, list[float]]] = {}
     for name, films in done.items():
         dice[name] = {}
@@ -57,11 +57,11 @@ def _table(dice: dict[str, dict[str, list[float]]]) -> list[list[str]]:
     lines = [["trained on", *(f"tested on {source}" for source in sources)]]
     for name, by_source in dice.items():
         cells = (by_source[source] for source in sources)
-        lines.append([name, *(f"{with_interval(values)}, {np.min(values):.4f}" for values in cells)])
+        lines.append([name, *(f"{format_mean(values)}, {np.min(values):.4f}" for values in cells)])
     return lines
 
 
-def trained_on(path: Path, model: LungModel) -> str:
+def label_model(path: Path, model: LungModel) -> str:
     """A model's label in the table: the sets it was trained on, by whose masks, and its file."""
     training = model.card.training
     labelled = training["labelled"]

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 
-def curve(run: Path) -> Path:
+def draw_curve(run: Path) -> Path:
     """Draw ``run``/log.csv to ``run``/curve.png, and return that.
 
     Raises:

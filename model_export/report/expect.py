@@ -31,19 +31,19 @@ from lungseg.pipeline.expected_dice import OFFSET, MaskFigures, estimate_dice, m
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
 from model_export.config import read_config
-from model_export.data.index import Index, Row, read_square
-from model_export.data.sickness import Mask
+from model_export.data.index import Index, IndexRow, read_square
+from model_export.data.sickness import MaskArray
 from model_export.network import checkpoint
 from model_export.network.checkpoint import read_model
 from model_export.report.tail import MIN_GOOD
-from model_export.report.worsen import worsen
+from model_export.report.worsen import worsen_image
 from model_export.scores import metrics
 from model_export.train import split_rows
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-GOOD = 0.95
+GOOD_DICE = 0.95
 """A mask of this Dice needs no review: telling of it is a false alarm."""
 
 VARIANTS = 6
@@ -52,20 +52,20 @@ VARIANTS = 6
 UNCHANGED_WEIGHT = 3.0
 """Of an image as it is; a worsened copy has 1."""
 
-RIDGE = 3.0
+RIDGE_PENALTY = 3.0
 """Weight of the squared slopes of standardised figures."""
 
-HUBER = 0.5
+HUBER_RESIDUAL = 0.5
 """Residual, in log units, from which an image's weight falls."""
 
 LEARN_PARTS = 5
 """Parts into which patients are dealt to judge the fit."""
 
-Values = NDArray[np.float64]
+FloatVector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sample:
+class MaskSample:
     """One mask and its figures.
 
     Attributes:
@@ -85,7 +85,9 @@ class Sample:
     figures: MaskFigures
 
 
-def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str, ...], seed: int) -> Calibration:
+def learn_expected_dice(
+    index: Index, models: list[Path], output: Path, leave_out: tuple[str, ...], seed: int
+) -> Calibration:
     """Learn the expected Dice, print how good it is on patients left out, and write it to ``output``.
 
     Args:
@@ -103,7 +105,7 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
     if len({sample.patient for sample in samples}) < LEARN_PARTS or dice.min() >= MIN_GOOD:
         raise ValueError(f"{len(samples)} masks, {int((dice < MIN_GOOD).sum())} of them bad: too few to learn from")
     held = _judged_apart(samples)
-    calibration = fit(samples)
+    calibration = fit_calibration(samples)
     output.mkdir(parents=True, exist_ok=True)
     found = {"all": _figures(dice, held)}
     unchanged = np.array([not sample.changes for sample in samples])
@@ -126,7 +128,7 @@ def expect(index: Index, models: list[Path], output: Path, leave_out: tuple[str,
     return calibration
 
 
-def fit(samples: list[Sample]) -> Calibration:
+def fit_calibration(samples: list[MaskSample]) -> Calibration:
     """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
     figures = np.array([list(asdict(sample.figures).values()) for sample in samples])
     target = np.log(1 + OFFSET - np.array([sample.dice for sample in samples]))
@@ -135,26 +137,26 @@ def fit(samples: list[Sample]) -> Calibration:
     figures = figures.clip(low, high)
     centre, spread = figures.mean(0), np.maximum(figures.std(0), 1e-9)
     design = np.column_stack([np.ones(len(figures)), (figures - centre) / spread])
-    penalty = np.diag([0.0] + [RIDGE] * len(FIGURES))
+    penalty = np.diag([0.0] + [RIDGE_PENALTY] * len(FIGURES))
     robust: NDArray[np.floating[Any]] = np.ones(len(target))
-    solution: Values = np.zeros(design.shape[1])
+    solution: FloatVector = np.zeros(design.shape[1])
     for _ in range(20):
         weighted = design * (weights * robust)[:, np.newaxis]
         solution = np.linalg.solve(design.T @ weighted + penalty, weighted.T @ target)
-        robust = np.minimum(1, HUBER / np.maximum(np.abs(target - design @ solution), 1e-9))
+        robust = np.minimum(1, HUBER_RESIDUAL / np.maximum(np.abs(target - design @ solution), 1e-9))
     slopes = solution[1:] / spread
 
-    def named(values: Values) -> dict[str, float]:
+    def named(values: FloatVector) -> dict[str, float]:
         return {name: round(float(value), 6) for name, value in zip(FIGURES, values, strict=True)}
 
     return Calibration(round(float(solution[0] - slopes @ centre), 6), named(slopes), named(low), named(high))
 
 
-def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -> Iterator[Sample]:
+def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -> Iterator[MaskSample]:
     for number, path in enumerate(models):
         if path.suffix != ".pt":
             raise ValueError(f"{path} is no checkpoint of a run, so that nobody knows which images it was trained on")
-        config = read_config(checkpoint.read(path)["config"])
+        config = read_config(checkpoint.read_checkpoint(path)["config"])
         _, validation = split_rows(index, config)
         rows = [row for row in validation if row.kind == "lung" and row.quality == "ok" and row.id not in leave_out]
         model = read_model(path)
@@ -162,7 +164,7 @@ def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -
             yield from _looked(index, row, model, number, seed)
 
 
-def _looked(index: Index, row: Row, model: LungModel, number: int, seed: int) -> Iterator[Sample]:
+def _looked(index: Index, row: IndexRow, model: LungModel, number: int, seed: int) -> Iterator[MaskSample]:
     box = row.geometry(index.size).box
     image, mask = read_square(index, "images", row)[box], read_square(index, "masks", row)[box] > 0
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
@@ -174,33 +176,33 @@ def _looked(index: Index, row: Row, model: LungModel, number: int, seed: int) ->
             continue
         seen = measure_figures(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
         dice = metrics.dice(result.mask, mask)
-        yield Sample(row.id, row.source, row.patient, number, changes, dice, seen)
+        yield MaskSample(row.id, row.source, row.patient, number, changes, dice, seen)
 
 
 def _worsened(
-    image: NDArray[np.uint8], mask: Mask, random: np.random.Generator
+    image: NDArray[np.uint8], mask: MaskArray, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    changed, names = worsen(np.asarray(image, np.float32) / np.float32(255), mask, random)
+    changed, names = worsen_image(np.asarray(image, np.float32) / np.float32(255), mask, random)
     return (changed * 255).round().astype(np.uint8), names
 
 
-def _judged_apart(samples: list[Sample]) -> Values:
+def _judged_apart(samples: list[MaskSample]) -> FloatVector:
     """The expected Dice of every sample, by a fit to other patients."""
     patients = sorted({sample.patient for sample in samples})
     order = np.random.default_rng(0).permutation(len(patients))
     part_of = {patients[place]: number % LEARN_PARTS for number, place in enumerate(order)}
     held = np.zeros(len(samples))
     for part in range(LEARN_PARTS):
-        calibration = fit([sample for sample in samples if part_of[sample.patient] != part])
+        calibration = fit_calibration([sample for sample in samples if part_of[sample.patient] != part])
         for position, sample in enumerate(samples):
             if part_of[sample.patient] == part:
                 held[position] = estimate_dice(calibration, sample.figures)
     return held
 
 
-def _figures(dice: Values, expected: Values) -> dict[str, Any]:
+def _figures(dice: FloatVector, expected: FloatVector) -> dict[str, Any]:
     """How good estimates are: mean absolute error, AUC for "below MIN_GOOD", bad masks told and good ones told of."""
-    bad, good, told = dice < MIN_GOOD, dice >= GOOD, expected < MIN_EXPECTED_DICE
+    bad, good, told = dice < MIN_GOOD, dice >= GOOD_DICE, expected < MIN_EXPECTED_DICE
     figures: dict[str, Any] = {"masks": len(dice), "bad": int(bad.sum())}
     figures["mean_absolute_error"] = round(float(np.abs(dice - expected).mean()), 4)
     if bad.any() and not bad.all():
@@ -214,7 +216,7 @@ def _figures(dice: Values, expected: Values) -> dict[str, Any]:
     return figures
 
 
-def _draw(dice: Values, expected: Values, unchanged: NDArray[np.bool_], path: Path) -> None:
+def _draw(dice: FloatVector, expected: FloatVector, unchanged: NDArray[np.bool_], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(7, 6.5), layout="constrained")
     axis.scatter(expected[~unchanged], dice[~unchanged], s=8, alpha=0.4, label="worsened")
     axis.scatter(expected[unchanged], dice[unchanged], s=14, label="as they are")

@@ -12,25 +12,25 @@ from matplotlib.figure import Figure
 
 from lungseg.model.lung import LungModel
 from model_export.data.index import Index, read_target
-from model_export.scores.scoring import BINS, Scored, by_source, read_result
+from model_export.scores.scoring import CALIBRATION_BINS, ImageScore, group_by_set, segment_row
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 TARGET, PREDICTION = "#ff5a3c", "#29b6ff"
 
-COLUMNS = 4
+EXAMPLE_COLUMNS = 4
 
 
-def embedded(picture: Path) -> str:
+def embed_picture(picture: Path) -> str:
     """A picture file as a data URI."""
     kind = "jpeg" if picture.suffix == ".jpg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
-def distributions(scored: list[Scored]) -> str:
+def draw_distributions(scored: list[ImageScore]) -> str:
     """Dice of every image of each set: a dot an image, with the quartiles."""
-    groups = by_source(scored)
+    groups = group_by_set(scored)
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.8 * len(groups)), layout="constrained")
     random = np.random.default_rng(1)
     for line, films in enumerate(groups.values()):
@@ -44,15 +44,21 @@ def distributions(scored: list[Scored]) -> str:
     return _encode(figure)
 
 
-def calibration(scored: list[Scored]) -> str:
+def draw_calibration(scored: list[ImageScore]) -> str:
     """How much of what is called p lung is lung, pixels of each step of probability taken together, for each set."""
     figure, (axis, counts) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     axis.plot([0, 1], [0, 1], color="0.6", ls="--", lw=1)
-    for source, films in by_source(scored).items():
+    for source, films in group_by_set(scored).items():
         total = np.sum([film.calibration for film in films], axis=0)
         held = total[:, 0] > 0
         axis.plot(total[held, 1] / total[held, 0], total[held, 2] / total[held, 0], marker="o", ms=4, label=source)
-        counts.plot((np.arange(BINS) + 0.5) / BINS, total[:, 0] / total[:, 0].sum(), marker="o", ms=4, label=source)
+        counts.plot(
+            (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS,
+            total[:, 0] / total[:, 0].sum(),
+            marker="o",
+            ms=4,
+            label=source,
+        )
     axis.set(xlabel="probability of lung", ylabel="share that is lung in the target", xlim=(0, 1), ylim=(0, 1))
     axis.legend(fontsize=8)
     counts.set(xlabel="probability of lung", ylabel="share of all pixels", yscale="log", xlim=(0, 1))
@@ -61,14 +67,16 @@ def calibration(scored: list[Scored]) -> str:
     return _encode(figure)
 
 
-def films(index: Index, model: LungModel, chosen: list[Scored]) -> str:
+def draw_examples(index: Index, model: LungModel, chosen: list[ImageScore]) -> str:
     """Images with the outlines of target and prediction, and their Dice."""
-    lines = -(-len(chosen) // COLUMNS)
-    figure, axes = pyplot.subplots(lines, COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False)
+    lines = -(-len(chosen) // EXAMPLE_COLUMNS)
+    figure, axes = pyplot.subplots(
+        lines, EXAMPLE_COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, film in zip(axes.flat, chosen, strict=False):
-        result = read_result(index, film.row, model)
+        result = segment_row(index, film.row, model)
         pixels = result.radiograph.pixels
         low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
         axis.imshow(pixels, cmap="gray", vmin=low, vmax=high)

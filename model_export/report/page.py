@@ -15,32 +15,32 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lungseg.model.card import Card
 from lungseg.model.lung import LungModel, LungNetwork
 from model_export.config import Config, read_config
-from model_export.data.index import Index, Row, digest, masks_of
+from model_export.data.index import Index, IndexRow, digest_rows, find_mask_origins
 from model_export.evaluate import means_table
 from model_export.network import checkpoint
-from model_export.network.unet import build
+from model_export.network.unet import build_network
 from model_export.report import figures
-from model_export.report.compare import compare
-from model_export.report.curve import curve
-from model_export.report.robustness import robustness, robustness_table
-from model_export.report.tail import sets_table, tail
-from model_export.scores.scoring import Scored, by_finding, by_source, score_films
+from model_export.report.compare import compare_models
+from model_export.report.curve import draw_curve
+from model_export.report.robustness import measure_robustness, robustness_table
+from model_export.report.tail import score_tail, sets_table
+from model_export.scores.scoring import ImageScore, group_by_finding, group_by_set, score_images
 from model_export.sweeps.sweep import read_log
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-CARDS = ("MODEL_CARD.md", "DATA_CARD.md")
+CARD_NAMES = ("MODEL_CARD.md", "DATA_CARD.md")
 
-SHOWN = 4
+EXAMPLES_PER_RANK = 4
 """Images of each set shown as best, as middle and as worst."""
 
-NAMED = 5
+NAMED_PER_SET = 5
 """Worst images of each set named in the model card."""
 
 
-def report(
+def write_report(
     index: Index,
-    rows: list[Row],
+    rows: list[IndexRow],
     network: LungNetwork,
     run: Path,
     others: dict[str, LungModel],
@@ -62,36 +62,39 @@ def report(
     if Card.from_json(made.to_json()).training != network.card.training:
         raise ValueError(f"{run} did not make this model; name the run that did with --run")
     config = read_config(network.card.training["config"])
-    if digest(index.select("train", tuple(config.leave_out), tuple(config.sources))) != made.training["data_sha256"]:
+    if (
+        digest_rows(index.select("train", tuple(config.leave_out), tuple(config.sources)))
+        != made.training["data_sha256"]
+    ):
         raise ValueError(f"the model was trained on other images than {index.folder} has for training; name its --data")
-    drawn = curve(run)
+    drawn = draw_curve(run)
     output.mkdir(parents=True, exist_ok=True)
-    scored = score_films(index, rows, network)
-    tailed = tail(index, [(row, network) for row in index.select("validation")], output)
-    robust = robustness(index, rows, network, output)
-    compared = compare(index, rows, others, output, {f"this model, {network.card.precision}": scored})
+    scored = score_images(index, rows, network)
+    tailed = score_tail(index, [(row, network) for row in index.select("validation")], output)
+    robust = measure_robustness(index, rows, network, output)
+    compared = compare_models(index, rows, others, output, {f"this model, {network.card.precision}": scored})
     facts = _training(run, config) | {
         "index": index,
         "network": network,
         "card": network.card,
-        "masks_of": masks_of(network.card.training),
+        "masks_of": find_mask_origins(network.card.training),
         "split": rows[0].split,
         "counts": _counts(index),
-        "means": means_table(by_source(scored)),
+        "means": means_table(group_by_set(scored)),
         "tail": sets_table(tailed),
         "expected_dice": _expected_table(network.card.metrics.get("expected_dice", {})),
-        "findings": means_table(by_finding(scored)),
+        "findings": means_table(group_by_finding(scored)),
         "robustness": robustness_table(robust),
         "compared": compared,
-        "worst": {source: films[:NAMED] for source, films in _ranked(scored).items()},
+        "worst": {source: films[:NAMED_PER_SET] for source, films in _ranked(scored).items()},
     }
     pictures = {
-        "curve": figures.embedded(drawn),
-        "distributions": figures.distributions(scored),
-        "calibration": figures.calibration(scored),
-        "changed": figures.embedded(output / "robustness.png"),
+        "curve": figures.embed_picture(drawn),
+        "distributions": figures.draw_distributions(scored),
+        "calibration": figures.draw_calibration(scored),
+        "changed": figures.embed_picture(output / "robustness.png"),
         "films": {
-            source: {rank: figures.films(index, network, chosen) for rank, chosen in _shown(films).items()}
+            source: {rank: figures.draw_examples(index, network, chosen) for rank, chosen in _shown(films).items()}
             for source, films in _ranked(scored).items()
         },
     }
@@ -100,7 +103,7 @@ def report(
     print(f"report: {page}")
     if cards is not None:
         cards.mkdir(parents=True, exist_ok=True)
-        for name in CARDS:
+        for name in CARD_NAMES:
             (cards / name).write_text(_render(name, facts), encoding="utf-8")
             print(f"card: {cards / name}")
 
@@ -111,7 +114,7 @@ def _training(run: Path, config: Config) -> dict[str, Any]:
     return {
         "epochs": len(log),
         "hours": sum(epoch.seconds for epoch in log) / 3600,
-        "weights": sum(parameter.numel() for parameter in build(config).parameters()),
+        "weights": sum(parameter.numel() for parameter in build_network(config).parameters()),
         "config": config,
     }
 
@@ -136,16 +139,20 @@ def _counts(index: Index) -> list[list[str]]:
     return lines
 
 
-def _ranked(scored: list[Scored]) -> dict[str, list[Scored]]:
+def _ranked(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """The images of each set, worst first."""
     sources = sorted({film.row.source for film in scored})
     ranked = sorted(scored, key=lambda film: film.scores["dice"])
     return {source: [film for film in ranked if film.row.source == source] for source in sources}
 
 
-def _shown(films: list[Scored]) -> dict[str, list[Scored]]:
-    middle = max(0, (len(films) - SHOWN) // 2)
-    return {"worst": films[:SHOWN], "middle": films[middle : middle + SHOWN], "best": films[::-1][:SHOWN]}
+def _shown(films: list[ImageScore]) -> dict[str, list[ImageScore]]:
+    middle = max(0, (len(films) - EXAMPLES_PER_RANK) // 2)
+    return {
+        "worst": films[:EXAMPLES_PER_RANK],
+        "middle": films[middle : middle + EXAMPLES_PER_RANK],
+        "best": films[::-1][:EXAMPLES_PER_RANK],
+    }
 
 
 def _render(template: str, facts: dict[str, Any]) -> str:

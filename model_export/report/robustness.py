@@ -23,20 +23,20 @@ from lungseg.encode.overlay import overlay
 from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
 from lungseg.pipeline.segment import segment
-from model_export.data.index import Index, Row, read_film, read_target
+from model_export.data.index import Index, IndexRow, read_radiograph, read_target
 from model_export.scores import metrics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-Change = Callable[[Image.Image], Image.Image]
+PictureChange = Callable[[Image.Image], Image.Image]
 
 Robustness = dict[tuple[str, str], list[float]]
 """Dice of each image, by change and set."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class Disturbance:
     """A change of an image.
 
     Attributes:
@@ -45,12 +45,12 @@ class Kind:
         quality: JPEG quality of the file that is segmented; None is PNG.
     """
 
-    film: Change
-    mask: Change | None = None
+    image: PictureChange
+    mask: PictureChange | None = None
     quality: int | None = None
 
 
-def _table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Change:
+def _map_greys(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> PictureChange:
     """A change of greys, each by itself: ``function`` maps [0, 1] to [0, 1]."""
     greys = (255 * function(np.arange(256) / 255)).round().clip(0, 255).astype(np.uint8)
     return lambda film: film.point(list(greys))
@@ -81,33 +81,33 @@ def _shrunk(film: Image.Image) -> Image.Image:
     return ImageOps.contain(film, (224, 224), Image.Resampling.BILINEAR)
 
 
-def _both(change: Change) -> Kind:
-    return Kind(change, change)
+def _both(change: PictureChange) -> Disturbance:
+    return Disturbance(change, change)
 
 
-def _rotation(degrees: float) -> Kind:
-    return Kind(
+def _rotation(degrees: float) -> Disturbance:
+    return Disturbance(
         partial(_rotated, degrees, Image.Resampling.BILINEAR), partial(_rotated, degrees, Image.Resampling.NEAREST)
     )
 
 
-def _turned(how: Image.Transpose) -> Kind:
+def _turned(how: Image.Transpose) -> Disturbance:
     return _both(lambda film: film.transpose(how))
 
 
 UNCHANGED = "unchanged"
 
-KINDS: dict[str, Kind] = {
-    UNCHANGED: Kind(lambda film: film),
-    "inverted": Kind(_table(lambda grey: 1 - grey)),
-    "gamma 0.5": Kind(_table(lambda grey: grey**0.5)),
-    "gamma 0.7": Kind(_table(lambda grey: grey**0.7)),
-    "gamma 1.4": Kind(_table(lambda grey: grey**1.4)),
-    "gamma 2": Kind(_table(lambda grey: grey**2)),
-    "half the contrast": Kind(_table(lambda grey: 0.25 + grey / 2)),
-    "noise of 5 %": Kind(_noise),
-    "blur of 2 pixels": Kind(lambda film: film.filter(ImageFilter.GaussianBlur(2))),
-    "JPEG quality 20": Kind(lambda film: film, quality=20),
+DISTURBANCES: dict[str, Disturbance] = {
+    UNCHANGED: Disturbance(lambda film: film),
+    "inverted": Disturbance(_map_greys(lambda grey: 1 - grey)),
+    "gamma 0.5": Disturbance(_map_greys(lambda grey: grey**0.5)),
+    "gamma 0.7": Disturbance(_map_greys(lambda grey: grey**0.7)),
+    "gamma 1.4": Disturbance(_map_greys(lambda grey: grey**1.4)),
+    "gamma 2": Disturbance(_map_greys(lambda grey: grey**2)),
+    "half the contrast": Disturbance(_map_greys(lambda grey: 0.25 + grey / 2)),
+    "noise of 5 %": Disturbance(_noise),
+    "blur of 2 pixels": Disturbance(lambda film: film.filter(ImageFilter.GaussianBlur(2))),
+    "JPEG quality 20": Disturbance(lambda film: film, quality=20),
     "shrunk to 224": _both(_shrunk),
     "border cropped by 5 %": _both(_cropped),
     "border padded by 10 %": _both(_padded),
@@ -119,7 +119,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def robustness(index: Index, rows: list[Row], model: LungModel, output: Path) -> Robustness:
+def measure_robustness(index: Index, rows: list[IndexRow], model: LungModel, output: Path) -> Robustness:
     """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
 
     Raises:
@@ -131,7 +131,7 @@ def robustness(index: Index, rows: list[Row], model: LungModel, output: Path) ->
     dice: Robustness = {}
     for row in tqdm(rows, desc="robustness", unit="film"):
         film, target = _pictures(index, row)
-        for name, kind in KINDS.items():
+        for name, kind in DISTURBANCES.items():
             mask = segment(_file(film, kind), models=Models(lung=model)).mask
             wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
             dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
@@ -156,30 +156,30 @@ def robustness_table(dice: Robustness) -> list[list[str]]:
     return lines
 
 
-def _pictures(index: Index, row: Row) -> tuple[Image.Image, Image.Image]:
+def _pictures(index: Index, row: IndexRow) -> tuple[Image.Image, Image.Image]:
     """An image in 8 bits and its target, as pictures."""
-    pixels = read_film(index, row).pixels
+    pixels = read_radiograph(index, row).pixels
     if pixels.dtype != np.uint8:
         pixels = (pixels * (255 / max(int(pixels.max()), 1))).astype(np.uint8)
     return Image.fromarray(pixels), Image.fromarray(read_target(index, row).astype(np.uint8) * 255)
 
 
-def _file(film: Image.Image, kind: Kind) -> bytes:
+def _file(film: Image.Image, kind: Disturbance) -> bytes:
     buffer = io.BytesIO()
     if kind.quality is None:
-        kind.film(film).save(buffer, "PNG", compress_level=1)
+        kind.image(film).save(buffer, "PNG", compress_level=1)
     else:
-        kind.film(film).save(buffer, "JPEG", quality=kind.quality)
+        kind.image(film).save(buffer, "JPEG", quality=kind.quality)
     return buffer.getvalue()
 
 
-def _draw(index: Index, row: Row, model: LungModel, path: Path) -> None:
+def _draw(index: Index, row: IndexRow, model: LungModel, path: Path) -> None:
     film, _ = _pictures(index, row)
     columns = 6
-    figure, axes = pyplot.subplots(-(-len(KINDS) // columns), columns, figsize=(15, 11), layout="constrained")
+    figure, axes = pyplot.subplots(-(-len(DISTURBANCES) // columns), columns, figsize=(15, 11), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, (name, kind) in zip(axes.flat, KINDS.items(), strict=False):
+    for axis, (name, kind) in zip(axes.flat, DISTURBANCES.items(), strict=False):
         result = segment(_file(film, kind), models=Models(lung=model))
         axis.imshow(overlay(result.radiograph.pixels, result.mask))
         axis.set_title(name, fontsize=9)

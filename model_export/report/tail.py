@@ -24,12 +24,12 @@ from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.verdict import Decision
 from model_export.config import read_config
-from model_export.data.index import Index, Row, read_target
+from model_export.data.index import Index, IndexRow, read_target
 from model_export.data.truth import score_field
 from model_export.network import checkpoint
 from model_export.network.checkpoint import read_model
 from model_export.scores import metrics
-from model_export.scores.scoring import read_result
+from model_export.scores.scoring import segment_row
 from model_export.train import split_rows
 
 matplotlib.use("Agg")
@@ -38,15 +38,15 @@ from matplotlib import pyplot
 MIN_GOOD = 0.90
 """A mask below this Dice, or with less of the lateral third, is a failure."""
 
-SHOWN = 12
+WORST_SHOWN = 12
 """Worst images in the picture."""
 
-SIDE = 512
+FIELD_SIDE = 512
 """Pixels of the longer side at which fields are scored."""
 
 
 @dataclass(frozen=True)
-class Tailed:
+class TailScore:
     """One image and its score.
 
     Attributes:
@@ -57,7 +57,7 @@ class Tailed:
         expected_dice: the verdict's; None if the model gives none.
     """
 
-    row: Row
+    row: IndexRow
     score: float
     outside: float | None
     decision: str
@@ -69,11 +69,11 @@ class Tailed:
         return self.score < MIN_GOOD and self.decision == Decision.ACCEPT
 
 
-Job = tuple[Row, LungModel]
+ScoringTask = tuple[IndexRow, LungModel]
 """An image, and the model that scores it."""
 
 
-def tail(index: Index, jobs: list[Job], output: Path) -> list[Tailed]:
+def score_tail(index: Index, jobs: list[ScoringTask], output: Path) -> list[TailScore]:
     """Score images, print the table of their sets, and write tables and pictures to ``output``.
 
     Args:
@@ -100,11 +100,11 @@ def tail(index: Index, jobs: list[Job], output: Path) -> list[Tailed]:
     for line in table:
         print(f"{line[0]:28}" + "".join(f"{cell:>12}" for cell in line[1:]))
     models_of = {row.id: model for row, model in jobs}
-    _draw(index, sorted(scored, key=lambda each: each.score)[:SHOWN], models_of, output / "worst.png")
+    _draw(index, sorted(scored, key=lambda each: each.score)[:WORST_SHOWN], models_of, output / "worst.png")
     return scored
 
 
-def sets_table(scored: list[Tailed]) -> list[list[str]]:
+def sets_table(scored: list[TailScore]) -> list[list[str]]:
     """Return a header, and one line for each set, with its images by finding below it."""
     lines = [["set", "images", "mean", "5th", "worst", "below 0.90", "silent", "outside", "accepted", "rejected"]]
     for source in sorted({each.row.source for each in scored}):
@@ -117,7 +117,7 @@ def sets_table(scored: list[Tailed]) -> list[list[str]]:
     return lines
 
 
-def _line(name: str, group: list[Tailed]) -> list[str]:
+def _line(name: str, group: list[TailScore]) -> list[str]:
     scores = [each.score for each in group]
     outside = [each.outside for each in group if each.outside is not None]
     decided = {decision: np.mean([each.decision == decision for each in group]) for decision in Decision}
@@ -135,7 +135,7 @@ def _line(name: str, group: list[Tailed]) -> list[str]:
     ]
 
 
-def pair(index: Index, models: list[Path], split: str) -> Iterator[Job]:
+def pair_with_models(index: Index, models: list[Path], split: str) -> Iterator[ScoringTask]:
     """Yield each image of a split with the model that scores it.
 
     Args:
@@ -148,7 +148,7 @@ def pair(index: Index, models: list[Path], split: str) -> Iterator[Job]:
     """
     folded: set[str] = set()
     for path in models:
-        config = read_config(checkpoint.read(path)["config"]) if path.suffix == ".pt" else None
+        config = read_config(checkpoint.read_checkpoint(path)["config"]) if path.suffix == ".pt" else None
         if config is None or not config.folds:
             continue
         model, folded = read_model(path), folded | {config.fold_source}
@@ -158,30 +158,30 @@ def pair(index: Index, models: list[Path], split: str) -> Iterator[Job]:
     yield from ((row, first) for row in index.select(split) if row.source not in folded)
 
 
-def _score(index: Index, row: Row, model: LungModel) -> Tailed:
-    result, target = read_result(index, row, model), read_target(index, row)
+def _score(index: Index, row: IndexRow, model: LungModel) -> TailScore:
+    result, target = segment_row(index, row, model), read_target(index, row)
     verdict = result.verdict
     if row.kind == "field":
         outside, score = score_field(*(_shrunk(mask) for mask in (result.mask, target)))
-        return Tailed(row, score, outside, str(verdict.decision), verdict.expected_dice)
-    return Tailed(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.expected_dice)
+        return TailScore(row, score, outside, str(verdict.decision), verdict.expected_dice)
+    return TailScore(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.expected_dice)
 
 
-def _shrunk(mask: metrics.Mask) -> metrics.Mask:
+def _shrunk(mask: metrics.MaskArray) -> metrics.MaskArray:
     """A mask at SIDE pixels on its longer side."""
-    scale = SIDE / max(mask.shape)
+    scale = FIELD_SIDE / max(mask.shape)
     if scale == 1:
         return mask
     size = (round(mask.shape[1] * scale), round(mask.shape[0] * scale))
     return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
 
 
-def _draw(index: Index, worst: list[Tailed], models: dict[str, LungModel], path: Path) -> None:
+def _draw(index: Index, worst: list[TailScore], models: dict[str, LungModel], path: Path) -> None:
     figure, axes = pyplot.subplots(3, 4, figsize=(16, 12.5), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, each in zip(axes.flat, worst, strict=False):
-        result: Result = read_result(index, each.row, models[each.row.id])
+        result: Result = segment_row(index, each.row, models[each.row.id])
         axis.imshow(overlay(result.radiograph.pixels, result.mask))
         axis.contour(read_target(index, each.row), [0.5], colors="red", linewidths=0.8)
         axis.set_title(f"{each.row.source} {each.row.finding}: {each.score:.3f}, {each.decision}", fontsize=10)

@@ -25,14 +25,14 @@ from lungseg.model.models import Models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import Decision
-from model_export.data.index import Index, Row, read_film, read_target
+from model_export.data.index import Index, IndexRow, read_radiograph, read_target
 from model_export.scores import metrics
 
-Picture = NDArray[Any]
+PictureArray = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Change:
+class Presentation:
     """How an image may come that is the same image.
 
     Attributes:
@@ -40,23 +40,23 @@ class Change:
         invert: whether the image's greys are turned round.
     """
 
-    lay: Callable[[Picture], Picture]
-    invert: bool = False
+    transform: Callable[[PictureArray], PictureArray]
+    is_inverted: bool = False
 
 
-CHANGES = {
-    "as it is": Change(lambda film: film),
-    "inverted": Change(lambda film: film, invert=True),
-    "turned by 90 degrees": Change(np.rot90),
-    "turned by 180 degrees": Change(lambda film: np.rot90(film, 2)),
-    "turned by 270 degrees": Change(lambda film: np.rot90(film, 3)),
-    "turned by 180 degrees, inverted": Change(lambda film: np.rot90(film, 2), invert=True),
-    "mirrored": Change(lambda film: film[:, ::-1]),
+PRESENTATIONS = {
+    "as it is": Presentation(lambda film: film),
+    "inverted": Presentation(lambda film: film, is_inverted=True),
+    "turned by 90 degrees": Presentation(np.rot90),
+    "turned by 180 degrees": Presentation(lambda film: np.rot90(film, 2)),
+    "turned by 270 degrees": Presentation(lambda film: np.rot90(film, 3)),
+    "turned by 180 degrees, inverted": Presentation(lambda film: np.rot90(film, 2), is_inverted=True),
+    "mirrored": Presentation(lambda film: film[:, ::-1]),
 }
 
 
 @dataclass(frozen=True)
-class Judged:
+class VerdictRecord:
     """One picture and what was said of it.
 
     Attributes:
@@ -74,7 +74,9 @@ class Judged:
     dice: float | None
 
 
-def verdict(index: Index, rows: list[Row], others: list[Path], model: LungModel, output: Path) -> list[Judged]:
+def judge_verdicts(
+    index: Index, rows: list[IndexRow], others: list[Path], model: LungModel, output: Path
+) -> list[VerdictRecord]:
     """Judge images, changed images and other pictures; print a line for each group and write verdicts.csv.
 
     Args:
@@ -99,18 +101,18 @@ def verdict(index: Index, rows: list[Row], others: list[Path], model: LungModel,
     return judged
 
 
-def _films(index: Index, rows: list[Row], model: LungModel) -> Iterator[Judged]:
-    with tqdm(total=len(rows) * len(CHANGES), desc="verdict", unit="film", leave=False) as bar:
-        for name, change in CHANGES.items():
+def _films(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[VerdictRecord]:
+    with tqdm(total=len(rows) * len(PRESENTATIONS), desc="verdict", unit="film", leave=False) as bar:
+        for name, change in PRESENTATIONS.items():
             for row in rows:
-                film, target = read_film(index, row).pixels, read_target(index, row)
-                changed = change.lay(film.max() - film if change.invert else film)
+                film, target = read_radiograph(index, row).pixels, read_target(index, row)
+                changed = change.transform(film.max() - film if change.is_inverted else film)
                 result = segment(grey_png(changed), models=Models(lung=model))
-                yield _judged(f"{row.source}, {name}", row.id, result, change.lay(target))
+                yield _judged(f"{row.source}, {name}", row.id, result, change.transform(target))
                 bar.update()
 
 
-def _others(folders: list[Path], model: LungModel) -> Iterator[Judged]:
+def _others(folders: list[Path], model: LungModel) -> Iterator[VerdictRecord]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
@@ -128,9 +130,9 @@ def _others(folders: list[Path], model: LungModel) -> Iterator[Judged]:
             raise ValueError(f"{folder} holds no picture that can be read")
 
 
-def _judged(group: str, name: str, result: Result, target: Picture | None) -> Judged:
+def _judged(group: str, name: str, result: Result, target: PictureArray | None) -> VerdictRecord:
     found = result.verdict
-    return Judged(
+    return VerdictRecord(
         group,
         name,
         str(found.decision),
@@ -141,7 +143,7 @@ def _judged(group: str, name: str, result: Result, target: Picture | None) -> Ju
     )
 
 
-def _line(group: str, judged: list[Judged]) -> str:
+def _line(group: str, judged: list[VerdictRecord]) -> str:
     decisions = Counter(each.decision for each in judged)
     counts = "  ".join(f"{decision} {decisions[decision]:4}" for decision in Decision)
     dice = [each.dice for each in judged if each.dice is not None]

@@ -8,27 +8,27 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from model_export.data.sickness import Change, Mask, Pixels, add_effusion, add_opacities, add_white_lung
+from model_export.data.sickness import FloatImage, ImageChange, MaskArray, add_effusion, add_opacities, add_white_lung
 
 
-def worsen(image: Pixels, mask: Mask, random: np.random.Generator) -> tuple[Pixels, tuple[str, ...]]:
+def worsen_image(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> tuple[FloatImage, tuple[str, ...]]:
     """Return an image with one to three of CHANGES, kept in [0, 1], and their names; the lungs stay where they are."""
-    names = tuple(str(name) for name in random.permutation(list(CHANGES))[: random.integers(1, 4)])
+    names = tuple(str(name) for name in random.permutation(list(WORSENING_CHANGES))[: random.integers(1, 4)])
     for name in names:
-        image = np.clip(CHANGES[name](image, mask, random), 0, 1).astype(np.float32)
+        image = np.clip(WORSENING_CHANGES[name](image, mask, random), 0, 1).astype(np.float32)
     return image, names
 
 
-def _noise(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
+def _noise(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
     """Noise of up to a quarter of the range."""
     return np.asarray(image + random.normal(0, random.uniform(0.05, 0.25), image.shape), np.float32)
 
 
-def _gamma(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
+def _gamma(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
     return np.asarray(image ** np.exp(random.uniform(-1.3, 1.3)))
 
 
-def _slope(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
+def _slope(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
     """An exposure that runs from one side to the other, beyond the range."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     angle = random.uniform(0, 2 * np.pi)
@@ -36,11 +36,11 @@ def _slope(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     return image + along * random.uniform(0.8, 2.5)
 
 
-def _blur(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
+def _blur(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
     return np.asarray(ndimage.gaussian_filter(image, random.uniform(2, 8)))
 
 
-def _plates(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
+def _plates(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
     """One to three bright rectangles, of up to a fifth of the image each."""
     image = image.copy()
     height, width = image.shape
@@ -51,7 +51,7 @@ def _plates(image: Pixels, _: Mask, random: np.random.Generator) -> Pixels:
     return image
 
 
-CHANGES: dict[str, Change] = {
+WORSENING_CHANGES: dict[str, ImageChange] = {
     "white lung": add_white_lung,
     "effusion": add_effusion,
     "opacities": add_opacities,

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 # MONAI warns of an argument that it passes to itself.
 warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
 
-Mask = NDArray[np.bool_]
+MaskArray = NDArray[np.bool_]
 
-NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
+METRIC_NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
 
 
-def score(probability: NDArray[np.float32], mask: Mask, target: Mask) -> dict[str, float]:
+def score_mask(probability: NDArray[np.float32], mask: MaskArray, target: MaskArray) -> dict[str, float]:
     """All metrics of one image, by name; hd95 and assd in pixels of the image, infinite if the mask is empty."""
     hd95, assd = surface_distances(mask, target)
     return {
@@ -30,25 +30,25 @@ def score(probability: NDArray[np.float32], mask: Mask, target: Mask) -> dict[st
     }
 
 
-def dice(mask: Mask, target: Mask) -> float:
+def dice(mask: MaskArray, target: MaskArray) -> float:
     """2 |A and B| / (|A| + |B|); 1 if both are empty."""
     total = int(mask.sum()) + int(target.sum())
     return 2 * int((mask & target).sum()) / total if total else 1.0
 
 
-def jaccard(mask: Mask, target: Mask) -> float:
+def jaccard(mask: MaskArray, target: MaskArray) -> float:
     """|A and B| / |A or B|; 1 if both are empty."""
     union = int((mask | target).sum())
     return int((mask & target).sum()) / union if union else 1.0
 
 
-def bce(probability: NDArray[np.float32], target: Mask) -> float:
+def bce(probability: NDArray[np.float32], target: MaskArray) -> float:
     """Mean binary cross-entropy over the image, in nats; probabilities are kept 1e-6 away from 0 and 1."""
     right = np.clip(np.where(target, probability, 1 - probability), 1e-6, 1)
     return float(-np.log(right).mean())
 
 
-def surface_distances(mask: Mask, target: Mask) -> tuple[float, float]:
+def surface_distances(mask: MaskArray, target: MaskArray) -> tuple[float, float]:
     """HD95 and ASSD, in pixels.
 
     HD95 is the larger of the two directed 95th percentiles of surface distances; ASSD the mean over both surfaces

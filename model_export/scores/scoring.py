@@ -15,15 +15,15 @@ from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
-from model_export.data.index import Index, Row, read_target
+from model_export.data.index import Index, IndexRow, read_target
 from model_export.scores import metrics
 
-BINS = 10
+CALIBRATION_BINS = 10
 """Equal steps of probability in which calibration is counted."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class ImageScore:
     """An image and its scores.
 
     Attributes:
@@ -33,12 +33,12 @@ class Scored:
             how many of them are lung.
     """
 
-    row: Row
+    row: IndexRow
     scores: dict[str, float]
     calibration: NDArray[np.float64]
 
 
-def score_films(index: Index, rows: list[Row], model: LungModel, title: str = "evaluate") -> list[Scored]:
+def score_images(index: Index, rows: list[IndexRow], model: LungModel, title: str = "evaluate") -> list[ImageScore]:
     """Score ``model`` on ``rows``.
 
     Raises:
@@ -49,13 +49,13 @@ def score_films(index: Index, rows: list[Row], model: LungModel, title: str = "e
         raise ValueError("no image to evaluate")
     scored = []
     for row in tqdm(rows, desc=title, unit="film", leave=False):
-        result, target = read_result(index, row, model), read_target(index, row)
-        scores = metrics.score(result.probability, result.mask, target)
-        scored.append(Scored(row, scores, _calibration(result.probability, target)))
+        result, target = segment_row(index, row, model), read_target(index, row)
+        scores = metrics.score_mask(result.probability, result.mask, target)
+        scored.append(ImageScore(row, scores, _calibration(result.probability, target)))
     return scored
 
 
-def read_result(index: Index, row: Row, model: LungModel) -> Result:
+def segment_row(index: Index, row: IndexRow, model: LungModel) -> Result:
     """What the service makes of an image's file.
 
     Raises:
@@ -63,14 +63,14 @@ def read_result(index: Index, row: Row, model: LungModel) -> Result:
         ValueError: it is damaged.
     """
     try:
-        return segment((index.input / row.film).read_bytes(), models=Models(lung=model))
+        return segment((index.input / row.image).read_bytes(), models=Models(lung=model))
     except ProblemError as error:
-        raise ValueError(f"{row.film}: {error.detail}") from None
+        raise ValueError(f"{row.image}: {error.detail}") from None
 
 
-def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
+def group_by_set(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """The images of each set, and again without its masks marked as bad."""
-    groups: dict[str, list[Scored]] = {}
+    groups: dict[str, list[ImageScore]] = {}
     for source, films in _split(scored, lambda film: film.row.source).items():
         good = [film for film in films if film.row.quality != "bad"]
         groups[source] = films
@@ -79,32 +79,33 @@ def by_source(scored: list[Scored]) -> dict[str, list[Scored]]:
     return groups
 
 
-def by_finding(scored: list[Scored]) -> dict[str, list[Scored]]:
+def group_by_finding(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """The images of each set and finding."""
     names = {"0": "normal", "1": "tuberculosis", "": "no finding stated"}
     return _split(scored, lambda film: f"{film.row.source}, {names.get(film.row.finding, film.row.finding)}")
 
 
-def mean(films: list[Scored], metric: str) -> float:
+def mean_score(films: list[ImageScore], metric: str) -> float:
     """The mean of one metric."""
     return float(np.mean([film.scores[metric] for film in films]))
 
 
-def interval(values: list[float]) -> tuple[float, float]:
+def bootstrap_interval(values: list[float]) -> tuple[float, float]:
     """The 95 % bootstrap interval of the mean of two values or more (percentile method, 9,999 resamples, seeded)."""
     result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def _split(scored: list[Scored], key: Callable[[Scored], str]) -> dict[str, list[Scored]]:
-    groups: dict[str, list[Scored]] = {}
+def _split(scored: list[ImageScore], key: Callable[[ImageScore], str]) -> dict[str, list[ImageScore]]:
+    groups: dict[str, list[ImageScore]] = {}
     for film in scored:
         groups.setdefault(key(film), []).append(film)
     return dict(sorted(groups.items()))
 
 
-def _calibration(probability: NDArray[np.float32], target: metrics.Mask) -> NDArray[np.float64]:
-    step = np.minimum((probability * BINS).astype(np.intp), BINS - 1).ravel()
+def _calibration(probability: NDArray[np.float32], target: metrics.MaskArray) -> NDArray[np.float64]:
+    step = np.minimum((probability * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1).ravel()
     return np.stack(
-        [np.bincount(step, weights, BINS) for weights in (None, probability.ravel(), target.ravel())], axis=1
+        [np.bincount(step, weights, CALIBRATION_BINS) for weights in (None, probability.ravel(), target.ravel())],
+        axis=1,
     ).astype(np.float64)

@@ -12,7 +12,27 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 0.999)
+DICE_TICKS = (
+    0,
+    0.2,
+    0.4,
+    0.6,
+    0.7,
+    0.8,
+    0.85,
+    0.9,
+    0.92,
+    0.94,
+    0.95,
+    0.96,
+    0.97,
+    0.975,
+    0.98,
+    0.985,
+    0.99,
+    0.995,
+    0.999,
+)
 
 
 def scale_dice(axis: Axes, values: Sequence[float]) -> None:
@@ -22,7 +42,7 @@ def scale_dice(axis: Axes, values: Sequence[float]) -> None:
     margin = max(0.06 * (high - low), 0.01)
     bottom, top = _back(np.array([max(low - margin, 0), high + margin]))
     axis.set_ylim(bottom, top)
-    shown = [tick for tick in TICKS if bottom <= tick <= top]
+    shown = [tick for tick in DICE_TICKS if bottom <= tick <= top]
     # The whole range of values may lie between two ticks.
     axis.set_yticks(shown if len(shown) > 1 else np.linspace(min(values), max(values), 3))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.4f}".rstrip("0").rstrip(".") or "0")

@@ -24,7 +24,7 @@ OURS, THEIRS = "#2e86ab", "#d1495b"
 
 
 @dataclass(frozen=True)
-class Point:
+class ParetoPoint:
     """A line of search.csv; ``trained`` says how a network was trained less than the others, if it was.
 
     The default shape with another seed is no network of its own: it shows how far two seeds differ.
@@ -38,7 +38,7 @@ class Point:
     trained: str
 
 
-def draw(table: Path, picture: Path) -> None:
+def draw_pareto(table: Path, picture: Path) -> None:
     """Draw ``table`` to ``picture``.
 
     Raises:
@@ -56,7 +56,7 @@ def draw(table: Path, picture: Path) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}".strip("0.") in "25" else "")
 
-    best = front(points)
+    best = pareto_front(points)
     axis.step(
         [point.milliseconds for point in best],
         [point.dice for point in best],
@@ -65,7 +65,7 @@ def draw(table: Path, picture: Path) -> None:
         linewidth=1.2,
         zorder=1,
     )
-    for point, dice in seeds(everything):
+    for point, dice in pair_seeds(everything):
         axis.vlines(point.milliseconds, point.dice, dice, color=OURS, linewidth=5, alpha=0.35, zorder=2)
     axis.set_title(_caption(everything), loc="left", fontsize=10)
     for name in dict.fromkeys(point.name for point in points):
@@ -101,11 +101,11 @@ def draw(table: Path, picture: Path) -> None:
     print(f"picture: {picture}")
 
 
-def read_points(table: Path) -> list[Point]:
+def read_points(table: Path) -> list[ParetoPoint]:
     """The lines of search.csv."""
     with table.open(newline="") as file:
         return [
-            Point(
+            ParetoPoint(
                 line["name"],
                 line["group"] == "comparison",
                 line["precision"],
@@ -117,9 +117,9 @@ def read_points(table: Path) -> list[Point]:
         ]
 
 
-def front(points: list[Point]) -> list[Point]:
+def pareto_front(points: list[ParetoPoint]) -> list[ParetoPoint]:
     """The Pareto front, fastest first: of those that were trained alike, the ones that none as fast is better than."""
-    best: list[Point] = []
+    best: list[ParetoPoint] = []
     alike = [point for point in points if not point.trained]
     for point in sorted(alike, key=lambda point: (point.milliseconds, -point.dice)):
         if not best or point.dice > best[-1].dice:
@@ -127,14 +127,14 @@ def front(points: list[Point]) -> list[Point]:
     return best
 
 
-def seeds(points: list[Point]) -> list[tuple[Point, float]]:
+def pair_seeds(points: list[ParetoPoint]) -> list[tuple[ParetoPoint, float]]:
     """The default shape's points, each with the Dice of its other seed in the same precision, where there is one."""
     other = {point.precision: point.dice for point in points if point.name == SECOND_SEED}
     return [(point, other[point.precision]) for point in points if point.name == "default" and point.precision in other]
 
 
-def _caption(points: list[Point]) -> str:
-    pairs = seeds(points)
+def _caption(points: list[ParetoPoint]) -> str:
+    pairs = pair_seeds(points)
     apart = " and ".join(f"{abs(point.dice - dice):.4f} ({point.precision.upper()})" for point, dice in pairs)
     if pairs:
         words = f"Two seeds of the default shape are {apart} of Dice apart (thick bar); differences like it are noise."
@@ -144,11 +144,11 @@ def _caption(points: list[Point]) -> str:
     return words + ("\nNetworks trained less (in brackets: how) are not in the front." if less else "")
 
 
-def _colour(point: Point) -> str:
+def _colour(point: ParetoPoint) -> str:
     return THEIRS if point.comparison else OURS
 
 
-def _legend(points: list[Point]) -> list[Line2D]:
+def _legend(points: list[ParetoPoint]) -> list[Line2D]:
     ours = [
         Line2D([], [], color=OURS, marker="o", markerfacecolor=face, linestyle="none", label=f"shapes, {precision}")
         for precision, face in (("INT8", OURS), ("FP32", "white"))
@@ -161,7 +161,7 @@ def _legend(points: list[Point]) -> list[Line2D]:
     return [*ours, *(theirs if any(point.comparison for point in points) else []), line]
 
 
-def _label(axis: Axes, points: list[Point], bold: set[str]) -> None:
+def _label(axis: Axes, points: list[ParetoPoint], bold: set[str]) -> None:
     """Name each network once, at its fastest file, where the name covers neither a point nor another name."""
     transform = axis.transData.transform
     dots = [transform((point.milliseconds, point.dice)) for point in points]

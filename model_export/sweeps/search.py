@@ -24,25 +24,25 @@ from tqdm import tqdm
 
 from lungseg.model.lung import LungNetwork, int8_path
 from lungseg.model.preprocess import InputSpec
-from model_export.config import AUTHOR, Config
-from model_export.data.index import Index, Row, digest, read_target
+from model_export.config import ORIGINAL, Config
+from model_export.data.index import Index, IndexRow, digest_rows, read_target
 from model_export.export import export
 from model_export.network import checkpoint
-from model_export.network.convert import put_card, save, to_onnx
+from model_export.network.convert import put_card, to_onnx, write_onnx
 from model_export.network.quantise import GateError, quantise, write_int8
 from model_export.scores import metrics
-from model_export.scores.scoring import read_result
+from model_export.scores.scoring import segment_row
 from model_export.sweeps import sweep
 from model_export.sweeps.sweep import SECOND_SEED, Variant
-from model_export.sweeps.timing import gigaflops, millions, race
+from model_export.sweeps.timing import count_gigaflops, count_million_weights, race_networks
 
-PARITY_FILMS = 10
+MAX_PARITY_IMAGES = 10
 """Images on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
 
 DEFAULT, SHAPE, COMPARISON = "default", "shape", "comparison"
 
 
-def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
+def search_shapes(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
     """Train, export and score the shapes that are not finished, then time all that are; write search.csv.
 
     Args:
@@ -57,20 +57,20 @@ def search(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, .
         ValueError: there is no such shape, one does not fit its input, or ``output`` or a run in it was begun with
             other settings or images.
     """
-    variants = shapes(index.size, **facts)
-    chosen = _fitting(sweep.choose(variants, only), named=bool(only))
-    sweep.begin(output, facts | {"films_sha256": digest(index.rows)}, variants)
+    variants = list_shapes(index.size, **facts)
+    chosen = _fitting(sweep.select_variants(variants, only), named=bool(only))
+    sweep.begin_sweep(output, facts | {"films_sha256": digest_rows(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
-        sweep.save_result(output / variant.name, _finish(index, variant, output))
+        sweep.save_run_result(output / variant.name, _finish(index, variant, output))
 
-    todo = [variant for variant in chosen if sweep.read_result(output / variant.name) is None]
-    failed = sweep.run_all(todo, work, "search")
+    todo = [variant for variant in chosen if sweep.read_run_result(output / variant.name) is None]
+    failed = sweep.run_variants(todo, work, "search")
     _write_table(index, variants, output)
     return failed
 
 
-def shapes(
+def list_shapes(
     size: int, epochs: int, comparison_epochs: int | None, comparison_size: int | None, precision: str, workers: int
 ) -> list[Variant]:
     """The default shape, again with another seed, with something of it changed; then networks to compare it with."""
@@ -100,9 +100,9 @@ def shapes(
     for name, side in (("input-half", size // 2), ("input-three-quarters", size * 3 // 4)):
         variants.append(Variant(name, f"input {side}", default, side, SHAPE))
     for name, network in (
-        ("author", AUTHOR),
+        ("author", ORIGINAL),
         *(
-            (f"plain-{base}", replace(AUTHOR, in_channels=1, base=base, max_channels=16 * base))
+            (f"plain-{base}", replace(ORIGINAL, in_channels=1, base=base, max_channels=16 * base))
             for base in (16, 32, 64)
         ),
     ):
@@ -135,11 +135,11 @@ def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
     Returns:
         "dice": for each precision the mean Dice of each source; "refused": why there is no INT8 form, or None.
     """
-    run = sweep.fit(index, variant, output)
+    run = sweep.train_variant(index, variant, output)
     rows = index.select_scored("validation", variant.config.leave_out)
     calibration = index.select("train", variant.config.leave_out)
     exact = run / "network.onnx"
-    export(run / "best.pt", exact, index, rows[:: max(1, len(rows) // PARITY_FILMS)][:PARITY_FILMS])
+    export(run / "best.pt", exact, index, rows[:: max(1, len(rows) // MAX_PARITY_IMAGES)][:MAX_PARITY_IMAGES])
     dice = {"fp32": _score(index, rows, exact)}
     refused = None
     try:
@@ -157,7 +157,7 @@ def _resized(variant: Variant, size: int) -> bool:
     return variant.group == COMPARISON and variant.size != size
 
 
-def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
+def _score(index: Index, rows: list[IndexRow], path: Path) -> dict[str, float]:
     """Mean Dice of each source, at the images' own size.
 
     Raises:
@@ -167,19 +167,19 @@ def _score(index: Index, rows: list[Row], path: Path) -> dict[str, float]:
     model = LungNetwork(path, threads=1)
     dice: dict[str, list[float]] = {}
     for row in tqdm(rows, desc=f"score {path.name}", unit="film", leave=False):
-        mask = read_result(index, row, model).mask
+        mask = segment_row(index, row, model).mask
         dice.setdefault(row.source, []).append(metrics.dice(mask, read_target(index, row)))
     return {source: float(np.mean(values)) for source, values in sorted(dice.items())}
 
 
-def _write_full(run: Path, index: Index, calibration: list[Row], int8: bool) -> None:
+def _write_full(run: Path, index: Index, calibration: list[IndexRow], int8: bool) -> None:
     """The network of ``run`` at the size of ``index``, in both precisions: to be timed, not to be believed."""
-    state = checkpoint.read(run / "best.pt")
+    state = checkpoint.read_checkpoint(run / "best.pt")
     spec = InputSpec(**(state["spec"] | {"size": index.size}))
     path = run / "full.onnx"
     model = to_onnx(checkpoint.load_network(state), spec)
-    put_card(model, replace(checkpoint.card(state, "full"), input=spec))
-    save(model, path)
+    put_card(model, replace(checkpoint.make_card(state, "full"), input=spec))
+    write_onnx(model, path)
     if int8:
         # Ranges do not change the speed, and one image gives some.
         write_int8(LungNetwork(path, threads=1), path, int8_path(path), index, calibration[:1])
@@ -189,7 +189,7 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     """Time every file of the finished shapes in one race, and write search.csv; nothing if none is finished."""
     entries = []
     for variant in variants:
-        result = sweep.read_result(output / variant.name) or {"dice": {}}
+        result = sweep.read_run_result(output / variant.name) or {"dice": {}}
         for precision, dice in result["dice"].items():
             path = output / variant.name / ("full.onnx" if _resized(variant, index.size) else "network.onnx")
             entries.append((variant, precision, dice, int8_path(path) if precision == "int8" else path))
@@ -198,7 +198,7 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     epochs = variants[0].config.epochs
     lines = []
     for (variant, precision, dice, path), milliseconds in zip(
-        entries, race([path for *_, path in entries]), strict=True
+        entries, race_networks([path for *_, path in entries]), strict=True
     ):
         resized = _resized(variant, index.size)
         less = [f"{variant.config.epochs} epochs"] * (variant.config.epochs != epochs)
@@ -213,8 +213,8 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
                 "ms": f"{milliseconds:.2f}",
                 "dice": f"{np.mean(list(dice.values())):.5f}",
                 **{f"dice_{source}": f"{value:.5f}" for source, value in dice.items()},
-                "weights_millions": f"{millions(variant.config):.3f}",
-                "gflop": f"{gigaflops(variant.config, timed):.2f}",
+                "weights_millions": f"{count_million_weights(variant.config):.3f}",
+                "gflop": f"{count_gigaflops(variant.config, timed):.2f}",
                 "megabytes": f"{path.stat().st_size / 1e6:.2f}",
                 "size": timed,
                 "trained": ", ".join(less),
@@ -227,7 +227,7 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     for line in sorted(lines, key=lambda line: float(str(line["ms"]))):
         print(f"{line['name']:22}{line['precision']:6}{line['ms']:>10} ms   Dice {line['dice']}   {line['trained']}")
     for variant in variants:
-        refused = (sweep.read_result(output / variant.name) or {}).get("refused")
+        refused = (sweep.read_run_result(output / variant.name) or {}).get("refused")
         if refused:
             print(f"{variant.name}: no INT8 form, because {refused}")
     print(f"table: {output / 'search.csv'}")

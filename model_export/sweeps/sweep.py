@@ -20,12 +20,12 @@ from tqdm import tqdm
 from lungseg.errors import ProblemError
 from lungseg.files import write_whole
 from model_export.config import Config
-from model_export.data.index import Index, Row, read_index, write_index
-from model_export.data.layout import Pair
+from model_export.data.index import Index, IndexRow, read_index, write_index
+from model_export.data.layout import ImagePair
 from model_export.prepare import prepare_pair
 from model_export.train import train
 
-DICE = "validation_dice"
+DICE_COLUMN = "validation_dice"
 
 SECOND_SEED = "seed-2"
 """The variant that differs from the first in nothing but its random seed: how far it differs is noise."""
@@ -56,7 +56,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochLog:
     """A line of log.csv: Dice is the mean of the sources' means, each on the network's grid."""
 
     number: int
@@ -66,7 +66,7 @@ class Epoch:
     seconds: float
 
 
-def choose(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
+def select_variants(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
     """The variants named in ``only``, in their own order; all if it is empty.
 
     Raises:
@@ -78,7 +78,7 @@ def choose(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
     return [variant for variant in variants if not wanted or variant.name in wanted]
 
 
-def begin(output: Path, facts: dict[str, Any], variants: list[Variant]) -> None:
+def begin_sweep(output: Path, facts: dict[str, Any], variants: list[Variant]) -> None:
     """Begin a sweep in ``output``, or go on with the one there.
 
     Args:
@@ -91,7 +91,7 @@ def begin(output: Path, facts: dict[str, Any], variants: list[Variant]) -> None:
     facts = {name: value for name, value in facts.items() if name != "workers"}
     path = output / "sweep.json"
     if path.is_file():
-        other = _differences(read_facts(output), facts)
+        other = _differences(read_sweep_facts(output), facts)
         if other:
             raise ValueError(f"{output} was begun with {other}; pass the same, or name another --output")
         check_runs(output, variants)
@@ -134,7 +134,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "; ".join(f"{name} {before.get(name)}, not {now.get(name)}" for name in names)
 
 
-def read_facts(output: Path) -> dict[str, Any]:
+def read_sweep_facts(output: Path) -> dict[str, Any]:
     """What the sweep in ``output`` was begun with, without the "workers" that older ones noted.
 
     Raises:
@@ -146,7 +146,7 @@ def read_facts(output: Path) -> dict[str, Any]:
     return {name: value for name, value in json.loads(path.read_text()).items() if name != "workers"}
 
 
-def run_all(variants: list[Variant], work: Callable[[Variant], None], name: str) -> dict[str, str]:
+def run_variants(variants: list[Variant], work: Callable[[Variant], None], name: str) -> dict[str, str]:
     """Do ``work`` for each variant, with a progress bar; one that cannot be trained does not stop the others.
 
     Returns:
@@ -165,20 +165,20 @@ def run_all(variants: list[Variant], work: Callable[[Variant], None], name: str)
     return failed
 
 
-def complain(failed: dict[str, str]) -> None:
+def raise_failures(failed: dict[str, str]) -> None:
     """Raise one ValueError for all variants of ``failed``, if there are any."""
     if failed:
         reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
         raise ValueError(f"{len(failed)} failed, and the next call tries again ({reasons})")
 
 
-def fit(index: Index, variant: Variant, output: Path) -> Path:
+def train_variant(index: Index, variant: Variant, output: Path) -> Path:
     """Train a variant in its folder below ``output``, or go on where it was stopped; its run folder.
 
     ``index`` may have been prepared at any size. Raises as `train` and `at_size` do.
     """
     run = output / variant.name
-    films = at_size(index, variant.size, output / "prepared" / str(variant.size))
+    films = prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
     resume = (run / "last.pt").is_file()
     # A run goes on with as many workers as it began with, which `train` demands.
     config = replace(variant.config, workers=_begun(run)["workers"]) if resume else variant.config
@@ -186,7 +186,7 @@ def fit(index: Index, variant: Variant, output: Path) -> Path:
     return run
 
 
-def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
+def prepare_at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
     """``index`` itself if it has that size; else its images prepared again in ``folder``, once, from their own files.
 
     Each image keeps its split and its mask's quality.
@@ -206,14 +206,14 @@ def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def one(row: Row) -> Row:
+    def one(row: IndexRow) -> IndexRow:
         masks = tuple(index.input / name for name in row.masks.split(";") if name)
-        image = index.input / row.film
-        pair = Pair(row.id, row.source, row.finding, image, masks, row.patient, row.kind, row.licence)
+        image = index.input / row.image
+        pair = ImagePair(row.id, row.source, row.finding, image, masks, row.patient, row.kind, row.licence)
         try:
             return prepare_pair(pair, index.input, folder, size, row.split, row.quality)
         except ProblemError as error:
-            raise ValueError(f"{row.film}: {error.detail}") from None
+            raise ValueError(f"{row.image}: {error.detail}") from None
 
     with ThreadPoolExecutor(workers) as pool:
         made_rows = pool.map(one, index.rows)
@@ -222,11 +222,11 @@ def at_size(index: Index, size: int, folder: Path, workers: int = 2) -> Index:
     return read_index(folder)
 
 
-def _kept(row: Row) -> tuple[str, str, str]:
+def _kept(row: IndexRow) -> tuple[str, str, str]:
     return row.id, row.split, row.quality
 
 
-def read_log(run: Path) -> list[Epoch]:
+def read_log(run: Path) -> list[EpochLog]:
     """The epochs of a run folder, first to last.
 
     Raises:
@@ -234,12 +234,12 @@ def read_log(run: Path) -> list[Epoch]:
     """
     with (run / "log.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    prefix = f"{DICE}_"
+    prefix = f"{DICE_COLUMN}_"
     return [
-        Epoch(
+        EpochLog(
             int(line["epoch"]),
             float(line["loss"]),
-            float(line[DICE]),
+            float(line[DICE_COLUMN]),
             {name.removeprefix(prefix): float(value) for name, value in line.items() if name.startswith(prefix)},
             float(line["seconds"]),
         )
@@ -247,12 +247,12 @@ def read_log(run: Path) -> list[Epoch]:
     ]
 
 
-def save_result(run: Path, result: dict[str, Any]) -> None:
+def save_run_result(run: Path, result: dict[str, Any]) -> None:
     """Mark a run as finished, with what is to be known of it beside its log."""
     write_whole(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
-def read_result(run: Path) -> dict[str, Any] | None:
+def read_run_result(run: Path) -> dict[str, Any] | None:
     """The result of a run; None if it is not finished."""
     path = run / "result.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None

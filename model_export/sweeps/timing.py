@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from model_export.config import Config
-from model_export.network.unet import build
+from model_export.network.unet import build_network
 
-ROUNDS = 15
+RACE_ROUNDS = 15
 
 
-def race(files: list[Path]) -> list[float]:
+def race_networks(files: list[Path]) -> list[float]:
     """Milliseconds that each network of ``files`` takes for one image, on one thread: the median of ROUNDS turns.
 
     The networks take turns, so that a slow moment of the machine hits all of them. Speed does not depend on the
@@ -29,7 +29,7 @@ def race(files: list[Path]) -> list[float]:
     random = np.random.default_rng(1)
     inputs = [{node.name: random.standard_normal(node.shape, np.float32)} for node in shapes]
     times: list[list[float]] = [[] for _ in files]
-    for number in tqdm(range(1 + ROUNDS), desc="race", unit="round", leave=False):
+    for number in tqdm(range(1 + RACE_ROUNDS), desc="race", unit="round", leave=False):
         for session, film, turns in zip(sessions, inputs, times, strict=True):
             started = time.perf_counter()
             session.run(None, film)
@@ -38,17 +38,17 @@ def race(files: list[Path]) -> list[float]:
     return [statistics.median(turns) for turns in times]
 
 
-def gigaflops(config: Config, size: int) -> float:
+def count_gigaflops(config: Config, size: int) -> float:
     """Floating-point operations of one image of ``size`` pixels a side, multiply and add counted apart."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        build(config).eval()(torch.zeros(1, config.in_channels, size, size))
+        build_network(config).eval()(torch.zeros(1, config.in_channels, size, size))
     return counter.get_total_flops() / 1e9
 
 
-def millions(config: Config) -> float:
+def count_million_weights(config: Config) -> float:
     """Weights of a configuration's network, in millions."""
     with torch.device("meta"):
-        network = build(config)
+        network = build_network(config)
     return sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
 

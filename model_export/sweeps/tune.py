@@ -26,9 +26,9 @@ from scipy.ndimage import binary_fill_holes
 from tqdm import tqdm
 
 from lungseg.model.preprocess import InputSpec
-from model_export.config import AUTHOR, Config
-from model_export.data.dataset import Films
-from model_export.data.index import Index, digest
+from model_export.config import ORIGINAL, Config
+from model_export.data.dataset import ImageDataset
+from model_export.data.index import Index, digest_rows
 from model_export.network import checkpoint
 from model_export.scores import metrics
 from model_export.sweeps import sweep
@@ -38,7 +38,7 @@ BASELINE = "baseline"
 EXAMPLE_SOURCE = "montgomery"
 
 
-def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
+def tune_settings(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
     """Train the settings that are not finished, in run folders below ``output``.
 
     Args:
@@ -52,20 +52,22 @@ def tune(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...
     Raises:
         ValueError: there is no such setting, or ``output`` or a run in it was begun with other settings or images.
     """
-    variants = settings(**facts)
-    chosen = sweep.choose(variants, only)
-    sweep.begin(output, facts | {"films_sha256": digest(index.rows)}, variants)
+    variants = list_settings(**facts)
+    chosen = sweep.select_variants(variants, only)
+    sweep.begin_sweep(output, facts | {"films_sha256": digest_rows(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
-        run = sweep.fit(index, variant, output)
-        films = sweep.at_size(index, variant.size, output / "prepared" / str(variant.size))
-        sweep.save_result(run, _look(films, run, variant.config))
+        run = sweep.train_variant(index, variant, output)
+        films = sweep.prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
+        sweep.save_run_result(run, _look(films, run, variant.config))
 
-    todo = [variant for variant in chosen if sweep.read_result(output / variant.name) is None]
-    return sweep.run_all(todo, work, "tune")
+    todo = [variant for variant in chosen if sweep.read_run_result(output / variant.name) is None]
+    return sweep.run_variants(todo, work, "tune")
 
 
-def settings(size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int = 1) -> list[Variant]:
+def list_settings(
+    size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int = 1
+) -> list[Variant]:
     """The author's baseline, first, and what each experiment changes of it.
 
     Raises:
@@ -74,7 +76,7 @@ def settings(size: int, epochs: int, base: int, max_channels: int, precision: st
     if size < 32 or size % 32:
         raise ValueError(f"the size is {size}; half of it is halved four times, so it must be divisible by 32, not 0")
     config = replace(
-        AUTHOR,
+        ORIGINAL,
         base=base,
         max_channels=max_channels,
         optimiser="adam",
@@ -120,11 +122,11 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
         of calling every pixel lung; "example": the example's id; "device" and "precision": those that the best
         weights were trained with; "films": the images trained on and validated on.
     """
-    state = checkpoint.read(run / "best.pt")
+    state = checkpoint.read_checkpoint(run / "best.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = checkpoint.load_network(state).to(device)
     rows = films.select("validation", config.leave_out, config.sources)
-    validation = Films(films, rows, InputSpec(**state["spec"]), augment=False)
+    validation = ImageDataset(films, rows, InputSpec(**state["spec"]), augment=False)
     shown = next((place for place, row in enumerate(rows) if row.source == EXAMPLE_SOURCE), 0)
     holes, everything = [], []
     for place in tqdm(range(len(rows)), desc="look at the masks", unit="film", leave=False):

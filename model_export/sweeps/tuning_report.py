@@ -10,13 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungseg.files import write_whole
-from model_export.config import AUTHOR, Config
+from model_export.config import ORIGINAL, Config
 from model_export.sweeps import sweep
 from model_export.sweeps.dice_axis import scale_dice
-from model_export.sweeps.findings import FLAT, HOLES, LEARNT, MARGIN, Run, findings, margin, read_runs
+from model_export.sweeps.findings import (
+    MIN_DICE_MARGIN,
+    MIN_HOLE_MARGIN,
+    MIN_LEARNT_DICE,
+    MIN_PLATEAU_EPOCHS,
+    TunedRun,
+    check_claims,
+    dice_margin,
+    read_tuned_runs,
+)
 from model_export.sweeps.sweep import SECOND_SEED, Variant
-from model_export.sweeps.timing import millions
-from model_export.sweeps.tune import BASELINE, settings
+from model_export.sweeps.timing import count_million_weights
+from model_export.sweeps.tune import BASELINE, list_settings
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -25,21 +34,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 TARGET, PREDICTION = "black", "#d1495b"
-COLOURS = ("#d1495b", "#2e86ab", "#e59500", "#4c9f70", "#7b5ea7")
+LINE_COLOURS = ("#d1495b", "#2e86ab", "#e59500", "#4c9f70", "#7b5ea7")
 
 
-def report(output: Path, document: Path) -> None:
+def write_tuning_report(output: Path, document: Path) -> None:
     """Write ``document`` and, beside it, the folder ``tuning`` with its pictures.
 
     Raises:
         FileNotFoundError: nothing was trained in ``output``.
         ValueError: no setting is finished there, or a run was begun with other settings.
     """
-    facts = sweep.read_facts(output)
+    facts = sweep.read_sweep_facts(output)
     facts.pop("films_sha256")
-    variants = settings(**facts)
+    variants = list_settings(**facts)
     sweep.check_runs(output, variants)
-    runs = read_runs(output, variants)
+    runs = read_tuned_runs(output, variants)
     if not runs:
         raise ValueError(f"no setting in {output} is finished, so there is nothing to write about")
     pictures = document.parent / "tuning"
@@ -51,22 +60,22 @@ def report(output: Path, document: Path) -> None:
     print(f"{document}: {len(runs)} of {len(variants)} settings, pictures in {pictures}")
 
 
-def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, Run], missing: list[str]) -> str:
+def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, TunedRun], missing: list[str]) -> str:
     config, size, some = baseline.config, baseline.size, next(iter(runs.values()))
     films, validated = some.result["films"]
-    whole = (config.base, config.max_channels, size, config.epochs) == (AUTHOR.base, AUTHOR.max_channels, 512, 30)
+    whole = (config.base, config.max_channels, size, config.epochs) == (ORIGINAL.base, ORIGINAL.max_channels, 512, 30)
     devices = " and ".join(sorted({run.result["device"] for run in runs.values()}))
     precisions = " and ".join(sorted({run.result.get("precision", config.precision) for run in runs.values()}))
     rows = "\n".join(_row(run) for run in runs.values())
     sources = " | ".join(f"Dice {source.capitalize()}" for source in some.best.sources)
-    verdicts = "\n".join(f"| {each.claim} | {each.figures} | {each.verdict} |" for each in findings(runs))
+    verdicts = "\n".join(f"| {each.claim} | {each.figures} | {each.verdict} |" for each in check_claims(runs))
     return f"""# The author's experiments, run again
 
 `python -m model_export tune` wrote this page from its runs; no figure or verdict in it was typed by hand. From the
 author's own settings, the baseline, one thing is changed at a time.
 
 - **Network**: the author's U-Net, {config.in_channels} channels in, {config.base} to at most {config.max_channels} \
-channels, {millions(config):.2f} M weights.
+channels, {count_million_weights(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
 - **Baseline**: {_settings(config)}.
 - **Trained**: {config.epochs} epochs each ({films} images; batch 1 takes {config.batch} times as many steps), \
@@ -118,7 +127,7 @@ def _size_note(whole: bool) -> str:
     if whole:
         return "Network, input size and epochs are the author's:"
     return (
-        f"This is smaller than the author's own experiments ({AUTHOR.base} to {AUTHOR.max_channels} channels,\n"
+        f"This is smaller than the author's own experiments ({ORIGINAL.base} to {ORIGINAL.max_channels} channels,\n"
         "512 pixels, 30 epochs); what does not show here may show there. The command:"
     )
 
@@ -132,7 +141,7 @@ def _settings(config: Config) -> str:
     )
 
 
-def _rule(runs: dict[str, Run]) -> str:
+def _rule(runs: dict[str, TunedRun]) -> str:
     """How the verdicts come about."""
     if {BASELINE, SECOND_SEED} <= runs.keys():
         between = abs(runs[BASELINE].dice - runs[SECOND_SEED].dice)
@@ -140,9 +149,9 @@ def _rule(runs: dict[str, Run]) -> str:
     else:
         seeds = "The baseline was not trained with another seed, so how far seeds differ is not known; a guess of it"
     return f"""Each setting was trained once, and one run proves little. {seeds},
-and at least {MARGIN:g}, counts as no difference: here {margin(runs):.4f}; of holes likewise, at least {HOLES:.1%} of a
-mask. A network below a Dice of {LEARNT:g} has not learnt, and nothing is said of its holes. A plateau is one if at
-least {FLAT} epochs follow its first."""
+and at least {MIN_DICE_MARGIN:g}, counts as no difference: here {dice_margin(runs):.4f}; of holes likewise, at least {MIN_HOLE_MARGIN:.1%} of a
+mask. A network below a Dice of {MIN_LEARNT_DICE:g} has not learnt, and nothing is said of its holes. A plateau is one if at
+least {MIN_PLATEAU_EPOCHS} epochs follow its first."""
 
 
 def _command(facts: dict[str, Any]) -> str:
@@ -150,7 +159,7 @@ def _command(facts: dict[str, Any]) -> str:
     return f"python -m model_export tune {' '.join(flags)}"
 
 
-def _row(run: Run) -> str:
+def _row(run: TunedRun) -> str:
     best = run.best
     sources = " | ".join(f"{value:.4f}" for value in best.sources.values())
     name = f"**{run.variant.name}**" if run.variant.name == BASELINE else run.variant.name
@@ -160,9 +169,9 @@ def _row(run: Run) -> str:
     )
 
 
-def _draw_curves(runs: dict[str, Run], path: Path) -> None:
+def _draw_curves(runs: dict[str, TunedRun], path: Path) -> None:
     """A column for each group of settings, each with the baseline: Dice above, loss below."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[TunedRun]] = {}
     for run in runs.values():
         groups.setdefault(run.variant.group, []).append(run)
     base = groups.pop(BASELINE, [])
@@ -172,7 +181,7 @@ def _draw_curves(runs: dict[str, Run], path: Path) -> None:
     )
     dices = [epoch.dice for run in runs.values() for epoch in run.log]
     for (above, below), (group, members) in zip(axes.T, groups.items(), strict=True):
-        for run, colour in zip(base + members, ("black",) * len(base) + COLOURS, strict=False):
+        for run, colour in zip(base + members, ("black",) * len(base) + LINE_COLOURS, strict=False):
             epochs = [epoch.number for epoch in run.log]
             style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "label": f"{run.variant.name}  {run.dice:.4f}"}
             style |= {"marker": "o", "markersize": 3} if len(epochs) < 20 else {}
@@ -194,7 +203,7 @@ def _draw_curves(runs: dict[str, Run], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _draw_masks(runs: dict[str, Run], path: Path) -> None:
+def _draw_masks(runs: dict[str, TunedRun], path: Path) -> None:
     """One tile a setting: the outlines of target and prediction, without the image."""
     columns = min(5, len(runs))
     lines = -(-len(runs) // columns)

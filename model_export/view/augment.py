@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungseg.model.preprocess import InputSpec
-from model_export.view.pictures import SIDE, Grey, Picture, Random, shuffled
+from model_export.view.pictures import PICTURE_SIDE, FloatImage, Picture, Random, shuffle_blocks
 
 POOL = 4
 """The network first averages squares of so many pixels a side."""
 
-FROM_FILMS, MADE_UP = 0.3, 0.2
+SPOILT_SHARE, MADE_UP_SHARE = 0.3, 0.2
 """Of the pictures that are no frontal images, the shares made from frontal ones and made up; the rest are others'."""
 
 STRIDE = 3
 """The percentiles are taken from every so manieth pixel, as serving does from a larger square."""
 
-LETTERS = ("L", "R", "AP", "PA", "LEFT", "12:45", "X7", "SUPINE", "<-", "||")
+BURNT_IN_TEXTS = ("L", "R", "AP", "PA", "LEFT", "12:45", "X7", "SUPINE", "<-", "||")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass
-class Look:
+class Viewport:
     """Which part of a picture is seen, and in what shape.
 
     Attributes:
@@ -78,7 +78,7 @@ class Batches:
     """
 
     def __init__(self, films: list[Picture], others: list[Picture], made: list[Picture], size: int, seed: int) -> None:
-        self.films = films
+        self.images = films
         self.made = made
         self.groups = [
             [other for other in others if other.group == group] for group in sorted({each.group for each in others})
@@ -90,12 +90,12 @@ class Batches:
 
     def draw(self, count: int) -> Batch:
         """``count`` squares, half of them frontal images, of which none comes again before all have come."""
-        chosen: list[tuple[Grey, Look]] = []
+        chosen: list[tuple[FloatImage, Viewport]] = []
         for number in range(count):
             if number < count // 2:
                 if not self._order:
-                    self._order = self.random.permutation(len(self.films)).tolist()
-                chosen.append((self.films[self._order.pop()].box, _look_at_film(self.random)))
+                    self._order = self.random.permutation(len(self.images)).tolist()
+                chosen.append((self.images[self._order.pop()].box, _draw_image_viewport(self.random)))
             else:
                 chosen.append(self._other())
         frontal = torch.arange(count) < count // 2
@@ -110,7 +110,7 @@ class Batches:
         texture = torch.from_numpy(self.random.random(count) < 0.3) & ~frontal
         squares = torch.where(texture[:, None, None, None], squares * self._uniform(0.1, 1, count), squares)
         mirrored, turns = self.random.random(count) < 0.5, self.random.integers(0, 4, count)
-        squares = lay(squares, mirrored, turns)
+        squares = orient_squares(squares, mirrored, turns)
         return Batch(
             squares,
             torch.from_numpy(turns),
@@ -119,29 +119,29 @@ class Batches:
             frontal.float(),
         )
 
-    def _other(self) -> tuple[Grey, Look]:
+    def _other(self) -> tuple[FloatImage, Viewport]:
         """A picture that is no frontal image, or so small or disturbed a part of one that it should not pass for one."""
         random = self.random
         kind = random.random()
-        if kind < FROM_FILMS:
-            return _spoil(self.films[random.integers(len(self.films))].box, random)
-        if kind < FROM_FILMS + MADE_UP or not self.groups:
+        if kind < SPOILT_SHARE:
+            return _spoil(self.images[random.integers(len(self.images))].box, random)
+        if kind < SPOILT_SHARE + MADE_UP_SHARE or not self.groups:
             group = self.made
         else:
             group = self.groups[random.integers(len(self.groups))]
-        return group[random.integers(len(group))].box, _look_at_other(random)
+        return group[random.integers(len(group))].box, _draw_other_viewport(random)
 
-    def _lay(self, chosen: list[tuple[Grey, Look]]) -> tuple[Tensor, Tensor]:
+    def _lay(self, chosen: list[tuple[FloatImage, Viewport]]) -> tuple[Tensor, Tensor]:
         """Pictures as looked at, (N, 1, side, side), and where in the square each lies, of the same shape, bool."""
         count = len(chosen)
-        canvas = np.zeros((count, 1, SIDE, SIDE), np.float32)
+        canvas = np.zeros((count, 1, PICTURE_SIDE, PICTURE_SIDE), np.float32)
         turn, shift = np.zeros((count, 2, 2), np.float32), np.zeros((count, 2), np.float32)
         halves, limits = np.zeros((count, 2), np.float32), np.zeros((count, 2), np.float32)
         for number, (box, look) in enumerate(chosen):
             height, width = box.shape
-            top, left = (SIDE - height) // 2, (SIDE - width) // 2
+            top, left = (PICTURE_SIDE - height) // 2, (PICTURE_SIDE - width) // 2
             canvas[number, 0, top : top + height, left : left + width] = box
-            shape = np.array([width, height], np.float32) / SIDE
+            shape = np.array([width, height], np.float32) / PICTURE_SIDE
             # Coordinates are (column, row), as grid_sample takes them.
             seen = shape * look.extent[::-1]
             cosine, sine = np.cos(look.angle), np.sin(look.angle)
@@ -149,7 +149,7 @@ class Batches:
             shift[number] = shape * look.shift[::-1]
             half = seen * (look.squash, 1)
             halves[number] = np.maximum(half / half.max(), 3 / self.side)
-            limits[number] = shape - 1 / SIDE
+            limits[number] = shape - 1 / PICTURE_SIDE
         steps = (torch.arange(self.side) + 0.5) * 2 / self.side - 1
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
         place = torch.stack((columns, rows), -1) / torch.from_numpy(halves)[:, None, None]
@@ -219,7 +219,7 @@ class Batches:
         return self._uniform(low, high, count) * chosen
 
 
-def lay(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[np.integer]) -> Tensor:
+def orient_squares(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[np.integer]) -> Tensor:
     """Mirror, then turn counter-clockwise: (N, 1, side, side) as the labels say."""
     laid = torch.where(torch.from_numpy(mirrored)[:, None, None, None], squares.flip(3), squares)
     for turn in range(1, 4):
@@ -228,12 +228,12 @@ def lay(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[np.integer]
     return laid
 
 
-def _look_at_film(random: Random) -> Look:
+def _draw_image_viewport(random: Random) -> Viewport:
     """A whole image, a little turned, cut or squashed; sometimes in a wide frame."""
     extent = random.uniform(0.8, 1.25) if random.random() < 0.85 else random.uniform(1.25, 1.8)
     play = 0.12 if random.random() < 0.8 else 0.25
     tilt = 12 if random.random() < 0.85 else 25
-    return Look(
+    return Viewport(
         angle=float(np.radians(random.uniform(-tilt, tilt))),
         extent=(extent * random.uniform(0.92, 1.08), extent * random.uniform(0.92, 1.08)),
         shift=(random.uniform(-play, play), random.uniform(-play, play)),
@@ -242,11 +242,11 @@ def _look_at_film(random: Random) -> Look:
     )
 
 
-def _look_at_other(random: Random) -> Look:
+def _draw_other_viewport(random: Random) -> Viewport:
     """Any part of a picture, in nearly any shape."""
     extent = random.uniform(0.45, 1.3)
     free = max(0.15, 1 - extent)
-    return Look(
+    return Viewport(
         angle=float(np.radians(random.uniform(-30, 30))),
         extent=(extent * random.uniform(0.85, 1.15), extent * random.uniform(0.85, 1.15)),
         shift=(random.uniform(-free, free), random.uniform(-free, free)),
@@ -255,10 +255,10 @@ def _look_at_other(random: Random) -> Look:
     )
 
 
-def _spoil(film: Grey, random: Random) -> tuple[Grey, Look]:
+def _spoil(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]:
     """An image of which too little is seen, or too much disturbed, to be taken for one: 5 kinds, equally often."""
     kind = random.integers(5)
-    look = _look_at_film(random)
+    look = _draw_image_viewport(random)
     if kind == 0:  # a quarter of the image or less
         extent = random.uniform(0.15, 0.45)
         free = 1 - extent
@@ -274,7 +274,7 @@ def _spoil(film: Grey, random: Random) -> tuple[Grey, Look]:
     elif kind == 3:  # slanted
         look.shear = random.uniform(0.7, 1.5) * random.choice([-1, 1])
     else:
-        return shuffled(film, random), look
+        return shuffle_blocks(film, random), look
     return film, look
 
 
@@ -303,11 +303,11 @@ def _blur(squares: Tensor, sigma: Tensor) -> Tensor:
     return functional.conv2d(across, kernel.transpose(2, 3), groups=count).transpose(0, 1)
 
 
-def _write(square: Grey, random: Random) -> None:
+def _write(square: FloatImage, random: Random) -> None:
     """Burn a few letters or a plate into a picture; they tell nothing of mirroring, for they lie any way."""
     side = square.shape[0]
     for _ in range(int(random.integers(1, 4))):
-        text = LETTERS[random.integers(len(LETTERS))]
+        text = BURNT_IN_TEXTS[random.integers(len(BURNT_IN_TEXTS))]
         size = int(random.integers(6, 15))
         font = ImageFont.load_default(size)
         patch = Image.new("L", (size * len(text), size + 4))

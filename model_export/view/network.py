@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.view.augment import POOL, Batch, lay
+from model_export.view.augment import POOL, Batch, orient_squares
 
-WIDTHS = (16, 24, 48, 64, 64)
+LEVEL_CHANNELS = (16, 24, 48, 64, 64)
 """Channels of the levels, each of half the grid before it."""
 
-HIDDEN = 48
+HIDDEN_UNITS = 48
 
 FRONTAL_WEIGHT = 2.0
 """Of the frontal loss, the pose's three having 1 each: a wrong verdict costs more than an image left as it lies."""
@@ -48,7 +48,7 @@ def _cnn(side: int, answers: int) -> nn.Sequential:
     """Halves the grid five times and decides on all its places together: where things lie is what matters."""
     levels: list[nn.Module] = []
     before = 1
-    for width in WIDTHS:
+    for width in LEVEL_CHANNELS:
         levels.append(_convolution(before, width, stride=2))
         if width >= 48:  # at the fine levels a second convolution would cost most of the time
             levels.append(_convolution(width, width, stride=1))
@@ -58,9 +58,9 @@ def _cnn(side: int, answers: int) -> nn.Sequential:
         *levels,
         nn.Flatten(),
         nn.Dropout(0.2),
-        nn.Linear(before * side * side, HIDDEN),
+        nn.Linear(before * side * side, HIDDEN_UNITS),
         nn.ReLU(inplace=True),
-        nn.Linear(HIDDEN, answers),
+        nn.Linear(HIDDEN_UNITS, answers),
     )
 
 
@@ -71,7 +71,7 @@ def _upright(squares: Tensor, pose: Tensor) -> Tensor:
     return upright * (1 - 2 * torch.sigmoid(pose[:, 4]))[:, None, None, None]
 
 
-class Served(nn.Module):
+class ServedView(nn.Module):
     """From the segmentation network's input, (1, 1, size, size), to the seven probabilities, (1, 7)."""
 
     def __init__(self, network: ViewCnn) -> None:
@@ -79,10 +79,10 @@ class Served(nn.Module):
         self.network = network
 
     def forward(self, square: Tensor) -> Tensor:
-        return probabilities(self.network(functional.avg_pool2d(square, POOL)))
+        return to_probabilities(self.network(functional.avg_pool2d(square, POOL)))
 
 
-def probabilities(logits: Tensor) -> Tensor:
+def to_probabilities(logits: Tensor) -> Tensor:
     """(N, 7): the turns' sum to 1, each other stands for itself."""
     return torch.cat((torch.softmax(logits[:, :4], 1), torch.sigmoid(logits[:, 4:])), 1)
 
@@ -98,7 +98,7 @@ def view_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def figures(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
+def measure_view(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
     """How good a network is, on upright images laid in all 16 ways and on pictures that are no frontal images.
 
     Args:
@@ -110,9 +110,9 @@ def figures(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[
     mirrored: dict[bool, list[NDArray[np.float32]]] = {False: [], True: []}
     for flip in (False, True):
         for turn in range(4):
-            laid = lay(films, np.full(len(films), flip), np.full(len(films), turn))
+            laid = orient_squares(films, np.full(len(films), flip), np.full(len(films), turn))
             for inverted in (False, True):
-                found = probabilities(network(-laid if inverted else laid)).numpy()
+                found = to_probabilities(network(-laid if inverted else laid)).numpy()
                 turns_right.append(found[:, :4].argmax(1) == turn)
                 mirrored[flip].append(found[:, 4])
                 inverted_right.append((found[:, 5] > 0.5) == inverted)
@@ -120,7 +120,7 @@ def figures(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[
     plain, flipped = np.concatenate(mirrored[False]), np.concatenate(mirrored[True])
     above = flipped[:, None] - plain[None, :]
     least, low, few, middle = np.percentile(np.concatenate(frontal), (0, 1, 5, 50))
-    negative = {name: probabilities(network(squares))[:, 6].numpy() for name, squares in others.items()}
+    negative = {name: to_probabilities(network(squares))[:, 6].numpy() for name, squares in others.items()}
     return {
         "views": sum(map(len, frontal)),
         "turns_right": _rounded(np.concatenate(turns_right).mean()),

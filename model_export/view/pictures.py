@@ -15,14 +15,14 @@ from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
 from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink
-from model_export.data.index import Index, Row, read_square
+from model_export.data.index import Index, IndexRow, read_square
 
-SIDE = 192
+PICTURE_SIDE = 192
 """Side of the squares that pictures are kept in: what the network sees of them has 128 pixels."""
 
 
 Random = np.random.Generator
-Grey = NDArray[np.float32]
+FloatImage = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Picture:
         group: where it comes from: "films", "made" or the name of a folder.
     """
 
-    box: Grey
+    box: FloatImage
     group: str
 
 
-def read_films(index: Index, rows: list[Row]) -> list[Picture]:
+def read_image_pictures(index: Index, rows: list[IndexRow]) -> list[Picture]:
     """Prepared images without their masks."""
     pictures = []
     for row in rows:
@@ -47,17 +47,17 @@ def read_films(index: Index, rows: list[Row]) -> list[Picture]:
     return pictures
 
 
-def read_lungs(index: Index, rows: list[Row]) -> list[NDArray[np.bool_]]:
+def read_lung_masks(index: Index, rows: list[IndexRow]) -> list[NDArray[np.bool_]]:
     """The masks of prepared images, (height, width) bool each, the longer side SIDE pixels."""
     masks = []
     for row in rows:
         mask = read_square(index, "masks", row)[row.geometry(index.size).box]
         height, width = mask.shape
-        masks.append(shrink(mask.astype(np.uint8) * 255, letterbox(height, width, SIDE)) > 127)
+        masks.append(shrink(mask.astype(np.uint8) * 255, letterbox(height, width, PICTURE_SIDE)) > 127)
     return masks
 
 
-def read_others(folders: list[Path]) -> tuple[list[Picture], int]:
+def read_other_pictures(folders: list[Path]) -> tuple[list[Picture], int]:
     """Every picture below ``folders``, and how many files were refused as `segment` would refuse them.
 
     Raises:
@@ -81,7 +81,7 @@ def read_others(folders: list[Path]) -> tuple[list[Picture], int]:
     return pictures, refused
 
 
-def make_pictures(count: int, seed: int, lungs: list[NDArray[np.bool_]]) -> list[Picture]:
+def make_up_pictures(count: int, seed: int, lungs: list[NDArray[np.bool_]]) -> list[Picture]:
     """Made-up pictures: textures, stripes, pages, and bodies cut through as a CT does, some with real lungs' outlines.
 
     Args:
@@ -89,14 +89,14 @@ def make_pictures(count: int, seed: int, lungs: list[NDArray[np.bool_]]) -> list
     """
     random = np.random.default_rng(seed)
 
-    def coronal(height: int, width: int, random: Random) -> Grey:
+    def coronal(height: int, width: int, random: Random) -> FloatImage:
         return _coronal(lungs[random.integers(len(lungs))], random)
 
     kinds = (_texture, _stripes, _page, _shapes, _axial, coronal, coronal, _one_lobe, _axial, coronal, coronal)
     return [Picture(_made(kinds[number % len(kinds)], random), "made") for number in range(count)]
 
 
-def shuffled(box: Grey, random: Random) -> Grey:
+def shuffle_blocks(box: FloatImage, random: Random) -> FloatImage:
     """A picture cut into 2 x 2 or 3 x 3 blocks that change places."""
     parts = int(random.integers(2, 4))
     height, width = box.shape[0] // parts, box.shape[1] // parts
@@ -110,22 +110,22 @@ def shuffled(box: Grey, random: Random) -> Grey:
     return np.block([blocks[row * parts : (row + 1) * parts] for row in range(parts)])
 
 
-def _kept(pixels: Pixels) -> Grey:
+def _kept(pixels: Pixels) -> FloatImage:
     """A picture shrunk, its greys between those that serving clips it to.
 
     Raises:
         BlankImage: it has but one grey.
     """
     height, width = pixels.shape
-    box = shrink(pixels, letterbox(height, width, SIDE))
+    box = shrink(pixels, letterbox(height, width, PICTURE_SIDE))
     low, high = clip_range(box, InputSpec())
     return ((box.astype(np.float32).clip(low, high) - low) / (high - low)).astype(np.float32)
 
 
-def _made(draw: Callable[[int, int, Random], Grey], random: Random) -> Grey:
-    height, width = SIDE, SIDE
+def _made(draw: Callable[[int, int, Random], FloatImage], random: Random) -> FloatImage:
+    height, width = PICTURE_SIDE, PICTURE_SIDE
     if random.random() < 0.5:
-        width = int(SIDE * random.uniform(0.6, 1))
+        width = int(PICTURE_SIDE * random.uniform(0.6, 1))
     if random.random() < 0.5:
         height, width = width, height
     picture = draw(height, width, random)
@@ -133,7 +133,7 @@ def _made(draw: Callable[[int, int, Random], Grey], random: Random) -> Grey:
     return ((picture - low) / max(high - low, 1e-6)).astype(np.float32)
 
 
-def _cloud(height: int, width: int, coarsest: int, random: Random) -> Grey:
+def _cloud(height: int, width: int, coarsest: int, random: Random) -> FloatImage:
     """Smooth noise, about -1 to 1, of several sizes at once."""
     total = np.zeros((height, width), np.float32)
     weight = 1.0
@@ -147,31 +147,33 @@ def _cloud(height: int, width: int, coarsest: int, random: Random) -> Grey:
     return total / np.float32(total.std() + 1e-6)
 
 
-def _grid(height: int, width: int) -> tuple[Grey, Grey]:
+def _grid(height: int, width: int) -> tuple[FloatImage, FloatImage]:
     """Rows and columns from -1 to 1 along the longer side."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     longer = max(height, width) / 2
     return (rows - height / 2) / longer, (columns - width / 2) / longer
 
 
-def _ellipse(rows: Grey, columns: Grey, centre: tuple[float, float], radii: tuple[float, float], edge: float) -> Grey:
+def _ellipse(
+    rows: FloatImage, columns: FloatImage, centre: tuple[float, float], radii: tuple[float, float], edge: float
+) -> FloatImage:
     """1 inside, 0 outside, ``edge`` wide between them."""
     distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
     return np.clip((1 - distance) / edge + 0.5, 0, 1)
 
 
-def _texture(height: int, width: int, random: Random) -> Grey:
+def _texture(height: int, width: int, random: Random) -> FloatImage:
     return _cloud(height, width, int(random.integers(2, 33)), random)
 
 
-def _stripes(height: int, width: int, random: Random) -> Grey:
+def _stripes(height: int, width: int, random: Random) -> FloatImage:
     rows, columns = _grid(height, width)
     angle = random.uniform(0, np.pi)
     wave = np.sin((rows * np.sin(angle) + columns * np.cos(angle)) * random.uniform(0.5, 40) + random.uniform(0, 6))
     return wave + random.uniform(0, 0.6) * _cloud(height, width, 4, random)
 
 
-def _page(height: int, width: int, random: Random) -> Grey:
+def _page(height: int, width: int, random: Random) -> FloatImage:
     """Lines of dark words on white."""
     page = np.ones((height, width), np.float32)
     line = int(random.integers(4, 12))
@@ -182,7 +184,7 @@ def _page(height: int, width: int, random: Random) -> Grey:
     return page + np.float32(0.02) * _cloud(height, width, 4, random)
 
 
-def _shapes(height: int, width: int, random: Random) -> Grey:
+def _shapes(height: int, width: int, random: Random) -> FloatImage:
     """Ellipses of any grey over one another: hands, heads, pots, anything."""
     rows, columns = _grid(height, width)
     picture = random.uniform(0, 1) + np.float32(random.uniform(0, 0.3)) * rows
@@ -194,12 +196,12 @@ def _shapes(height: int, width: int, random: Random) -> Grey:
     return picture + random.uniform(0, 0.15) * _cloud(height, width, 8, random)
 
 
-def _axial(height: int, width: int, random: Random) -> Grey:
+def _axial(height: int, width: int, random: Random) -> FloatImage:
     """A body across: wider than high, two dark lobes side by side, a spine between them below."""
     return _section(height, width, random, body=(random.uniform(0.45, 0.68), 0.9), lobe=(0.36, 0.32), spine=(0.33, 0.1))
 
 
-def _coronal(lungs: NDArray[np.bool_], random: Random) -> Grey:
+def _coronal(lungs: NDArray[np.bool_], random: Random) -> FloatImage:
     """A chest cut from side to side: an image's own lungs, but flat black with bright vessels and no rib across them."""
     if random.random() < 0.5:
         lungs = _behind_heart(lungs, random)
@@ -237,11 +239,11 @@ def _behind_heart(lungs: NDArray[np.bool_], random: Random) -> NDArray[np.bool_]
         return lungs
     right = np.pad(right[:, : used[-1] + 1], ((0, 0), (0, int(random.integers(4, 16)))))
     both = np.hstack((right, right[:, ::-1]))
-    spare = max(0, both.shape[1] - SIDE) // 2
-    return both[:, spare : spare + SIDE]
+    spare = max(0, both.shape[1] - PICTURE_SIDE) // 2
+    return both[:, spare : spare + PICTURE_SIDE]
 
 
-def _cut_ribs(picture: Grey, lungs: NDArray[np.bool_], random: Random) -> None:
+def _cut_ribs(picture: FloatImage, lungs: NDArray[np.bool_], random: Random) -> None:
     """Ribs cut across: bright dots beside the lungs, one above the other."""
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     step, radius = random.uniform(10, 18), random.uniform(2, 4.5)
@@ -260,7 +262,7 @@ def _section(
     body: tuple[float, float],
     lobe: tuple[float, float],
     spine: tuple[float, float],
-) -> Grey:
+) -> FloatImage:
     """A section as CT shows it: flat greys, sharp edges. Radii are (rows, columns)."""
     rows, columns = _grid(height, width)
     rows, columns = rows - random.uniform(-0.08, 0.08), columns - random.uniform(-0.08, 0.08)
@@ -282,7 +284,7 @@ def _section(
     return picture + np.float32(random.uniform(0, 0.05)) * random.normal(0, 1, picture.shape).astype(np.float32)
 
 
-def _one_lobe(height: int, width: int, random: Random) -> Grey:
+def _one_lobe(height: int, width: int, random: Random) -> FloatImage:
     """A body from its side: one dark lobe before a spine, the shoulder above it, the diaphragm below."""
     rows, columns = _grid(height, width)
     side = random.choice([-1, 1])

@@ -24,26 +24,32 @@ from lungseg.files import write_whole
 from lungseg.model.card import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
-from model_export.data.index import Index, Row, digest, read_square
-from model_export.export import TOLERANCE
-from model_export.network.convert import ParityError, fold_batch_norm, save, trace
+from model_export.data.index import Index, IndexRow, digest_rows, read_square
+from model_export.export import MAX_DIFFERENCE
+from model_export.network.convert import ParityError, fold_batch_norm, trace_network, write_onnx
 from model_export.view.augment import POOL, Batch, Batches
-from model_export.view.network import Served, ViewCnn, figures, view_loss
-from model_export.view.pictures import Picture, make_pictures, read_films, read_lungs, read_others
+from model_export.view.network import ServedView, ViewCnn, measure_view, view_loss
+from model_export.view.pictures import (
+    Picture,
+    make_up_pictures,
+    read_image_pictures,
+    read_lung_masks,
+    read_other_pictures,
+)
 
-BATCH = 64
+BATCH_SIZE = 64
 """Squares a step, half of them frontal images."""
 
 LEARNING_RATE = 3e-3
 """Peak of the one-cycle schedule."""
 
-AVERAGE = 0.99
+EMA_DECAY = 0.99
 """Share kept of the running average of weights, which is what is validated and exported."""
 
-MADE, MADE_FOR_VALIDATION = 600, 60
+MADE_UP_COUNT, MADE_UP_VALIDATION_COUNT = 600, 60
 """Made-up pictures."""
 
-HELD = 10
+HELD_OUT_EVERY = 10
 """Every tenth picture of a folder is validated on instead of trained on."""
 
 VALIDATION_BATCHES = 8
@@ -76,20 +82,24 @@ def train_view(
         raise ValueError(f"epochs is {epochs}; it must be at least 1")
     if not rows or not validation_rows:
         raise ValueError(f"{len(rows)} images to train on, {len(validation_rows)} to validate on; both need some")
-    others, refused = read_others(folders)
+    others, refused = read_other_pictures(folders)
     learnt, held = _split(others)
-    made = make_pictures(MADE, seed, read_lungs(index, index.select("train")))
-    made_for_validation = make_pictures(MADE_FOR_VALIDATION, seed + 1, read_lungs(index, index.select("validation")))
+    made = make_up_pictures(MADE_UP_COUNT, seed, read_lung_masks(index, index.select("train")))
+    made_for_validation = make_up_pictures(
+        MADE_UP_VALIDATION_COUNT, seed + 1, read_lung_masks(index, index.select("validation"))
+    )
     print(
         f"{len(rows)} images and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
         f"validate on; {refused} files refused"
     )
-    batches = Batches(read_films(index, rows), learnt, made, index.size, seed)
-    validation = Batches(read_films(index, validation_rows), held, made_for_validation, index.size, seed + 1)
-    network = _fit(batches, [validation.draw(BATCH) for _ in range(VALIDATION_BATCHES)], epochs, seed, bf16)
+    batches = Batches(read_image_pictures(index, rows), learnt, made, index.size, seed)
+    validation = Batches(read_image_pictures(index, validation_rows), held, made_for_validation, index.size, seed + 1)
+    network = _fit(batches, [validation.draw(BATCH_SIZE) for _ in range(VALIDATION_BATCHES)], epochs, seed, bf16)
 
     films = torch.cat([_square(index, row) for row in validation_rows])
-    metrics = figures(network, functional.avg_pool2d(films, POOL), _squares(held + made_for_validation, index.size))
+    metrics = measure_view(
+        network, functional.avg_pool2d(films, POOL), _squares(held + made_for_validation, index.size)
+    )
     card = {
         "name": output.stem,
         "input": asdict(InputSpec(size=index.size)),
@@ -98,9 +108,9 @@ def train_view(
             "sources": sorted({row.source for row in rows}),
             # The made-up pictures have the outlines of the images' masks.
             "labelled": index.labelled,
-            "data_sha256": digest(rows),
+            "data_sha256": digest_rows(rows),
             "others": dict(Counter(picture.group for picture in learnt)),
-            "made": MADE,
+            "made": MADE_UP_COUNT,
             "epochs": epochs,
             "seed": seed,
         },
@@ -119,7 +129,7 @@ def _split(others: list[Picture]) -> tuple[list[Picture], list[Picture]]:
     seen: Counter[str] = Counter()
     for picture in others:
         seen[picture.group] += 1
-        (held if seen[picture.group] % HELD == 0 else learnt).append(picture)
+        (held if seen[picture.group] % HELD_OUT_EVERY == 0 else learnt).append(picture)
     return learnt, held
 
 
@@ -128,8 +138,8 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
     torch.manual_seed(seed)
     # Channels last is twice as fast on a CPU.
     network = ViewCnn(batches.side).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-    steps = max(1, round(len(batches.films) / (BATCH / 2)))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
+    steps = max(1, round(len(batches.images) / (BATCH_SIZE / 2)))
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=epochs * steps)
     best, kept = np.inf, network.state_dict()
@@ -138,7 +148,7 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
         network.train()
         total = 0.0
         for _ in range(steps):
-            batch = batches.draw(BATCH)
+            batch = batches.draw(BATCH_SIZE)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = network(batch.squares.contiguous(memory_format=torch.channels_last))
             loss = view_loss(logits.float(), batch)
@@ -161,7 +171,7 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
     return network.eval()
 
 
-def _square(index: Index, row: Row) -> Tensor:
+def _square(index: Index, row: IndexRow) -> Tensor:
     """A prepared image as serving sees it, (1, 1, size, size)."""
     geometry = row.geometry(index.size)
     box = read_square(index, "images", row)[geometry.box]
@@ -183,17 +193,19 @@ def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path)
     Raises:
         ParityError.
     """
-    served = Served(fold_batch_norm(network)).eval()
-    model = trace(served, films[:1], "square", "view")
+    served = ServedView(fold_batch_norm(network)).eval()
+    model = trace_network(served, films[:1], "square", "view")
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(card, sort_keys=True))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         candidate = Path(folder) / "candidate.onnx"
-        save(model, candidate)
+        write_onnx(model, candidate)
         exported = ViewNetwork(candidate, threads=1)
         for film in films.split(1):
             found = exported(film.numpy())
             answer = np.array([*found.turns, found.mirrored, found.inverted, found.frontal])
-            if not np.abs(answer - Served(network)(film).numpy()[0]).max() <= TOLERANCE:
-                raise ParityError(f"onnxruntime and PyTorch differ by more than {TOLERANCE:.0e}; nothing was written")
+            if not np.abs(answer - ServedView(network)(film).numpy()[0]).max() <= MAX_DIFFERENCE:
+                raise ParityError(
+                    f"onnxruntime and PyTorch differ by more than {MAX_DIFFERENCE:.0e}; nothing was written"
+                )
         output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(output, candidate.read_bytes())

@@ -9,7 +9,7 @@ import torch
 
 from model_export.data.index import Index
 from model_export.data.phantoms import SIZE, write_public_layout
-from model_export.network.fit import Fit
+from model_export.network.fit import Trainer
 from model_export.prepare import prepare
 
 torch.set_num_threads(1)  # networks this small only lose time by sharing a convolution
@@ -32,13 +32,13 @@ def index(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
 @pytest.fixture
 def epochs_left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many epochs, its one item, may still be trained before the run is stopped as by Ctrl-C."""
-    epoch, left = Fit.epoch, [0]
+    epoch, left = Trainer.run_epoch, [0]
 
-    def count(self: Fit, *arguments: object) -> float:
+    def count(self: Trainer, *arguments: object) -> float:
         if left[0] == 0:
             raise KeyboardInterrupt
         left[0] -= 1
         return epoch(self, *arguments)
 
-    monkeypatch.setattr(Fit, "epoch", count)
+    monkeypatch.setattr(Trainer, "run_epoch", count)
     return left

@@ -17,7 +17,7 @@ from model_export.data.index import Index, read_target
 from model_export.evaluate import evaluate
 from model_export.prepare import prepare
 from model_export.scores import metrics
-from model_export.scores.scoring import BINS, interval, score_films
+from model_export.scores.scoring import CALIBRATION_BINS, bootstrap_interval, score_images
 
 
 def square(top: int, left: int, side: int = 20) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
     assert float(lines[0]["dice"]) == pytest.approx(scored[0].scores["dice"], abs=1e-6)
     said = capsys.readouterr().out
     dice = [float(line["dice"]) for line in lines if line["source"] == "montgomery"]
-    low, high = interval(dice)
+    low, high = bootstrap_interval(dice)
     assert f"{np.mean(dice):.4f} ({low:.4f} to {high:.4f})" in said
     for source in ("montgomery", "shenzhen"):
         with Image.open(tmp_path / f"{source}.png") as picture:
@@ -80,25 +80,25 @@ def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
 
 def test_the_interval_holds_the_mean_and_narrows_with_the_films() -> None:
     values = np.random.default_rng(1).normal(0.95, 0.02, 400)
-    (low, high), (wide_low, wide_high) = interval(list(values)), interval(list(values[:25]))
+    (low, high), (wide_low, wide_high) = bootstrap_interval(list(values)), bootstrap_interval(list(values[:25]))
     # The normal approximation: 1.96 standard errors either way.
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert low < values.mean() < high
     assert wide_high - wide_low > 2 * (high - low)
-    assert interval(list(values)) == (low, high)
+    assert bootstrap_interval(list(values)) == (low, high)
 
 
 def test_calibration_counts_every_pixel_once(index: Index) -> None:
     """What a step of probability promises, and what it holds."""
     row = index.select("test")[0]
-    (scored,) = score_films(index, [row], LungNetwork(LUNG_WEIGHTS, thread_count()))
+    (scored,) = score_images(index, [row], LungNetwork(LUNG_WEIGHTS, thread_count()))
     assert scored.calibration[:, 0].sum() == row.height * row.width
     assert scored.calibration[:, 2].sum() == read_target(index, row).sum()
-    steps = np.arange(BINS) / BINS
+    steps = np.arange(CALIBRATION_BINS) / CALIBRATION_BINS
     held = scored.calibration[:, 0] > 0
     means = scored.calibration[held, 1] / scored.calibration[held, 0]
     assert (means >= steps[held] - 1e-6).all()
-    assert (means <= steps[held] + 1 / BINS + 1e-6).all()
+    assert (means <= steps[held] + 1 / CALIBRATION_BINS + 1e-6).all()
 
 
 def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> None:
@@ -112,7 +112,7 @@ def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> N
 
 def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> None:
     shutil.copytree(index.input, tmp_path / "input")
-    film = tmp_path / "input" / index.select("test")[0].film
+    film = tmp_path / "input" / index.select("test")[0].image
     film.write_bytes(film.read_bytes()[:500])
     (tmp_path / "index.csv").write_text((index.folder / "index.csv").read_text())
     facts = (index.folder / "prepare.json").read_text().replace(str(index.input), str(tmp_path / "input"))

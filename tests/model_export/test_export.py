@@ -15,7 +15,7 @@ from lungseg.model.models import Models
 from lungseg.pipeline.segment import segment
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.data.index import Index, digest
+from model_export.data.index import Index, digest_rows
 from model_export.data.phantoms import TINY
 from model_export.export import export
 from model_export.network import checkpoint
@@ -39,12 +39,14 @@ def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path
     model = LungNetwork(output, threads=1)
     assert model.card.name == "tiny-unet"
     assert model.card.input.size == index.size
-    assert model.card.training["data_sha256"] == digest(index.select("train"))
+    assert model.card.training["data_sha256"] == digest_rows(index.select("train"))
     assert model.card.training["films"] == len(index.select("train"))
     for row in index.select("test"):
-        film = (index.input / row.film).read_bytes()
-        both = checkpoint.TorchModel(run / "best.pt"), model
-        ours, theirs = (segment(film, models=Models(lung=each)) for each in both)
+        film = (index.input / row.image).read_bytes()
+        ours, theirs = (
+            segment(film, models=Models(lung=checkpoint.TorchModel(run / "best.pt"))),
+            segment(film, models=Models(lung=model)),
+        )
         assert np.abs(ours.probability - theirs.probability).max() < 1e-4
 
 

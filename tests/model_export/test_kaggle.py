@@ -77,7 +77,7 @@ def test_it_goes_from_clone_to_mask(
     assert (folder / "model_export" / "kaggle.ipynb").is_file()
     assert (work / "model" / "lung_unet.onnx").is_file()
     index = read_index(work / "prepared")
-    film = decode((index.input / index.select("validation")[0].film).read_bytes())
+    film = decode((index.input / index.select("validation")[0].image).read_bytes())
     with Image.open(work / "mask.png") as mask:
         assert mask.size == (film.width, film.height)
         assert mask.getextrema() == (0, 255)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from lungseg.pipeline.upsample import enlarge
 from model_export.__main__ import main
-from model_export.data.index import Index, digest, read_index
+from model_export.data.index import Index, digest_rows, read_index
 from model_export.data.layout import read_mask
-from model_export.data.phantoms import MONTGOMERY, SHENZHEN, SIZE, chest, write, write_public_layout
+from model_export.data.phantoms import MONTGOMERY, SHENZHEN, SIZE, draw_chest, write_png, write_public_layout
 from model_export.prepare import prepare
 
 
@@ -86,11 +86,11 @@ def test_wrong_settings_are_one_line_and_exit_code_2(public: Path, tmp_path: Pat
 
 
 def test_a_marker_on_a_16_bit_film_does_not_cost_its_greys(tmp_path: Path) -> None:
-    film, left, right = chest(300, 300, 1)
+    film, left, right = draw_chest(300, 300, 1)
     bright = film.astype(np.uint16) * 16
     bright[5:9, 5:25] = 65535
     for folder, pixels in (("CXR_png", bright), ("ManualMask/leftMask", left), ("ManualMask/rightMask", right)):
-        write(tmp_path / MONTGOMERY / folder / "MCUCXR_0001_0.png", pixels)
+        write_png(tmp_path / MONTGOMERY / folder / "MCUCXR_0001_0.png", pixels)
     index = prepare(tmp_path, tmp_path / "out", 256, None, 1, 0.0, None, 1)
     assert len(np.unique(read(tmp_path / "out" / "images" / f"{index.rows[0].id}.png"))) > 150
 
@@ -110,10 +110,10 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
     (root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0002_0_mask.png").unlink()
     film = root / SHENZHEN / "CXR_png" / "CHNCXR_0003_1.png"
     film.write_bytes(film.read_bytes()[:1000])
-    write(root / MONTGOMERY / "CXR_png" / "MCUCXR_0004_0.png", chest(300, 300, 1)[0])
-    write(root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0005_1_mask.png", np.zeros((110, 125), np.uint8))
+    write_png(root / MONTGOMERY / "CXR_png" / "MCUCXR_0004_0.png", draw_chest(300, 300, 1)[0])
+    write_png(root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0005_1_mask.png", np.zeros((110, 125), np.uint8))
     (root / SHENZHEN / "CXR_png" / "CHNCXR_0006_0.png").unlink()
-    write(root / MONTGOMERY / "CXR_png" / "MCUCXR_0002_0.png", np.full((106, 120), 90, np.uint8))
+    write_png(root / MONTGOMERY / "CXR_png" / "MCUCXR_0002_0.png", np.full((106, 120), 90, np.uint8))
     index = prepare(root, tmp_path / "out", SIZE, None, 1, 0.2, None, 2)
     assert len(index.rows) == 5
     said = capsys.readouterr().out
@@ -133,11 +133,11 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
 def test_originals_of_full_size_give_the_same_index(tmp_path: Path) -> None:
     """A 4020 x 4892 original and its small copy end in nearly the same square."""
     root = tmp_path / "input"
-    film, left, right = chest(4020, 4892, 3)
+    film, left, right = draw_chest(4020, 4892, 3)
     name = "MCUCXR_0001_0.png"
-    write(root / MONTGOMERY / "CXR_png" / name, film)
-    write(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
-    write(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
+    write_png(root / MONTGOMERY / "CXR_png" / name, film)
+    write_png(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
+    write_png(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
     index = prepare(root, tmp_path / "out", 512, None, 1, 0.0, None, 1)
     row = index.rows[0]
     assert (row.height, row.width, row.box_height, row.box_width) == (4020, 4892, 421, 512)
@@ -153,8 +153,8 @@ def test_digest_follows_the_pixels(index: Index, public: Path, tmp_path: Path) -
     changed[50:60, 50:60] += 9
     path.write_bytes(encode(Image.fromarray(changed), "PNG"))
     other = prepare(root, tmp_path / "out", SIZE, None, 1, 0.2, None, 1)
-    assert digest(other.rows) != digest(index.rows)
-    assert digest(list(reversed(index.rows))) == digest(index.rows)
+    assert digest_rows(other.rows) != digest_rows(index.rows)
+    assert digest_rows(list(reversed(index.rows))) == digest_rows(index.rows)
 
 
 @pytest.mark.parametrize("command", [["prepare", "--input", "."], ["train"], ["evaluate"], ["export"]])

@@ -19,18 +19,18 @@ import torch.distributed as dist
 from lungseg.model.preprocess import InputSpec
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.data.dataset import Films, SeededOrder, shared_weights
-from model_export.data.dataset import weights as draw_weights
+from model_export.data.dataset import ImageDataset, SeededSampler, share_weights
+from model_export.data.dataset import balance_weights as draw_weights
 from model_export.data.index import Index
 from model_export.data.phantoms import TINY
 from model_export.network import checkpoint
-from model_export.network.fit import Fit, Place
+from model_export.network.fit import Rank, Trainer
 from model_export.network.losses import KnownBceDice
 from model_export.train import deal_patients, split_rows, spread, train
 
 
 def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(run / name)["weights"]
+    return checkpoint.read_checkpoint(run / name)["weights"]
 
 
 def test_it_learns_and_leaves_what_it_promises(index: Index, tmp_path: Path, capsys) -> None:
@@ -42,7 +42,7 @@ def test_it_learns_and_leaves_what_it_promises(index: Index, tmp_path: Path, cap
         log = list(csv.DictReader(file))
     assert len(log) == 20
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
-    best = checkpoint.read(run / "best.pt")
+    best = checkpoint.read_checkpoint(run / "best.pt")
     assert np.mean(list(best["validation_dice"].values())) > 0.9
     assert best["data_sha256"]
     assert json.loads((run / "config.json").read_text())["config"]["epochs"] == 20
@@ -86,9 +86,9 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Ind
 def test_a_run_from_before_a_setting_existed_can_be_resumed(index: Index, tmp_path: Path) -> None:
     config = Config(**TINY, epochs=1)
     train(index, tmp_path, config, resume=False)
-    state = checkpoint.read(tmp_path / "last.pt")
+    state = checkpoint.read_checkpoint(tmp_path / "last.pt")
     del state["config"]["schedule"]
-    checkpoint.save(state, tmp_path / "last.pt")
+    checkpoint.save_checkpoint(state, tmp_path / "last.pt")
     train(index, tmp_path, config, resume=True)
 
 
@@ -124,7 +124,7 @@ def test_processes_share_their_gradients(tmp_path: Path) -> None:
     """Two processes see different images, and after a step have the same weights."""
     torch.multiprocessing.spawn(one_step, (tmp_path, free_port()), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    start = Fit(Config(**TINY), Place(torch.device("cpu"), 0, 1), steps=1).network
+    start = Trainer(Config(**TINY), Rank(torch.device("cpu"), 0, 1), steps=1).network
     for name, before in start.named_parameters():
         assert torch.equal(one[name], two[name])
         assert not torch.equal(one[name], before)
@@ -133,7 +133,7 @@ def test_processes_share_their_gradients(tmp_path: Path) -> None:
 def one_step(rank: int, folder: Path, port: int) -> None:
     """What each process of the test above does."""
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    fit = Fit(Config(**TINY), Place(torch.device("cpu"), rank, 2), steps=1)
+    fit = Trainer(Config(**TINY), Rank(torch.device("cpu"), rank, 2), steps=1)
     random = torch.Generator().manual_seed(rank)
     fit._step(torch.randn(2, 1, 64, 64, generator=random), *torch.ones(2, 2, 2, 64, 64))
     torch.save(dict(fit.network.named_parameters()), folder / f"{rank}.pt")
@@ -177,21 +177,21 @@ def test_two_torchrun_processes_train_like_one(index: Index, tmp_path: Path) -> 
 
 class TestData:
     def test_each_epoch_has_its_own_order_and_processes_share_it(self) -> None:
-        whole = SeededOrder(np.ones(10), seed=1)
+        whole = SeededSampler(np.ones(10), seed=1)
         first = list(whole)
         whole.epoch = 1
         second = list(whole)
         assert sorted(item % 10 for item in first) == sorted(item % 10 for item in second) == list(range(10))
         assert [item % 10 for item in first] != [item % 10 for item in second]
         assert len({*first, *second}) == 20  # an item's augmentation is its own
-        halves = [list(SeededOrder(np.ones(10), 1, rank, 2)) for rank in range(2)]
+        halves = [list(SeededSampler(np.ones(10), 1, rank, 2)) for rank in range(2)]
         assert sorted(halves[0] + halves[1]) == sorted(first)
 
     @pytest.mark.parametrize(("balance", "drawn"), [(0, 100), (0.5, 500 / 3), (1, 250)])
     def test_balance_moves_the_share_of_the_smaller_set(self, index: Index, balance: float, drawn: float) -> None:
         """100 images of one set and 400 of another come 1 to 4, 1 to 2 or 1 to 1, each image as often as its like."""
         rows = [replace(index.rows[0], source="small" if number < 100 else "large") for number in range(500)]
-        films = Counter(item % 500 for item in SeededOrder(draw_weights(rows, balance), seed=1))
+        films = Counter(item % 500 for item in SeededSampler(draw_weights(rows, balance), seed=1))
         small = [films[number] for number in range(100)]
         assert sum(films.values()) == 500
         assert sum(small) == pytest.approx(drawn, abs=6)
@@ -200,16 +200,19 @@ class TestData:
     def test_augmentation_follows_from_the_seed_alone(self, index: Index) -> None:
         spec = InputSpec(size=index.size)
         rows = index.select("train")
-        one, other = Films(index, rows, spec, augment=True, seed=5), Films(index, rows, spec, augment=True, seed=5)
+        one, other = (
+            ImageDataset(index, rows, spec, augment=True, seed=5),
+            ImageDataset(index, rows, spec, augment=True, seed=5),
+        )
         for item in range(40):
             for a, b in zip(one[item], other[item], strict=True):
                 assert torch.equal(a, b)
         assert not torch.equal(one[0][0], one[len(rows)][0])  # another epoch
-        assert not torch.equal(one[0][0], Films(index, rows, spec, augment=True, seed=6)[0][0])
+        assert not torch.equal(one[0][0], ImageDataset(index, rows, spec, augment=True, seed=6)[0][0])
 
     def test_exposure_and_geometry_are_drawn_apart(self, index: Index) -> None:
         """Transforms seeded alike draw alike: then every mirrored image would be a dark one, say."""
-        augment = Films(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
+        augment = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
         both = []
         for draw in range(400):
             augment.reseed(draw)
@@ -222,7 +225,7 @@ class TestData:
 
     def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
         """On average the lungs stay darker than the body, negatives and opacities included."""
-        films = Films(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
+        films = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
         contrast = []
         for item in range(48):
             radiograph, target, known = films[item]
@@ -240,20 +243,20 @@ class TestData:
 
         spec = InputSpec(size=index.size, channels=3)
         rows = index.rows
-        films = Films(index, rows, spec, augment=False)
+        films = ImageDataset(index, rows, spec, augment=False)
         for item, row in enumerate(rows):
-            served, _ = preprocess(decode((index.input / row.film).read_bytes()).pixels, spec)
+            served, _ = preprocess(decode((index.input / row.image).read_bytes()).pixels, spec)
             # Prepared images are kept in 8 bits: only that rounding may differ.
             assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
 
     def test_shares_are_kept_and_each_set_needs_one(self, index: Index) -> None:
         rows = [replace(index.rows[0], source="small" if number < 20 else "large") for number in range(100)]
-        drawn = shared_weights(rows, {"small": 0.75, "large": 0.25})
-        small = sum(item % 100 < 20 for item in SeededOrder(drawn, seed=1, draws=40))
+        drawn = share_weights(rows, {"small": 0.75, "large": 0.25})
+        small = sum(item % 100 < 20 for item in SeededSampler(drawn, seed=1, draws=40))
         assert abs(small - 30) <= 1
         for shares in ({"small": 1.0}, {"small": 0.5, "large": 0.0}, {"small": 0.5, "large": 0.3, "other": 0.2}):
             with pytest.raises(ValueError, match="needs one above 0"):
-                shared_weights(rows, shares)
+                share_weights(rows, shares)
 
     def test_spread_takes_images_of_every_set(self, index: Index) -> None:
         rows = [replace(index.rows[0], id=str(number), source="ab"[number % 2]) for number in range(20)]

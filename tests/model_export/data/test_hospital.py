@@ -11,7 +11,7 @@ import pytest
 from model_export.__main__ import main
 from model_export.data.hospital import read_hospital
 from model_export.data.index import read_index
-from model_export.data.phantoms import SIZE, chest, write
+from model_export.data.phantoms import SIZE, draw_chest, write_png
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def hospital(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     lines = []
     for number in range(6):
-        image, left, right = chest(90 + number, 80, number)
-        write(folder / "images" / f"im age {number}.png", image)
-        write(folder / "masks" / f"im age {number}.png", (left | right).astype(np.uint8) * 255)
+        image, left, right = draw_chest(90 + number, 80, number)
+        write_png(folder / "images" / f"im age {number}.png", image)
+        write_png(folder / "masks" / f"im age {number}.png", (left | right).astype(np.uint8) * 255)
         split = "validation" if number > 3 else "train"
         lines.append({"id": f"im age {number}", "patient": f"p{number // 2}", "split": split, "finding": "none"})
     (folder / "masks" / "im age 5.png").unlink()
@@ -67,7 +67,7 @@ def test_it_is_prepared_beside_the_public_sets_or_alone(
     own = [row for row in both.rows if row.source == "mine"]
     assert {row.source for row in both.rows} == {"montgomery", "shenzhen", "mine"}
     assert [row.sha256 for row in own] == [row.sha256 for row in alone.rows]
-    assert all((both.input / row.film).is_file() and (both.input / row.masks).is_file() for row in own)
+    assert all((both.input / row.image).is_file() and (both.input / row.masks).is_file() for row in own)
     assert "mine" in capsys.readouterr().out
 
 
@@ -127,7 +127,7 @@ def test_copy_of_an_image_in_another_set_is_reported(tmp_path: Path, capsys: pyt
     images = [random.integers(0, 256, (8, 8), np.uint8).repeat(12, 0).repeat(12, 1) for _ in range(3)]
     for folder, pictures in {"one": images[:2], "two": [255 - images[1].repeat(2, 0).repeat(2, 1), images[2]]}.items():
         for number, picture in enumerate(pictures):
-            write(tmp_path / folder / "images" / f"{number}.png", picture)
+            write_png(tmp_path / folder / "images" / f"{number}.png", picture)
         lines = [{"id": str(number), "patient": str(number), "split": "train"} for number in range(2)]
         write_index(tmp_path / folder, lines)
     flags = ["--output", str(tmp_path / "out"), "--size", str(SIZE)]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from model_export.__main__ import main
 from model_export.config import Config
-from model_export.data.index import Index, masks_of, read_index, write_index
-from model_export.data.label import label
+from model_export.data.index import Index, find_mask_origins, read_index, write_index
+from model_export.data.label import label_images
 from model_export.data.phantoms import TINY
 from model_export.network import checkpoint
 from model_export.scores.metrics import dice
@@ -44,7 +44,7 @@ def labelled(index: Index, montgomery: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_one_set_alone_is_trained_and_validated_on(index: Index, montgomery: Path) -> None:
-    state = checkpoint.read(montgomery)
+    state = checkpoint.read_checkpoint(montgomery)
     assert state["sources"] == ["montgomery"]
     assert state["films"] == len(index.select("train", sources=("montgomery",)))
     assert list(state["validation_dice"]) == ["montgomery"]
@@ -68,7 +68,7 @@ def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: 
     training = checkpoint.TorchModel(tmp_path / "best.pt").card.training
     assert training["sources"] == ["montgomery", "shenzhen"]
     assert training["labelled"] == {"shenzhen": {"by": "best, trained on montgomery", "masks_of": ["montgomery"]}}
-    assert masks_of(training) == {"montgomery"}
+    assert find_mask_origins(training) == {"montgomery"}
 
 
 def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path: Path, capsys) -> None:
@@ -84,7 +84,7 @@ def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: P
     train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
     student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
     assert student["sources"] == ["shenzhen"]
-    assert masks_of(student) == {"montgomery"}
+    assert find_mask_origins(student) == {"montgomery"}
     command = ["label", "--data", str(labelled.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--sources", "montgomery", "--output", str(tmp_path / "out")]) == 2
     assert "owes its weights to masks of montgomery" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_images_without_a_mask_are_labelled_and_trained_on_but_not_scored(
     write_index(folder, rows, [], index.input, index.size, index.split)
     bare = read_index(folder)
     assert not bare.select("train", sources=("shenzhen",))
-    made = label(bare, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
+    made = label_images(bare, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
     assert made.select("train", sources=("shenzhen",)) != []
     assert {row.source for row in made.select_scored("validation")} == {"montgomery"}
 
@@ -107,7 +107,7 @@ def test_images_without_a_mask_are_labelled_and_trained_on_but_not_scored(
 def test_field_masks_are_not_replaced(index: Index, montgomery: Path, tmp_path: Path) -> None:
     fields = replace(index, rows=[replace(row, kind="field") for row in index.rows])
     with pytest.raises(ValueError, match="shenzhen has field masks"):
-        label(fields, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
+        label_images(fields, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
 
 
 class Blind:
@@ -125,7 +125,7 @@ class Blind:
 
 
 def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery: Path, tmp_path: Path) -> None:
-    made = label(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")
+    made = label_images(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")
     with (tmp_path / "out" / "skipped.csv").open() as file:
         skipped = {line["id"] for line in csv.DictReader(file)}
     assert 3 < len(skipped) < 10
@@ -134,9 +134,9 @@ def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery
 
 def test_a_stopped_labelling_leaves_no_folder_to_train_on(index: Index, montgomery: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        label(index, Blind(montgomery, 4), ("shenzhen",), tmp_path / "out")
+        label_images(index, Blind(montgomery, 4), ("shenzhen",), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    label(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")  # and does not stand in the way
+    label_images(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")  # and does not stand in the way
 
 
 @pytest.mark.parametrize("sources", [["jsrt"], ["shenzhen", "jsrt"]])

@@ -5,19 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_export.data.phantoms import chest
-from model_export.data.sickness import CHANGES, add_effusion, add_opacities, add_pneumothorax, add_white_lung, make_sick
+from model_export.data.phantoms import draw_chest
+from model_export.data.sickness import (
+    SICKNESS_CHANGES,
+    add_effusion,
+    add_opacities,
+    add_pneumothorax,
+    add_white_lung,
+    make_sick,
+)
 
 SEEDS = range(6)
 
 
 def drawing(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A chest in [0, 1], and its two lungs."""
-    image, left, right = chest(200, 180, seed)
+    image, left, right = draw_chest(200, 180, seed)
     return image.astype(np.float32) / 255, left, right
 
 
-@pytest.mark.parametrize("change", [change for _, change in CHANGES], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [change for _, change in SICKNESS_CHANGES], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_change_follows_from_its_seed_and_leaves_its_input(change, seed: int) -> None:
     image, left, right = drawing(seed)

@@ -9,7 +9,7 @@ from films import SHARED
 
 from lungseg.model.preprocess import InputSpec, letterbox
 from model_export.data.augment import Augment
-from model_export.data.truth import know, lateral_third, score_field
+from model_export.data.truth import lateral_third, score_field, split_known
 
 SIZE = 128
 
@@ -24,7 +24,7 @@ def two_fields(size: int = SIZE) -> np.ndarray:
 
 def test_lung_mask_says_all_of_lung_and_that_the_field_holds_it() -> None:
     mask = two_fields()
-    target, unknown = know(mask, "lung")
+    target, unknown = split_known(mask, "lung")
     assert not unknown[0].any()
     np.testing.assert_array_equal(target[0] > 0, mask)
     np.testing.assert_array_equal(unknown[1] == 0, mask)
@@ -33,7 +33,7 @@ def test_lung_mask_says_all_of_lung_and_that_the_field_holds_it() -> None:
 
 def test_field_mask_says_where_no_lung_is_and_where_surely_some_is() -> None:
     mask = two_fields()
-    target, unknown = know(mask, "field")
+    target, unknown = split_known(mask, "field")
     assert not unknown[1].any()
     np.testing.assert_array_equal(target[1] > 0, mask)
     known = unknown[0] == 0
@@ -65,7 +65,7 @@ def test_augmentation_warps_what_is_known_with_the_image() -> None:
     assert 0.5 < np.mean(shares) < 0.95
     plain = Augment(InputSpec(size=SIZE), False, outputs=2)
     _, target, known = plain(image, mask, geometry, 0, "field")
-    expected, unknown = know(mask, "field")
+    expected, unknown = split_known(mask, "field")
     assert torch.equal(target, torch.from_numpy(expected))
     assert torch.equal(known, torch.from_numpy(1 - unknown))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model_export.config import AUTHOR, Config, read_config
-from model_export.network.unet import UNet, build
-from model_export.sweeps.timing import gigaflops, millions
+from model_export.config import ORIGINAL, Config, read_config
+from model_export.network.unet import UNet, build_network
+from model_export.sweeps.timing import count_gigaflops, count_million_weights
 
 
 def test_the_original_network_is_one_of_the_configurations() -> None:
-    network = build(AUTHOR)
+    network = build_network(ORIGINAL)
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert round(weights / 1e6, 1) == 31.0
     widths = [block[0].out_channels for block in network.encoder]
@@ -43,16 +43,16 @@ def test_every_weight_takes_part(convolution: str, decoder: str, upsample: str) 
 
 def test_default_network_has_a_sixth_of_the_multiply_adds_and_two_outputs() -> None:
     before = read_config({"base": 32, "max_channels": 192})
-    assert gigaflops(Config(), 512) < gigaflops(before, 512) / 5
-    assert millions(Config()) < 1.2
-    assert build(Config()).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+    assert count_gigaflops(Config(), 512) < count_gigaflops(before, 512) / 5
+    assert count_million_weights(Config()) < 1.2
+    assert build_network(Config()).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
 
 
 def test_settings_from_before_a_setting_came_keep_their_network() -> None:
     """A checkpoint of an earlier version: its decoder concatenated, and lung was all that it predicted."""
     config = read_config({"base": 8, "depth": 2, "max_channels": 16, "sources": ["montgomery"]})
     assert (config.decoder, config.outputs, config.sources) == ("concat", ("lung",), ("montgomery",))
-    assert build(config).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+    assert build_network(config).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
 
 
 def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:

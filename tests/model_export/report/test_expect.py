@@ -15,17 +15,17 @@ from lungseg.pipeline.expected_dice import MaskFigures, estimate_dice
 from model_export.config import Config
 from model_export.data.index import Index
 from model_export.export import export
-from model_export.report.expect import Sample, expect, fit
-from model_export.report.worsen import CHANGES, worsen
+from model_export.report.expect import MaskSample, fit_calibration, learn_expected_dice
+from model_export.report.worsen import WORSENING_CHANGES, worsen_image
 from model_export.train import train
 
 
-def sample(number: int, random: np.random.Generator) -> Sample:
+def sample(number: int, random: np.random.Generator) -> MaskSample:
     """A mask whose Dice follows from its figures; every tenth image's own mask is wrong."""
     figures = random.uniform(0, 1, len(FIGURES))
     dice = 1.01 - np.exp(-4 + 1.5 * figures[0] + 0.5 * figures[3])
     wrong = 0.4 if number % 10 == 0 else 0.0
-    return Sample(
+    return MaskSample(
         str(number),
         "a",
         str(number // 3),
@@ -39,7 +39,7 @@ def sample(number: int, random: np.random.Generator) -> Sample:
 def test_the_fit_is_not_moved_by_wrong_masks() -> None:
     random = np.random.default_rng(1)
     samples = [sample(number, random) for number in range(400)]
-    calibration = fit(samples)
+    calibration = fit_calibration(samples)
     right = [each for position, each in enumerate(samples) if position % 10]
     assert np.mean([abs(estimate_dice(calibration, each.figures) - each.dice) for each in right]) < 0.01
 
@@ -48,8 +48,8 @@ def test_images_are_worsened_each_time_alike() -> None:
     image = np.random.default_rng(1).random((96, 96), np.float32)
     mask = np.zeros((96, 96), bool)
     mask[20:80, 10:40] = mask[20:80, 56:86] = True
-    for seed in range(2 * len(CHANGES)):
-        (once, names), (again, _) = (worsen(image, mask, np.random.default_rng(seed)) for _ in range(2))
+    for seed in range(2 * len(WORSENING_CHANGES)):
+        (once, names), (again, _) = (worsen_image(image, mask, np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(once, again)
         assert 1 <= len(names) <= 3
         assert once.dtype == np.float32
@@ -68,7 +68,7 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
     last = tmp_path / "fold0" / "last.pt"
     out = tmp_path / "expected"
     first = index.select_scored("validation")[0].id
-    calibration = expect(index, [last], out, (first,), seed=1)
+    calibration = learn_expected_dice(index, [last], out, (first,), seed=1)
     assert "mean_absolute_error" in capsys.readouterr().out
     with (out / "expected_dice.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -85,4 +85,4 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
     with pytest.raises(ValueError, match="holds no coefficients"):
         export(last, tmp_path / "n.onnx", index, index.select("validation"), expected_dice=out / "expected_dice.json")
     with pytest.raises(ValueError, match="no checkpoint of a run"):
-        expect(index, [tmp_path / "net.onnx"], out, (), seed=1)
+        learn_expected_dice(index, [tmp_path / "net.onnx"], out, (), seed=1)

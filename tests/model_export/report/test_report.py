@@ -14,7 +14,7 @@ from model_export.config import Config
 from model_export.data.index import Index
 from model_export.data.phantoms import SIZE, TINY
 from model_export.prepare import prepare
-from model_export.scores.scoring import interval, score_films
+from model_export.scores.scoring import bootstrap_interval, score_images
 from model_export.train import train
 
 
@@ -53,10 +53,10 @@ def test_figures_are_those_of_the_model(written: Path, index: Index, model: Path
     text, network = (written / name).read_text(), LungNetwork(model, threads=1)
     assert network.sha256 in text
     assert network.card.training["data_sha256"] in text
-    scored = score_films(index, index.select("test"), network)
+    scored = score_images(index, index.select("test"), network)
     for source in ("montgomery", "shenzhen"):
         dice = [film.scores["dice"] for film in scored if film.row.source == source]
-        low, high = interval(dice)
+        low, high = bootstrap_interval(dice)
         assert f"{np.mean(dice):.4f} ({low:.4f} to {high:.4f})" in text
         assert f"{min(dice):.4f}" in text
     for said in ("rotated by 10", "turned by 180", "montgomery, tuberculosis", "last.pt"):

@@ -11,17 +11,17 @@ from PIL import Image, ImageFilter
 
 from lungseg.model.lung import LUNG_WEIGHTS, int8_path
 from model_export.data.index import Index
-from model_export.data.phantoms import chest
+from model_export.data.phantoms import draw_chest
 from model_export.network.checkpoint import read_model
 from model_export.prepare import prepare
-from model_export.report.robustness import KINDS, UNCHANGED, robustness
+from model_export.report.robustness import DISTURBANCES, UNCHANGED, measure_robustness
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", DISTURBANCES)
 def test_the_target_stays_on_the_lungs(name: str) -> None:
-    film, left, right = chest(300, 360, 5)
-    kind = KINDS[name]
-    changed = np.asarray(kind.film(Image.fromarray(film))).astype(float)
+    film, left, right = draw_chest(300, 360, 5)
+    kind = DISTURBANCES[name]
+    changed = np.asarray(kind.image(Image.fromarray(film))).astype(float)
     target = Image.fromarray((left | right).astype(np.uint8) * 255)
     lungs = np.asarray(kind.mask(target) if kind.mask else target) > 127
     assert changed.shape == lungs.shape
@@ -33,11 +33,11 @@ def test_the_target_stays_on_the_lungs(name: str) -> None:
 
 def test_the_table_and_the_picture(index: Index, tmp_path: Path, capsys) -> None:
     rows = index.select("test")
-    dice = robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path)
+    dice = measure_robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path)
     with (tmp_path / "robustness.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert {line["change"] for line in lines} == set(KINDS)
-    assert len(lines) == 2 * len(KINDS)
+    assert {line["change"] for line in lines} == set(DISTURBANCES)
+    assert len(lines) == 2 * len(DISTURBANCES)
     line = next(line for line in lines if (line["change"], line["images of"]) == ("inverted", "shenzhen"))
     cost = np.mean(dice[UNCHANGED, "shenzhen"]) - np.mean(dice["inverted", "shenzhen"])
     assert float(line["cost"]) == pytest.approx(cost, abs=1e-4)
@@ -49,8 +49,8 @@ def test_the_shipped_model_stands_what_films_bring(shared: Path, tmp_path: Path)
     """Exposure, noise, blur, compression and 10 degrees cost at most 0.02 mean Dice on 14 validation images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     rows = [row for row in index.select("validation") if row.source == "montgomery"]
-    dice = robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
+    dice = measure_robustness(index, rows, read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
     unchanged = np.mean(dice[UNCHANGED, "montgomery"])
-    upright = [name for name in KINDS if not name.startswith(("turned", "rotated by -15", "rotated by 15"))]
+    upright = [name for name in DISTURBANCES if not name.startswith(("turned", "rotated by -15", "rotated by 15"))]
     costs = {name: unchanged - np.mean(dice[name, "montgomery"]) for name in upright}
     assert max(costs.values()) <= 0.02, costs

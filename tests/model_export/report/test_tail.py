@@ -10,7 +10,7 @@ import pytest
 
 from model_export.config import Config
 from model_export.data.index import Index
-from model_export.report.tail import Tailed, pair, sets_table, tail
+from model_export.report.tail import TailScore, pair_with_models, score_tail, sets_table
 from model_export.train import train
 
 SMALL = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery")
@@ -22,14 +22,14 @@ def test_an_image_of_a_fold_is_scored_by_the_model_that_never_saw_it(
     monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
     for fold in range(2):
         train(index, tmp_path / str(fold), replace(SMALL, fold=fold), resume=False)
-    jobs = list(pair(index, [tmp_path / "0" / "last.pt", tmp_path / "1" / "last.pt"], "validation"))
+    jobs = list(pair_with_models(index, [tmp_path / "0" / "last.pt", tmp_path / "1" / "last.pt"], "validation"))
     folded = [(row.patient, model.sha256) for row, model in jobs if row.source == "montgomery"]
     in_play = [row for row in index.rows if row.source == "montgomery" and row.split in ("train", "validation")]
     assert sorted(patient for patient, _ in folded) == sorted(row.patient for row in in_play)
     assert len({digest for _, digest in folded}) == 2
     assert len({model.sha256 for row, model in jobs if row.source == "shenzhen"}) == 1
 
-    scored = tail(index, jobs, tmp_path / "tail")
+    scored = score_tail(index, jobs, tmp_path / "tail")
     with (tmp_path / "tail" / "tail.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [row.id for row, _ in jobs]
@@ -40,7 +40,7 @@ def test_an_image_of_a_fold_is_scored_by_the_model_that_never_saw_it(
 def test_the_table_counts_failures_and_those_that_were_accepted(index: Index) -> None:
     row = replace(index.rows[0], source="a", finding="")
     cases = ((0.95, "accept"), (0.85, "accept"), (0.85, "review"), (0.5, "reject"))
-    header, line = sets_table([Tailed(row, score, 0.02, decision, None) for score, decision in cases])
+    header, line = sets_table([TailScore(row, score, 0.02, decision, None) for score, decision in cases])
     found = dict(zip(header, line, strict=True))
     assert (found["images"], found["below 0.90"], found["silent"]) == ("4", "3", "1")
     assert (found["worst"], found["outside"]) == ("0.5000", "0.0200")

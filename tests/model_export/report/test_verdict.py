@@ -13,7 +13,7 @@ from lungseg.model.lung import LUNG_WEIGHTS, int8_path
 from model_export.__main__ import main
 from model_export.data.index import Index
 from model_export.network.checkpoint import read_model
-from model_export.report.verdict import CHANGES, verdict
+from model_export.report.verdict import PRESENTATIONS, judge_verdicts
 
 
 def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,8 +23,8 @@ def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsy
     Image.fromarray(noise).save(others / "noise.png")
     (others / "notes.txt").write_text("not a picture")
     rows = index.select("test")[:2]
-    judged = verdict(index, rows, [others], read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
-    assert len(judged) == len(rows) * len(CHANGES) + 1
+    judged = judge_verdicts(index, rows, [others], read_model(int8_path(LUNG_WEIGHTS)), tmp_path / "out")
+    assert len(judged) == len(rows) * len(PRESENTATIONS) + 1
     with (tmp_path / "out" / "verdicts.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["name"] for line in lines if line["group"] == "noise"] == ["noise.png"]

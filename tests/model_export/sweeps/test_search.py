@@ -25,10 +25,10 @@ from model_export.data.index import Index
 from model_export.data.phantoms import TINY
 from model_export.export import export
 from model_export.network import quantise
-from model_export.network.fit import Fit
+from model_export.network.fit import Trainer
 from model_export.sweeps import pareto, sweep
-from model_export.sweeps.pareto import Point, front, seeds
-from model_export.sweeps.search import _score, shapes
+from model_export.sweeps.pareto import ParetoPoint, pair_seeds, pareto_front
+from model_export.sweeps.search import _score, list_shapes
 from model_export.train import train
 
 SHORT = ["--epochs", "2", "--comparison-epochs", "1", "--comparison-size", "32", "--workers", "0"]
@@ -49,8 +49,8 @@ def done(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shape and a network to compare them with, whatever INT8 costs networks that have hardly learnt."""
     folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantise, "MEAN_LOSS", 1.0)
-        patch.setattr(quantise, "WORST_LOSS", 1.0)
+        patch.setattr(quantise, "MAX_MEAN_LOSS", 1.0)
+        patch.setattr(quantise, "MAX_LOSS", 1.0)
         assert main(command(index, folder, "--only", "separable", "plain-16")) == 0
     return folder
 
@@ -86,7 +86,7 @@ def test_finished_shapes_are_not_trained_again(
     def never(*_: object) -> float:
         raise AssertionError("it trains again")
 
-    monkeypatch.setattr(Fit, "epoch", never)
+    monkeypatch.setattr(Trainer, "run_epoch", never)
     picture = done / "docs" / "pareto.png"
     picture.unlink()
     assert main(command(index, done, "--only", "separable")) == 0
@@ -109,7 +109,7 @@ def test_a_killed_search_goes_on_and_a_refused_int8_form_is_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     epochs_left[0] = 1
-    monkeypatch.setattr(quantise, "MEAN_LOSS", -1.0)
+    monkeypatch.setattr(quantise, "MAX_MEAN_LOSS", -1.0)
     assert main(command(index, tmp_path, "--only", "base-16")) == 130
     assert not (tmp_path / "runs" / "base-16" / "result.json").exists()
     epochs_left[0] = 1  # the second
@@ -146,11 +146,11 @@ def test_shapes_that_do_not_fit_the_films_are_left_out(
         tried.extend(variant.name for variant in variants)
         return {}
 
-    monkeypatch.setattr(sweep, "run_all", note)
+    monkeypatch.setattr(sweep, "run_variants", note)
     assert main(command(index, tmp_path)) == 2  # nothing is finished, so there is nothing to draw
     wrong = {"depth-5", "input-half", "input-three-quarters"}
     facts = {"epochs": 2, "comparison_epochs": 1, "comparison_size": 32, "precision": "auto", "workers": 0}
-    assert set(tried) == {variant.name for variant in shapes(64, **facts)} - wrong
+    assert set(tried) == {variant.name for variant in list_shapes(64, **facts)} - wrong
     said = capsys.readouterr().out
     assert all(name in said for name in wrong)
 
@@ -171,9 +171,9 @@ def test_a_shape_begun_with_other_settings_is_not_taken_for_its_namesake(
 
 def test_a_damaged_film_is_named(done: Path, index: Index, tmp_path: Path) -> None:
     row = index.rows[0]
-    (tmp_path / row.film).parent.mkdir(parents=True)
-    (tmp_path / row.film).write_bytes(b"no image")
-    with pytest.raises(ValueError, match=row.film):
+    (tmp_path / row.image).parent.mkdir(parents=True)
+    (tmp_path / row.image).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=row.image):
         _score(replace(index, input=tmp_path), [row], done / "runs" / "separable" / "network.onnx")
 
 
@@ -189,13 +189,13 @@ def test_a_separable_network_exports_its_own_answers(index: Index, tmp_path: Pat
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
-    def point(milliseconds: float, dice: float) -> Point:
-        return Point("", False, "fp32", milliseconds, dice, "")
+    def point(milliseconds: float, dice: float) -> ParetoPoint:
+        return ParetoPoint("", False, "fp32", milliseconds, dice, "")
 
     fast, slow, good = point(1, 0.90), point(5, 0.89), point(9, 0.95)
-    assert front([good, slow, fast, point(1, 0.80)]) == [fast, good]
-    assert front([good, replace(fast, trained="5 epochs")]) == [good]
-    assert front([replace(fast, trained="5 epochs")]) == []
+    assert pareto_front([good, slow, fast, point(1, 0.80)]) == [fast, good]
+    assert pareto_front([good, replace(fast, trained="5 epochs")]) == [good]
+    assert pareto_front([replace(fast, trained="5 epochs")]) == []
 
 
 def test_the_picture_says_how_far_two_seeds_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,14 +204,14 @@ def test_the_picture_says_how_far_two_seeds_differ(tmp_path: Path, monkeypatch: 
     table.write_text("\n".join(lines))
     figures: list[Figure] = []
     monkeypatch.setattr(pyplot, "close", figures.append)
-    pareto.draw(table, tmp_path / "pareto.png")
+    pareto.draw_pareto(table, tmp_path / "pareto.png")
     monkeypatch.undo()
     (axis,) = figures[0].axes
     assert "fp32".upper() in axis.get_title("left")
     assert "0.0030" in axis.get_title("left")
     names = {child.get_text() for child in axis.get_children() if isinstance(child, Annotation)}
     assert names == {"default"}
-    ((point, other),) = seeds(pareto.read_points(table))
+    ((point, other),) = pair_seeds(pareto.read_points(table))
     assert (point.dice, other) == (0.960, 0.963)
     pyplot.close(figures[0])
 
@@ -226,7 +226,7 @@ def test_names_in_the_picture_do_not_overlap(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "search.csv").write_text("\n".join(lines))
     figures: list[Figure] = []
     monkeypatch.setattr(pyplot, "close", figures.append)
-    pareto.draw(tmp_path / "search.csv", tmp_path / "pareto.png")
+    pareto.draw_pareto(tmp_path / "search.csv", tmp_path / "pareto.png")
     (axis,) = (child for child in figures[0].get_children() if isinstance(child, Axes))
     figures[0].draw_without_rendering()
     boxes = [Text.get_window_extent(child) for child in axis.get_children() if isinstance(child, Annotation)]

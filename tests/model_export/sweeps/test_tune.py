@@ -16,11 +16,11 @@ from torch.optim import SGD
 
 from model_export.__main__ import main
 from model_export.data.index import Index
-from model_export.network.fit import Fit
+from model_export.network.fit import Trainer
 from model_export.sweeps import findings as module
 from model_export.sweeps import sweep
-from model_export.sweeps.findings import findings, read_runs
-from model_export.sweeps.tune import settings
+from model_export.sweeps.findings import check_claims, read_tuned_runs
+from model_export.sweeps.tune import list_settings
 
 SMALL = ["--size", "64", "--epochs", "2", "--base", "4", "--max-channels", "8", "--workers", "0"]
 FACTS = {"size": 64, "epochs": 2, "base": 4, "max_channels": 8, "precision": "auto", "workers": 0}
@@ -52,7 +52,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> None:
     text = (done / "docs" / "TUNING.md").read_text()
     lines = {line.split("|")[1].strip(" *"): line for line in text.splitlines() if line.startswith("|")}
-    for variant in settings(**FACTS):
+    for variant in list_settings(**FACTS):
         best = max(log(done / "runs" / variant.name), key=lambda line: float(line["validation_dice"]))
         cells = [cell.strip() for cell in lines[variant.name].split("|")]
         scores = ("validation_dice_montgomery", "validation_dice_shenzhen", "validation_dice")
@@ -75,7 +75,7 @@ def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> Non
 def test_input_sizes_keep_every_films_split(done: Path, index: Index) -> None:
     splits = {row.id: row.split for row in index.rows}
     for size, name in ((32, "input-half"), (96, "input-larger")):
-        made = sweep.at_size(index, size, done / "runs" / "prepared" / str(size))
+        made = sweep.prepare_at_size(index, size, done / "runs" / "prepared" / str(size))
         assert made.size == size
         assert {row.id: row.split for row in made.rows} == splits
         assert json.loads((done / "runs" / name / "config.json").read_text())["spec"]["size"] == size
@@ -88,7 +88,7 @@ def test_finished_settings_are_not_run_again(
     def never(*_: object) -> float:
         raise AssertionError("it trains again")
 
-    monkeypatch.setattr(Fit, "epoch", never)
+    monkeypatch.setattr(Trainer, "run_epoch", never)
     page = done / "docs" / "TUNING.md"
     before = page.read_text()
     assert main([*command(index, done), "--workers", "2"]) == 0  # it changes no result
@@ -120,12 +120,12 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
 def test_a_setting_that_fails_does_not_stop_the_others(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    epoch = Fit.epoch
+    epoch = Trainer.run_epoch
 
-    def fail(self: Fit, *arguments: object) -> float:
+    def fail(self: Trainer, *arguments: object) -> float:
         return np.nan if isinstance(self.optimiser, SGD) else epoch(self, *arguments)
 
-    monkeypatch.setattr(Fit, "epoch", fail)
+    monkeypatch.setattr(Trainer, "run_epoch", fail)
     assert main(command(index, tmp_path, "--only", "sgd", "no-augment")) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: 1 failed")
@@ -170,23 +170,23 @@ def test_a_run_begun_with_other_settings_is_not_taken_for_its_namesake(
 
 
 def test_verdicts_follow_from_the_figures(done: Path) -> None:
-    runs = read_runs(done / "runs", settings(**FACTS))
+    runs = read_tuned_runs(done / "runs", list_settings(**FACTS))
 
-    def with_dice(**dice: float) -> dict[str, module.Run]:
+    def with_dice(**dice: float) -> dict[str, module.TunedRun]:
         return {
             name: replace(run, log=[replace(run.log[0], dice=dice.get(name.replace("-", "_"), 0.9))])
             for name, run in runs.items()
         }
 
-    def verdicts(chosen: dict[str, module.Run]) -> list[str]:
-        return [finding.verdict for finding in findings(chosen)]
+    def verdicts(chosen: dict[str, module.TunedRun]) -> list[str]:
+        return [finding.verdict for finding in check_claims(chosen)]
 
     as_found = verdicts(with_dice(baseline=0.95, seed_2=0.951, sgd=0.4))
     assert (as_found[0], as_found[2], as_found[3]) == (module.AGREES,) * 3
     assert verdicts(with_dice(baseline=0.95, seed_2=0.95, levels_5=0.96))[0] == module.CONTRARY
     # The seeds differ by more than half as much.
-    assert verdicts(with_dice(baseline=0.95, seed_2=0.944, levels_5=0.96))[0] == module.NONE
-    assert set(verdicts(with_dice(baseline=0.3))) == {module.UNTOLD}
+    assert verdicts(with_dice(baseline=0.95, seed_2=0.944, levels_5=0.96))[0] == module.NO_DIFFERENCE
+    assert set(verdicts(with_dice(baseline=0.3))) == {module.NOT_LEARNT}
     assert verdicts(with_dice(sgd=0.8))[5] == "cannot be told: trained for 1 epochs"
     assert verdicts(with_dice(sgd=0.8))[2] == module.CONTRARY
     alone = {name: run for name, run in with_dice(sgd=0.4).items() if name != "baseline"}
@@ -210,4 +210,7 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     unlearnt = replace(holed["rate-1e-5"], log=[replace(base.log[0], dice=0.4)])
     assert verdicts(holed | {"rate-1e-5": unlearnt})[1] == "cannot be told: with 1e-5 it has not learnt"
     # Another seed leaves as many.
-    assert verdicts(holed | {"seed-2": replace(holed["seed-2"], result=holed["rate-1e-5"].result)})[1] == module.NONE
+    assert (
+        verdicts(holed | {"seed-2": replace(holed["seed-2"], result=holed["rate-1e-5"].result)})[1]
+        == module.NO_DIFFERENCE
+    )

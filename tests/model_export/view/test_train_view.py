@@ -16,13 +16,13 @@ from lungseg.model.card import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, preprocess
 from lungseg.model.view import ViewNetwork
 from model_export.__main__ import main
-from model_export.data.index import Index, digest, masks_of, read_film
-from model_export.data.phantoms import chest
+from model_export.data.index import Index, digest_rows, find_mask_origins, read_radiograph
+from model_export.data.phantoms import draw_chest
 from model_export.view import augment
-from model_export.view.augment import POOL, Batches, Look, lay
-from model_export.view.pictures import SIDE, Picture, make_pictures, read_films, shuffled
+from model_export.view.augment import POOL, Batches, Viewport, orient_squares
+from model_export.view.pictures import PICTURE_SIDE, Picture, make_up_pictures, read_image_pictures, shuffle_blocks
 
-LUNGS = [chest(SIDE, SIDE, 1)[1]]
+LUNGS = [draw_chest(PICTURE_SIDE, PICTURE_SIDE, 1)[1]]
 
 
 @pytest.fixture
@@ -51,12 +51,15 @@ def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Pa
     network = ViewNetwork(output, threads=1)
     training = network.card["training"]
     assert training["films"] == len(index.select("train"))
-    assert training["data_sha256"] == digest(index.select("train"))
+    assert training["data_sha256"] == digest_rows(index.select("train"))
     assert training["others"] == {"others": 10}
-    assert masks_of(training) == {"montgomery", "shenzhen"}  # their lungs' outlines are in the made-up pictures
+    assert find_mask_origins(training) == {
+        "montgomery",
+        "shenzhen",
+    }  # their lungs' outlines are in the made-up pictures
     assert 0 <= network.card["metrics"]["mirrored_auc"] <= 1
     for row in index.select("validation"):
-        view = network(preprocess(read_film(index, row).pixels, InputSpec(size=index.size))[0])
+        view = network(preprocess(read_radiograph(index, row).pixels, InputSpec(size=index.size))[0])
         assert view.turns.shape == (4,)
         assert view.turns.sum() == pytest.approx(1, abs=1e-5)
         assert all(0 <= value <= 1 for value in (view.mirrored, view.inverted, view.frontal))
@@ -80,15 +83,18 @@ def test_what_cannot_be_trained_on_is_named(index: Index, others: Path, tmp_path
 
 def quadrants() -> Picture:
     """Top left black, top right dark, bottom left bright, bottom right white: no turn or mirroring leaves it as is."""
-    return Picture(np.kron(np.array([[0, 0.3], [0.6, 1]]), np.ones((SIDE // 2, SIDE // 2))).astype(np.float32), "films")
+    return Picture(
+        np.kron(np.array([[0, 0.3], [0.6, 1]]), np.ones((PICTURE_SIDE // 2, PICTURE_SIDE // 2))).astype(np.float32),
+        "films",
+    )
 
 
 def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undone in the order that lungseg.model.view states, every square is the same picture again."""
-    monkeypatch.setattr(augment, "_look_at_film", lambda random: Look(0, (1, 1), (0, 0)))
+    monkeypatch.setattr(augment, "_draw_image_viewport", lambda random: Viewport(0, (1, 1), (0, 0)))
     for changes in ("_add_opacities", "_expose"):
         monkeypatch.setattr(Batches, changes, lambda self, squares: squares)
-    batch = Batches([quadrants()], [], make_pictures(8, 1, LUNGS), 256, seed=1).draw(64)
+    batch = Batches([quadrants()], [], make_up_pictures(8, 1, LUNGS), 256, seed=1).draw(64)
     assert batch.frontal.tolist() == [1] * 32 + [0] * 32
     assert len(set(zip(batch.turns[:32].tolist(), batch.mirrored[:32].tolist(), strict=True))) == 8
     expected = functional.interpolate(torch.from_numpy(quadrants().box)[None, None], size=(64, 64), mode="area")[0, 0]
@@ -101,8 +107,8 @@ def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_squares_are_standardised_in_their_box_and_zero_around_it(index: Index) -> None:
-    films = read_films(index, index.select("train"))
-    batches = Batches(films, [], make_pictures(16, 1, LUNGS), 256, seed=1)
+    films = read_image_pictures(index, index.select("train"))
+    batches = Batches(films, [], make_up_pictures(16, 1, LUNGS), 256, seed=1)
     for squares in (batches.draw(64).squares for _ in range(3)):
         assert squares.shape == (64, 1, 256 // POOL, 256 // POOL)
         assert torch.isfinite(squares).all()
@@ -117,28 +123,28 @@ def test_squares_are_standardised_in_their_box_and_zero_around_it(index: Index) 
 
 
 def test_batches_follow_from_the_seed(index: Index) -> None:
-    films, made = read_films(index, index.select("train")), make_pictures(8, 1, LUNGS)
+    films, made = read_image_pictures(index, index.select("train")), make_up_pictures(8, 1, LUNGS)
     one, same, other = (Batches(films, [], made, 256, seed).draw(16).squares for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_every_folder_is_shown_equally_often() -> None:
-    grey = np.ones((SIDE, SIDE), np.float32)
+    grey = np.ones((PICTURE_SIDE, PICTURE_SIDE), np.float32)
     many = [Picture(grey, "photos") for _ in range(90)]
-    batches = Batches([quadrants()], [*many, Picture(grey, "lateral")], make_pictures(8, 1, LUNGS), 256, seed=1)
+    batches = Batches([quadrants()], [*many, Picture(grey, "lateral")], make_up_pictures(8, 1, LUNGS), 256, seed=1)
     assert [len(group) for group in batches.groups] == [1, 90]
 
 
 def test_laying_mirrors_first_and_turns_then() -> None:
     square = torch.arange(4.0).reshape(1, 1, 2, 2)
-    laid = lay(square, np.array([True]), np.array([1]))
+    laid = orient_squares(square, np.array([True]), np.array([1]))
     assert np.array_equal(laid[0, 0].numpy(), np.rot90(np.fliplr(square[0, 0].numpy())))
 
 
 def test_a_shuffled_film_keeps_its_blocks_and_no_order() -> None:
     film = np.random.default_rng(1).random((60, 48)).astype(np.float32)
     for seed in range(10):
-        blocks = shuffled(film, np.random.default_rng(seed))
+        blocks = shuffle_blocks(film, np.random.default_rng(seed))
         assert sorted(blocks.ravel()) == sorted(film.ravel())
         assert (blocks == film).mean() < 0.4
