@@ -34,7 +34,7 @@ def _fetch_model(uri: str, sha256: str) -> Path:
 FETCHERS["s3"] = _fetch_model
 load_models()
 for door, module in MODULES.items():
-    if settings.DOOR.read(HTTP) == door:
+    if settings.ENTRY_POINT.read(HTTP) == door:
         import_module(module)
 
 

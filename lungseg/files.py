@@ -12,11 +12,11 @@ from pathlib import Path
 
 from lungseg import errors, limits
 
-PARTIAL, PARTIAL_NAME = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
+PARTIAL_PREFIX, PARTIAL_PATTERN = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
 """What the name of a file begins with while it is being written, and all of it. Hidden, so it is no image either."""
 
 
-def read_film(path: Path, pipes: bool = False) -> bytes:
+def read_image_file(path: Path, pipes: bool = False) -> bytes:
     """Read an image's file.
 
     Args:
@@ -40,7 +40,7 @@ def read_film(path: Path, pipes: bool = False) -> bytes:
     return data
 
 
-def write_whole(path: Path, data: bytes, follow: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, follow: bool = True) -> None:
     """Write ``data`` to ``path`` whole or not at all; a pipe or device is written to as it is.
 
     Args:
@@ -51,17 +51,17 @@ def write_whole(path: Path, data: bytes, follow: bool = True) -> None:
     Raises:
         OSError.
     """
-    with replaced(path, follow) as partial:
+    with replacement_file(path, follow) as partial:
         partial.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replaced(path: Path, follow: bool = True) -> Iterator[Path]:
+def replacement_file(path: Path, follow: bool = True) -> Iterator[Path]:
     """A file to write, which replaces ``path`` at the end; a pipe or device is given as it is.
 
     Args:
         path: the file.
-        follow: as for `write_whole`.
+        follow: as for `write_atomically`.
 
     Raises:
         OSError.
@@ -70,20 +70,20 @@ def replaced(path: Path, follow: bool = True) -> Iterator[Path]:
     if follow and path.exists() and not path.is_file():
         yield path
         return
-    path = real(path) if follow else real(path.parent) / path.name
-    with staged(path) as partial:
+    path = resolve_path(path) if follow else resolve_path(path.parent) / path.name
+    with staged_file(path) as partial:
         yield partial
         partial.replace(path)
 
 
 @contextlib.contextmanager
-def staged(path: Path) -> Iterator[Path]:
+def staged_file(path: Path) -> Iterator[Path]:
     """An empty file beside ``path``, to be filled and then to replace it; removed at the end if it has not.
 
     Raises:
         OSError.
     """
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL_PREFIX)
     os.close(number)
     partial = Path(name)
     try:
@@ -108,14 +108,14 @@ def remove_partials(folder: Path, foreign: str) -> int:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not Path(place, name, foreign).exists()]
         for name in files:
-            if PARTIAL_NAME.fullmatch(name):
+            if PARTIAL_PATTERN.fullmatch(name):
                 with contextlib.suppress(OSError):
                     Path(place, name).unlink()
                     count += 1
     return count
 
 
-def real(path: Path) -> Path:
+def resolve_path(path: Path) -> Path:
     """Return where a path leads, as `Path.resolve` does; a link that leads to itself is left as it is, and no error."""
     return Path(os.path.realpath(path))
 

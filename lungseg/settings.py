@@ -127,7 +127,7 @@ CORS_ORIGINS = Setting(
 )
 API_KEY = Setting("LUNG_API_KEY", "`remote`, `doctor`", "none", "API key of the service that is called.", str)
 TOKEN = Setting("LUNG_TOKEN", "`remote`, `doctor`", "none", "Bearer token, where a JWT authorizer wants one.", str)
-DOOR = Setting(
+ENTRY_POINT = Setting(
     "LUNG_DOOR",
     "the service on AWS",
     "`http`",
@@ -136,7 +136,7 @@ DOOR = Setting(
 )
 INPUT_BUCKET = Setting("LUNG_INPUT_BUCKET", "the service on AWS", "none", "The bucket of images.", str)
 OUTPUT_BUCKET = Setting("LUNG_OUTPUT_BUCKET", "the service on AWS", "none", "The bucket of outputs, another one.", str)
-FORMATS = Setting(
+BUCKET_FORMATS = Setting(
     "LUNG_FORMATS",
     "the service on AWS",
     "`mask`",
@@ -157,7 +157,7 @@ def every_setting() -> list[Setting[object]]:
     return [each for each in globals().values() if isinstance(each, Setting)]
 
 
-def page() -> str:
+def settings_page() -> str:
     """Return docs/SETTINGS.md."""
     rows = [f"| `{each.name}` | {each.used_by} | {each.default} | {each.meaning} |" for each in every_setting()]
     return "\n".join(
@@ -176,4 +176,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(settings_page(), end="")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from lungseg.files import write_whole
+from lungseg.files import write_atomically
 from lungseg.model.card import Calibration, Card
 from lungseg.model.lung import LungNetwork
 from lungseg.model.preprocess import preprocess
@@ -70,7 +70,7 @@ def export(
                 f"{tolerance:.0e} is allowed, and {output} was not written"
             )
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, candidate.read_bytes())
+        write_atomically(output, candidate.read_bytes())
     return difference
 
 

@@ -51,7 +51,7 @@ def settings() -> Settings:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of images and of masks.")
     if films == outputs:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for images.")
-    formats = variables.FORMATS.read(["mask"])
+    formats = variables.BUCKET_FORMATS.read(["mask"])
     if not set(formats) <= set(FORMATS):
         raise Misconfigured(f"LUNG_FORMATS may name {', '.join(FORMATS)}, separated by spaces.")
     try:

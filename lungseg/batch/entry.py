@@ -11,7 +11,7 @@ from pathlib import Path
 from lungseg.batch.file_mark import MISSING_FILE, FileMark, hash_image
 from lungseg.batch.table import TABLE_COLUMNS, TableRow
 from lungseg.encode.formats import FORMATS
-from lungseg.encode.naming import SUFFIXES, output_path
+from lungseg.encode.naming import OUTPUT_SUFFIXES, output_path
 from lungseg.pipeline.verdict import Decision
 
 ERROR_CODE = re.compile(r"[a-z0-9-]{1,40}")
@@ -105,7 +105,7 @@ def _is_valid(entry: Entry) -> bool:
         all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
         all(type(each) is int for each in asdict(entry.mark).values()),
         type(entry.settled) is bool,
-        all(suffix in SUFFIXES and type(size) is int and size >= 0 for suffix, size in entry.outputs.items()),
+        all(suffix in OUTPUT_SUFFIXES and type(size) is int and size >= 0 for suffix, size in entry.outputs.items()),
         all(name in FORMATS and ERROR_CODE.fullmatch(code) for name, code in entry.omitted.items()),
         _is_failure(entry.outcome) if isinstance(entry.outcome, Failure) else _is_row(entry.outcome),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg import errors
-from lungseg.files import read_film
+from lungseg.files import read_image_file
 
 MIN_SETTLED_NS = 2 * 10**9
 """A file that changed more recently than this when it was read may change again within the same tick of its clock."""
@@ -80,6 +80,6 @@ class FileSnapshot:
 def hash_image(path: Path) -> str:
     """Return the SHA-256 of an image's bytes, or "unreadable", which is no file's digest, if they cannot be read."""
     try:
-        return hashlib.sha256(read_film(path)).hexdigest()
+        return hashlib.sha256(read_image_file(path)).hexdigest()
     except errors.ProblemError:
         return "unreadable"

@@ -21,7 +21,7 @@ from lungseg.encode import naming
 from lungseg.encode.document import document
 from lungseg.encode.formats import FORMATS, encode_each
 from lungseg.encode.naming import ERROR_SUFFIX
-from lungseg.files import read_film, real, staged
+from lungseg.files import read_image_file, resolve_path, staged_file
 from lungseg.pipeline.segment import segment
 
 
@@ -30,7 +30,7 @@ def process_image(task: ImageTask, spec: BatchSpec) -> Entry:
     image = spec.source / task.path
     snapshot = FileSnapshot.take(image)
     try:
-        data = read_film(image)
+        data = read_image_file(image)
         # If a symlink was redirected meanwhile, the mark belongs to one file and the bytes to another.
         is_same = FileMark.read(image) == snapshot.mark
         sha256 = hashlib.sha256(data).hexdigest()
@@ -113,7 +113,7 @@ def _write(
         for suffix, content in contents.items():
             output = files[suffix]
             output.parent.mkdir(parents=True, exist_ok=True)
-            partial = stack.enter_context(staged(output))
+            partial = stack.enter_context(staged_file(output))
             partial.write_bytes(content)
             ready.append((partial, output))
         _remove_stale(task, spec)
@@ -142,7 +142,7 @@ def resolve_output(spec: BatchSpec, path: str, suffix: str) -> Path:
         PermissionError: a folder on the way is a symlink that leads out of the output folder.
     """
     output = spec.target / naming.output_path(path, suffix)
-    folder = real(output.parent)
-    if not folder.is_relative_to(real(spec.target)):
+    folder = resolve_path(output.parent)
+    if not folder.is_relative_to(resolve_path(spec.target)):
         raise PermissionError(errno.EPERM, "a link leads out of the output folder")
     return folder / output.name

@@ -20,7 +20,7 @@ from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.plan import BatchSpec
 from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.batch.tally import Tally
-from lungseg.files import replaced
+from lungseg.files import replacement_file
 from lungseg.model.lung import ModelIdentity
 from lungseg.model.models import Models
 from lungseg.pipeline.verdict import Decision
@@ -65,7 +65,7 @@ def write_report(path: Path, summary: dict[str, Any], entries: Iterator[Entry]) 
     Raises:
         OSError.
     """
-    with replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with replacement_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(json.dumps(summary, indent=2).removesuffix("\n}") + ',\n  "images": [')
         separator = "\n    "
         for entry in entries:
@@ -81,7 +81,7 @@ def write_table(path: Path, entries: Iterator[Entry]) -> None:
     Raises:
         OSError.
     """
-    with replaced(path) as partial, _open_table(partial) as file:
+    with replacement_file(path) as partial, _open_table(partial) as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, restval="")
         table.writeheader()
         for entry in entries:

@@ -23,7 +23,7 @@ from lungseg.batch.tally import Tally
 from lungseg.batch.watch import FolderWatch
 from lungseg.batch.worker_pool import WorkerPool
 from lungseg.model.models import load_models
-from lungseg.terminal import printable, say
+from lungseg.terminal import escape_name, print_status
 
 MIN_REPORT_SECONDS = 60
 """Shortest time between two updates of the reports on a drop folder, because each covers every image."""
@@ -81,7 +81,7 @@ class BatchRunner:
                 self.tally.add(entry, is_from_before)
                 if isinstance(entry.outcome, Failure):
                     with bar.external_write_mode(sys.stderr):
-                        say(_failure_line(entry.path, entry.outcome))
+                        print_status(_failure_line(entry.path, entry.outcome))
                 bar.update()
 
             self._scheduler.process(self._source.images(), on_entry)
@@ -96,7 +96,7 @@ class BatchRunner:
         watch = FolderWatch(self._source)
         written_at: float | None = None
         has_news = True
-        say(f"watching {printable(str(self._source.folder))}; press Ctrl-C to stop")
+        print_status(f"watching {escape_name(str(self._source.folder))}; press Ctrl-C to stop")
         with closing(self._workers):
             while not self._stop.is_requested:
                 images = watch.scan(self.report_skipped)
@@ -114,28 +114,28 @@ class BatchRunner:
             self._skipped[reason].add(path)
             if reason is not SkipReason.OUTPUT:
                 label, text = SKIP_MESSAGES[reason]
-                say(f"{label}: {printable(path)}: {text}")
+                print_status(f"{label}: {escape_name(path)}: {text}")
 
     def _announce(self, entry: Entry, is_from_before: bool) -> None:
         self.tally.add(entry, is_from_before)
         if isinstance(entry.outcome, Failure):
-            say(_failure_line(entry.path, entry.outcome))
+            print_status(_failure_line(entry.path, entry.outcome))
         elif not is_from_before:
             reasons = f": {entry.outcome['reasons']}" if entry.outcome["reasons"] else ""
-            say(f"{entry.outcome['verdict']}: {printable(entry.path)}{reasons}")
+            print_status(f"{entry.outcome['verdict']}: {escape_name(entry.path)}{reasons}")
 
     def _finish(self) -> None:
         self._write_reports()
-        tally, seconds, target = self.tally, self._seconds(), printable(str(self._spec.target))
-        say(
+        tally, seconds, target = self.tally, self._seconds(), escape_name(str(self._spec.target))
+        print_status(
             f"{tally.images} image{'s' * (tally.images != 1)}: {tally.segmented} segmented, "
             f"{tally.done_before} done before, {tally.failed} failed, in {seconds:.1f} s "
             f"({tally.processed / seconds:.1f} images/s); outputs in {target}"
         )
         for line in tally.summary_lines():
-            say(line)
+            print_status(line)
         if outputs := len(self._skipped[SkipReason.OUTPUT]):
-            say(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program in the image folders")
+            print_status(f"skipped: {outputs} output{'s' * (outputs != 1)} of this program in the image folders")
 
     def _write_reports(self) -> None:
         """Write the requested reports. A full disk is reported, but does not end the watch of a drop folder."""
@@ -148,7 +148,7 @@ class BatchRunner:
             self.has_reports = True
         except OSError as error:
             self.has_reports = False
-            say(f"failed: the reports cannot be written ({error.strerror})")
+            print_status(f"failed: the reports cannot be written ({error.strerror})")
 
     def _summary(self) -> dict[str, Any]:
         seconds = self._seconds()
@@ -170,4 +170,4 @@ class BatchRunner:
 
 def _failure_line(path: str, failure: Failure) -> str:
     # Printed for the user who named the folder. The service's own logs never contain an image's name.
-    return f"failed: {printable(path)}: {failure.code}: {printable(failure.detail)}"
+    return f"failed: {escape_name(path)}: {failure.code}: {escape_name(failure.detail)}"

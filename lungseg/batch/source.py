@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lungseg.encode.naming import is_output
-from lungseg.files import real
+from lungseg.files import resolve_path
 
 
 class SkipReason(StrEnum):
@@ -60,7 +60,7 @@ class FolderSource:
 
     def covers(self, folder: Path) -> bool:
         """Return whether images would be looked for in ``folder``."""
-        path, root = real(folder), real(self.folder)
+        path, root = resolve_path(folder), resolve_path(self.folder)
         if not path.is_relative_to(root):
             return False
         if self.pattern is None or "**" in self.pattern:

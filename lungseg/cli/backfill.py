@@ -6,7 +6,7 @@ import argparse
 
 from lungseg.cli.common import DONE, EXIT_CODES, FAILED, CommandError, Commands, at_least_one, workstation
 from lungseg.cli.connection import ENVIRONMENT, add_region, add_stack, stack_of
-from lungseg.terminal import say
+from lungseg.terminal import print_status
 
 DESCRIPTION = """\
 Have a deployed stack do every image below a prefix of its input bucket, by its Step Functions state machine. Images
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.detach:
         return DONE
     end = backfill.follow_execution(execution)
-    say(end.summary_line())
+    print_status(end.summary_line())
     return DONE if end.is_complete else FAILED
 
 

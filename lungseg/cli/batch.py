@@ -25,9 +25,9 @@ from lungseg.cli.common import (
     workstation,
 )
 from lungseg.encode.formats import FORMATS
-from lungseg.files import real, remove_partials
+from lungseg.files import remove_partials, resolve_path
 from lungseg.model.models import load_models
-from lungseg.terminal import say
+from lungseg.terminal import print_status
 
 DESCRIPTION = f"""\
 Segment every file below IN_DIR, hidden ones left out. film.dcm gives OUT_DIR/film.dcm.mask.png, in the same tree. An
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("another run is writing into OUT_DIR; wait for its end") from None
     try:
         if left := remove_partials(arguments.target, MANIFEST_NAME):
-            say(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
+            print_status(f"removed {left} half-written file{'s' * (left > 1)} of a run that was killed")
         settings = RunSettings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
         with StopSignal() as stop:
             session = BatchRunner(source, spec, manifest, stop, settings)
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return DONE
     if stop.is_requested:
-        say("interrupted; the same command goes on from here")
+        print_status("interrupted; the same command goes on from here")
         return INTERRUPTED
     if session.tally.failed or closed or not session.has_reports:
         return FAILED
@@ -161,9 +161,9 @@ def _source(arguments: argparse.Namespace) -> FolderSource:
     for name, path in (("--report", arguments.report), ("--csv", arguments.csv)):
         if path is None:
             continue
-        folder = real(path).parent
-        if source.covers(folder) or path.is_dir() or not (folder.is_dir() or folder == real(arguments.target)):
+        folder = resolve_path(path).parent
+        if source.covers(folder) or path.is_dir() or not (folder.is_dir() or folder == resolve_path(arguments.target)):
             raise CommandError(f"{name} must name a file in a folder that is there, outside IN_DIR")
-    if arguments.report and arguments.csv and real(arguments.report) == real(arguments.csv):
+    if arguments.report and arguments.csv and resolve_path(arguments.report) == resolve_path(arguments.csv):
         raise CommandError("--report and --csv name the same file")
     return source

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.options import Options
-from lungseg.terminal import printable
+from lungseg.terminal import escape_name
 
 DONE, FAILED, REFUSED, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        self.exit(REFUSED, f"error: {printable(message)}; see {self.prog} --help\n")
+        self.exit(REFUSED, f"error: {escape_name(message)}; see {self.prog} --help\n")
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:

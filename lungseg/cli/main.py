@@ -11,7 +11,7 @@ from lungseg import __version__, errors
 from lungseg.cli import batch, doctor, info, remote, segment, serve
 from lungseg.cli.common import DONE, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, CommandError, Parser
 from lungseg.remote.errors import RemoteError
-from lungseg.terminal import printable, say
+from lungseg.terminal import escape_name, print_status
 
 EXAMPLES = """\
 examples:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _fail("standard output was closed before all was written", FAILED)
     except OSError as error:
-        return _fail(f"{error.strerror}: {printable(str(error.filename))}", FAILED)
+        return _fail(f"{error.strerror}: {escape_name(str(error.filename))}", FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:  # its text may quote the image
@@ -70,5 +70,5 @@ def _parser() -> Parser:
 
 
 def _fail(line: str, code: int) -> int:
-    say(f"error: {line}")
+    print_status(f"error: {line}")
     return code

@@ -12,9 +12,9 @@ from lungseg import errors, limits
 from lungseg.cli.common import CommandError
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.encode.naming import output_path
-from lungseg.files import real, write_whole
+from lungseg.files import resolve_path, write_atomically
 from lungseg.pipeline.verdict import Decision
-from lungseg.terminal import say
+from lungseg.terminal import print_status
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def check_outputs(film: str | None, output: str, overlay: str | None, form: Form
         raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
     if overlay == "-":
         raise CommandError("standard output is for one output alone; name a file for --overlay")
-    places = [real(Path(name)) for name in (film, output, overlay) if name not in (None, "-") and name]
+    places = [resolve_path(Path(name)) for name in (film, output, overlay) if name not in (None, "-") and name]
     if len(set(places)) < len(places):
         raise CommandError("the output would overwrite the image or another output; name another file")
     for name in (output, overlay):
@@ -68,7 +68,7 @@ def _check_writable(path: Path) -> None:
                 raise errors.Unwritable("The output is a device or a pipe that is closed to you.")
             return
         # A file is replaced, and not written into: what counts is its folder.
-        folder = real(path).parent
+        folder = resolve_path(path).parent
         if not folder.is_dir():
             raise errors.Unwritable("The folder of the output does not exist.")
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -102,7 +102,7 @@ def write(output: str, content: bytes, named: bool = True) -> None:
     """
     if output != "-":
         try:
-            write_whole(Path(output), content, follow=named)
+            write_atomically(Path(output), content, follow=named)
         except OSError as error:
             raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
         return
@@ -118,8 +118,8 @@ def tell_verdict(decision: str, reasons: Iterable[tuple[str, str]]) -> None:
     Args:
         reasons: the code and the text of each.
     """
-    say(f"verdict: {decision}")
+    print_status(f"verdict: {decision}")
     for code, text in reasons:
-        say(f"  {code}: {text}")
+        print_status(f"  {code}: {text}")
     if decision == Decision.REJECT:
-        say("warning: do not rely on this mask")
+        print_status("warning: do not rely on this mask")

@@ -23,7 +23,7 @@ from lungseg.cli.output import add_output, check_outputs, output_of, read_standa
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline import verdict
 from lungseg.pipeline.verdict import Decision
-from lungseg.terminal import printable, say
+from lungseg.terminal import escape_name, print_status
 
 EXAMPLES = """\
 examples:
@@ -99,15 +99,15 @@ def run(arguments: argparse.Namespace) -> int:
     image = ImageSource.of(read_standard_input() if piped else Path(arguments.film))
     started = time.perf_counter()
     with connect(arguments, stack_of(arguments)) as service:
-        answer = segment_remotely(service, image, output_format, chosen(arguments), arguments.wait, say)
+        answer = segment_remotely(service, image, output_format, chosen(arguments), arguments.wait, print_status)
     seconds = time.perf_counter() - started
     write(output, answer.content, named=bool(arguments.output))
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
-    say(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")
+    print_status(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")
     texts = {reason.code: reason.text for reason in verdict.REASONS}
     # They come from elsewhere, and a service of another version may know more reasons.
-    tell_verdict(printable(answer.decision), ((printable(code), texts.get(code, "")) for code in answer.reasons))
+    tell_verdict(escape_name(answer.decision), ((escape_name(code), texts.get(code, "")) for code in answer.reasons))
     if output != "-":
-        say(f"{output_format.name}: {output}")
+        print_status(f"{output_format.name}: {output}")
     return DOUBTFUL if arguments.strict and answer.decision != Decision.ACCEPT else DONE

@@ -10,12 +10,12 @@ from lungseg.cli.common import DONE, DOUBTFUL, EXIT_CODES, FORMAT_LIST, Commands
 from lungseg.cli.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
 from lungseg.decode.formats import format_names
 from lungseg.encode.formats import FORMATS
-from lungseg.files import read_film
+from lungseg.files import read_image_file
 from lungseg.model.models import load_models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import Decision
-from lungseg.terminal import printable, say
+from lungseg.terminal import escape_name, print_status
 
 EXAMPLES = """\
 examples:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     piped, output = arguments.film == "-", output_of(arguments)
     check_outputs(None if piped else arguments.film, output, arguments.overlay, form)
     load_models()
-    data = read_standard_input() if piped else read_film(Path(arguments.film), pipes=True)
+    data = read_standard_input() if piped else read_image_file(Path(arguments.film), pipes=True)
 
     started = time.perf_counter()
     result = segment(data, chosen(arguments))
@@ -65,13 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     _tell(result, seconds)
     if output != "-":
-        say(f"{form.name}: {printable(output)}")
+        print_status(f"{form.name}: {escape_name(output)}")
     if arguments.overlay:
-        say(f"overlay: {printable(arguments.overlay)}")
+        print_status(f"overlay: {escape_name(arguments.overlay)}")
     return DOUBTFUL if arguments.strict and result.verdict.decision != Decision.ACCEPT else DONE
 
 
 def _tell(result: Result, seconds: float) -> None:
     film, verdict = result.radiograph, result.verdict
-    say(f"film: {film.width} x {film.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)")
+    print_status(
+        f"film: {film.width} x {film.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)"
+    )
     tell_verdict(verdict.decision, ((reason.code, reason.text) for reason in verdict.reasons))

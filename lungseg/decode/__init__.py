@@ -15,10 +15,10 @@ __all__ = ["Radiograph", "decode", "with_preamble"]
 # It reports odd chunks and profiles by quoting them.
 logging.getLogger("imagecodecs").disabled = True
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What is left of a byte that was not UTF-8 when something read the image as text (EF BF BD)."""
 
-PIECE = 2**20
+PIECE_BYTES = 2**20
 """Bytes that are looked at at once."""
 
 
@@ -57,9 +57,9 @@ def _was_text(data: bytes) -> bool:
     """Whether something read the image as UTF-8 and wrote it again: all of it is UTF-8 by now, which no image is."""
     decoder, found = getincrementaldecoder("utf-8")(), False
     try:
-        for start in range(0, len(data), PIECE):
-            text = decoder.decode(data[start : start + PIECE], final=start + PIECE >= len(data))
-            found = found or REPLACEMENT in text
+        for start in range(0, len(data), PIECE_BYTES):
+            text = decoder.decode(data[start : start + PIECE_BYTES], final=start + PIECE_BYTES >= len(data))
+            found = found or REPLACEMENT_CHARACTER in text
     except UnicodeDecodeError:
         return False
     return found

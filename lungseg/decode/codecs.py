@@ -19,18 +19,18 @@ from lungseg.decode.bounds import jpeg2000
 from lungseg.decode.bounds.jpeg import has_colour_marker, jpeg_size
 from lungseg.decode.transfer_syntaxes import JPEG_2000, JPEG_FAMILY, JPEG_LS
 
-PACKAGE = "imagecodecs"
+CODEC_PACKAGE = "imagecodecs"
 
-PADDING = 3
+MAX_RLE_PADDING = 3
 """Bytes behind a PackBits segment: up to an even number, or a multiple of four."""
 
 
-def reads(syntax: UID) -> bool:
+def has_decoder(syntax: UID) -> bool:
     """Whether there is a decoder here for pictures of a transfer syntax."""
-    return syntax in JPEG_FAMILY and importlib.util.find_spec(PACKAGE) is not None
+    return syntax in JPEG_FAMILY and importlib.util.find_spec(CODEC_PACKAGE) is not None
 
 
-def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
+def coded_size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
     """Height and width that the compressed picture itself states, which is what a codec allocates.
 
     Args:
@@ -39,7 +39,7 @@ def size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
     Raises:
         ValueError, struct.error: it has no header that can be read, or a JPEG 2000 one that no image has.
     """
-    return jpeg2000.check(frame, samples) if syntax in JPEG_2000 else jpeg_size(frame)
+    return jpeg2000.check_codestream(frame, samples) if syntax in JPEG_2000 else jpeg_size(frame)
 
 
 def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -> NDArray[np.integer]:
@@ -72,22 +72,22 @@ def _padded_rle(frame: bytes, pixels: int, count: int) -> bytes:
     if stated != count:
         raise ValueError("another number of segments")
     ends = [*offsets[1:count], len(frame)]
-    segments = [unpack_padded(frame[start:end], pixels) for start, end in zip(offsets[:count], ends, strict=True)]
+    segments = [unpack_packbits(frame[start:end], pixels) for start, end in zip(offsets[:count], ends, strict=True)]
     planes = np.frombuffer(b"".join(segments), np.uint8).reshape(count, pixels)
     # The most significant byte of a sample comes first (PS3.5 section G.2).
     width = count if count in (1, 2) else count // 3
     return b"".join(planes[first : first + width][::-1].T.tobytes() for first in range(0, count, width))
 
 
-def unpack_padded(segment: bytes, count: int) -> bytes:
-    """Unpack a PackBits segment of ``count`` bytes, behind which up to PADDING bytes stand.
+def unpack_packbits(segment: bytes, count: int) -> bytes:
+    """Unpack a PackBits segment of ``count`` bytes, behind which up to MAX_RLE_PADDING bytes stand.
 
     Raises:
         ValueError: it holds another number of bytes.
     """
     import imagecodecs
 
-    for padding in range(PADDING + 1):
+    for padding in range(MAX_RLE_PADDING + 1):
         with contextlib.suppress(imagecodecs.PackbitsError):
             found = imagecodecs.packbits_decode(segment[: len(segment) - padding], out=count)
             if len(found) == count:
@@ -95,7 +95,7 @@ def unpack_padded(segment: bytes, count: int) -> bytes:
     raise ValueError("a segment of another length")
 
 
-def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArray[np.integer]:
+def decompress_frame(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArray[np.integer]:
     """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for KEEPS_YBR.
 
     Args:
@@ -114,7 +114,7 @@ def decompress(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArra
         return imagecodecs.jpegls_decode(frame)  # CharLS finds damage itself
     if syntax in JPEG_2000:
         return imagecodecs.jpeg2k_decode(frame)
-    jpeg.check(frame)
+    jpeg.check_jpeg_data(frame)
     if stored_as_rgb and not has_colour_marker(frame):
         return imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")
     return imagecodecs.jpeg8_decode(frame)

@@ -24,8 +24,8 @@ from pydicom.uid import (
 
 from lungseg import errors, limits
 from lungseg.decode import codecs
-from lungseg.decode.bounds.dicom import Bounded
-from lungseg.decode.bounds.inflate import Inflated
+from lungseg.decode.bounds.dicom import BoundedReader
+from lungseg.decode.bounds.inflate import InflateReader
 from lungseg.decode.display import display_values
 from lungseg.decode.greyscale import luminance
 from lungseg.decode.radiograph import Pixels, Radiograph, Spacing
@@ -36,39 +36,39 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.logger.disabled = True
 warnings.filterwarnings("ignore", module=r"pydicom\b")
 
-META = 132
+META_START = 132
 """Where the file meta information starts: behind the preamble and "DICM" (PS3.10 section 7.1)."""
 
-EXPLICIT = re.compile(rb"[A-Z]{2}")
+EXPLICIT_VR = re.compile(rb"[A-Z]{2}")
 """A value representation behind a tag (PS3.5 section 7.1.2); implicit data sets have a length there."""
 
-NEEDED = ("Rows", "Columns", "BitsAllocated")
+REQUIRED_ELEMENTS = ("Rows", "Columns", "BitsAllocated")
 """Elements without which there is no picture; for others there is one sound default."""
 
-ITEM = b"\xfe\xff\x00\xe0"
+ITEM_TAG = b"\xfe\xff\x00\xe0"
 """The tag before each piece of a compressed picture, the first of which is a table of where frames begin."""
 
-DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 """What ends a compressed picture (PS3.5 section A.4)."""
 
-PIXEL_DATA = b"\xe0\x7f\x10\0"
+PIXEL_DATA_BYTES = b"\xe0\x7f\x10\0"
 """The tag of the picture, little endian."""
 
-SLACK = 2**20
+MAX_DICOM_OVERHEAD = 2**20
 """Bytes of headers, profiles and the like in a compressed picture; also what a deflated data set may have at once."""
 
-RATIO = 250
+MAX_DATASET_RATIO = 250
 """Bytes that one of a deflated data set stands for at most; images come to 4, and drawings to some dozen."""
 
-PALETTE = "PALETTE COLOR"
-GREYS = ("MONOCHROME1", "MONOCHROME2")
-SMALLEST_MM, LARGEST_MM = 0.01, 10.0
+PALETTE_COLOR = "PALETTE COLOR"
+DICOM_GREYS = ("MONOCHROME1", "MONOCHROME2")
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 10.0
 """Spacings beyond these are no detector's nor a shrunken copy's."""
 
-COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+DICOM_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def decode(data: bytes) -> Radiograph:
+def decode_dicom(data: bytes) -> Radiograph:
     """Decode a single-frame DICOM image to uint16, bone bright, the window applied; colour to its luminance.
 
     Raises:
@@ -76,16 +76,16 @@ def decode(data: bytes) -> Radiograph:
         DamagedImage, TooSmall, TooLarge, BlankImage.
         Exception: the data set is broken; of any type, and with a text that may quote it.
     """
-    dataset = read(data)
+    dataset = read_dicom(data)
     syntax = dataset.file_meta.TransferSyntaxUID
-    _check(dataset, syntax, len(data))
-    raw = _pixels(dataset, syntax)
+    _check_header(dataset, syntax, len(data))
+    raw = _read_pixels(dataset, syntax)
     if raw.shape[:2] != (dataset.Rows, dataset.Columns):
         raise errors.DamagedImage("The picture does not have the size that its header states.")
-    if dataset.PhotometricInterpretation == PALETTE:
+    if dataset.PhotometricInterpretation == PALETTE_COLOR:
         pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
     elif raw.ndim == 2:
-        pixels = display_values(raw, dataset, native=not _compressed(syntax))
+        pixels = display_values(raw, dataset, native=not _uses_codec(syntax))
     elif dataset.PhotometricInterpretation == "YBR_FULL" and syntax in KEEPS_YBR:
         pixels = np.ascontiguousarray(raw[..., 0])  # luminance is the first sample
     else:
@@ -93,19 +93,19 @@ def decode(data: bytes) -> Radiograph:
     return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
 
 
-def read(data: bytes) -> Dataset:
+def read_dicom(data: bytes) -> Dataset:
     """The data set; a deflated one is inflated no further than an image may be large."""
-    file = Bounded(data)
+    file = BoundedReader(data)
     try:
-        syntax, start = _meta(file)
+        syntax, start = _read_meta(file)
         if syntax == DeflatedExplicitVRLittleEndian:
-            file, syntax, start = Bounded(_inflated(data, start)), ExplicitVRLittleEndian, 0
+            file, syntax, start = BoundedReader(_inflate_dataset(data, start)), ExplicitVRLittleEndian, 0
         file.seek(start)
         # Not dcmread: it looks for the transfer syntax once more, may find another, and inflates without end.
         dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
-        if syntax.is_encapsulated and "PixelData" not in dataset and PIXEL_DATA in data:
+        if syntax.is_encapsulated and "PixelData" not in dataset and PIXEL_DATA_BYTES in data:
             # pydicom drops an element that does not end. Writers forget the delimiter, and nothing else is missing.
-            file = Bounded(data + DELIMITER)
+            file = BoundedReader(data + SEQUENCE_DELIMITER)
             file.seek(start)
             dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
             if "PixelData" not in dataset:
@@ -118,21 +118,21 @@ def read(data: bytes) -> Dataset:
     return dataset
 
 
-def _inflated(data: bytes, start: int) -> bytes:
+def _inflate_dataset(data: bytes, start: int) -> bytes:
     """A deflated data set; no further than an image may be large, or a stream of so many bytes stand for."""
-    plain, pieces = io.BytesIO(), Inflated([memoryview(data)[start:]], -zlib.MAX_WBITS)
+    plain, pieces = io.BytesIO(), InflateReader([memoryview(data)[start:]], -zlib.MAX_WBITS)
     for piece in pieces:
         plain.write(piece)
-        if plain.tell() > min(limits.MAX_BYTES, SLACK + RATIO * pieces.taken):
+        if plain.tell() > min(limits.MAX_BYTES, MAX_DICOM_OVERHEAD + MAX_DATASET_RATIO * pieces.taken):
             raise errors.TooLarge("The deflated data set is far larger than an image.")
     if not pieces.ended:
         raise errors.DamagedImage("The deflated data set ends too early.")
     return plain.getvalue()
 
 
-def _meta(meta: Bounded) -> tuple[UID, int]:
+def _read_meta(meta: BoundedReader) -> tuple[UID, int]:
     """The transfer syntax, and where the file meta information ends."""
-    meta.seek(META)
+    meta.seek(META_START)
     syntax, end = None, None
     for element in data_element_generator(meta, False, True, stop_when=lambda tag, *_: tag >> 16 != 2):
         if element.tag == 0x00020000 and isinstance(element.value, bytes):
@@ -143,24 +143,24 @@ def _meta(meta: Bounded) -> tuple[UID, int]:
         if syntax == DeflatedExplicitVRLittleEndian and end is not None and meta.tell() >= end:
             return syntax, end
     if syntax is None:
-        meta.seek(META)
-        syntax = ExplicitVRLittleEndian if EXPLICIT.match(meta.read(6), 4) else ImplicitVRLittleEndian
-        return syntax, META
+        meta.seek(META_START)
+        syntax = ExplicitVRLittleEndian if EXPLICIT_VR.match(meta.read(6), 4) else ImplicitVRLittleEndian
+        return syntax, META_START
     if not syntax.is_transfer_syntax:
         raise errors.UnsupportedDicom("The transfer syntax is not one of the standard's.")
     return syntax, meta.tell()
 
 
-def _compressed(syntax: UID) -> bool:
+def _uses_codec(syntax: UID) -> bool:
     """Whether a codec makes the pixels; RLE leaves them as they were."""
     return syntax.is_encapsulated and syntax != RLELossless
 
 
-def _complete(dataset: Dataset) -> None:
+def _fill_defaults(dataset: Dataset) -> None:
     """Put in what is missing and has one sound default; refuse what has none, by its name."""
     if "PixelData" not in dataset:
         raise errors.UnsupportedDicom("The object holds no picture.")
-    for name in NEEDED:
+    for name in REQUIRED_ELEMENTS:
         if dataset.get(name) is None:
             raise errors.UnsupportedDicom(f"The object lacks {name}.")
     defaults = {"SamplesPerPixel": 1, "BitsStored": dataset.BitsAllocated, "PixelRepresentation": 0}
@@ -171,29 +171,32 @@ def _complete(dataset: Dataset) -> None:
         dataset.PhotometricInterpretation = "MONOCHROME2" if dataset.SamplesPerPixel == 1 else "RGB"
 
 
-def _check(dataset: Dataset, syntax: UID, count: int) -> None:
+def _check_header(dataset: Dataset, syntax: UID, count: int) -> None:
     """Refuse on the header what must not, or cannot, be decoded."""
-    _complete(dataset)
+    _fill_defaults(dataset)
     limits.check_size(int(dataset.Rows), int(dataset.Columns), count)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise errors.UnsupportedDicom("The object holds several frames.")
-    grey = dataset.PhotometricInterpretation in (*GREYS, PALETTE) and dataset.SamplesPerPixel == 1
-    if not grey and (dataset.PhotometricInterpretation not in COLOURS or dataset.SamplesPerPixel != 3):
+    grey = dataset.PhotometricInterpretation in (*DICOM_GREYS, PALETTE_COLOR) and dataset.SamplesPerPixel == 1
+    if not grey and (dataset.PhotometricInterpretation not in DICOM_COLOURS or dataset.SamplesPerPixel != 3):
         raise errors.UnsupportedDicom("The picture is none of MONOCHROME1, MONOCHROME2, palette, RGB and YBR.")
-    if dataset.PhotometricInterpretation == PALETTE and "RedPaletteColorLookupTableData" not in dataset:
+    if dataset.PhotometricInterpretation == PALETTE_COLOR and "RedPaletteColorLookupTableData" not in dataset:
         raise errors.UnsupportedDicom("The object lacks its palette.")
     if dataset.BitsAllocated not in (8, 16):
         raise errors.UnsupportedDicom("The picture has neither 8 nor 16 bits allocated to a pixel.")
     if not syntax.is_encapsulated:
         return
     _check_fragments(dataset)
-    if not _compressed(syntax):
+    if not _uses_codec(syntax):
         return
-    if not codecs.reads(syntax):
+    if not codecs.has_decoder(syntax):
         raise errors.UnsupportedDicom(
-            f"No decoder for the transfer syntax {syntax.name} is here; {codecs.PACKAGE} reads the JPEG family."
+            f"No decoder for the transfer syntax {syntax.name} is here; {codecs.CODEC_PACKAGE} reads the JPEG family."
         )
-    if codecs.size(_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (dataset.Rows, dataset.Columns):
+    if codecs.coded_size(_coded_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (
+        dataset.Rows,
+        dataset.Columns,
+    ):
         raise errors.DamagedImage("The picture does not have the size that its header states.")
 
 
@@ -201,10 +204,10 @@ def _check_fragments(dataset: Dataset) -> None:
     """Refuse a compressed picture that takes longer to put together than to look at."""
     value, position = dataset.PixelData, 0
     plain = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
-    if len(value) > 2 * plain + SLACK:
+    if len(value) > 2 * plain + MAX_DICOM_OVERHEAD:
         raise errors.DamagedImage("The compressed picture is far longer than the same one without compression.")
     for place in range(limits.MAX_ELEMENTS):
-        if value[position : position + 4] != ITEM:
+        if value[position : position + 4] != ITEM_TAG:
             return
         length = int.from_bytes(value[position + 4 : position + 8], "little")
         if place == 0 and length > 4 * limits.MAX_ELEMENTS:
@@ -213,28 +216,28 @@ def _check_fragments(dataset: Dataset) -> None:
     raise errors.DamagedImage("The compressed picture is in too many pieces.")
 
 
-def _frame(dataset: Dataset) -> bytes:
+def _coded_frame(dataset: Dataset) -> bytes:
     """All fragments: of a single frame the table of offsets has nothing to say, and files write it wrongly."""
     buffer = io.BytesIO(dataset.PixelData)
     parse_basic_offsets(buffer)
     return b"".join(generate_fragments(buffer))
 
 
-def _pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
+def _read_pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
     """The pixels as they are allocated: (height, width), or (height, width, 3) as `codecs.decompress` gives colour."""
     if syntax == RLELossless:
         size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
-        unpacked = codecs.unpack_rle(_frame(dataset), *size, dataset.BitsAllocated)
+        unpacked = codecs.unpack_rle(_coded_frame(dataset), *size, dataset.BitsAllocated)
         if dataset.PhotometricInterpretation == "YBR_FULL":
             return convert_color_space(unpacked, "YBR_FULL", "RGB")
         return unpacked.view(f"i{unpacked.itemsize}") if dataset.PixelRepresentation else unpacked
-    if not _compressed(syntax):
+    if not _uses_codec(syntax):
         # Unused bits as they are: pydicom takes the lower ones as the stored ones, wherever HighBit puts them.
         return pixel_array(dataset, correct_unused_bits=False)
     sign = "i" if dataset.PixelRepresentation else "u"
     # The stream may say otherwise of the sign; the header is right (PS3.5 section 8.2.4), and the bits are the same.
     stored_as_rgb = dataset.PhotometricInterpretation == "RGB"
-    pixels = codecs.decompress(_frame(dataset), syntax, stored_as_rgb)
+    pixels = codecs.decompress_frame(_coded_frame(dataset), syntax, stored_as_rgb)
     # A stream of more bits than the header states: the stream is right.
     if sign == "u":
         dataset.BitsStored = max(dataset.BitsStored, int(pixels.max(initial=0)).bit_length())
@@ -248,7 +251,7 @@ def _spacing(dataset: Dataset) -> Spacing | None:
             row, column = (float(value) for value in dataset.get(name))
         except (TypeError, ValueError):
             continue
-        if min(row, column) > SMALLEST_MM and max(row, column) < LARGEST_MM:
+        if min(row, column) > MIN_SPACING_MM and max(row, column) < MAX_SPACING_MM:
             return Spacing(row, column, name)
     return None
 

@@ -16,17 +16,17 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from lungseg import errors
 
-FLAT_SHARE = 0.9
+MAX_FLAT_SHARE = 0.9
 """A window that gives so much of the image one grey was made for another picture."""
 
 
-NO_TABLE = (
+TABLE_ERRORS = (
     *(ValueError, TypeError, IndexError, AttributeError, KeyError),
     *(NotImplementedError, OverflowError, struct.error),
 )
 """What pydicom raises of a lookup table or window that is none."""
 
-SAMPLE = 7
+SAMPLE_STEP = 7
 """Every seventh pixel is asked; it comes from all columns, unless they are a multiple of seven."""
 
 
@@ -42,15 +42,15 @@ def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
         DamagedImage: the header contradicts itself.
     """
     stored = _stored_values(raw, dataset, native)
-    padding = _padding(raw, stored, dataset, native)
+    padding = _padding_mask(raw, stored, dataset, native)
     film = stored if padding is None else stored[~padding]
     if not film.size:
         raise errors.BlankImage("Every pixel is marked as padding.")
     low, high = int(film.min()), int(film.max())
-    sample = film.reshape(-1)[::SAMPLE]
+    sample = film.reshape(-1)[::SAMPLE_STEP]
     counts = np.bincount(sample.astype(np.int32) - low, minlength=high - low + 1)
 
-    display = _window(_modality(np.arange(low, high + 1), dataset), counts, dataset)
+    display = _apply_window(_apply_modality(np.arange(low, high + 1), dataset), counts, dataset)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         display = -display
     display -= display.min()
@@ -82,7 +82,7 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
 
 
-def _padding(
+def _padding_mask(
     raw: NDArray[np.integer], stored: NDArray[np.integer], dataset: Dataset, native: bool
 ) -> NDArray[np.bool_] | None:
     """True where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks no image (PS3.3 C.7.5.1.1.2).
@@ -103,17 +103,17 @@ def _padding(
     return padding
 
 
-def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.generic]:
+def _apply_modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.generic]:
     """``values`` through the modality LUT or rescale; as they are if that is empty, infinite, or a single grey."""
     try:
         with np.errstate(all="ignore"):
             rescaled = np.asarray(apply_modality_lut(values, dataset))
             return rescaled if np.isfinite(rescaled).all() and np.ptp(rescaled) > 0 else values
-    except NO_TABLE:
+    except TABLE_ERRORS:
         return values
 
 
-def _window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
+def _apply_window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
     """``values`` through the VOI LUT or window; as they are without one, or if it would flatten the image.
 
     Args:
@@ -124,8 +124,8 @@ def _window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: D
     try:
         with np.errstate(all="ignore"):
             windowed = np.asarray(apply_voi_lut(values, dataset), np.float64)
-    except NO_TABLE:
+    except TABLE_ERRORS:
         return plain  # a window that is no window (width 0, no centre) says nothing about the pixels
     _, grey = np.unique(windowed, return_inverse=True)
     flat = np.bincount(grey, weights=counts).max() / counts.sum()
-    return windowed if np.isfinite(windowed).all() and flat < FLAT_SHARE else plain
+    return windowed if np.isfinite(windowed).all() and flat < MAX_FLAT_SHARE else plain

@@ -109,17 +109,17 @@ def _check_tiff(data: bytes) -> bytes:
 def _decode_dicom(data: bytes, _: int | None) -> Radiograph:
     from lungseg.decode import dicom
 
-    return dicom.decode(data)
+    return dicom.decode_dicom(data)
 
 
 def _decode_tiff(data: bytes, _: int | None) -> Radiograph:
     from lungseg.decode import tiff
 
-    return tiff.decode(data)
+    return tiff.decode_tiff(data)
 
 
 def _decode_with(pillow_name: str) -> Callable[[bytes, int | None], Radiograph]:
-    return lambda data, min_side: raster.decode(data, pillow_name, min_side)
+    return lambda data, min_side: raster.decode_raster(data, pillow_name, min_side)
 
 
 IMAGE_FORMATS = (

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from lungseg.decode.radiograph import Pixels
 
-TRANSPOSED = range(5, 9)
+TRANSPOSED_ORIENTATIONS = range(5, 9)
 """Orientations whose stored rows are the picture's columns."""
 
-ROWS = 256
+STRIP_ROWS = 256
 """Rows made grey at once: 32-bit sums of all rows of a large image would take six times its own room."""
 
 
@@ -27,10 +27,10 @@ def luminance(colour: NDArray[np.integer]) -> Pixels:
         (height, width) or (colours,) of the same depth, in the machine's byte order; what was grey keeps its grey.
     """
     grey = np.empty(colour.shape[:-1], np.uint8 if colour.dtype.itemsize == 1 else np.uint16)
-    for top in range(0, len(colour), ROWS):
-        strip = colour[top : top + ROWS]
+    for top in range(0, len(colour), STRIP_ROWS):
+        strip = colour[top : top + STRIP_ROWS]
         red, green, blue = (strip[..., channel].astype(np.uint32) for channel in range(3))
-        grey[top : top + ROWS] = (299 * red + 587 * green + 114 * blue + 500) // 1000
+        grey[top : top + STRIP_ROWS] = (299 * red + 587 * green + 114 * blue + 500) // 1000
     return grey
 
 
@@ -40,7 +40,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     Args:
         orientation: TIFF's and EXIF's tag 274, 1 to 8 (TIFF 6.0, page 36); any other value is taken for 1.
     """
-    turned: NDArray[Any] = pixels.T if orientation in TRANSPOSED else pixels
+    turned: NDArray[Any] = pixels.T if orientation in TRANSPOSED_ORIENTATIONS else pixels
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
     if orientation in (3, 4, 7, 8):

@@ -2,8 +2,8 @@
 
 libjpeg fills what is missing with grey, or continues in the wrong place after a hole, and calls it a warning. So do all
 decoders built on it, except simplejpeg, which can raise the warning. simplejpeg reads 8 bits only, so for other
-precisions the check is separate from decoding: `check` reads the same Huffman codes under an 8-bit header. The pixels
-of that are wrong, but the codes end where they should, or not (ITU-T T.81, sections F.2.2, G.2 and H.2.2).
+precisions the check is separate from decoding: `check_jpeg_data` reads the same Huffman codes under an 8-bit header. Its
+pixels are wrong, but the codes end where they should, or not (ITU-T T.81, sections F.2.2, G.2 and H.2.2).
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from lungseg import errors
-from lungseg.decode.bounds.jpeg import BESIDE, LOSSLESS, SCAN_MARKER, SIZE_MARKERS, segments
+from lungseg.decode.bounds.jpeg import FRAME_MARKERS, LOSSLESS_MARKERS, METADATA_MARKERS, SCAN_MARKER, iter_segments
 
-SEQUENTIAL = {0xC0, 0xC1}
+SEQUENTIAL_MARKERS = {0xC0, 0xC1}
 """Baseline and extended sequential frames (T.81 table B.1)."""
 
 ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\0"
 """An Adobe segment that says that the components are not transformed."""
 
-HEADER = re.compile(r"Unknown Adobe color transform|unknown JFIF revision|Invalid SOS parameters")
+HEADER_WARNINGS = re.compile(r"Unknown Adobe color transform|unknown JFIF revision|Invalid SOS parameters")
 """Warnings of the header alone (libjpeg's jerror.h)."""
 
 UNKNOWN_SAMPLING = "subsampling"
 """Part of simplejpeg's message for chroma sampling that is none of TurboJPEG's."""
 
-SMALLEST = 8
-"""`check` decodes at one eighth of the size, which reads all of the coded data."""
+MAX_REDUCTION = 8
+"""`check_jpeg_data` decodes at one eighth of the size, which reads all of the coded data."""
 
-BROKEN = "The JPEG data is damaged or truncated."
+JPEG_DAMAGED = "The JPEG data is damaged or truncated."
 
 
 class UnknownSamplingError(Exception):
@@ -56,14 +56,14 @@ def read_grey(stream: bytes, height: int, width: int, part: int = 1) -> NDArray[
     except ValueError as error:
         if UNKNOWN_SAMPLING in str(error):
             raise UnknownSamplingError from None
-        if not HEADER.search(str(error)):
-            raise errors.DamagedImage(BROKEN) from None
+        if not HEADER_WARNINGS.search(str(error)):
+            raise errors.DamagedImage(JPEG_DAMAGED) from None
     # Decoding stops at the first warning: that of the header must not hide one of the data.
-    check(stream)
+    check_jpeg_data(stream)
     return _decode(stream, "GRAY", (height, width), part, strict=False)[..., 0]
 
 
-def check(stream: bytes) -> None:
+def check_jpeg_data(stream: bytes) -> None:
     """Raise DamagedImage unless the coded data of a JPEG is whole; the JPEG may be of any precision, lossy or lossless.
 
     One of unusual chroma sampling is not checked.
@@ -76,10 +76,10 @@ def check(stream: bytes) -> None:
         if lossless:
             simplejpeg.decode_jpeg(head, "GRAY" if components == 1 else "RGB")
         else:
-            _decode(head, "GRAY", size, SMALLEST)
+            _decode(head, "GRAY", size, MAX_REDUCTION)
     except ValueError as error:
         if UNKNOWN_SAMPLING not in str(error):
-            raise errors.DamagedImage(BROKEN) from None
+            raise errors.DamagedImage(JPEG_DAMAGED) from None
 
 
 def _decode(stream: bytes, colours: str, size: tuple[int, int], part: int, strict: bool = True) -> NDArray[np.uint8]:
@@ -97,19 +97,19 @@ def _plain_header(stream: bytes) -> tuple[bytes, bool, int, tuple[int, int]]:
         ValueError: it has no frame header or no scan.
     """
     kept, frame, components, size = [b"\xff\xd8"], 0, 0, (0, 0)
-    for marker, start, end in segments(stream):
+    for marker, start, end in iter_segments(stream):
         segment = stream[start:end]
-        if marker in BESIDE:
+        if marker in METADATA_MARKERS:
             continue
         if marker == SCAN_MARKER and frame:
-            if frame in SEQUENTIAL:
+            if frame in SEQUENTIAL_MARKERS:
                 segment = segment[:-3] + b"\x00\x3f\x00"  # the only band that there is
-            return b"".join([*kept, segment, stream[end:]]), frame in LOSSLESS, components, size
-        if marker in SIZE_MARKERS and len(segment) > 9:
+            return b"".join([*kept, segment, stream[end:]]), frame in LOSSLESS_MARKERS, components, size
+        if marker in FRAME_MARKERS and len(segment) > 9:
             frame, components = marker, segment[9]
             size = (int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big"))
             segment = segment[:4] + b"\x08" + segment[5:]
-            if frame in LOSSLESS and components > 1:
+            if frame in LOSSLESS_MARKERS and components > 1:
                 kept.append(ADOBE_RGB)
         kept.append(segment)
     raise ValueError("no frame header or no scan")

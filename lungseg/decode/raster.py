@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from lungseg import errors, limits
 from lungseg.decode import fast_png, jpeg
 from lungseg.decode.bounds.jpeg import check_scans
-from lungseg.decode.bounds.png import inflated
+from lungseg.decode.bounds.png import inflate_rows
 from lungseg.decode.damage import damage_reported
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
@@ -28,11 +28,11 @@ Image.MAX_IMAGE_PIXELS = None
 # It reports odd EXIF by quoting it.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
-ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 """EXIF's tag."""
 
 
-def decode(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiograph:
+def decode_raster(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiograph:
     """Decode a raster image that has been checked.
 
     Colour is reduced to luminance (ITU-R BT.601), an alpha channel is dropped, and an EXIF orientation is applied, so
@@ -51,7 +51,7 @@ def decode(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiog
     with Image.open(io.BytesIO(data), formats=[pillow_name]) as image:
         limits.check_size(image.height, image.width, len(data))
         if pillow_name == "PNG":
-            plain = fast_png.grey(data)
+            plain = fast_png.decode_grey(data)
             if plain is not None:
                 return Radiograph(plain)
         elif pillow_name == "JPEG":
@@ -60,7 +60,7 @@ def decode(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiog
                 check_scans(data)
         elif getattr(image, "is_animated", False):
             raise errors.UnsupportedFormat("The image is an animation.")
-        orientation = image.getexif().get(ORIENTATION, 1)
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
         if orientation in range(2, 9):
             return Radiograph(upright(np.asarray(_picture(image, data, None)), orientation))
         height, width = image.height, image.width
@@ -75,7 +75,7 @@ def decode(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiog
 def _full_size(data: bytes) -> Pixels:
     """Decode a JPEG again, at its full size."""
     with damage_reported("JPEG"):
-        return decode(data, "JPEG").pixels
+        return decode_raster(data, "JPEG").pixels
 
 
 def _picture(image: Image.Image, data: bytes, min_side: int | None) -> Pixels | Image.Image:
@@ -84,27 +84,27 @@ def _picture(image: Image.Image, data: bytes, min_side: int | None) -> Pixels | 
         return _colour_of_16_bits(data)
     if image.format == "PNG":
         image.load()
-        deque(inflated(data), maxlen=0)  # Pillow looks neither behind the last row nor at the checksum
+        deque(inflate_rows(data), maxlen=0)  # Pillow looks neither behind the last row nor at the checksum
     # Pillow's convert("L") clips 16-bit grey to white instead of scaling it: those modes are taken as they are.
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
     if isinstance(image, JpegImageFile):
-        part = next(part for part in (8, 4, 2, 1) if part == 1 or _suffices(image, part, min_side))
+        part = next(part for part in (8, 4, 2, 1) if part == 1 or _is_large_enough(image, part, min_side))
         if image.mode in ("L", "RGB"):
             with contextlib.suppress(jpeg.UnknownSamplingError):
                 return Image.fromarray(jpeg.read_grey(data, image.height, image.width, part))
         else:
-            jpeg.check(data)
+            jpeg.check_jpeg_data(data)
         image.draft("L", (image.width // part, image.height // part))
     image.load()
     if image.format == "WEBP":
         from lungseg.decode import webp  # few images need it
 
-        webp.check(data, image)
+        webp.check_webp_data(data, image)
     return image if image.mode == "L" else image.convert("L")
 
 
-def _suffices(image: Image.Image, part: int, min_side: int | None) -> bool:
+def _is_large_enough(image: Image.Image, part: int, min_side: int | None) -> bool:
     """Whether one part-th of a picture still has ``min_side`` pixels along the longer side; None is all of them."""
     if min_side is None:
         return False
@@ -119,5 +119,5 @@ def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _colour_of_16_bits(data: bytes) -> Pixels:
-    samples = fast_png.colour(data)
+    samples = fast_png.decode_colour(data)
     return luminance(samples) if samples.shape[2] >= 3 else np.ascontiguousarray(samples[..., 0])

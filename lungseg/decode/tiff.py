@@ -22,7 +22,7 @@ from lungseg.decode.radiograph import Pixels, Radiograph
 # tifffile reports odd tags by quoting them.
 logging.getLogger("tifffile").disabled = True
 
-COMPRESSIONS = {
+TIFF_COMPRESSIONS = {
     COMPRESSION.NONE,
     COMPRESSION.LZW,
     COMPRESSION.JPEG,
@@ -32,22 +32,22 @@ COMPRESSIONS = {
 }
 """Those that scanners and viewers write, each unpacked no further than the size that the header states."""
 
-GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
-COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
+TIFF_GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+TIFF_COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
-SLACK = 2**14
+MAX_PART_OVERHEAD = 2**14
 """Bytes of headers and tables in one part of a picture that does not compress."""
 
-TILE = 4096
+MAX_TILE_SIDE = 4096
 """Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
 
-ORIENTATION = 274
+ORIENTATION_TAG = 274
 
-NO_MICROSCOPE: dict[str, Any] = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
+NO_VENDOR_FORMATS: dict[str, Any] = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
 """Of a file that names one of these, tifffile would read all pages at once."""
 
 
-def decode(data: bytes) -> Radiograph:
+def decode_tiff(data: bytes) -> Radiograph:
     """Decode the first page of a TIFF that is not marked as a reduced copy of another; further pages are left alone.
 
     Raises:
@@ -56,28 +56,28 @@ def decode(data: bytes) -> Radiograph:
         DamagedImage, TooSmall, TooLarge.
         Exception: the file is broken; of any type.
     """
-    with TiffFile(io.BytesIO(data), **NO_MICROSCOPE) as file:
+    with TiffFile(io.BytesIO(data), **NO_VENDOR_FORMATS) as file:
         pages = (page for page in islice(file.pages, MAX_PAGES) if isinstance(page, TiffPage))
         page = next((page for page in pages if not page.is_reduced), None)
         if page is None:
             raise errors.UnsupportedFormat("The TIFF has no page at full size.")
-        _check(page, data)
-        return Radiograph(upright(_grey(page, data), _orientation(page)))
+        _check_page(page, data)
+        return Radiograph(upright(_to_grey(page, data), _orientation(page)))
 
 
-def _check(page: TiffPage, data: bytes) -> None:
+def _check_page(page: TiffPage, data: bytes) -> None:
     """Refuse on the page's tags what must not, or cannot, be decoded."""
     height, width = page.imagelength, page.imagewidth
     limits.check_size(height, width, len(data))
-    if page.is_tiled and (page.tilelength > max(height, TILE) or page.tilewidth > max(width, TILE)):
+    if page.is_tiled and (page.tilelength > max(height, MAX_TILE_SIDE) or page.tilewidth > max(width, MAX_TILE_SIDE)):
         raise errors.DamagedImage("The TIFF's tiles are far larger than its picture.")
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
         raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
-    if page.photometric not in GREYS | COLOURS | {PHOTOMETRIC.PALETTE}:
+    if page.photometric not in TIFF_GREYS | TIFF_COLOURS | {PHOTOMETRIC.PALETTE}:
         raise errors.UnsupportedFormat("The TIFF's colour model is none of grey, palette, RGB and YCbCr.")
     if page.dtype is None or page.dtype.kind not in "bui" or page.bitspersample > 16:
         raise errors.UnsupportedFormat("The TIFF's pixels are not whole numbers of at most 16 bits.")
-    if page.compression not in COMPRESSIONS:
+    if page.compression not in TIFF_COMPRESSIONS:
         raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
     # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -86,7 +86,9 @@ def _check(page: TiffPage, data: bytes) -> None:
         not offset or not count or offset + count > len(data) for offset, count in parts
     ):
         raise errors.DamagedImage("A part of the TIFF is missing.")
-    if sum(count for _offset, count in parts) > min(len(data), 2 * _plain(page) + SLACK * len(parts)):
+    if sum(count for _offset, count in parts) > min(
+        len(data), 2 * _uncompressed_bytes(page) + MAX_PART_OVERHEAD * len(parts)
+    ):
         raise errors.DamagedImage("The TIFF's parts are far longer than its picture, or lie over one another.")
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
@@ -96,22 +98,22 @@ def _check(page: TiffPage, data: bytes) -> None:
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedImage("A part of the TIFF is larger than its header states.")
             # Tables that all parts share are left out of each (TIFF Technical Note 2).
-            jpeg.check(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
+            jpeg.check_jpeg_data(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
 
 
-def _plain(page: TiffPage) -> int:
+def _uncompressed_bytes(page: TiffPage) -> int:
     """Bytes of the picture without compression, tiles at the border counted whole."""
     return math.prod(page.chunks) * math.prod(page.chunked) * (page.bitspersample + 7) // 8
 
 
 def _orientation(page: TiffPage) -> int:
     """The orientation, which some programs write as bytes, or several times; 1 if it is no number."""
-    value = page.tags.valueof(ORIENTATION, default=1)
+    value = page.tags.valueof(ORIENTATION_TAG, default=1)
     first = value[0] if isinstance(value, bytes | tuple) and value else value
     return first if isinstance(first, int) else 1
 
 
-def _unpadded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+def _decode_padded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
     """A page of PackBits strips that are padded, which the codec takes for damage.
 
     Raises:
@@ -121,30 +123,30 @@ def _unpadded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
     width = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
     strips = zip(page.dataoffsets, page.databytecounts, rows, strict=True)
     plain = b"".join(
-        codecs.unpack_padded(data[offset : offset + count], high * width) for offset, count, high in strips
+        codecs.unpack_packbits(data[offset : offset + count], high * width) for offset, count, high in strips
     )
     kind = page.dtype.kind if page.dtype is not None else "u"
     dtype = np.dtype(f"{page.parent.byteorder}{kind}{page.bitspersample // 8}")
     return np.frombuffer(plain, dtype).reshape(page.shape)
 
 
-def _pixels(page: TiffPage, data: bytes) -> NDArray[np.integer]:
+def _decode_page(page: TiffPage, data: bytes) -> NDArray[np.integer]:
     padded = page.compression == COMPRESSION.PACKBITS and not page.is_tiled and page.bitspersample in (8, 16)
     try:
         pixels: NDArray[np.integer] = page.asarray(maxworkers=1)
         return pixels
     except Exception:  # tifffile passes on whatever the codec raises
         if padded and page.planarconfig == PLANARCONFIG.CONTIG:
-            return _unpadded(page, data)
+            return _decode_padded(page, data)
         raise
 
 
-def _grey(page: TiffPage, data: bytes) -> Pixels:
+def _to_grey(page: TiffPage, data: bytes) -> Pixels:
     """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
-    pixels = _pixels(page, data)
+    pixels = _decode_page(page, data)
     if "S" in page.axes:
         pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
-    if page.photometric in COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
+    if page.photometric in TIFF_COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
         # Only a JPEG's YCbCr has become RGB; else luminance is the first sample.
         stored = page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG
         return np.ascontiguousarray(pixels[..., 0]) if stored else luminance(pixels)
@@ -152,10 +154,10 @@ def _grey(page: TiffPage, data: bytes) -> Pixels:
         pixels = pixels[..., 0]  # grey with alpha
     if page.photometric == PHOTOMETRIC.PALETTE:
         return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels.astype(np.intp)]
-    return _spread(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
+    return _scale_grey(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
 
 
-def _spread(pixels: NDArray[np.generic], bits: int, turned: bool) -> Pixels:
+def _scale_grey(pixels: NDArray[np.generic], bits: int, turned: bool) -> Pixels:
     """Grey of any depth as uint8 or uint16; fewer than 8 bits are spread, so that shrinking finds greys between."""
     whole = pixels.astype(np.int32)
     if pixels.dtype.kind == "i":

@@ -13,12 +13,12 @@ from PIL import Image
 
 from lungseg import errors, limits
 
-TAIL = {b"VP8 ": 10, b"VP8L": 2}
+TAIL_BYTES = {b"VP8 ": 10, b"VP8L": 2}
 """Bytes at the end of a picture's chunk that are changed. The coder of lossy WebP may end with some that mean
 nothing (RFC 6386, section 7.3); lossless WebP ends within a byte (RFC 9649, section 3)."""
 
 
-def check(data: bytes, picture: Image.Image) -> None:
+def check_webp_data(data: bytes, picture: Image.Image) -> None:
     """Raise DamagedImage if the last bytes of a WebP's picture have no effect on it.
 
     Args:
@@ -40,8 +40,8 @@ def _with_other_tail(data: bytes) -> bytes:
     for _ in range(limits.MAX_PARTS):
         kind, length = struct.unpack_from("<4sI", data, position)
         end = min(position + 8 + length, len(data))
-        if kind in TAIL:
-            tail = bytes(byte ^ 0xFF for byte in data[end - TAIL[kind] : end])
+        if kind in TAIL_BYTES:
+            tail = bytes(byte ^ 0xFF for byte in data[end - TAIL_BYTES[kind] : end])
             return data[: end - len(tail)] + tail + data[end:]
         position = end + length % 2
     raise ValueError("no picture")

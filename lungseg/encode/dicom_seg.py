@@ -25,7 +25,7 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from lungseg import __version__, errors
 from lungseg.decode import with_preamble
-from lungseg.decode.dicom import read
+from lungseg.decode.dicom import read_dicom
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.result import Result
 
@@ -37,7 +37,7 @@ logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 
 NAME = "lung-segmentation"
 
-PROJECTIONS = (
+RADIOGRAPH_CLASSES = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
@@ -45,7 +45,7 @@ PROJECTIONS = (
 )
 """Images that have no place in space; a slice of a CT has one, and its segmentation would need it."""
 
-REQUIRED = (
+TYPE_2_KEYWORDS = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -59,7 +59,7 @@ REQUIRED = (
 )
 """What is kept of the image, and left empty where the image does not have it (type 2 of the standard)."""
 
-OPTIONAL = (
+OPTIONAL_KEYWORDS = (
     "IssuerOfPatientID",
     "PatientAge",
     "PatientSize",
@@ -75,17 +75,17 @@ OPTIONAL = (
 )
 """What is kept of the image where it has it."""
 
-TEXT = ("LO", "PN", "SH")
-UID_FORM = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
+TEXT_VRS = ("LO", "PN", "SH")
+UID_PATTERN = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
 """Leading zeros in a part are against the standard, but archives know images by such names."""
 
-NO_MOMENT = ("19000101", "000000")
+UNKNOWN_MOMENT = ("19000101", "000000")
 """Content date and time are required, and an image may have none."""
 
-SERIES = 900
+SERIES_NUMBER = 900
 """Number of the series: behind the image's own in a viewer's list."""
 
-LUNGS = (
+SEGMENT_FACTS = (
     (RIGHT, "Right lung", codes.cid244.Right, (0, 140, 255)),
     (LEFT, "Left lung", codes.cid244.Left, (255, 150, 0)),
 )
@@ -117,8 +117,8 @@ def dicom_seg(result: Result) -> bytes:
         raise errors.NeedsDicom("The image is not DICOM, so there is no study that a segmentation could belong to.")
     if not result.labels.any():
         raise errors.NoLung("The mask is empty, so there is nothing to segment.")
-    header = read(whole)
-    if _uid(header, "SOPClassUID") not in PROJECTIONS:
+    header = read_dicom(whole)
+    if _uid(header, "SOPClassUID") not in RADIOGRAPH_CLASSES:
         raise errors.NeedsDicom("The image is a DICOM object, but not one of CR, DX and SC.")
     if not _uid(header, "SOPInstanceUID"):
         raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so a segmentation could not refer to it.")
@@ -140,7 +140,7 @@ def _source(header: Dataset, result: Result) -> Dataset:
     source.StudyInstanceUID = _uid(header, "StudyInstanceUID") or _derived(digest, "study")
     source.SeriesInstanceUID = _uid(header, "SeriesInstanceUID") or _derived(digest, "image's series")
     source.Rows, source.Columns = result.labels.shape
-    for keyword in REQUIRED:
+    for keyword in TYPE_2_KEYWORDS:
         setattr(source, keyword, None)
     return source
 
@@ -157,9 +157,9 @@ def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentatio
         source_images=[source],
         pixel_array=result.labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(result, identity, *lung) for lung in LUNGS],
+        segment_descriptions=[_segment(result, identity, *lung) for lung in SEGMENT_FACTS],
         series_instance_uid=_derived(identity, "series"),
-        series_number=SERIES,
+        series_number=SERIES_NUMBER,
         sop_instance_uid=_derived(identity, "object"),
         instance_number=1,
         manufacturer=NAME,
@@ -228,9 +228,9 @@ def _derived(identity: str, part: str) -> str:
 def _kept(header: Dataset) -> Dataset:
     """Patient, study, moment and what else is kept of the image."""
     kept = Dataset()
-    for keyword in (*REQUIRED, *OPTIONAL):
+    for keyword in (*TYPE_2_KEYWORDS, *OPTIONAL_KEYWORDS):
         values = _values(header, keyword)
-        if values or keyword in REQUIRED:
+        if values or keyword in TYPE_2_KEYWORDS:
             setattr(kept, keyword, values)
     kept.ContentDate, kept.ContentTime = _moment(header)
     return kept
@@ -241,8 +241,8 @@ def _moment(header: Dataset) -> tuple[str, str]:
     for event in ("Content", "Acquisition", "Study"):
         date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
         if len(date) == 1:
-            return date[0], time[0] if len(time) == 1 else NO_MOMENT[1]
-    return NO_MOMENT
+            return date[0], time[0] if len(time) == 1 else UNKNOWN_MOMENT[1]
+    return UNKNOWN_MOMENT
 
 
 def _uid(header: Dataset, keyword: str) -> str:
@@ -263,9 +263,9 @@ def _values(header: Dataset, keyword: str) -> list[str]:
             return []
         values = [str(each) for each in (element.value if isinstance(element.value, MultiValue) else [element.value])]
         for value in values:
-            if kind == "UI" and not UID_FORM.fullmatch(value):
+            if kind == "UI" and not UID_PATTERN.fullmatch(value):
                 return []
-            if kind not in ("UI", *TEXT):
+            if kind not in ("UI", *TEXT_VRS):
                 validate_value(kind, value, RAISE)
             {"DA": DA, "TM": TM}.get(kind, str)(value)
     # pydicom fails on odd values in any way, and its texts quote them.

@@ -16,7 +16,7 @@ from lungseg.encode.overlay import overlay_png
 from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 
-PNG, JSON = "image/png", "application/json"
+PNG_TYPE, JSON_TYPE = "image/png", "application/json"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ FORMATS = {
     for each in (
         Format(
             "mask",
-            PNG,
+            PNG_TYPE,
             ".mask.png",
             "the mask: 1-bit PNG of the image's own size, white = lung",
             lambda result: png.bits_png(result.bits, result.geometry.width),
@@ -105,35 +105,35 @@ FORMATS = {
         ),
         Format(
             "labels",
-            PNG,
+            PNG_TYPE,
             ".labels.png",
             "8-bit PNG: 1 the patient's right lung, 2 the left one, 0 elsewhere",
             lambda result: png.labels_png(result.labels),
         ),
         Format(
             "overlay",
-            PNG,
+            PNG_TYPE,
             ".overlay.png",
             "a picture to look at: the image with its lungs tinted and outlined",
             lambda result: overlay_png(result.radiograph.pixels, result.mask),
         ),
         Format(
             "probability",
-            PNG,
+            PNG_TYPE,
             ".probability.png",
             "16-bit PNG of lung's probability, 65535 = 1",
             lambda result: png.probability_png(result.probability),
         ),
         Format(
             "cutout",
-            PNG,
+            PNG_TYPE,
             ".cutout.png",
             "the image cropped to the lungs and a small margin, at its own depth, bone bright",
             png.cutout_png,
         ),
         Format(
             "json",
-            JSON,
+            JSON_TYPE,
             ".json",
             "verdict, areas, boxes, centroids, model and timings",
             _json(document),
@@ -152,10 +152,10 @@ FORMATS = {
         ),
         Format(
             "rle",
-            JSON,
+            JSON_TYPE,
             ".rle.json",
             "both lungs, and each, as COCO run lengths",
-            _json(shapes.rle),
+            _json(shapes.run_lengths),
             text=True,
         ),
         Format(
@@ -186,7 +186,7 @@ FORMATS = {
         ),
         Format(
             "preview",
-            PNG,
+            PNG_TYPE,
             ".preview.png",
             "RGB PNG of at most 1024 pixels a side, to draw from: red the image, green lung's probability, blue the "
             "side (1 right, 2 left); its text chunk `document` is the JSON",

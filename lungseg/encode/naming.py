@@ -11,21 +11,24 @@ from lungseg.encode.formats import FORMATS
 ERROR_SUFFIX = ".error.json"
 """Of the problem document that takes the outputs' place if an image was refused."""
 
-SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
+OUTPUT_SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
 """Of everything that is written of an image."""
 
-DIGEST = re.compile(r"~[0-9a-f]{16}\Z")
+DIGEST_MARK = re.compile(r"~[0-9a-f]{16}\Z")
 """What a reserved name gets before the suffix (`output_name`)."""
 
-MAX_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of a file's name, on every file system in use."""
 
 _RESERVED = tuple(
-    whole.removesuffix(tail) for whole in SUFFIXES for tail in SUFFIXES if whole != tail and whole.endswith(tail)
+    whole.removesuffix(tail)
+    for whole in OUTPUT_SUFFIXES
+    for tail in OUTPUT_SUFFIXES
+    if whole != tail and whole.endswith(tail)
 )
 """Ends of an image's name which would lead its outputs into another's: the JSON of `a.rle` and the run lengths of `a`."""
 
-_LONGEST = max(map(len, SUFFIXES))
+_LONGEST = max(map(len, OUTPUT_SUFFIXES))
 
 
 def output_name(film: str, suffix: str, most_bytes: int | None = None) -> str:
@@ -52,8 +55,8 @@ def output_path(film: str, suffix: str) -> str:
     A folder whose name ends as an output's does gets a digest, too: ``a.png.mask.png/`` is not in the way of a.png's.
     """
     *folders, name = film.split("/")
-    parts = (_digested(each, MAX_NAME) if each.endswith(tuple(SUFFIXES)) else each for each in folders)
-    return "/".join((*parts, output_name(name, suffix, MAX_NAME)))
+    parts = (_digested(each, MAX_NAME_BYTES) if each.endswith(tuple(OUTPUT_SUFFIXES)) else each for each in folders)
+    return "/".join((*parts, output_name(name, suffix, MAX_NAME_BYTES)))
 
 
 def _digested(film: str, most_bytes: int | None) -> str:
@@ -67,8 +70,8 @@ def _digested(film: str, most_bytes: int | None) -> str:
 
 def is_output(name: str, beside: Container[str]) -> bool:
     """Return whether a file's name is that of an output of a file beside it."""
-    for suffix in filter(name.endswith, SUFFIXES):
+    for suffix in filter(name.endswith, OUTPUT_SUFFIXES):
         stem = name.removesuffix(suffix)
-        if any(film in beside and output_name(film, suffix) == name for film in (stem, DIGEST.sub("", stem))):
+        if any(film in beside and output_name(film, suffix) == name for film in (stem, DIGEST_MARK.sub("", stem))):
             return True
     return False

@@ -16,7 +16,7 @@ OUTLINE_SHARE = 1 / 500
 """Width of the outline as a part of the longer side: about 2 pixels on a screen."""
 
 
-def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
+def draw_overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
     """Lay a mask over its image.
 
     Args:
@@ -26,7 +26,7 @@ def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
     Returns:
         An RGB image of the image's size, the image's darkest and brightest half percent clipped.
     """
-    picture = np.repeat(display(pixels)[..., np.newaxis], 3, axis=2)
+    picture = np.repeat(screen_pixels(pixels)[..., np.newaxis], 3, axis=2)
     lungs = picture[mask]
     picture[mask] = lungs + (TINT_SHARE * (np.array(TINT) - lungs)).astype(np.int16)
     picture[_outline(mask)] = OUTLINE
@@ -34,11 +34,11 @@ def overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
-    """`overlay` as a PNG."""
-    return own_png(overlay(pixels, mask))
+    """`draw_overlay` as a PNG."""
+    return own_png(draw_overlay(pixels, mask))
 
 
-def display(pixels: Pixels) -> NDArray[np.uint8]:
+def screen_pixels(pixels: Pixels) -> NDArray[np.uint8]:
     """An image as 8 bits for a screen, its darkest and brightest half percent clipped."""
     low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
     scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))

@@ -21,10 +21,10 @@ from lungseg.pipeline.result import Result
 MEMORY_LEVEL = 5
 """zlib's memory for what it has seen: to prepare more takes a third of a mask's time, and saves no byte."""
 
-UP = 2
+UP_FILTER = 2
 """The filter that leaves of each row what is not as in the row above (PNG specification, clause 9)."""
 
-MARGIN = 0.02
+CUTOUT_MARGIN = 0.02
 """What a cutout keeps around the lungs, as a part of the image's longer side: the pleura lies on their edge."""
 
 
@@ -39,7 +39,7 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
     Written here: Pillow first makes a byte of each bit, and takes four times as long for a larger file.
     """
     rows = np.empty((len(bits), bits.shape[1] + 1), np.uint8)
-    rows[:, 0] = UP
+    rows[:, 0] = UP_FILTER
     rows[0, 1:] = bits[0]
     np.subtract(bits[1:], bits[:-1], out=rows[1:, 1:])
     # Run lengths find all that is to be found in a mask, three times as fast as a search for repetitions.
@@ -89,7 +89,7 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
         raise errors.NoLung("The mask is empty, so there is nothing to crop to.")
     film = result.radiograph
     x, y, width, height = box
-    margin = round(MARGIN * max(film.height, film.width))
+    margin = round(CUTOUT_MARGIN * max(film.height, film.width))
     left, top = max(0, x - margin), max(0, y - margin)
     right, bottom = min(film.width, x + width + margin), min(film.height, y + height + margin)
     return left, top, right - left, bottom - top

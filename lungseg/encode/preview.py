@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from lungseg.encode.document import document
-from lungseg.encode.overlay import display
+from lungseg.encode.overlay import screen_pixels
 from lungseg.encode.png import own_png
 from lungseg.model.preprocess import letterbox, shrink
 from lungseg.pipeline.result import Result
 
-SIDE = 1024
+MAX_PREVIEW_SIDE = 1024
 """Pixels a side at most: twice the network's grid, and what a screen shows of an image; 1 MB in all."""
 
 
@@ -29,11 +29,11 @@ def preview_png(result: Result) -> bytes:
     The text chunk "document" holds what `format=json` answers.
     """
     film = result.radiograph
-    geometry = letterbox(film.height, film.width, min(SIDE, max(film.height, film.width)))
+    geometry = letterbox(film.height, film.width, min(MAX_PREVIEW_SIDE, max(film.height, film.width)))
     size = (geometry.box_width, geometry.box_height)
     probability = np.asarray(Image.fromarray(result.raw).resize(size, Image.Resampling.BILINEAR))
     channels = (
-        display(shrink(film.pixels, geometry)),
+        screen_pixels(shrink(film.pixels, geometry)),
         np.minimum(probability * 256, 255).astype(np.uint8),
         np.asarray(Image.fromarray(result.sides).resize(size, Image.Resampling.NEAREST)),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lungseg.pipeline.mask import LEFT, RIGHT, Outline, Region
 from lungseg.pipeline.result import Result
 
-NAMES = {RIGHT: "right lung", LEFT: "left lung"}
+SIDE_NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 
 
 def contours(result: Result) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _feature(region: Region, result: Result) -> dict[str, Any]:
             "type": "Polygon",
             "coordinates": [_film_points(outline, result).tolist() for outline in (region.outline, *region.holes)],
         },
-        "properties": {"label": label, "name": NAMES[label]},
+        "properties": {"label": label, "name": SIDE_NAMES[label]},
     }
 
 
@@ -54,7 +54,7 @@ def _film_points(outline: Outline, result: Result) -> NDArray[np.float64]:
     return np.round((outline + 0.5) * scale, 2)
 
 
-def rle(result: Result) -> dict[str, Any]:
+def run_lengths(result: Result) -> dict[str, Any]:
     """The mask as COCO has it: compressed run lengths of both lungs, and of each.
 
     ``pycocotools.mask.decode(document["lungs"])`` gives it back.

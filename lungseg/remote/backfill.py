@@ -21,7 +21,7 @@ from lungseg.remote.cost import (
 )
 from lungseg.remote.errors import RemoteError
 from lungseg.remote.image_source import progress_bar
-from lungseg.terminal import printable
+from lungseg.terminal import escape_name
 
 RUNNING_STATES = ("RUNNING", "PENDING_REDRIVE")
 
@@ -58,7 +58,7 @@ class ExecutionResult:
         items = ", ".join(f"{self.items[name]:,} {name}" for name in ("succeeded", *FAILED_STATES) if self.items[name])
         images = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
         told = [f"items: {items or 'none'}"] + ([f"images: {images}"] if images else [])
-        error = f" ({printable(self.error)})" if self.error else ""
+        error = f" ({escape_name(self.error)})" if self.error else ""
         return f"backfill: {self.status.lower()}{error}; {'; '.join(told)}"
 
 

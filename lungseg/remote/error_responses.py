@@ -11,7 +11,7 @@ import httpx2
 from lungseg.errors import ProblemError, TooLarge
 from lungseg.remote import errors
 from lungseg.remote.retry import retry_after_seconds
-from lungseg.terminal import printable
+from lungseg.terminal import escape_name
 
 MAX_TEXT_LENGTH = 400
 """Characters of a member that are shown: it comes from elsewhere, and is to stay one line."""
@@ -78,4 +78,4 @@ def _read_document(answer: httpx2.Response) -> dict[str, Any]:
 
 def _read_text(document: dict[str, Any], member: str, max_length: int = MAX_TEXT_LENGTH) -> str:
     value = document.get(member)
-    return printable(value[:max_length]) if isinstance(value, str) else ""
+    return escape_name(value[:max_length]) if isinstance(value, str) else ""

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 import httpx2
 
 from lungseg.remote import errors
-from lungseg.terminal import say
+from lungseg.terminal import print_status
 
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses that say: the same request may well succeed later."""
@@ -73,7 +73,7 @@ class RetryPolicy:
                 why = f"The service answered {answer.status_code}."
             seconds = self._pause(attempt) if wished is None else wished
             if sys.stderr.isatty():
-                say(f"{why} Trying again in {seconds:.1f} s")
+                print_status(f"{why} Trying again in {seconds:.1f} s")
             pause(seconds)
         raise AssertionError("attempts is at least 1")
 

@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
-from lungseg.files import write_whole
+from lungseg.files import write_atomically
 from lungseg.model import processor, selfcheck
 from lungseg.model.card import Card
 from lungseg.model.lung import LungNetwork
@@ -101,7 +101,7 @@ def quantise(
                 f"average and {min(cost.agreements):.4f} at worst on {len(gate)} images; at least "
                 f"{MIN_MEAN_AGREEMENT} and {MIN_AGREEMENT} are needed, and {output} was not written"
             )
-        write_whole(output, candidate.read_bytes())
+        write_atomically(output, candidate.read_bytes())
     return cost
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from tqdm import tqdm
 
-from lungseg.encode.overlay import overlay
+from lungseg.encode.overlay import draw_overlay
 from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
 from lungseg.pipeline.segment import segment
@@ -181,7 +181,7 @@ def _draw(index: Index, row: IndexRow, model: LungModel, path: Path) -> None:
         axis.set_axis_off()
     for axis, (name, kind) in zip(axes.flat, DISTURBANCES.items(), strict=False):
         result = segment(_file(film, kind), models=Models(lung=model))
-        axis.imshow(overlay(result.radiograph.pixels, result.mask))
+        axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
         axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)
     pyplot.close(figure)

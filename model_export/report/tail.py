@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lungseg.encode.overlay import overlay
+from lungseg.encode.overlay import draw_overlay
 from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.verdict import Decision
@@ -182,7 +182,7 @@ def _draw(index: Index, worst: list[TailScore], models: dict[str, LungModel], pa
         axis.set_axis_off()
     for axis, each in zip(axes.flat, worst, strict=False):
         result: Result = segment_row(index, each.row, models[each.row.id])
-        axis.imshow(overlay(result.radiograph.pixels, result.mask))
+        axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
         axis.contour(read_target(index, each.row), [0.5], colors="red", linewidths=0.8)
         axis.set_title(f"{each.row.source} {each.row.finding}: {each.score:.3f}, {each.decision}", fontsize=10)
     figure.suptitle("tint and yellow: the mask; red: the reader's mask, or V7's field", fontsize=11)

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lungseg.errors import ProblemError
-from lungseg.files import write_whole
+from lungseg.files import write_atomically
 from model_export.config import Config
 from model_export.data.index import Index, IndexRow, read_index, write_index
 from model_export.data.layout import ImagePair
@@ -97,7 +97,7 @@ def begin_sweep(output: Path, facts: dict[str, Any], variants: list[Variant]) ->
         check_runs(output, variants)
         return
     output.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(facts, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def check_runs(output: Path, variants: list[Variant]) -> None:
@@ -249,7 +249,7 @@ def read_log(run: Path) -> list[EpochLog]:
 
 def save_run_result(run: Path, result: dict[str, Any]) -> None:
     """Mark a run as finished, with what is to be known of it beside its log."""
-    write_whole(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 def read_run_result(run: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from lungseg.files import write_whole
+from lungseg.files import write_atomically
 from model_export.config import ORIGINAL, Config
 from model_export.sweeps import sweep
 from model_export.sweeps.dice_axis import scale_dice
@@ -56,7 +56,7 @@ def write_tuning_report(output: Path, document: Path) -> None:
     _draw_curves(runs, pictures / "curves.png")
     _draw_masks(runs, pictures / "masks.png")
     missing = [variant.name for variant in variants if variant.name not in runs]
-    write_whole(document, _text(facts, variants[0], runs, missing).encode())
+    write_atomically(document, _text(facts, variants[0], runs, missing).encode())
     print(f"{document}: {len(runs)} of {len(variants)} settings, pictures in {pictures}")
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from lungseg.files import write_whole
+from lungseg.files import write_atomically
 from lungseg.model.card import METADATA_KEY
 from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
 from lungseg.model.view import ViewNetwork
@@ -208,4 +208,4 @@ def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path)
                     f"onnxruntime and PyTorch differ by more than {MAX_DIFFERENCE:.0e}; nothing was written"
                 )
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, candidate.read_bytes())
+        write_atomically(output, candidate.read_bytes())

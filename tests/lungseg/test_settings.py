@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_page_is_generated() -> None:
-    assert (ROOT / "docs" / "SETTINGS.md").read_text() == settings.page(), "run: python -m lungseg.settings"
+    assert (ROOT / "docs" / "SETTINGS.md").read_text() == settings.settings_page(), "run: python -m lungseg.settings"
 
 
 def test_every_variable_is_a_setting() -> None:

@@ -168,7 +168,7 @@ def show_setting(folder: Path) -> dict[str, Any]:
     """Read the new setting."""
     from lungseg import settings
 
-    return {"value": settings.COLOUR.read("red"), "page": "LUNG_COLOUR" in settings.page()}  # type: ignore[attr-defined]
+    return {"value": settings.COLOUR.read("red"), "page": "LUNG_COLOUR" in settings.settings_page()}  # type: ignore[attr-defined]
 
 
 def run_command(*arguments: str) -> str:

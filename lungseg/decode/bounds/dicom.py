@@ -15,31 +15,31 @@ from pydicom.hooks import hooks, raw_element_value
 
 from lungseg import errors, limits
 
-READS = 3
+MAX_READS_PER_ELEMENT = 3
 """How often pydicom reads for an element at most: tag and length, a length that does not fit there, the value."""
 
-CHARACTER_SETS = (b"\x08\0\5\0", b"\0\x08\0\5")
+CHARACTER_SET_TAGS = (b"\x08\0\5\0", b"\0\x08\0\5")
 """The tag of Specific Character Set in both byte orders: its value is taken apart while it is read."""
 
-LONGEST_SETS = 2**10
+MAX_CHARACTER_SETS = 2**10
 
-LONG = 2**12
+MIN_LONG_READ = 2**12
 """Bytes: a longer value costs what its bytes do, and the tag before it has been counted."""
 
-LONGEST_SEQUENCE = 2**23
+MAX_SEQUENCE = 2**23
 
-PIXELS = 0x7FE00010
+PIXEL_DATA_TAG = 0x7FE00010
 
-BINARY = {"OB", "OW", "OB or OW", "OD", "OF", "OL", "OV", "UN", "US", "SS", "US or SS", "US or OW"}
+BINARY_VRS = {"OB", "OW", "OB or OW", "OD", "OF", "OL", "OV", "UN", "US", "SS", "US or SS", "US or OW"}
 """Value representations of tables and of what is not taken apart."""
 
 
-class Bounded(io.BytesIO):
+class BoundedReader(io.BytesIO):
     """A file that pydicom reads from, until it has read so often that there are more elements than any image's."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._left, self._tag = READS * limits.MAX_ELEMENTS, b""
+        self._left, self._tag = MAX_READS_PER_ELEMENT * limits.MAX_ELEMENTS, b""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as any file does.
@@ -47,14 +47,14 @@ class Bounded(io.BytesIO):
         Raises:
             UnsupportedDicom: it was too often. pydicom may make an error of its own of that; `check` raises it again.
         """
-        if size is None or size < LONG:
+        if size is None or size < MIN_LONG_READ:
             self._left -= 1
             self.check()
         if size == 8:
             found = super().read(8)
             self._tag = found[:4]
             return found
-        if self._tag in CHARACTER_SETS and size is not None and size > LONGEST_SETS:
+        if self._tag in CHARACTER_SET_TAGS and size is not None and size > MAX_CHARACTER_SETS:
             self._left = -1
             self.check()
         return super().read(size)
@@ -65,20 +65,20 @@ class Bounded(io.BytesIO):
             raise errors.UnsupportedDicom(f"The object has more than {limits.MAX_ELEMENTS:,} elements.")
 
 
-def _value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any = None, **others: Any) -> None:
+def _convert_value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any = None, **others: Any) -> None:
     """pydicom's conversion of an element that something asks for, unless it is far larger than any image's."""
     kind, value = data["VR"], raw.value or b""
-    if kind == "SQ" and len(value) <= LONGEST_SEQUENCE:
-        stream = Bounded(value)
+    if kind == "SQ" and len(value) <= MAX_SEQUENCE:
+        stream = BoundedReader(value)
         try:
             data["value"] = read_sequence(stream, raw.is_implicit_VR, raw.is_little_endian, len(value), encoding)
         except Exception:
             stream.check()
             raise
         return
-    if raw.tag != PIXELS and len(value) > (limits.MAX_VALUE if kind in BINARY else limits.MAX_TEXT):
+    if raw.tag != PIXEL_DATA_TAG and len(value) > (limits.MAX_VALUE if kind in BINARY_VRS else limits.MAX_TEXT):
         raise errors.UnsupportedDicom("An element has a longer value than any image's.")
     raw_element_value(raw, data, encoding=encoding, **others)
 
 
-hooks.register_callback("raw_element_value", _value)
+hooks.register_callback("raw_element_value", _convert_value)

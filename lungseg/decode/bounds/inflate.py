@@ -5,14 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-READ = 2**16
+READ_BYTES = 2**16
 """Bytes that are taken of a stream at once; zlib copies what it has not come to, so few."""
 
-WRITTEN = 2**20
+MAX_PIECE_BYTES = 2**20
 """Bytes that are made of them at once."""
 
 
-class Inflated:
+class InflateReader:
     """What a stream inflates to, in pieces, for one pass.
 
     Attributes:
@@ -36,11 +36,11 @@ class Inflated:
             zlib.error: the stream is broken.
         """
         for part in self._parts:
-            for start in range(0, len(part), READ):
-                rest: bytes | memoryview = part[start : start + READ]
+            for start in range(0, len(part), READ_BYTES):
+                rest: bytes | memoryview = part[start : start + READ_BYTES]
                 full = True
                 self.taken += len(rest)
                 while not self.ended and (rest or full):
-                    piece = self._stream.decompress(rest, WRITTEN)
+                    piece = self._stream.decompress(rest, MAX_PIECE_BYTES)
                     yield piece
-                    rest, full = self._stream.unconsumed_tail, len(piece) == WRITTEN
+                    rest, full = self._stream.unconsumed_tail, len(piece) == MAX_PIECE_BYTES

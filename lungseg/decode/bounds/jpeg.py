@@ -8,33 +8,33 @@ from collections.abc import Iterator
 
 from lungseg import errors, limits
 
-SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Start of frame: SOF0 to SOF15 but the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
 
-LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
+LOSSLESS_MARKERS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
 """Frames of lossless processes (T.81 table B.1), and of JPEG-LS."""
 
-END = b"\xff\xd9"
+END_OF_IMAGE = b"\xff\xd9"
 
-SCAN = b"\xff\xda"
-MOST_SCANS = 50
+START_OF_SCAN = b"\xff\xda"
+MAX_SCANS = 50
 """A progressive JPEG has about ten."""
 
 BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
 """Markers without a length behind them (T.81 section B.1.1.3)."""
 
-NEXT = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
+NEXT_MARKER = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
 """The next marker, behind bytes that belong to no segment, of which decoders take some, and fill bytes."""
 
-STRAY = 2**16
+MAX_STRAY_BYTES = 2**16
 """How many such bytes at a time."""
 
-BESIDE = {*range(0xE0, 0xF0), 0xFE}
+METADATA_MARKERS = {*range(0xE0, 0xF0), 0xFE}
 """Application segments and comments, which stand beside the picture."""
 
 SCAN_MARKER = 0xDA
 
-READ = {
+KEPT_METADATA = {
     0xE0: (b"JFIF\0",),
     0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
     0xEE: (b"Adobe",),
@@ -46,14 +46,14 @@ def check_jpeg(stream: bytes) -> bytes:
     """Return a JPEG reduced to its picture.
 
     Raises:
-        UnsupportedFormat: as `check_kind`.
-        ValueError: as `lean`.
+        UnsupportedFormat: as `check_jpeg_process`.
+        ValueError: as `strip_ancillary_segments`.
     """
-    check_kind(stream)
-    return lean(stream)
+    check_jpeg_process(stream)
+    return strip_ancillary_segments(stream)
 
 
-def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+def iter_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, and where it starts and ends; up to the first that is not one.
 
     Raises:
@@ -61,7 +61,7 @@ def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     """
     position = 2
     for _ in range(limits.MAX_PARTS):
-        found = NEXT.match(stream, position, position + STRAY)
+        found = NEXT_MARKER.match(stream, position, position + MAX_STRAY_BYTES)
         if found is None:
             return
         marker, position = found[1][0], found.end()
@@ -73,20 +73,20 @@ def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     raise ValueError("too many segments")
 
 
-def lean(stream: bytes) -> bytes:
+def strip_ancillary_segments(stream: bytes) -> bytes:
     """The JPEG without comments, profiles, thumbnails and whatever else stands beside its picture.
 
     Raises:
         ValueError: it has no scan, or is in too many parts.
     """
     kept, whole, last, seen = [(0, 2)], True, 2, set[bytes]()
-    for marker, start, end in segments(stream):
+    for marker, start, end in iter_segments(stream):
         whole = whole and start == last
         last = end
         if marker == SCAN_MARKER:
             return stream if whole else b"".join(stream[part:after] for part, after in (*kept, (start, len(stream))))
-        if marker in BESIDE:
-            head = next((each for each in READ.get(marker, ()) if stream.startswith(each, start + 4)), None)
+        if marker in METADATA_MARKERS:
+            head = next((each for each in KEPT_METADATA.get(marker, ()) if stream.startswith(each, start + 4)), None)
             if head is None or head in seen:
                 whole = False
                 continue
@@ -97,20 +97,20 @@ def lean(stream: bytes) -> bytes:
 
 def check_scans(stream: bytes) -> None:
     """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the image."""
-    if stream.count(SCAN) > MOST_SCANS:
+    if stream.count(START_OF_SCAN) > MAX_SCANS:
         raise ValueError("too many scans")
 
 
-def check_kind(stream: bytes) -> None:
+def check_jpeg_process(stream: bytes) -> None:
     """Refuse a JPEG file that is whole, but of a kind that is read inside DICOM alone.
 
     Raises:
         UnsupportedFormat: it is lossless, JPEG-LS, or has more than 8 bits a sample.
     """
-    for marker, start, _end in segments(stream):
-        if marker in LOSSLESS:
+    for marker, start, _end in iter_segments(stream):
+        if marker in LOSSLESS_MARKERS:
             raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is read inside DICOM alone.")
-        if marker in SIZE_MARKERS:
+        if marker in FRAME_MARKERS:
             if stream[start + 4 : start + 5] != b"\x08":
                 raise errors.UnsupportedFormat("The JPEG has more than 8 bits a sample: read inside DICOM alone.")
             return
@@ -120,7 +120,7 @@ def has_colour_marker(stream: bytes) -> bool:
     """Return whether a JPEG says itself what its colours are: by a JFIF or an Adobe segment."""
     return any(
         marker in (0xE0, 0xEE) and stream.startswith((b"JFIF\0", b"Adobe"), start + 4)
-        for marker, start, _end in segments(stream)
+        for marker, start, _end in iter_segments(stream)
     )
 
 
@@ -132,10 +132,10 @@ def jpeg_size(stream: bytes) -> tuple[int, int]:
             grey in place of what is missing; or it has too many scans.
     """
     check_scans(stream)
-    for marker, start, _end in segments(stream):
-        if marker in SIZE_MARKERS and start + 9 <= len(stream):
+    for marker, start, _end in iter_segments(stream):
+        if marker in FRAME_MARKERS and start + 9 <= len(stream):
             # Coded data never holds these two bytes: each FF in it is followed by 00 or a restart marker.
-            if stream.find(END, start) < 0:
+            if stream.find(END_OF_IMAGE, start) < 0:
                 raise ValueError("no end of image")
             height, width = struct.unpack_from(">HH", stream, start + 5)
             return height, width

@@ -5,29 +5,29 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-CODESTREAM = b"\xff\x4f\xff\x51"
+CODESTREAM_START = b"\xff\x4f\xff\x51"
 """Start of codestream, and the SIZ segment that must follow."""
 
 COD, COC, SOT, SOD, EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 
 START_OF_DATA = b"\xff\x93"
 
-BYPASS = 1
+BYPASS_BIT = 1
 """The bit of a block style by which some bits are stored without coding (table A.19), where zeros are no damage."""
 
-LONGEST_ZEROS = 64
+MAX_ZERO_RUN = 64
 """Zero bytes that coded data may hold in a row; it looks random."""
 
-MOST_PARTS = 100_000
+MAX_CODESTREAM_PARTS = 100_000
 """Precincts of all tiles, resolutions and components together, and segments, those of tile-parts too: a decoder holds
 some hundred bytes for each. A grey image of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
 larger ones."""
 
-MOST_PACKETS = 2_000_000
+MAX_PACKETS = 2_000_000
 """Precincts times quality layers; encoders write a dozen layers at most."""
 
 
-def check(stream: bytes, samples: int) -> tuple[int, int]:
+def check_codestream(stream: bytes, samples: int) -> tuple[int, int]:
     """Height and width that a codestream states; nothing is decoded.
 
     Args:
@@ -38,7 +38,7 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
         ValueError: there is none, or one of other components, or of more parts than any image's, or with a run of zeros.
         struct.error: it ends within its header.
     """
-    start = stream.index(CODESTREAM) + 2
+    start = stream.index(CODESTREAM_START) + 2
     x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components = struct.unpack_from(">8IH", stream, start + 6)
     width, height = x1 - x0, y1 - y0
     if components != samples:
@@ -47,7 +47,7 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
         raise ValueError("no picture, or no tiles")
     tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
     layers, packets, bypass = 1, 0, 0
-    for most_layers, block_style, sides in _styles(stream, start, components):
+    for most_layers, block_style, sides in _coding_styles(stream, start, components):
         layers = max(layers, most_layers)
         # Each resolution has half the sides of the next finer one, which comes later.
         precincts = sum(
@@ -55,9 +55,9 @@ def check(stream: bytes, samples: int) -> tuple[int, int]:
             for level, (across, down) in enumerate(reversed(sides))
         )
         parts = (precincts + tiles * len(sides)) * components
-        if parts > MOST_PARTS or parts * layers > MOST_PACKETS:
+        if parts > MAX_CODESTREAM_PARTS or parts * layers > MAX_PACKETS:
             raise ValueError("too many tiles, precincts or layers")
-        packets, bypass = max(packets, parts * layers), bypass | block_style & BYPASS
+        packets, bypass = max(packets, parts * layers), bypass | block_style & BYPASS_BIT
     if not bypass:
         _check_zeros(stream, packets)
     return height, width
@@ -70,14 +70,14 @@ def _check_zeros(stream: bytes, packets: int) -> None:
     reports nothing. But there are no more empty packets than packets.
     """
     data = stream.find(START_OF_DATA)
-    if data > 0 and stream.find(bytes(packets + LONGEST_ZEROS), data) > 0:
+    if data > 0 and stream.find(bytes(packets + MAX_ZERO_RUN), data) > 0:
         raise ValueError("a long run of zeros")
 
 
-def _styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+def _coding_styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Of each coding style, in all headers: its layers, its blocks' style, and its precincts' exponents."""
     after_part = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_CODESTREAM_PARTS):
         if position + 4 > len(stream):
             return
         marker, length = struct.unpack_from(">HH", stream, position)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 from lungseg import errors, limits
-from lungseg.decode.bounds.inflate import Inflated
+from lungseg.decode.bounds.inflate import InflateReader
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -21,39 +21,39 @@ OWN_KEYWORD, OWN_PROGRAM = "Software", "lung-segmentation"
 OWN_KIND, OWN_TEXT = b"tEXt", f"{OWN_KEYWORD}\0{OWN_PROGRAM}".encode("latin-1")
 """The chunk's kind, and what it holds."""
 
-SMALL, EXIF, TEXT = 2**10, 2**16, 2**20
+MAX_SMALL_CHUNK, MAX_EXIF_CHUNK, MAX_TEXT_CHUNK = 2**10, 2**16, 2**20
 
-KEPT = {
-    b"IHDR": SMALL,
-    b"PLTE": SMALL,
-    b"tRNS": SMALL,
+MAX_CHUNK_BYTES = {
+    b"IHDR": MAX_SMALL_CHUNK,
+    b"PLTE": MAX_SMALL_CHUNK,
+    b"tRNS": MAX_SMALL_CHUNK,
     b"IDAT": limits.MAX_BYTES,
-    b"IEND": SMALL,
-    b"gAMA": SMALL,
-    b"cHRM": SMALL,
-    b"sRGB": SMALL,
-    b"sBIT": SMALL,
-    b"bKGD": SMALL,
-    b"hIST": SMALL,
-    b"pHYs": SMALL,
-    b"tIME": SMALL,
-    b"eXIf": EXIF,
+    b"IEND": MAX_SMALL_CHUNK,
+    b"gAMA": MAX_SMALL_CHUNK,
+    b"cHRM": MAX_SMALL_CHUNK,
+    b"sRGB": MAX_SMALL_CHUNK,
+    b"sBIT": MAX_SMALL_CHUNK,
+    b"bKGD": MAX_SMALL_CHUNK,
+    b"hIST": MAX_SMALL_CHUNK,
+    b"pHYs": MAX_SMALL_CHUNK,
+    b"tIME": MAX_SMALL_CHUNK,
+    b"eXIf": MAX_EXIF_CHUNK,
 }
 """Chunks that are handed on to a decoder, and the most bytes that one of them has."""
 
-XMP = b"XML:com.adobe.xmp"
+XMP_KEYWORD = b"XML:com.adobe.xmp"
 """The keyword of the text that may hold an orientation."""
 
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+CHANNELS_BY_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples to a pixel by colour type (section 11.2.2)."""
 
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
 
-RATIO = 1032
+MAX_DEFLATE_RATIO = 1032
 """The most that a byte of deflate stands for: 258 bytes for each of four codes (RFC 1951, section 3.2.5)."""
 
-SLACK = 2**16
+MAX_PNG_OVERHEAD = 2**16
 """Bytes by which a stream that does not compress may be longer than its rows, and as much again as these."""
 
 
@@ -62,11 +62,11 @@ def check_png(data: bytes) -> bytes:
 
     Raises:
         OwnOutput: it is an output of this program.
-        Exception: as `lean`.
+        Exception: as `strip_ancillary_chunks`.
     """
-    if is_own(data):
+    if is_own_png(data):
         raise errors.OwnOutput("The PNG is an output of this program.")
-    return lean(data)
+    return strip_ancillary_chunks(data)
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -74,7 +74,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def iter_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Each chunk's kind, and where it starts and ends, its length and checksum included; the last may be cut short.
 
     What follows the end chunk is no part of the PNG.
@@ -94,10 +94,10 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise ValueError("too many chunks")
 
 
-def is_own(data: bytes) -> bool:
+def is_own_png(data: bytes) -> bool:
     """Return whether a PNG is an output of this program, by the text chunk that its outputs carry."""
     try:
-        for kind, start, end in chunks(data):
+        for kind, start, end in iter_chunks(data):
             if kind == OWN_KIND and data[start + 8 : end - 4] == OWN_TEXT:
                 return True
             if kind in (b"IDAT", b"IEND"):
@@ -107,7 +107,7 @@ def is_own(data: bytes) -> bool:
     return False
 
 
-def lean(data: bytes) -> bytes:
+def strip_ancillary_chunks(data: bytes) -> bytes:
     """The PNG without texts, profiles, animations and whatever else stands beside its picture.
 
     Raises:
@@ -122,24 +122,26 @@ def lean(data: bytes) -> bytes:
     if data[26:28] != bytes(2) or data[28] > 1:
         raise ValueError("a compression, filter or interlacing that there is not")
     kept, compressed, whole = [(0, len(PNG_SIGNATURE))], 0, True
-    for kind, start, end in chunks(data):
+    for kind, start, end in iter_chunks(data):
         length = end - start - 12
-        if length <= KEPT.get(kind, -1) or (kind == b"iTXt" and length <= TEXT and data.startswith(XMP, start + 8)):
+        if length <= MAX_CHUNK_BYTES.get(kind, -1) or (
+            kind == b"iTXt" and length <= MAX_TEXT_CHUNK and data.startswith(XMP_KEYWORD, start + 8)
+        ):
             kept.append((start, end))
         else:
             whole = False
         if kind == b"IDAT":
             compressed += length
-    size = raw_size(data)
-    if size > RATIO * compressed + SLACK or compressed > 2 * size + SLACK:
+    size = uncompressed_size(data)
+    if size > MAX_DEFLATE_RATIO * compressed + MAX_PNG_OVERHEAD or compressed > 2 * size + MAX_PNG_OVERHEAD:
         raise ValueError("a stream of another picture")
     return data if whole else b"".join(data[start:end] for start, end in kept)
 
 
-def raw_size(data: bytes) -> int:
+def uncompressed_size(data: bytes) -> int:
     """Bytes of the picture's rows, each with the byte that names its filter, as the header states them."""
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    bits, size = depth * CHANNELS[colour_type], 0
+    bits, size = depth * CHANNELS_BY_TYPE[colour_type], 0
     for row, column, row_step, column_step in ADAM7 if interlaced else ((0, 0, 1, 1),):
         rows, columns = -(-(height - row) // row_step), -(-(width - column) // column_step)
         if rows > 0 and columns > 0:
@@ -147,7 +149,7 @@ def raw_size(data: bytes) -> int:
     return size
 
 
-def inflated(data: bytes) -> Iterator[bytes]:
+def inflate_rows(data: bytes) -> Iterator[bytes]:
     """Yield the picture's rows, piece by piece; not a byte more, however long the stream is.
 
     Decoders ignore what follows the last row. After damage there often is something: zeros, for example, are taken for
@@ -157,8 +159,8 @@ def inflated(data: bytes) -> Iterator[bytes]:
         DamagedImage: the stream holds more or fewer rows than the header promises.
         zlib.error: the stream is broken, or its checksum is wrong.
     """
-    view, left = memoryview(data), raw_size(data)
-    for piece in Inflated(view[start + 8 : end - 4] for kind, start, end in chunks(data) if kind == b"IDAT"):
+    view, left = memoryview(data), uncompressed_size(data)
+    for piece in InflateReader(view[start + 8 : end - 4] for kind, start, end in iter_chunks(data) if kind == b"IDAT"):
         left -= len(piece)
         if left < 0:
             raise errors.DamagedImage("The PNG holds more rows than its header promises.")

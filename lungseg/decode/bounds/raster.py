@@ -9,7 +9,7 @@ import struct
 
 from lungseg import errors, limits
 
-RUNS = (1, 2)
+RUN_LENGTH_COMPRESSIONS = (1, 2)
 """A BMP's compressions RLE8 and RLE4."""
 
 
@@ -32,6 +32,6 @@ def check_bmp(data: bytes) -> bytes:
         struct.error: it ends too early.
     """
     (header,) = struct.unpack_from("<I", data, 14)
-    if header >= 40 and struct.unpack_from("<I", data, 30)[0] in RUNS:
+    if header >= 40 and struct.unpack_from("<I", data, 30)[0] in RUN_LENGTH_COMPRESSIONS:
         raise errors.UnsupportedFormat("The BMP is made of run lengths.")
     return data

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 
 from lungseg import limits
 
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value by its type."""
 
-BYTES = (1, 2, 6, 7)
+BYTE_TYPES = (1, 2, 6, 7)
 """Types that are read as one value, however long."""
 
-TABLES = {301: 3 * 2**16, 320: 3 * 2**16}
+MAX_TABLE_VALUES = {301: 3 * 2**16, 320: 3 * 2**16}
 """The transfer function and the palette have a number for each grey and colour."""
 
 MAX_PAGES = 16
 """How many pages are searched for the image: thumbnails may come first."""
 
-MOST_TAGS = 4096
-MOST_BYTES = 2**24
+MAX_TAGS = 4096
+MAX_DIRECTORY_BYTES = 2**24
 """Of the values of a directory: colour profiles, and what scanners write for themselves."""
 
 
@@ -44,7 +44,7 @@ def check_tiff(data: bytes) -> bytes:
         try:
             (tags,) = struct.unpack_from(number, data, start)
             first = start + struct.calcsize(number)
-            if tags > MOST_TAGS:
+            if tags > MAX_TAGS:
                 raise ValueError("too many tags")
             end = first + tags * struct.calcsize(entry)
             (start,) = struct.unpack_from(link, data, end)
@@ -57,8 +57,8 @@ def check_tiff(data: bytes) -> bytes:
 def _check_directory(entries: Iterator[tuple[int, int, int, int]]) -> None:
     total = 0
     for code, kind, count, _value in entries:
-        total += count * SIZES.get(kind, 1)
-        if kind not in BYTES and count > TABLES.get(code, limits.MAX_PARTS):
+        total += count * TYPE_SIZES.get(kind, 1)
+        if kind not in BYTE_TYPES and count > MAX_TABLE_VALUES.get(code, limits.MAX_PARTS):
             raise ValueError("too many numbers")
-    if total > MOST_BYTES:
+    if total > MAX_DIRECTORY_BYTES:
         raise ValueError("too many bytes in a directory")

@@ -21,8 +21,8 @@ from lungseg.batch.file_mark import FileMark
 from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest, append_entry
 from lungseg.batch.source import FolderSource, OnSkip, SkipReason, matches_pattern
 from lungseg.batch.watch import FolderWatch
-from lungseg.files import PARTIAL, read_film, remove_partials, replaced, write_whole
-from lungseg.terminal import printable
+from lungseg.files import PARTIAL_PREFIX, read_image_file, remove_partials, replacement_file, write_atomically
+from lungseg.terminal import escape_name
 
 ROW = {"verdict": "accept", "reasons": ""}
 
@@ -112,7 +112,7 @@ class TestManifest:
         manifest = Manifest(tmp_path)
         assert manifest.find(name) == entry(name)
         manifest.close()
-        assert printable(name) == r"\udcff\n.png"
+        assert escape_name(name) == r"\udcff\n.png"
 
     def test_one_run_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(manifest_module, "LOCK_PATIENCE", 0)
@@ -193,12 +193,12 @@ def test_half_written_files_are_removed_and_no_others(tmp_path: Path) -> None:
     """Neither a person's own hidden file, nor what another run is writing in a folder of its own below."""
     for folder in ("ward", "other run"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"{PARTIAL}abcd_123").touch()
+        (tmp_path / folder / f"{PARTIAL_PREFIX}abcd_123").touch()
     (tmp_path / "other run" / MANIFEST_NAME).touch()
-    kept = {f"{PARTIAL}notes.txt", f"{PARTIAL}ABCD1234", "partial-x1"}
+    kept = {f"{PARTIAL_PREFIX}notes.txt", f"{PARTIAL_PREFIX}ABCD1234", "partial-x1"}
     for name in kept:
         (tmp_path / name).touch()
-    write_whole(tmp_path / "whole", b"1")
+    write_atomically(tmp_path / "whole", b"1")
     assert remove_partials(tmp_path, MANIFEST_NAME) == 1
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "other run", "ward", "whole"}
     assert not list((tmp_path / "ward").iterdir())
@@ -232,19 +232,19 @@ def test_pipe_is_refused_at_once_unless_it_may_be_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "film.jpg").symlink_to("pipe")
     with pytest.raises(errors.Unreadable, match="pipe or a device"):
-        read_film(tmp_path / "film.jpg")
+        read_image_file(tmp_path / "film.jpg")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"film",))
     writer.start()
-    assert read_film(tmp_path / "pipe", pipes=True) == b"film"
+    assert read_image_file(tmp_path / "pipe", pipes=True) == b"film"
     writer.join()
 
 
 def test_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
-    with replaced(Path(os.devnull)) as path:
+    with replacement_file(Path(os.devnull)) as path:
         assert path == Path(os.devnull)
     (tmp_path / "kept").write_bytes(b"kept")
     (tmp_path / "link").symlink_to("kept")
-    write_whole(tmp_path / "link", b"new", follow=False)
+    write_atomically(tmp_path / "link", b"new", follow=False)
     assert (tmp_path / "kept").read_bytes() == b"kept"
     assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "link").read_bytes() == b"new"

@@ -18,7 +18,7 @@ from lungseg.batch.file_mark import MISSING_FILE, FileMark, FileSnapshot
 from lungseg.batch.plan import BatchSpec, ImageTask, is_done, plan_task
 from lungseg.batch.process import process_image, record_failure
 from lungseg.encode.png import mask_png
-from lungseg.files import PARTIAL, read_film
+from lungseg.files import PARTIAL_PREFIX, read_image_file
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
 
@@ -103,9 +103,9 @@ class TestChangeWhileReading:
         def read_redirected(path: Path) -> bytes:
             path.unlink()
             path.symlink_to("../other")
-            return read_film(path)
+            return read_image_file(path)
 
-        monkeypatch.setattr(process_module, "read_film", read_redirected)
+        monkeypatch.setattr(process_module, "read_image_file", read_redirected)
         assert not process_new(spec).settled
 
     def test_image_replaced_after_planning_keeps_no_output(self, make_spec: MakeSpec, small: bytes) -> None:
@@ -141,7 +141,7 @@ class TestChangeWhileReading:
         (partials,) = before
         # Both outputs are complete by then, under temporary names, and the old ones are gone.
         assert len(partials) == 2
-        assert all(name.startswith(PARTIAL) for name in partials)
+        assert all(name.startswith(PARTIAL_PREFIX) for name in partials)
         assert list_outputs(spec) == set()
 
 

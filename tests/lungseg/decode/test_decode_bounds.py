@@ -20,9 +20,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 
 from lungseg import errors, limits
 from lungseg.decode import decode
-from lungseg.decode.bounds.jpeg import lean as lean_jpeg
-from lungseg.decode.bounds.png import lean as lean_png
-from lungseg.decode.bounds.png import png_chunk
+from lungseg.decode.bounds.jpeg import strip_ancillary_segments
+from lungseg.decode.bounds.png import png_chunk, strip_ancillary_chunks
 
 TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 WIDE = Image.fromarray(RAMP8[:128])
@@ -58,8 +57,8 @@ def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
 )
 def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes) -> None:
     plain = encode(WIDE, "PNG")
-    assert lean_png(in_png(png_chunk(kind, body))) == plain
-    assert lean_png(plain) is plain
+    assert strip_ancillary_chunks(in_png(png_chunk(kind, body))) == plain
+    assert strip_ancillary_chunks(plain) is plain
 
 
 @pytest.mark.parametrize(
@@ -68,8 +67,8 @@ def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes)
 )
 def test_what_stands_beside_a_jpegs_picture_is_left_out(kind: int, body: bytes) -> None:
     plain = encode(WIDE, "JPEG")
-    assert lean_jpeg(in_jpeg((kind, body))) == plain
-    assert lean_jpeg(plain) is plain
+    assert strip_ancillary_segments(in_jpeg((kind, body))) == plain
+    assert strip_ancillary_segments(plain) is plain
 
 
 def test_the_picture_of_cmyk_is_not_turned_round() -> None:

@@ -6,7 +6,16 @@ import struct
 
 import pytest
 
-from lungseg.decode.bounds.jpeg2000 import COC, COD, CODESTREAM, EOC, MOST_PARTS, SOD, SOT, check
+from lungseg.decode.bounds.jpeg2000 import (
+    COC,
+    COD,
+    CODESTREAM_START,
+    EOC,
+    MAX_CODESTREAM_PARTS,
+    SOD,
+    SOT,
+    check_codestream,
+)
 
 PARTS, PICTURE = "too many tiles, precincts or layers", "no picture, or no tiles"
 
@@ -22,7 +31,7 @@ def stream(
     """A codestream's main header; width before height, as the standard has it."""
     far = [side + start for side, start in zip(size, origin, strict=True)]
     numbers = struct.pack(">H8IH", 0, *far, *origin, *(tile or size), *tile_origin, components)
-    return CODESTREAM + struct.pack(">H", 2 + len(numbers)) + numbers + b"".join(segments)
+    return CODESTREAM_START + struct.pack(">H", 2 + len(numbers)) + numbers + b"".join(segments)
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -53,24 +62,27 @@ TINY = b"\0"
 
 def refused(data: bytes, says: str, samples: int = 1) -> None:
     with pytest.raises(ValueError, match=says):
-        check(data, samples)
+        check_codestream(data, samples)
 
 
 def test_the_size_is_what_lies_between_the_corners() -> None:
-    assert check(stream((300, 200), cod()), 1) == (200, 300)
-    assert check(stream((300, 200), cod(), origin=(40, 50)), 1) == (200, 300)
-    assert check(stream((1, 1), cod()), 1) == (1, 1)
+    assert check_codestream(stream((300, 200), cod()), 1) == (200, 300)
+    assert check_codestream(stream((300, 200), cod(), origin=(40, 50)), 1) == (200, 300)
+    assert check_codestream(stream((1, 1), cod()), 1) == (1, 1)
     # In a JP2 file boxes come before it; and a picture may hold the same four bytes by chance.
-    assert check(b"boxes" + stream((300, 200), cod(), part(b"", CODESTREAM + bytes(60)), END), 1) == (200, 300)
+    assert check_codestream(b"boxes" + stream((300, 200), cod(), part(b"", CODESTREAM_START + bytes(60)), END), 1) == (
+        200,
+        300,
+    )
     with pytest.raises(ValueError, match="not found"):
-        check(b"\xff\x4f\xff\x52" + bytes(60), 1)
+        check_codestream(b"\xff\x4f\xff\x52" + bytes(60), 1)
     with pytest.raises(struct.error):
-        check(stream((300, 200))[:30], 1)
+        check_codestream(stream((300, 200))[:30], 1)
 
 
 def test_other_components_than_samples_are_refused() -> None:
     refused(stream((300, 200), components=3), "other components than samples")
-    assert check(stream((300, 200), components=3), 3) == (200, 300)
+    assert check_codestream(stream((300, 200), components=3), 3) == (200, 300)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +154,7 @@ def test_the_limits_lie_where_they_are_said_to(options: dict[str, object], reads
     data = stream(size, style, **options)  # type: ignore[arg-type]
     samples = int(options.get("components", 1))  # type: ignore[call-overload]
     if reads:
-        assert check(data, samples) == (height, width)
+        assert check_codestream(data, samples) == (height, width)
     else:
         refused(data, PARTS, samples)
 
@@ -150,7 +162,7 @@ def test_the_limits_lie_where_they_are_said_to(options: dict[str, object], reads
 @pytest.mark.parametrize(("components", "name"), [(1, b"\0"), (256, b"\0"), (257, b"\0\0")])
 def test_one_components_own_style_counts(components: int, name: bytes) -> None:
     large = coc(name, b"\xff\xff")
-    assert check(stream((400, 400), cod(), large, components=components), components) == (400, 400)
+    assert check_codestream(stream((400, 400), cod(), large, components=components), components) == (400, 400)
     refused(stream((400, 400), cod(), coc(name, TINY), components=components), PARTS, components)
     refused(stream((400, 400), cod(), large, coc(name, b"\xff\x00"), components=components), PARTS, components)
 
@@ -163,10 +175,10 @@ def test_every_header_is_looked_into() -> None:
     refused(stream((400, 400), cod(), good, part(comment + tiny, b"data"), END), PARTS)
     refused(stream((400, 400), cod(), good, good, part(tiny, b"data"), END), PARTS)
     # What is behind the end, or in the data of a part, is no header; the last part may leave its length open.
-    assert check(stream((400, 400), cod(), good, END, tiny), 1) == (400, 400)
-    assert check(stream((400, 400), cod(), part(b"", tiny), END), 1) == (400, 400)
-    assert check(stream((400, 400), cod(), good, part(b"", tiny + bytes(9), length=0)), 1) == (400, 400)
-    assert check(stream((400, 400), cod(), b"\xff\x64\0"), 1) == (400, 400)
+    assert check_codestream(stream((400, 400), cod(), good, END, tiny), 1) == (400, 400)
+    assert check_codestream(stream((400, 400), cod(), part(b"", tiny), END), 1) == (400, 400)
+    assert check_codestream(stream((400, 400), cod(), good, part(b"", tiny + bytes(9), length=0)), 1) == (400, 400)
+    assert check_codestream(stream((400, 400), cod(), b"\xff\x64\0"), 1) == (400, 400)
 
 
 def test_precincts_that_are_missing_and_segments_without_length_are_refused() -> None:
@@ -178,5 +190,8 @@ def test_precincts_that_are_missing_and_segments_without_length_are_refused() ->
 def test_segments_are_counted() -> None:
     comment = segment(0xFF64, b"")
     before = 2  # SIZ and COD; the end is one too
-    assert check(stream((400, 400), cod(), comment * (MOST_PARTS - before - 1), END), 1) == (400, 400)
-    refused(stream((400, 400), cod(), comment * (MOST_PARTS - before), END), "too many segments")
+    assert check_codestream(stream((400, 400), cod(), comment * (MAX_CODESTREAM_PARTS - before - 1), END), 1) == (
+        400,
+        400,
+    )
+    refused(stream((400, 400), cod(), comment * (MAX_CODESTREAM_PARTS - before), END), "too many segments")

@@ -20,9 +20,8 @@ from lungseg import errors, limits
 from lungseg.decode import decode
 from lungseg.decode.bounds import png as png_bounds
 from lungseg.decode.bounds import tiff as tiff_bounds
-from lungseg.decode.bounds.inflate import READ, WRITTEN, Inflated
-from lungseg.decode.bounds.jpeg import MOST_SCANS, jpeg_size, segments
-from lungseg.decode.bounds.jpeg import lean as lean_jpeg
+from lungseg.decode.bounds.inflate import MAX_PIECE_BYTES, READ_BYTES, InflateReader
+from lungseg.decode.bounds.jpeg import MAX_SCANS, iter_segments, jpeg_size, strip_ancillary_segments
 from lungseg.decode.bounds.png import png_chunk
 from lungseg.decode.bounds.raster import check_bmp, check_webp
 
@@ -47,7 +46,7 @@ def png_of(*parts: bytes, head: bytes | None = None, size: int = 300 * 200 + 200
 class TestPng:
     def test_a_plain_file_is_left_as_it_is(self) -> None:
         for film in (png(RAMP8), png_of(png_chunk(b"gAMA", bytes(4)))):
-            assert png_bounds.lean(film) is film
+            assert png_bounds.strip_ancillary_chunks(film) is film
 
     @pytest.mark.parametrize(
         "part",
@@ -62,21 +61,21 @@ class TestPng:
         ],
     )
     def test_what_is_no_part_of_the_picture_is_left_out(self, part: bytes) -> None:
-        assert png_bounds.lean(png_of(part)) == png_of()
+        assert png_bounds.strip_ancillary_chunks(png_of(part)) == png_of()
         kept = png_chunk(b"pHYs", bytes(9))
-        assert png_bounds.lean(png_of(kept, part, kept)) == png_of(kept, kept)
+        assert png_bounds.strip_ancillary_chunks(png_of(kept, part, kept)) == png_of(kept, kept)
         assert decode(png_of(part)).pixels.shape == (200, 300)
 
     def test_an_orientation_is_kept(self) -> None:
         for part in (png_chunk(b"eXIf", bytes(60)), png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>")):
             film = png_of(part)
-            assert png_bounds.lean(film) is film
+            assert png_bounds.strip_ancillary_chunks(film) is film
         large = png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(2**21))
-        assert png_bounds.lean(png_of(large)) == png_of()
+        assert png_bounds.strip_ancillary_chunks(png_of(large)) == png_of()
 
     def test_what_follows_the_end_is_left_out(self) -> None:
         text = png_chunk(b"tEXt", b"a\0b")
-        assert png_bounds.lean(png_of(text) + b"anything behind") == png_of()
+        assert png_bounds.strip_ancillary_chunks(png_of(text) + b"anything behind") == png_of()
 
     @pytest.mark.parametrize(
         ("head", "says"),
@@ -89,29 +88,29 @@ class TestPng:
     )
     def test_a_header_of_no_png_is_refused(self, head: bytes, says: str) -> None:
         with pytest.raises(ValueError, match=f"^{says}$"):
-            png_bounds.lean(png_of(head=head))
+            png_bounds.strip_ancillary_chunks(png_of(head=head))
 
     def test_a_stream_of_another_picture_is_refused(self) -> None:
         """A few bytes that would have to stand for millions, and millions that stand for a few rows."""
         short = SIGNATURE + ihdr(5000, 5000) + png_chunk(b"IDAT", bytes(10_000)) + png_chunk(b"tEXt", bytes(9_000))
         with pytest.raises(ValueError, match=r"^a stream of another picture$"):
-            png_bounds.lean(short + png_chunk(b"IEND", b""))
+            png_bounds.strip_ancillary_chunks(short + png_chunk(b"IEND", b""))
         long = SIGNATURE + ihdr() + png_chunk(b"IDAT", bytes(400_000)) + png_chunk(b"IEND", b"")
         with pytest.raises(ValueError, match=r"^a stream of another picture$"):
-            png_bounds.lean(long)
+            png_bounds.strip_ancillary_chunks(long)
 
     def test_the_sides_are_looked_at_first(self) -> None:
         for head, error in ((ihdr(30, 200), errors.TooSmall), (ihdr(20_000, 200), errors.TooLarge)):
             with pytest.raises(error):
-                png_bounds.lean(png_of(head=head))
+                png_bounds.strip_ancillary_chunks(png_of(head=head))
 
     def test_chunks_are_counted(self) -> None:
         data = SIGNATURE + png_chunk(b"IDAT", b"") * (limits.MAX_PARTS - 1)
-        assert len(list(png_bounds.chunks(data))) == limits.MAX_PARTS - 1
-        assert next(png_bounds.chunks(data)) == (b"IDAT", 8, 20)
-        assert list(png_bounds.chunks(data))[1] == (b"IDAT", 20, 32)
+        assert len(list(png_bounds.iter_chunks(data))) == limits.MAX_PARTS - 1
+        assert next(png_bounds.iter_chunks(data)) == (b"IDAT", 8, 20)
+        assert list(png_bounds.iter_chunks(data))[1] == (b"IDAT", 20, 32)
         with pytest.raises(ValueError, match=r"^too many chunks$"):
-            list(png_bounds.chunks(data + png_chunk(b"IDAT", b"") * 2))
+            list(png_bounds.iter_chunks(data + png_chunk(b"IDAT", b"") * 2))
 
     @pytest.mark.parametrize(
         ("head", "size"),
@@ -131,49 +130,53 @@ class TestPng:
         ],
     )
     def test_the_rows_bytes_are_worked_out(self, head: tuple[int, ...], size: int) -> None:
-        assert png_bounds.raw_size(SIGNATURE + ihdr(*head)) == size
+        assert png_bounds.uncompressed_size(SIGNATURE + ihdr(*head)) == size
 
     def test_no_byte_behind_the_last_row_is_inflated(self) -> None:
         film = png_of(size=300 * 200 + 200 + 5_000_000)
         with pytest.raises(errors.DamagedImage, match="more rows"):
-            list(png_bounds.inflated(film))
+            list(png_bounds.inflate_rows(film))
         rows = bytes(200 * 301)
         split = zlib.compress(bytes(200 * 301))
         parts = png_chunk(b"IDAT", split[:40]) + png_chunk(b"tEXt", b"a\0b") + png_chunk(b"IDAT", split[40:])
-        assert b"".join(png_bounds.inflated(SIGNATURE + ihdr() + parts)) == rows
+        assert b"".join(png_bounds.inflate_rows(SIGNATURE + ihdr() + parts)) == rows
 
 
 class TestInflated:
     def test_a_stream_is_inflated_in_pieces(self) -> None:
-        plain = np.random.default_rng(1).integers(0, 8, 3 * WRITTEN + 17, np.uint8).tobytes()
+        plain = np.random.default_rng(1).integers(0, 8, 3 * MAX_PIECE_BYTES + 17, np.uint8).tobytes()
         packed = zlib.compress(plain)
-        for parts in ([packed], [packed[:1000], packed[1000:]], [packed[:5], packed[5:READ], packed[READ:] + b"rest"]):
-            stream = Inflated([memoryview(part) for part in parts])
+        for parts in (
+            [packed],
+            [packed[:1000], packed[1000:]],
+            [packed[:5], packed[5:READ_BYTES], packed[READ_BYTES:] + b"rest"],
+        ):
+            stream = InflateReader([memoryview(part) for part in parts])
             pieces = list(stream)
             assert b"".join(pieces) == plain
             assert stream.ended
-            assert max(map(len, pieces)) <= WRITTEN
-            assert abs(stream.taken - len(packed)) <= READ
+            assert max(map(len, pieces)) <= MAX_PIECE_BYTES
+            assert abs(stream.taken - len(packed)) <= READ_BYTES
 
     def test_no_more_is_taken_than_is_asked_for(self) -> None:
-        packed = zlib.compress(bytes(100 * WRITTEN))
-        stream = Inflated([memoryview(packed)])
-        assert len(next(iter(stream))) == WRITTEN
-        assert stream.taken == READ
+        packed = zlib.compress(bytes(100 * MAX_PIECE_BYTES))
+        stream = InflateReader([memoryview(packed)])
+        assert len(next(iter(stream))) == MAX_PIECE_BYTES
+        assert stream.taken == READ_BYTES
         assert not stream.ended
 
     def test_a_stream_that_ends_early_has_not_ended(self) -> None:
         packed = zlib.compress(bytes(1000) + bytes(range(256)))
-        stream = Inflated([memoryview(packed[:-6])])
+        stream = InflateReader([memoryview(packed[:-6])])
         assert 0 < len(b"".join(stream)) <= 1256
         assert not stream.ended
         with pytest.raises(zlib.error):
-            list(Inflated([memoryview(b"no stream at all")]))
+            list(InflateReader([memoryview(b"no stream at all")]))
 
     def test_a_stream_without_header_is_told(self) -> None:
         coder = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         packed = coder.compress(b"film" * 100) + coder.flush()
-        stream = Inflated([memoryview(packed)], -zlib.MAX_WBITS)
+        stream = InflateReader([memoryview(packed)], -zlib.MAX_WBITS)
         assert b"".join(stream) == b"film" * 100
 
 
@@ -193,19 +196,19 @@ SCAN = marker(0xDA, b"\1\1\0\0\x3f\0") + b"data\xff\0\xff\xd0data\xff\xd9"
 class TestJpeg:
     def test_segments_are_walked_up_to_what_is_none(self) -> None:
         stream = b"\xff\xd8" + JFIF + b"\xff\xff" + FRAME + b"stray" + b"\xff\xd0" + marker(0xFE, b"text")
-        found = [(kind, stream[start:end]) for kind, start, end in segments(stream)]
+        found = [(kind, stream[start:end]) for kind, start, end in iter_segments(stream)]
         assert found == [(0xE0, JFIF), (0xC0, FRAME), (0xD0, b"\xff\xd0"), (0xFE, marker(0xFE, b"text"))]
-        assert list(segments(b"\xff\xd8" + b"stray")) == []
+        assert list(iter_segments(b"\xff\xd8" + b"stray")) == []
 
     def test_segments_are_counted(self) -> None:
         stream = b"\xff\xd8" + marker(0xFE, b"") * (limits.MAX_PARTS - 1)
-        assert len(list(segments(stream))) == limits.MAX_PARTS - 1
+        assert len(list(iter_segments(stream))) == limits.MAX_PARTS - 1
         with pytest.raises(ValueError, match=r"^too many segments$"):
-            list(segments(stream + marker(0xFE, b"") * 2))
+            list(iter_segments(stream + marker(0xFE, b"") * 2))
 
     def test_what_is_no_part_of_the_picture_is_left_out(self) -> None:
         plain = b"\xff\xd8" + JFIF + EXIF + ADOBE + FRAME + SCAN
-        assert lean_jpeg(plain) is plain
+        assert strip_ancillary_segments(plain) is plain
         for part in (
             marker(0xFE, b"text"),
             marker(0xE2, b"ICC_PROFILE\0" + bytes(50)),
@@ -213,10 +216,10 @@ class TestJpeg:
             JFIF,
             EXIF,
         ):
-            assert lean_jpeg(plain.replace(FRAME, part + FRAME)) == plain
-        assert lean_jpeg(plain.replace(FRAME, b"stray" + FRAME)) == plain
+            assert strip_ancillary_segments(plain.replace(FRAME, part + FRAME)) == plain
+        assert strip_ancillary_segments(plain.replace(FRAME, b"stray" + FRAME)) == plain
         with pytest.raises(ValueError, match=r"^no scan$"):
-            lean_jpeg(b"\xff\xd8" + JFIF + FRAME)
+            strip_ancillary_segments(b"\xff\xd8" + JFIF + FRAME)
 
     def test_the_size_is_the_frames(self) -> None:
         for kind in (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xCF, 0xF7):
@@ -237,8 +240,8 @@ class TestJpeg:
             with pytest.raises(ValueError, match=r"^no frame header$"):
                 jpeg_size(stream)
         with pytest.raises(ValueError, match=r"^too many scans$"):
-            jpeg_size(b"\xff\xd8" + FRAME + SCAN * (MOST_SCANS + 1))
-        assert jpeg_size(b"\xff\xd8" + FRAME + SCAN * MOST_SCANS) == (200, 300)
+            jpeg_size(b"\xff\xd8" + FRAME + SCAN * (MAX_SCANS + 1))
+        assert jpeg_size(b"\xff\xd8" + FRAME + SCAN * MAX_SCANS) == (200, 300)
 
 
 class TestOthers:
@@ -297,14 +300,14 @@ class TestTiffTags:
                 check((256, 3, 1), (code, kind, most + 1))
         with pytest.raises(ValueError, match=r"^too many numbers$"):
             check((320, 3, 3 * 2**16 + 1))
-        check((700, 7, tiff_bounds.MOST_BYTES))
+        check((700, 7, tiff_bounds.MAX_DIRECTORY_BYTES))
         with pytest.raises(ValueError, match=r"^too many bytes in a directory$"):
-            check((700, 7, tiff_bounds.MOST_BYTES), (256, 3, 1))
+            check((700, 7, tiff_bounds.MAX_DIRECTORY_BYTES), (256, 3, 1))
         with pytest.raises(ValueError, match=r"^too many bytes in a directory$"):
-            check((700, 1, tiff_bounds.MOST_BYTES // 2 + 1), (701, 2, tiff_bounds.MOST_BYTES // 2))
+            check((700, 1, tiff_bounds.MAX_DIRECTORY_BYTES // 2 + 1), (701, 2, tiff_bounds.MAX_DIRECTORY_BYTES // 2))
 
     def test_tags_are_counted(self, order: str, large: bool) -> None:
-        tags = [(256, 3, 1)] * tiff_bounds.MOST_TAGS
+        tags = [(256, 3, 1)] * tiff_bounds.MAX_TAGS
         tiff_bounds.check_tiff(directory(*tags, order=order, large=large))
         with pytest.raises(ValueError, match=r"^too many tags$"):
             tiff_bounds.check_tiff(directory(*tags, (256, 3, 1), order=order, large=large))

@@ -61,8 +61,8 @@ def test_every_filter_and_layout_gives_pillows_greys(
     stream = zlib.compress(filtered(pixels, kinds), level)
     data = header(pixels) + in_parts(stream, max(part, len(stream) // 50)) + END
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_png, "LEAST", 0)
-        found = fast_png.grey(data)
+        patch.setattr(fast_png, "MIN_ROWS_BYTES", 0)
+        found = fast_png.decode_grey(data)
     assert found is not None
     np.testing.assert_array_equal(found, from_pillow(data))
 
@@ -72,13 +72,13 @@ def test_streams_that_end_with_a_block_and_ones_that_do_not(height: int) -> None
     """A stored block holds 65,535 bytes; 65,535 rows of 9 end with one."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, 8 if height == 65_535 else 9000)).astype(np.uint8)
     data = header(pixels) + png_chunk(b"IDAT", zlib.compress(filtered(pixels, [0]))) + END
-    np.testing.assert_array_equal(fast_png.grey(data), pixels)
+    np.testing.assert_array_equal(fast_png.decode_grey(data), pixels)
 
 
 def test_a_large_film_is_read_as_it_was_written() -> None:
     for pixels in (FILM, FILM.astype(np.uint16) * 257):
         data = encode(Image.fromarray(pixels), "PNG")
-        found = fast_png.grey(data)
+        found = fast_png.decode_grey(data)
         assert found is not None
         assert found.dtype == pixels.dtype
         np.testing.assert_array_equal(found, pixels)
@@ -90,24 +90,24 @@ def test_harmless_chunks_are_passed_over_and_an_orientation_is_not() -> None:
     info.add(b"gAMA", struct.pack(">I", 45455))
     info.add(b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
     info.add(b"tRNS", b"\0\x07")
-    np.testing.assert_array_equal(fast_png.grey(encode(Image.fromarray(FILM), "PNG", pnginfo=info)), FILM)
+    np.testing.assert_array_equal(fast_png.decode_grey(encode(Image.fromarray(FILM), "PNG", pnginfo=info)), FILM)
     turned = Image.Exif()
     turned[0x0112] = 6
     data = encode(Image.fromarray(FILM), "PNG", exif=turned)
-    assert fast_png.grey(data) is None
+    assert fast_png.decode_grey(data) is None
     np.testing.assert_array_equal(decode(data).pixels, np.rot90(FILM, -1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
 def test_other_colours_are_left_to_pillow(mode: str) -> None:
     data = encode(Image.fromarray(FILM).convert(mode), "PNG")
-    assert fast_png.grey(data) is None
+    assert fast_png.decode_grey(data) is None
     assert decode(data).pixels.shape == FILM.shape
 
 
 def test_small_and_very_large_films_are_left_to_pillow() -> None:
-    assert fast_png.grey(encode(Image.fromarray(FILM[:100, :100]), "PNG")) is None
-    assert fast_png.grey(encode(Image.new("I;16", (6000, 6000)), "PNG")) is None
+    assert fast_png.decode_grey(encode(Image.fromarray(FILM[:100, :100]), "PNG")) is None
+    assert fast_png.decode_grey(encode(Image.new("I;16", (6000, 6000)), "PNG")) is None
 
 
 class TestDamaged:
@@ -118,7 +118,7 @@ class TestDamaged:
         for place in np.linspace(start, len(data) - 30, 40, dtype=int):
             changed = bytearray(data)
             changed[place] ^= 0x10
-            found = fast_png.grey(bytes(changed))
+            found = fast_png.decode_grey(bytes(changed))
             assert found is None or np.array_equal(found, FILM)
 
     @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
@@ -134,12 +134,12 @@ class TestDamaged:
 
     def test_a_filter_that_does_not_exist(self) -> None:
         stream = zlib.compress(filtered(FILM, [7]))
-        assert fast_png.grey(header(FILM) + png_chunk(b"IDAT", stream) + END) is None
+        assert fast_png.decode_grey(header(FILM) + png_chunk(b"IDAT", stream) + END) is None
 
     def test_a_chunk_that_is_longer_than_the_file(self) -> None:
         stream = zlib.compress(filtered(FILM, [0]))
         body = struct.pack(">I", 2**31 - 1) + b"IDAT" + stream
-        np.testing.assert_array_equal(fast_png.grey(header(FILM) + body), FILM)
+        np.testing.assert_array_equal(fast_png.decode_grey(header(FILM) + body), FILM)
 
 
 def test_no_more_is_inflated_than_the_picture() -> None:

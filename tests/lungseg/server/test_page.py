@@ -24,7 +24,7 @@ from PIL import Image
 
 from lungseg.encode.document import document
 from lungseg.encode.formats import FORMATS
-from lungseg.encode.preview import SIDE, preview_png
+from lungseg.encode.preview import MAX_PREVIEW_SIDE, preview_png
 from lungseg.pipeline.segment import segment
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_the_preview_holds_film_probability_sides_and_document(rg1: bytes) -> No
     with Image.open(io.BytesIO(preview_png(result))) as image:
         told = json.loads(image.text["document"])
         grey, probability, side = np.moveaxis(np.asarray(image), 2, 0)
-    assert max(grey.shape) == SIDE
+    assert max(grey.shape) == MAX_PREVIEW_SIDE
     assert told == json.loads(json.dumps(document(result)))
     assert (grey.min(), grey.max()) == (0, 255)
     assert set(np.unique(side)) == {1, 2}
