@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lungseg import errors
-from lungseg.pipeline.options import Options
+from lungseg.encode.formats import FORMATS
 from lungseg.server import openapi
 from lungseg.server.api import create_app
-from lungseg.server.schemas import JobIn, JobOut
+from lungseg.server.schemas import OptionsIn, Problem
 
 if TYPE_CHECKING:
     from app.buckets.s3 import Store
@@ -30,6 +32,64 @@ JOB_ERRORS = openapi.refusals(
 
 JOB_STATE_ERRORS = JOB_ERRORS | openapi.refusals(errors.NoSuchJob)
 
+
+def _known(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"must be one of {', '.join(FORMATS)}")
+    return name
+
+
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name no format twice")
+    return names
+
+
+FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
+
+
+class JobIn(OptionsIn):
+    """What a job is to make."""
+
+    model_config = ConfigDict(strict=True)
+
+    formats: Annotated[list[FormatName], AfterValidator(_different)] = Field(
+        default=["mask"],
+        max_length=len(FORMATS),
+        description="The JSON is made besides.",
+        json_schema_extra={"uniqueItems": True},
+    )
+
+
+class UploadOut(BaseModel):
+    """A form by which one image may be uploaded."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str] = Field(description="Send them before the part `file`, as they are.")
+    max_bytes: int
+
+
+class ResultOut(BaseModel):
+    """One output."""
+
+    url: str = Field(description="Presigned; GET it without credentials.")
+    media_type: str
+
+
+class JobOut(BaseModel):
+    """How far a job is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="Whoever knows it may have the results.")
+    status: Literal["waiting", "running", "done", "failed", "expired"]
+    expires: datetime = Field(description="Until when the image may be uploaded.")
+    upload: UploadOut | None = Field(description="Of a new job.")
+    results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
+    problem: Problem | None = Field(description="Of a job that failed.")
+
+
 router = APIRouter(prefix="/v1/jobs")
 
 JobId = Annotated[str, Path(description="As POST gave it.", examples=["0" * 32])]
@@ -45,8 +105,7 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     with _buckets() as (store, settings):
         from app.buckets import jobs
 
-        options = Options(wanted.threshold, wanted.clean, wanted.upright)
-        made = jobs.create(tuple(wanted.formats), options, store, settings)
+        made = jobs.create(tuple(wanted.formats), wanted.options(), store, settings)
     response.headers["Location"] = f"/v1/jobs/{made.id}"
     response.headers["Cache-Control"] = "no-store"
     return JobOut.model_validate(made)

@@ -15,10 +15,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from lungseg import __version__, errors, settings
-from lungseg.encode.formats import FORMATS, Format
+from lungseg.encode.formats import Format
 from lungseg.model.lung import ModelIdentity
 from lungseg.model.models import load_models
 from lungseg.pipeline.options import Options
@@ -28,7 +28,7 @@ from lungseg.pipeline.segment import segment
 from lungseg.server import negotiation, openapi, problems
 from lungseg.server.intake import Intake
 from lungseg.server.middleware import Head, NoSniff
-from lungseg.server.schemas import Health, ModelCard, ModelOut, Ready
+from lungseg.server.schemas import Health, ModelCard, ModelOut, Parameters, Ready
 from lungseg.server.upload import read_upload
 
 EXPOSED = (
@@ -57,27 +57,18 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 router = APIRouter()
 
 
-class Parameters(BaseModel):
-    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
-
-    format: str | None = Field(default=None, description=openapi.FORMAT, json_schema_extra={"enum": list(FORMATS)})
-    threshold: float | None = Field(default=None, gt=0, lt=1, description=openapi.THRESHOLD)
-    clean: bool = Field(default=True, description=openapi.CLEAN)
-    upright: bool = Field(default=True, description=openapi.UPRIGHT)
-
-
 @router.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
 async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
     """Send the image as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
-    negotiation.check_names(request.query_params.keys())
     upload = await read_upload(request)
     wanted = _with_fields(query, upload.fields)
     chosen = negotiation.choose(wanted.format, request.headers.get("accept", ""))
-    options = Options(wanted.threshold, wanted.clean, wanted.upright)
-    return await run_in_threadpool(_answer, upload.image, chosen, options, request.headers.get("if-none-match", ""))
+    return await run_in_threadpool(
+        _answer, upload.image, chosen, wanted.options(), request.headers.get("if-none-match", "")
+    )
 
 
 def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
@@ -86,7 +77,6 @@ def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
     Raises:
         BadParameter: a field is none, has no such value, or is in the query too.
     """
-    negotiation.check_names(fields)
     if twice := query.model_fields_set & set(fields):
         raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 from mimeparse import MimeTypeParseException, best_match
 
@@ -11,16 +10,8 @@ from lungseg import errors
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.pipeline.recipe import Recipe
 
-PARAMETERS = {"format", "threshold", "clean", "upright"}
-
 BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
 """What an Accept header chooses among; the last, the mask, is what a sender gets that takes several alike."""
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Raise BadParameter unless all parameters are known: a misspelt one would change nothing without a word."""
-    if not set(names) <= PARAMETERS:
-        raise errors.BadParameter(f"There is a parameter that is none of {', '.join(sorted(PARAMETERS))}.")
 
 
 def choose(name: str | None, accept: str) -> Format:

@@ -10,7 +10,7 @@ from lungseg import errors
 from lungseg.decode.formats import IMAGE_FORMATS
 from lungseg.encode.formats import FORMATS
 from lungseg.server import problems
-from lungseg.server.schemas import RunLengths, Segmentation
+from lungseg.server.schemas import Parameters, RunLengths, Segmentation
 
 DESCRIPTION = """\
 Send a frontal chest radiograph, get its lung mask.
@@ -24,14 +24,22 @@ refusal is an RFC 9457 problem document with a stable `code` and a `remedy`.
 It reports lungs, makes no diagnosis, and is not a medical device.
 """
 
-FORMAT = "The answer's form; it goes before the Accept header. " + "; ".join(
-    f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
-)
-THRESHOLD = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
-CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
-UPRIGHT = "Recognise turned and inverted images, and segment them as if they were not."
-
 BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter as a field of a form, which can be left out but not be null."""
+    value = schema.get("anyOf", [schema])[0]
+    kept = ("type", "enum", "exclusiveMinimum", "exclusiveMaximum", "description")
+    return {key: found for key, found in (schema | value).items() if key in kept}
+
+
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": BINARY["schema"] | {"description": "The image."}}
+    | {name: _form_field(schema) for name, schema in Parameters.model_json_schema()["properties"].items()},
+}
 
 BODY = {
     "required": True,
@@ -43,26 +51,7 @@ BODY = {
         ),
         BINARY,
     )
-    | {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "file": {"type": "string", "format": "binary", "description": "The image."},
-                    "format": {"type": "string", "enum": list(FORMATS), "description": FORMAT},
-                    "threshold": {
-                        "type": "number",
-                        "exclusiveMinimum": 0,
-                        "exclusiveMaximum": 1,
-                        "description": THRESHOLD,
-                    },
-                    "clean": {"type": "boolean", "description": CLEAN},
-                    "upright": {"type": "boolean", "description": UPRIGHT},
-                },
-            }
-        }
-    },
+    | {"multipart/form-data": {"schema": FORM}},
 }
 
 HEADERS = {

@@ -11,11 +11,11 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungseg import errors
+from lungseg.server.schemas import Parameters, Problem
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,6 @@ RETRY_SECONDS = "10"
 
 MAX_NAMED = 5
 """Errors of one request that are named."""
-
-
-class Problem(BaseModel):
-    """Why a request was refused (RFC 9457)."""
-
-    type: str = Field(examples=["urn:lung-segmentation:problem:too-small"])
-    title: str = Field(examples=["The image is too small"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=["The image is 1 x 1 pixels; each side needs at least 64."])
-    code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
-    remedy: str = Field(
-        description="What to do about it.",
-        examples=["Send the image at its original size, at least 64 x 64 pixels."],
-    )
 
 
 def response(meaning: str) -> dict[str, Any]:
@@ -78,13 +64,18 @@ def install(app: FastAPI) -> None:
 
 def describe(found: Sequence[Any]) -> str:
     """Return what pydantic found wrong: the first MAX_NAMED places and rules, nothing of what was sent."""
-    wrong = [
-        f"{'a member' if each['type'] == 'extra_forbidden' else each['loc'][-1]}: {each['msg']}"
-        for each in found[:MAX_NAMED]
-    ]
-    if len(found) > MAX_NAMED:
-        wrong.append(f"and {len(found) - MAX_NAMED} more")
-    return "; ".join(wrong) + "."
+    wrong = list(dict.fromkeys(map(_describe_one, found)))
+    rest = len(wrong) - MAX_NAMED
+    return "; ".join(wrong[:MAX_NAMED] + ([f"and {rest} more"] if rest > 0 else [])) + "."
+
+
+def _describe_one(error: Any) -> str:
+    if error["type"] != "extra_forbidden":
+        return f"{error['loc'][-1]}: {error['msg']}"
+    # The unknown name is not quoted: it is the client's text.
+    if error["loc"][0] == "body":
+        return "unknown member"
+    return f"unknown parameter (known: {', '.join(sorted(Parameters.model_fields))})"
 
 
 class LastResort:

@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lungseg.encode.formats import FORMATS
 from lungseg.model.precision import PrecisionReason
-from lungseg.server.problems import Problem
+from lungseg.pipeline.options import Options
+
+FORMAT = "The answer's form; it goes before the Accept header. " + "; ".join(
+    f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
+)
+THRESHOLD = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
+CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
+UPRIGHT = "Recognise turned and inverted images, and segment them as if they were not."
 
 DecisionName = Literal["accept", "review", "reject"]
+
+
+class OptionsIn(BaseModel):
+    """How to make a mask."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: float | None = Field(default=None, gt=0, lt=1, description=THRESHOLD)
+    clean: bool = Field(default=True, description=CLEAN)
+    upright: bool = Field(default=True, description=UPRIGHT)
+
+    def options(self) -> Options:
+        """Return them for the pipeline."""
+        return Options(self.threshold, self.clean, self.upright)
+
+
+class Parameters(OptionsIn):
+    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
+
+    format: str | None = Field(default=None, description=FORMAT, json_schema_extra={"enum": list(FORMATS)})
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str = Field(examples=["urn:lung-segmentation:problem:too-small"])
+    title: str = Field(examples=["The image is too small"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The image is 1 x 1 pixels; each side needs at least 64."])
+    code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
+    remedy: str = Field(
+        description="What to do about it.",
+        examples=["Send the image at its original size, at least 64 x 64 pixels."],
+    )
 
 
 class ReasonOut(BaseModel):
@@ -132,63 +172,3 @@ class ModelCard(BaseModel):
 
     segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")
     view: dict[str, Any] = Field(description="Card of the network that tells how an image lies and if it is one.")
-
-
-def _known(name: str) -> str:
-    if name not in FORMATS:
-        raise ValueError(f"must be one of {', '.join(FORMATS)}")
-    return name
-
-
-def _different(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("must name no format twice")
-    return names
-
-
-FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
-
-
-class JobIn(BaseModel):
-    """What a job is to make."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    formats: Annotated[list[FormatName], AfterValidator(_different)] = Field(
-        default=["mask"],
-        max_length=len(FORMATS),
-        description="The JSON is made besides.",
-        json_schema_extra={"uniqueItems": True},
-    )
-    threshold: float | None = Field(default=None, gt=0, lt=1)
-    clean: bool = True
-    upright: bool = True
-
-
-class UploadOut(BaseModel):
-    """A form by which one image may be uploaded."""
-
-    method: Literal["POST"]
-    url: str
-    fields: dict[str, str] = Field(description="Send them before the part `file`, as they are.")
-    max_bytes: int
-
-
-class ResultOut(BaseModel):
-    """One output."""
-
-    url: str = Field(description="Presigned; GET it without credentials.")
-    media_type: str
-
-
-class JobOut(BaseModel):
-    """How far a job is."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str = Field(description="Whoever knows it may have the results.")
-    status: Literal["waiting", "running", "done", "failed", "expired"]
-    expires: datetime = Field(description="Until when the image may be uploaded.")
-    upload: UploadOut | None = Field(description="Of a new job.")
-    results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
-    problem: Problem | None = Field(description="Of a job that failed.")

@@ -14,10 +14,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lungseg import errors, limits
 from lungseg.server import intake
-from lungseg.server.negotiation import PARAMETERS
+from lungseg.server.schemas import Parameters
 
 # The multipart parser logs what it could not read.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+MAX_FIELDS = len(Parameters.model_fields)
+"""Fields of a form besides the file."""
 
 MAX_PART_BYTES = 1000
 """Bytes of a form's field that is a parameter."""
@@ -100,9 +103,7 @@ def gunzip(data: bytes) -> bytes:
 
 
 async def _read_form(headers: Headers, body: bytes) -> Upload:
-    parser = InMemoryParser(
-        headers, _pieces(body), max_files=1, max_fields=len(PARAMETERS), max_part_size=MAX_PART_BYTES
-    )
+    parser = InMemoryParser(headers, _pieces(body), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_PART_BYTES)
     try:
         form = await parser.parse()
         part = form.get("file")
@@ -111,7 +112,7 @@ async def _read_form(headers: Headers, body: bytes) -> Upload:
         return Upload(await part.read(), _fields(form))
     except (MultiPartException, ValueError):  # ValueError: the charset that it names is none for texts
         raise errors.MalformedUpload(
-            f"The multipart body is broken, or has more than one file, {len(PARAMETERS)} fields, or {MAX_PART_BYTES} "
+            f"The multipart body is broken, or has more than one file, {MAX_FIELDS} fields, or {MAX_PART_BYTES} "
             "bytes in a field."
         ) from None
     finally:
