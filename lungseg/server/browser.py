@@ -4,25 +4,58 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from functools import cache
 from pathlib import Path
 
+from lungseg.decode.formats import IMAGE_FORMATS
+from lungseg.encode.formats import FORMATS
+
 PAGE_FOLDER = Path(__file__).with_name("page")
 
-PAGE_SCRIPTS = ("strings", "elements", "service", "preview", "mask", "drawing", "zoom", "panel", "main")
+PAGE_SCRIPTS = (
+    "strings",
+    "elements",
+    "service",
+    "preview",
+    "mask",
+    "drawing",
+    "zoom",
+    "panel",
+    "archive",
+    "downloads",
+    "queue",
+    "main",
+)
 """The scripts that share the page's one scope, in the order in which they run."""
 
 
 @cache
 def build_page() -> str:
-    """Return the page as one HTML file, with its styles and scripts inside: it loads nothing else."""
-    scripts = "\n".join(_read_part(f"{name}.js") for name in PAGE_SCRIPTS)
-    return _read_part("page.html").replace("{{page.css}}", _read_part("page.css")).replace("{{scripts}}", scripts)
+    """Return the page as one HTML file, with its styles, scripts and sample image inside: it loads nothing else."""
+    scripts = (_read_part(f"{name}.js") for name in PAGE_SCRIPTS)
+    sample = base64.b64encode((PAGE_FOLDER / "sample.jpg").read_bytes()).decode()
+    page = _read_part("page.html")
+    page = page.replace("{{page.css}}", _read_part("page.css")).replace("{{sample.jpg}}", sample)
+    return page.replace("{{scripts}}", "\n".join(('"use strict";', _server_facts(), *scripts)))
 
 
 def _read_part(name: str) -> str:
     return (PAGE_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _server_facts() -> str:
+    """Return the script that tells the page which formats are read, and which it can offer."""
+    facts = {
+        "imageFormats": [each.name for each in sorted(IMAGE_FORMATS, key=lambda each: each.name == "DICOM")],
+        "outputFormats": {
+            each.name: {"suffix": each.suffix, "meaning": each.meaning}
+            for each in FORMATS.values()
+            if each.name != "preview"
+        },
+    }
+    return f"const SERVER = {json.dumps(facts)};"
 
 
 def security_policy(html: str, **sources: str) -> str:

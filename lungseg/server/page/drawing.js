@@ -1,16 +1,17 @@
-// Drawing
+// Drawing.
 
 const canvas = document.querySelector("canvas");
 const style = getComputedStyle(document.documentElement);
-const [RIGHT, LEFT] = ["--right", "--left"].map((name) => style.getPropertyValue(name).trim());
-/** #rrggbb as one number of an ImageData: its bytes are red, green, blue, alpha, the lowest first. */
-const packed = (colour) => parseInt(`ff${colour.slice(5, 7)}${colour.slice(3, 5)}${colour.slice(1, 3)}`, 16);
-const TINTS = [0, packed(RIGHT), packed(LEFT)];
-/** The colour of the doubtful band: pixels of which the network is less than 80 % sure. */
-const DOUBT = packed("#ff3bd4");
+const [RIGHT, LEFT, DOUBT_COLOUR] = ["--right", "--left", "--doubt"].map((name) => style.getPropertyValue(name).trim());
+/** #rrggbb as one number of an ImageData: its bytes are red, green, blue, alpha, lowest first. */
+const packedColour = (colour) => parseInt(`ff${colour.slice(5, 7)}${colour.slice(3, 5)}${colour.slice(1, 3)}`, 16);
+const TINTS = [0, packedColour(RIGHT), packedColour(LEFT)];
+/** Colour of the uncertain area, where the network is less than 80 % sure. */
+const DOUBT = packedColour(DOUBT_COLOUR);
 
-/** Zoom: `scale` by that at which the film fits, and the film's point at the middle of the stage, 0 to 1. */
+/** Zoom: `scale` relative to a fit, and the point of the image at the middle of the stage, 0 to 1. */
 let place = { scale: 1, x: 0.5, y: 0.5 };
+/** The mask on show: what `segment` returns, with its bitmaps and paths. */
 let shown = null;
 
 function bitmap(width, height, colour) {
@@ -22,15 +23,15 @@ function bitmap(width, height, colour) {
   return picture;
 }
 
-function paintFilm() {
+function paintImage() {
   const flip = $("invert").checked ? 255 : 0;
-  film.picture = bitmap(film.width, film.height, (i) => 0xff000000 | ((film.grey[i] ^ flip) * 0x010101));
+  image.picture = bitmap(image.width, image.height, (i) => 0xff000000 | ((image.grey[i] ^ flip) * 0x010101));
 }
 
-/** The film's corner and scale on the canvas, in device pixels. */
+/** The image's corner and scale on the canvas, in device pixels. */
 function fitted() {
-  const scale = place.scale * Math.min(canvas.width / film.width, canvas.height / film.height);
-  return { scale, x: canvas.width / 2 - place.x * film.width * scale, y: canvas.height / 2 - place.y * film.height * scale };
+  const scale = place.scale * Math.min(canvas.width / image.width, canvas.height / image.height);
+  return { scale, x: canvas.width / 2 - place.x * image.width * scale, y: canvas.height / 2 - place.y * image.height * scale };
 }
 
 function draw() {
@@ -41,7 +42,8 @@ function draw() {
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(scale, 0, 0, scale, x, y);
   context.imageSmoothingQuality = "high";
-  context.drawImage(film.picture, 0, 0);
+  context.drawImage(image.picture, 0, 0);
+  if (isWithheld(image.entry)) return;
   if ($("fill").checked) {
     context.globalAlpha = Number($("opacity").value);
     context.drawImage(shown.tint, 0, 0);
@@ -54,7 +56,7 @@ function draw() {
   }
   if ($("contour").checked) {
     context.lineCap = context.lineJoin = "round";
-    // A dark line below, so that the outline is seen on bone as well.
+    // A dark line below keeps the outline visible on bone.
     for (const [width, right, left] of [[4, "#000a", "#000a"], [2, RIGHT, LEFT]]) {
       context.lineWidth = width * dot;
       context.strokeStyle = right;
@@ -64,8 +66,8 @@ function draw() {
     }
   }
   if ($("letters").checked) {
-    letter(context, "R", RIGHT, shown.right.centre, dot);
-    letter(context, "L", LEFT, shown.left.centre, dot);
+    letter(context, STRINGS.rightLetter, RIGHT, shown.right.centre, dot);
+    letter(context, STRINGS.leftLetter, LEFT, shown.left.centre, dot);
   }
 }
 
@@ -85,18 +87,19 @@ function letter(context, text, colour, centre, dot) {
   context.fillText(text, centre[0], centre[1] + dot);
 }
 
-/** Makes the mask anew at the slider's threshold; nothing is asked of the service. */
+/** Recomputes the mask at the slider's threshold, without a request. */
 function update() {
-  shown = segment(film, threshold());
-  shown.tint = bitmap(film.width, film.height, (i) => TINTS[shown.labels[i]]);
-  shown.doubt = bitmap(film.width, film.height, (i) => (film.probability[i] > level(0.2) && film.probability[i] < level(0.8) ? DOUBT : 0));
-  shown.paths = outlines(shown, film.width, film.height);
-  tell();
+  shown = segment(image, threshold());
+  shown.tint = bitmap(image.width, image.height, (i) => TINTS[shown.labels[i]]);
+  shown.doubt = bitmap(image.width, image.height, (i) => (image.probability[i] > level(0.2) && image.probability[i] < level(0.8) ? DOUBT : 0));
+  shown.paths = outlines(shown, image.width, image.height);
+  reportThreshold();
   draw();
 }
 
 let due = 0;
-function soon(work) {
+/** Draws once per frame, however often the slider moves. */
+function drawSoon(work) {
   cancelAnimationFrame(due);
-  due = requestAnimationFrame(work);
+  due = requestAnimationFrame(() => image && work());
 }

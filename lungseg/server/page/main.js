@@ -1,155 +1,147 @@
-// From one state to the next
+// What is on show, and what the user does.
 
-const say = (text) => ($("status").textContent = text);
+/** The decoded image on show, or null: {entry, width, height, grey, probability, side, picture}. */
+let image = null;
 
-function show(state) {
-  for (const each of ["start", "busy", "result"]) $(each).hidden = each !== state;
+function showState(state) {
+  for (const each of ["start", "busy", "failed-image", "result"]) $(each).hidden = each !== state;
 }
 
-async function take(file) {
-  let bytes;
-  try {
-    bytes = await file.arrayBuffer();
-  } catch {
-    refuse(UNREADABLE);
+/** Shows an entry in its present state, or the start if there is none; `preview` spares decoding it again. */
+function showEntry(entry, preview) {
+  current = entry;
+  reportQueue();
+  entry?.thumb.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (entry?.state === "done") showResult(entry, preview);
+  else {
+    image = shown = null;
+    if (!entry) showStart();
+    else if (entry.state === "failed") showFailure(entry);
+    else showBusy(entry);
+  }
+}
+
+/** Moves the focus to an element, unless it is on something that is still visible. */
+function focusOn(element) {
+  const { activeElement } = document;
+  if (activeElement === document.body || !activeElement?.getClientRects().length) element.focus({ preventScroll: true });
+}
+
+function showStart() {
+  showState("start");
+  focusOn($("file"));
+}
+
+function showBusy(entry) {
+  showState("busy");
+  $("busy-name").textContent = entry.name;
+  showProgress(entry);
+  focusOn($("cancel"));
+}
+
+function showProgress(entry) {
+  const isSent = entry.share >= 1;
+  const bar = document.querySelector(".bar");
+  bar.classList.toggle("unknown", isSent);
+  bar.firstElementChild.style.width = isSent ? "" : `${100 * entry.share}%`;
+  if (isSent) bar.removeAttribute("aria-valuenow");
+  else bar.setAttribute("aria-valuenow", Math.round(100 * entry.share));
+  $("busy-text").textContent = entry.progress;
+  if (isSent || entry.share === 0) say(entry.progress);
+}
+
+/** Shows why an image failed: beside the others, or above the start if it is the only one. */
+function showFailure(entry) {
+  const retry = isPassing(entry.problem) && (() => retryEntry(entry));
+  say(`${(STRINGS.problems[entry.problem.code] ?? entry.problem).title}.`);
+  if (queue.length > 1) {
+    showState("failed-image");
+    $("failed-name").textContent = entry.name;
+    focusOn(showProblem($("failure"), entry.problem, retry));
     return;
   }
-  send(bytes, file.name);
+  removeEntry(entry);
+  showProblem($("refusal"), entry.problem, retry && (() => addFiles([entry.file]))).focus();
 }
 
-/** Back to the start, with a problem document. */
-function refuse(problem, retry) {
-  show("start");
-  say(`${problem.title}.`);
-  showProblem($("refusal"), problem, retry).focus();
-}
-
-async function send(bytes, name) {
-  pending?.cancel();
-  film = shown = null;
-  $("refusal").hidden = true;
-  show("busy");
-  const started = performance.now();
-  const bar = document.querySelector(".bar");
-  $("busy-name").textContent = name;
-  const progress = (share) => {
-    const sent = share >= 1;
-    bar.classList.toggle("unknown", sent);
-    bar.firstElementChild.style.width = sent ? "" : `${100 * share}%`;
-    if (sent) bar.removeAttribute("aria-valuenow");
-    else bar.setAttribute("aria-valuenow", Math.round(100 * share));
-    const text = sent ? "Reading the film and finding its lungs …" : `Sending ${megabytes(bytes.byteLength)}: ${percent(share, 0)}`;
-    $("busy-text").textContent = text;
-    if (sent || share === 0) say(text);
-  };
-  progress(0);
-  $("cancel").focus();
-  const request = (pending = ask(bytes, { format: "preview" }, progress));
-  try {
-    const preview = await readPreview(await request.answer);
-    film = { bytes, name, ...preview, usual: preview.facts.threshold, seconds: (performance.now() - started) / 1000 };
-    showFilm();
-  } catch (problem) {
-    if (pending !== request) return;
-    show("start");
-    if (problem === null) {
-      say("Cancelled.");
-      $("file").focus();
-      return;
-    }
-    if (problem instanceof Error) console.error(problem);
-    const passing = problem.code === "unreachable" || problem.status >= 500;
-    refuse(problem instanceof Error ? TOO_OLD : problem, passing && (() => send(bytes, name)));
-  }
-}
-
-/** Whether a film that the service has read is DICOM, told as lungseg.decode does, also without preamble. */
-function isDicom(bytes) {
-  const is = (at) => new TextDecoder().decode(bytes.subarray(at, at + 4)) === "DICM";
-  return is(128) || is(0) || ([2, 8].includes(bytes[0]) && bytes[1] === 0);
-}
-
-function showFilm() {
-  $("threshold").value = film.usual;
-  $("reset").textContent = `Back to ${film.usual.toFixed(2)}`;
+async function showResult(entry, preview) {
+  preview ??= await readPreview(new Uint8Array(await entry.preview.arrayBuffer()));
+  if (entry !== current) return;
+  image = { entry, ...preview };
+  $("threshold").value = entry.threshold;
+  $("reset").textContent = formatText(STRINGS.reset, { threshold: decimal(entry.usual, 2) });
   $("said").textContent = "";
   $("download-problem").hidden = $("measure-problem").hidden = true;
-  const dicom = isDicom(new Uint8Array(film.bytes));
   const seg = document.querySelector("[data-name=dicom-seg]");
-  seg.disabled = !dicom;
-  seg.lastElementChild.textContent = dicom ? FILES["dicom-seg"][2] : "needs a DICOM film";
-  report();
-  paintFilm();
-  show("result");
+  seg.disabled = !entry.isDicom;
+  seg.lastElementChild.textContent = entry.isDicom ? formatMeaning("dicom-seg") : STRINGS.needsDicom;
+  reportFacts();
+  reportWithheld();
+  chooseDoubt();
+  paintImage();
+  showState("result");
   scrollTo(0, 0);
   document.querySelector(".panel").scrollTop = 0;
   canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
   canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
   update();
   fit();
-  const reasons = film.facts.verdict.reasons.map((reason) => reason.text).join(" ");
-  say(`Done. Verdict: ${film.facts.verdict.decision}. ${reasons} ${canvas.getAttribute("aria-label")}`);
-  $("decision").focus({ preventScroll: true });
+  const reasons = entry.facts.verdict.reasons.map(reasonText).join(" ");
+  say(formatText(STRINGS.done, { decision: STRINGS.states[entry.facts.verdict.decision], reasons, image: canvas.getAttribute("aria-label") }));
+  focusOn($("decision"));
 }
 
-$("threshold").oninput = () => soon(update);
-$("reset").onclick = () => {
-  $("threshold").value = film.usual;
-  update();
-  $("threshold").focus();
+$("cancel").onclick = () => {
+  removeEntry(current);
+  say(STRINGS.cancelled);
 };
-const showOpacity = () => ($("opacity-value").textContent = percent($("opacity").value, 0));
-showOpacity();
-$("opacity").oninput = () => {
-  showOpacity();
-  soon(draw);
+$("remove").onclick = $("remove-failed").onclick = () => {
+  removeEntry(current);
+  say(STRINGS.removed);
 };
-$("fill").onchange = () => {
-  $("opacity").disabled = !$("fill").checked;
-  draw();
-};
-$("contour").onchange = $("letters").onchange = $("doubt").onchange = draw;
-$("invert").onchange = () => {
-  paintFilm();
-  draw();
-};
-
-$("cancel").onclick = () => pending.cancel();
-$("another").onclick = () => {
-  film = shown = null;
-  show("start");
-  say("Choose another film.");
-  $("file").focus();
-};
+$("clear").onclick = clearQueue;
+$("previous").onclick = () => stepTo(-1);
+$("next").onclick = () => stepTo(1);
+$("retry-failed").onclick = () => queue.filter((entry) => entry.state === "failed" && isPassing(entry.problem)).forEach(retryEntry);
+$("add").onclick = $("add-more").onclick = () => $("file").click();
 $("file").onchange = () => {
-  const [file] = $("file").files;
-  if (file) take(file);
-  $("file").value = ""; // so that the same film can be chosen again
+  addFiles($("file").files);
+  $("file").value = ""; // so that the same image can be chosen again
 };
-addEventListener("paste", (event) => {
-  const [file] = event.clipboardData.files;
-  if (file) take(file);
+$("sample").onclick = () => {
+  const bytes = Uint8Array.from(atob($("sample-image").src.split(",")[1]), (letter) => letter.charCodeAt(0));
+  addFiles([new File([bytes], "sample.jpg")]);
+};
+addEventListener("paste", (event) => addFiles(event.clipboardData.files));
+
+addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const isEditing = event.target.matches?.("input, select, textarea");
+  if (!step || isEditing || queue.length < 2 || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  event.preventDefault();
+  stepTo(step);
 });
 
 let depth = 0; // dragenter and dragleave come for every element on the way
-const dragged = (by) => {
-  depth = by === 0 ? 0 : depth + by;
+function trackDrag(step) {
+  depth = step === 0 ? 0 : depth + step;
   document.body.classList.toggle("dragging", depth > 0);
   $("target").hidden = depth <= 0 || !$("start").hidden;
-};
+}
 addEventListener("dragenter", (event) => {
-  if (event.dataTransfer.types.includes("Files")) dragged(1);
+  if (event.dataTransfer.types.includes("Files")) trackDrag(1);
 });
 addEventListener("dragleave", (event) => {
-  if (event.dataTransfer.types.includes("Files")) dragged(-1);
+  if (event.dataTransfer.types.includes("Files")) trackDrag(-1);
 });
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
-  dragged(0);
-  const [file] = event.dataTransfer.files;
-  if (file) take(file);
+  trackDrag(0);
+  addFiles(event.dataTransfer.files);
 });
 
-document.querySelectorAll("[data-host]").forEach((each) => (each.textContent = location.host));
+fillTexts();
+addFormats();
+reportOpacity();
 $("docs").href = new URL("docs", BASE);

@@ -1,11 +1,11 @@
-// The mask at a threshold, as lungseg/pipeline/mask.py makes it
+// The mask at a threshold, as lungseg/pipeline/mask.py makes it.
 
-const SPECK = 0.05, HOLE = 0.1, ONE_SIDED = 0.85;
+const MIN_FRAGMENT = 0.05, MAX_HOLE = 0.1, ONE_SIDED = 0.85;
 
-/** The grey of the probability plane that a threshold stands for: its values are whole parts, a half too small. */
+/** The grey value of a threshold in the probability plane, whose values are rounded down: half a step too low on average. */
 const level = (at) => 256 * at - 0.5;
 
-/** Connected parts of lung and of what is not: runs along the rows, joined where they touch those of the row above. */
+/** Connected components of lung and of background: runs along the rows, joined where they touch runs of the row above. */
 function connect(field, width, height, cut) {
   const starts = [], lungs = [], parent = [];
   const root = (run) => {
@@ -23,7 +23,7 @@ function connect(field, width, height, cut) {
         lungs.push(lung);
       }
     }
-    // Both rows' runs from left to right; the one that ends first makes way.
+    // Walk both rows from left to right; advance the run that ends first.
     for (let p = above, q = first; y > 0 && p < first && q < starts.length; ) {
       if (lungs[p] === lungs[q]) parent[root(q)] = root(p);
       const pEnd = p + 1 < first ? starts[p + 1] : y * width;
@@ -47,7 +47,7 @@ function connect(field, width, height, cut) {
   return parts;
 }
 
-/** The probability without specks and holes, and the lungs' parts. */
+/** The probability without small fragments and holes, and the components of the lungs. */
 function clean(probability, width, height, cut) {
   const field = probability.slice();
   const paint = (part, value) => {
@@ -61,14 +61,14 @@ function clean(probability, width, height, cut) {
   };
   pass((parts) => {
     const lungs = [...parts.values()].filter((part) => part.lung);
-    const least = SPECK * Math.max(0, ...lungs.map((part) => part.area));
+    const least = MIN_FRAGMENT * Math.max(0, ...lungs.map((part) => part.area));
     return lungs.filter((part) => part.area < least);
   }, 0);
   const parts = pass((parts) => {
     const holes = [...parts.values()].filter((part) => !part.lung && !part.open);
     const outer = new Map();
     for (const hole of holes) outer.set(hole.before, (outer.get(hole.before) ?? parts.get(hole.before).area) + hole.area);
-    return holes.filter((hole) => hole.area < HOLE * outer.get(hole.before));
+    return holes.filter((hole) => hole.area < MAX_HOLE * outer.get(hole.before));
   }, 255);
   return { field, lungs: [...parts.values()].filter((part) => part.lung) };
 }
@@ -105,7 +105,7 @@ function segment({ probability, side, width, height }, at) {
 function outlines({ field, labels, cut }, width, height) {
   const paths = [null, new Path2D(), new Path2D()];
   const between = (i, j) => (cut - field[i]) / (field[j] - field[i]);
-  // Which two sides of a cell (0 top, 1 right, 2 bottom, 3 left) a piece joins, by its corners that are lung.
+  // Which two sides of a cell (0 top, 1 right, 2 bottom, 3 left) a segment joins, by its corners that are lung.
   const PIECES = [[], [3, 0], [0, 1], [3, 1], [1, 2], [3, 0, 1, 2], [0, 2], [3, 2], [2, 3], [2, 0], [0, 1, 2, 3], [2, 1], [1, 3], [1, 0], [0, 3], []];
   for (let y = 0; y + 1 < height; y++) {
     for (let x = 0, i = y * width; x + 1 < width; x++, i++) {

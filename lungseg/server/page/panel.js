@@ -1,126 +1,172 @@
-// The panel
+// The panel: verdict, measurements and details of the image on show.
 
-/** Everything that changes with the threshold, in words and figures. */
-function tell() {
+/** Rejected images show no mask until the user asks for it. */
+const isWithheld = (entry) => entry.isRejected && !entry.isRevealed;
+
+const threshold = () => Number($("threshold").value);
+
+/** Shows everything that depends on the threshold. */
+function reportThreshold() {
+  const { facts, usual } = image.entry;
   const at = threshold();
-  const { facts } = film;
-  const exact = at === facts.threshold;
-  const factor = (facts.film.width * facts.film.height) / (film.width * film.height);
-  const spacing = facts.film.spacing_mm;
-  const areas = {
-    right: exact ? facts.lungs.right.pixels : shown.right.area * factor,
-    left: exact ? facts.lungs.left.pixels : shown.left.area * factor,
-  };
-  areas.both = areas.right + areas.left;
-  const about = exact ? "" : "≈ ";
-  const share = (area) => percent(area / (facts.film.width * facts.film.height));
-  for (const [lung, area] of Object.entries(areas)) {
+  const text = decimal(at, 2);
+  const areas = measureAreas(at);
+  const about = areas.isExact ? "" : "≈ ";
+  const total = facts.image.width * facts.image.height;
+  const spacing = facts.image.spacing_mm;
+  const share = (area) => percent(area / total);
+  for (const lung of ["right", "left", "both"]) {
+    const area = areas[lung];
     const [pixels, square, part] = document.querySelectorAll(`[data-lung=${lung}] td`);
     // An estimate is good to about four figures.
-    pixels.textContent = about + count(exact ? area : Number(area.toPrecision(4)));
-    square.textContent = spacing ? `${about}${((area * spacing.row * spacing.column) / 100).toFixed(1)}` : "–";
+    pixels.textContent = about + count(areas.isExact ? area : Number(area.toPrecision(4)));
+    square.textContent = spacing ? about + decimal((area * spacing.row * spacing.column) / 100, 1) : STRINGS.unknown;
     part.textContent = about + share(area);
   }
-  $("ratio").textContent = areas.right && areas.left ? about + (areas.right / areas.left).toFixed(2) : "one lung is missing";
-  document.querySelectorAll("[data-threshold]").forEach((each) => (each.textContent = at.toFixed(2)));
-  $("threshold-value").textContent = at.toFixed(2);
-  $("threshold").setAttribute("aria-valuetext", `${at.toFixed(2)}: lungs cover ${share(areas.both)} of the film`);
-  $("source").textContent = exact
-    ? "Measured on the film’s own pixels."
-    : `Estimated from the preview. The verdict is that of ${facts.threshold.toFixed(2)}.`;
-  $("measure").hidden = exact;
-  $("reset").hidden = at === film.usual;
-  canvas.setAttribute(
-    "aria-label",
-    `The film with its lungs marked. Verdict: ${facts.verdict.decision}. At threshold ${at.toFixed(2)} lungs cover ` +
-      `${share(areas.both)} of the film, the patient’s right lung ${share(areas.right)} and the left ${share(areas.left)}.`,
-  );
+  $("ratio").textContent = areas.right && areas.left ? about + decimal(areas.right / areas.left, 2) : STRINGS.oneLung;
+  $("measurements").textContent = formatText(STRINGS.measurements, { threshold: text });
+  $("downloads").textContent = isWithheld(image.entry) ? STRINGS.downloads : formatText(STRINGS.downloadsAt, { threshold: text });
+  $("threshold-value").textContent = text;
+  $("threshold").setAttribute("aria-valuetext", formatText(STRINGS.thresholdValue, { threshold: text, share: share(areas.both) }));
+  $("source").textContent = areas.isExact ? STRINGS.measured : formatText(STRINGS.estimated, { threshold: decimal(facts.threshold, 2) });
+  $("measure").hidden = areas.isExact;
+  $("reset").hidden = at === usual;
+  const decision = STRINGS.states[facts.verdict.decision];
+  const shares = { right: share(areas.right), left: share(areas.left), both: share(areas.both) };
+  const label = isWithheld(image.entry) ? STRINGS.withheldLabel : STRINGS.imageLabel;
+  canvas.setAttribute("aria-label", formatText(label, { decision, threshold: text, ...shares }));
 }
 
-/** What the service said of the film. */
-function report() {
-  const { verdict, film: read, model, milliseconds } = film.facts;
-  const [word, advice] = ADVICE[verdict.decision];
+/** The lungs' areas in pixels of the whole image: the server's at its threshold, else estimates from the preview. */
+function measureAreas(at) {
+  const { facts } = image.entry;
+  const isExact = at === facts.threshold;
+  const factor = (facts.image.width * facts.image.height) / (image.width * image.height);
+  const [right, left] = ["right", "left"].map((lung) => (isExact ? facts.lungs[lung].pixels : shown[lung].area * factor));
+  return { isExact, right, left, both: right + left };
+}
+
+/** The text of a verdict's reason. */
+function reasonText({ code, text }) {
+  return STRINGS.reasons[code] ?? text;
+}
+
+/** Shows what the server reported about the image. */
+function reportFacts() {
+  const { entry } = image;
+  const { verdict, image: read, model, milliseconds } = entry.facts;
+  const [word, advice] = STRINGS.advice[verdict.decision];
   document.querySelector(".verdict").dataset.decision = verdict.decision;
   $("decision").replaceChildren(icon(verdict.decision), word);
   $("advice").textContent = advice;
   $("reasons").replaceChildren(
-    ...verdict.reasons.map(({ code, decision, text }) =>
-      make("li", {}, make("b", {}, decision === "accept" ? "Note: " : ""), `${text} `, make("code", {}, code)),
+    ...verdict.reasons.map((reason) =>
+      make("li", {}, make("b", {}, reason.decision === "accept" ? `${STRINGS.note} ` : ""), `${reasonText(reason)} `, make("code", {}, reason.code)),
     ),
   );
-  $("figures").textContent =
-    (verdict.expected_dice === null ? "" : `Expected Dice: ${verdict.expected_dice.toFixed(2)}. `) +
-    `Frontal chest film: ${percent(verdict.frontal, 0)}. Network’s confidence: ${percent(verdict.confidence, 0)}.`;
-  $("name").textContent = film.name;
-  $("name").title = film.name;
-  $("size").textContent = `${read.width} × ${read.height} px, ${megabytes(film.bytes.byteLength)}`;
-  const spacing = read.spacing_mm;
-  $("spacing").textContent = !spacing
-    ? "No cm²: the film does not say how large its pixels are."
-    : `Pixels of ${spacing.row.toPrecision(3)} × ${spacing.column.toPrecision(3)} mm (${spacing.source}). ` +
-      (spacing.source === "ImagerPixelSpacing" ? "Measured at the detector, where a chest appears up to a tenth larger." : "");
+  const expected = verdict.expected_dice;
+  $("expected-dice").textContent = expected === null ? STRINGS.unknown : decimal(expected, 2);
+  $("frontal").textContent = percent(verdict.frontal, 0);
+  $("confidence").textContent = percent(verdict.confidence, 0);
+  $("name").textContent = $("name").title = entry.name;
+  $("size").textContent = formatText(STRINGS.size, { width: read.width, height: read.height, bytes: megabytes(entry.file.size) });
+  $("spacing").textContent = spacingText(read.spacing_mm);
   $("model").textContent = `${model.name}, ${model.precision.toUpperCase()}`;
   $("digest").textContent = model.sha256;
-  const total = Object.values(milliseconds).reduce((sum, each) => sum + each, 0);
-  $("time").textContent = `${(total / 1000).toFixed(2)} s on the service, ${film.seconds.toFixed(2)} s in all`;
+  const total = Object.values(milliseconds).reduce((sum, each) => sum + each, 0) / 1000;
+  $("time").textContent = formatText(STRINGS.timeValue, { server: decimal(total, 2), total: decimal(entry.seconds, 2) });
   $("stages").textContent = Object.entries(milliseconds).map(([stage, ms]) => `${stage} ${ms.toFixed(0)}`).join(", ");
 }
 
-for (const [name, [, title, meaning]] of Object.entries(FILES)) {
-  const button = make("button", { type: "button", className: "button" }, title, make("small", {}, meaning));
-  button.dataset.name = name;
-  button.onclick = () => download(name, button);
-  $("files").append(button);
+function spacingText(spacing) {
+  if (!spacing) return STRINGS.noSpacing;
+  const [row, column] = [spacing.row, spacing.column].map((side) => side.toPrecision(3));
+  const text = formatText(STRINGS.spacing, { row, column, source: spacing.source });
+  return spacing.source === "ImagerPixelSpacing" ? `${text} ${STRINGS.detectorSpacing}` : text;
 }
 
-/** Asks the service for one form at the slider's threshold, and hands it to the browser as a file. */
-async function download(name, button) {
-  const from = film;
-  const at = threshold().toFixed(2);
-  const [suffix, title] = FILES[name];
-  const file = from.name + suffix;
-  if (button.querySelector(".spin")) return;
-  $("download-problem").hidden = true;
-  $("said").textContent = `${title} at ${at} is being made …`;
-  const spin = make("span", { className: "spin" });
-  button.insertBefore(spin, button.querySelector("small"));
-  try {
-    const bytes = await ask(from.bytes, { format: name, threshold: at }).answer;
-    const href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-    make("a", { href, download: file }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
-    if (film === from) $("said").textContent = `${file}: ${megabytes(bytes.length)}, at threshold ${at}.`;
-  } catch (problem) {
-    if (film === from) {
-      $("said").textContent = "";
-      showProblem($("download-problem"), problem).focus();
-    }
-  } finally {
-    spin.remove();
-  }
+/** Shows or hides the mask of a rejected image, and all that comes from it. */
+function reportWithheld() {
+  const { entry } = image;
+  $("result").classList.toggle("withheld", isWithheld(entry));
+  $("reveal").hidden = !entry.isRejected;
+  $("reveal").textContent = entry.isRevealed ? STRINGS.hide : STRINGS.show;
 }
 
-/** The exact figures and the verdict at the slider's threshold. */
+$("reveal").onclick = () => {
+  image.entry.isRevealed = !image.entry.isRevealed;
+  reportWithheld();
+  reportThreshold();
+  draw();
+  say(canvas.getAttribute("aria-label"));
+};
+
+/** Asks the server for the exact areas and the verdict at the slider's threshold. */
 $("measure").onclick = async () => {
-  const from = film;
-  const at = threshold().toFixed(2);
+  const { entry } = image;
+  const at = threshold();
+  const text = decimal(at, 2);
   $("measure").disabled = true;
   $("measure-problem").hidden = true;
-  say(`Asking the service at ${at}.`);
+  say(formatText(STRINGS.measuring, { threshold: text }));
   try {
     const started = performance.now();
-    const bytes = await ask(from.bytes, { format: "json", threshold: at }).answer;
-    from.facts = JSON.parse(new TextDecoder().decode(bytes));
-    from.seconds = (performance.now() - started) / 1000;
-    if (film !== from) return;
-    report();
-    tell();
-    say(`Measured at ${at}. Verdict: ${from.facts.verdict.decision}.`);
+    const bytes = await ask(entry.file, { format: "json", threshold: at.toFixed(2) }).answer;
+    entry.facts = parseFacts(new TextDecoder().decode(bytes));
+    entry.seconds = (performance.now() - started) / 1000;
+    updateThumbnail(entry);
+    reportQueue();
+    if (image?.entry !== entry) return;
+    reportFacts();
+    update();
+    say(formatText(STRINGS.measuredAt, { threshold: text, decision: STRINGS.states[entry.facts.verdict.decision] }));
     $("threshold").focus();
   } catch (problem) {
-    if (film === from) showProblem($("measure-problem"), problem).focus();
+    if (image?.entry === entry) showProblem($("measure-problem"), problem).focus();
   } finally {
     $("measure").disabled = false;
   }
+};
+
+// The view.
+
+let doubtChosen = null;
+const DOUBT_REASONS = ["doubtful-mask", "low-confidence"];
+
+/** Marks the uncertain area of doubtful masks, unless the user has switched it. */
+function chooseDoubt() {
+  const isDoubtful = image.entry.facts.verdict.reasons.some((reason) => DOUBT_REASONS.includes(reason.code));
+  $("doubt").checked = doubtChosen ?? isDoubtful;
+  $("doubt-meaning").hidden = $("doubt-key").hidden = !$("doubt").checked;
+}
+
+$("doubt").onchange = () => {
+  doubtChosen = $("doubt").checked;
+  chooseDoubt();
+  draw();
+};
+$("threshold").oninput = () => {
+  image.entry.threshold = threshold();
+  drawSoon(update);
+};
+$("reset").onclick = () => {
+  $("threshold").value = image.entry.threshold = image.entry.usual;
+  update();
+  $("threshold").focus();
+};
+function reportOpacity() {
+  $("opacity-value").textContent = percent($("opacity").value, 0);
+}
+$("opacity").oninput = () => {
+  reportOpacity();
+  drawSoon(draw);
+};
+$("fill").onchange = () => {
+  $("opacity").disabled = !$("fill").checked;
+  draw();
+};
+$("contour").onchange = $("letters").onchange = () => draw();
+$("invert").onchange = () => {
+  paintImage();
+  draw();
 };

@@ -1,8 +1,8 @@
-// The preview: a PNG of three channels and a document
+// The preview, as lungseg/encode/preview.py makes it: a PNG of three channels and a document.
 
 /**
- * Reads a PNG of 8-bit RGB. A canvas would do it in a line, but browsers that guard against fingerprinting add noise to
- * what is read from one, and none gives the text.
+ * Decodes a PNG of 8-bit RGB. A canvas would take one line, but browsers that prevent fingerprinting add noise to what is
+ * read from a canvas, and none returns the text chunk.
  */
 async function readPreview(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -14,7 +14,7 @@ async function readPreview(bytes) {
     if (kind === "IDAT") packed.push(body);
     if (kind === "tEXt") {
       const [key, text] = new TextDecoder("latin1").decode(body).split("\0");
-      if (key === "document") facts = JSON.parse(text);
+      if (key === "document") facts = parseFacts(text);
     }
   }
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
@@ -24,7 +24,7 @@ async function readPreview(bytes) {
   return { facts, width, height, grey, probability, side };
 }
 
-/** Undoes PNG's filters (PNG specification, section 9) and parts the three channels. */
+/** Undoes the filters of PNG (PNG specification, section 9) and separates the three channels. */
 function unfilter(rows, width, height) {
   const stride = 3 * width;
   const planes = [0, 1, 2].map(() => new Uint8Array(width * height));
@@ -49,4 +49,10 @@ function unfilter(rows, width, height) {
     above = line;
   }
   return planes;
+}
+
+/** Parses the server's JSON about an image. */
+function parseFacts(text) {
+  const facts = JSON.parse(text);
+  return { ...facts, image: facts.image ?? facts.film };
 }

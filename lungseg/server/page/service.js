@@ -1,73 +1,84 @@
-// The service
+// Requests to the server.
 
 // Behind a gateway the page may be https://host/Prod: relative to /Prod/, whether or not the slash was typed.
 const BASE = new URL(location.pathname.replace(/\/?$/, "/"), location.href);
 
-/** Sends a film; resolves to {bytes}, rejects with a problem document, or with null if it was cancelled. */
-function ask(body, parameters, onProgress) {
+/** How often a request is sent while the server is busy, and the longest wait in seconds. */
+const MAX_ATTEMPTS = 10, MAX_WAIT = 120;
+
+/**
+ * Sends an image, without its name, and again after Retry-After while the server is busy.
+ *
+ * `onProgress("sending", share)` reports the upload, `onProgress("busy", seconds)` the time to the next attempt.
+ * `answer` resolves to the bytes; it rejects with a problem document, or with null if it was cancelled.
+ */
+function ask(file, parameters, onProgress = () => {}) {
   const request = new XMLHttpRequest();
-  const answer = new Promise((resolve, reject) => {
+  let wake = null;
+  let isCancelled = false;
+  const attempts = async () => {
+    for (let attempt = 1; ; attempt++) {
+      const { bytes, problem, wait } = await sendOnce(request, file, parameters, onProgress);
+      if (bytes) return bytes;
+      if (isCancelled || !problem) throw null;
+      if (!wait || attempt === MAX_ATTEMPTS) throw problem;
+      for (let left = wait; left > 0; left--) {
+        onProgress("busy", left);
+        await new Promise((resolve) => setTimeout((wake = resolve), 1000));
+        if (isCancelled) throw null;
+      }
+    }
+  };
+  const cancel = () => {
+    isCancelled = true;
+    request.abort();
+    wake?.();
+  };
+  return { answer: attempts(), cancel };
+}
+
+/** Resolves to {bytes}, to {problem, wait} with the seconds of Retry-After or 0, or to {} if it was aborted. */
+function sendOnce(request, file, parameters, onProgress) {
+  return new Promise((resolve) => {
     request.open("POST", new URL(`v1/segment?${new URLSearchParams(parameters)}`, BASE));
     request.responseType = "arraybuffer";
     request.setRequestHeader("Content-Type", "application/octet-stream");
-    if (onProgress) {
-      request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
-      request.upload.onload = () => onProgress(1);
-    }
+    request.upload.onprogress = (event) => onProgress("sending", event.loaded / event.total);
+    request.upload.onload = () => onProgress("sending", 1);
     request.onload = () => {
-      if (request.status === 200) resolve(new Uint8Array(request.response));
-      else reject(problemOf(request, body.byteLength));
+      if (request.status === 200) resolve({ bytes: new Uint8Array(request.response) });
+      else resolve({ problem: problemOf(request, file.size), wait: secondsToWait(request) });
     };
-    request.onerror = () => reject(unreachable(body.byteLength));
-    request.onabort = () => reject(null);
-    request.send(body);
+    request.onerror = () => resolve({ problem: unreachable(file.size), wait: 0 });
+    request.onabort = () => resolve({});
+    onProgress("sending", 0);
+    request.send(file);
   });
-  return { answer, cancel: () => request.abort() };
 }
 
-/** The problem document of a refusal; one made here where a gateway refused and sent none. */
-function problemOf(request, size) {
+/** The seconds after which a busy server wants to be asked again (RFC 9110, section 10.2.3); 0 without Retry-After. */
+function secondsToWait(request) {
+  const header = request.getResponseHeader("Retry-After");
+  if (!header || ![429, 503].includes(request.status)) return 0;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Math.min(MAX_WAIT, Math.max(1, Math.ceil(seconds || 1)));
+}
+
+/** The problem document of an error; one made here where a gateway answered and sent none. */
+function problemOf(request, bytes) {
   if ((request.getResponseHeader("Content-Type") || "").startsWith("application/problem+json")) {
     return JSON.parse(new TextDecoder().decode(request.response));
   }
-  if (request.status === 413) {
-    return {
-      title: "The film is too large for this host",
-      status: 413,
-      code: "too-large",
-      detail: `It has ${megabytes(size)}. Something before the service refused it: on AWS Lambda a film may have about 4.5 MB.`,
-      remedy: "Send a losslessly compressed PNG of the film, or a copy with fewer pixels; or run the service on your own machine.",
-    };
-  }
-  return {
-    title: "The service did not answer as it should",
-    status: request.status,
-    code: "gateway",
-    detail: `Something before the service answered with HTTP ${request.status}.`,
-    remedy: `Try again. ${size > 3e6 ? "If the service runs on AWS Lambda, the film or the answer may be too large: about 4.5 MB is what passes." : "If it stays, tell the service’s operator."}`,
-  };
+  const { status } = request;
+  const values = { status, size: megabytes(bytes) };
+  if (status === 413) return { ...browserProblem("too-large", values), status };
+  return { ...browserProblem("gateway", values, bytes > 3e6 ? "gateway-large" : "gateway"), status };
 }
 
-function unreachable(size) {
-  return {
-    title: "The service cannot be reached",
-    code: "unreachable",
-    detail: `The connection to ${location.host} failed before an answer came${size > 4e6 ? `; some hosts break it off when a film is too large (this one has ${megabytes(size)})` : ""}.`,
-    remedy: "Check the connection, and try again.",
-  };
+function unreachable(bytes) {
+  const values = { host: location.host, size: megabytes(bytes) };
+  return browserProblem("unreachable", values, bytes > 4e6 ? "unreachable-large" : "unreachable");
 }
 
-/** Fills a box with a problem document; `retry`, if given, is what its button does. */
-function showProblem(box, problem, retry) {
-  const heading = make("h2", { tabIndex: -1 }, icon("reject"), problem.title);
-  const status = problem.status ? ` · HTTP ${problem.status}` : "";
-  box.replaceChildren(
-    heading,
-    make("p", {}, problem.detail),
-    make("p", {}, make("b", {}, "What to do: "), problem.remedy),
-    make("p", { className: "small quiet" }, make("code", {}, problem.code), status),
-  );
-  if (retry) box.append(make("button", { type: "button", className: "button", onclick: retry }, "Try again"));
-  box.hidden = false;
-  return heading;
-}
+/** Whether the same request may succeed later. */
+const isPassing = (problem) => problem.code === "unreachable" || problem.status >= 500 || problem.status === 429;

@@ -1,36 +1,204 @@
-"use strict";
+/**
+ * Every text of the page. To translate it, replace the values and `language`. Words in {braces} are filled in.
+ *
+ * `reasons` (of verdicts) and `problems` are tables by stable code; where they have no entry, the server's own English
+ * text is shown. An entry of `problems` may have `title`, `detail` and `remedy`.
+ */
+const STRINGS = {
+  language: "en-GB",
 
-/** What the service gives, as `?format=` names it: suffix, title, what it is. */
-const FILES = {
-  mask: [".mask.png", "Mask", "1-bit PNG, white = lung"],
-  labels: [".labels.png", "Labels", "PNG: 1 right, 2 left"],
-  overlay: [".overlay.png", "Overlay", "PNG to look at"],
-  probability: [".probability.png", "Probability", "16-bit PNG"],
-  cutout: [".cutout.png", "Cutout", "the film’s lung part, PNG"],
-  json: [".json", "Report", "verdict, measures, JSON"],
-  contours: [".contours.json", "Contours", "GeoJSON polygons"],
-  rle: [".rle.json", "Run lengths", "COCO, JSON"],
-  "dicom-seg": [".seg.dcm", "DICOM SEG", "DICOM Segmentation"],
-  npz: [".npz", "NumPy", "arrays, NPZ"],
-  all: [".zip", "Everything", "a ZIP of all of these that the film allows"],
-};
+  title: "Lung segmentation",
+  kilobytes: "{size} kB",
+  megabytes: "{size} MB",
+  notice: "It segments lungs. It makes no diagnosis and is not a medical device.",
+  api: "API",
 
-const ADVICE = {
-  accept: ["Accept", "Nothing speaks against relying on this mask."],
-  review: ["Review", "Have a person look at this mask before it is relied on."],
-  reject: ["Reject", "Do not rely on this mask."],
-};
+  choose: "Choose, drop or paste chest X-rays",
+  chooseFormats: "Frontal views, one or many: {formats}",
+  chooseButton: "Choose images",
+  sample: "Try a sample image",
+  sampleSource: "RG1 of the NEMA WG-04 DICOM samples, from pydicom-data (MIT licence)",
+  privacy: "Privacy",
+  privacyText:
+    "Images stay in this browser. They are sent only to {host}, without their names: once to be shown and once for each download. Nothing is kept when you close the page.",
+  output: "You get",
+  outputText:
+    "The lungs at any threshold, a verdict on the mask, areas, and masks, contours and DICOM SEG to download.",
+  drop: "Drop images anywhere",
 
-/** What can go wrong in the browser itself, told as the service tells its refusals. */
-const UNREADABLE = {
-  title: "The file cannot be read",
-  code: "unreadable",
-  detail: "The browser could not open it.",
-  remedy: "Choose a file, not a folder, and check that it is still there.",
-};
-const TOO_OLD = {
-  title: "This browser cannot show the answer",
-  code: "browser",
-  detail: "It could not read the picture that the service sent.",
-  remedy: "Use a current version of Chrome, Edge, Firefox or Safari, or ask the service without a page (see API).",
+  sendingLabel: "Upload progress",
+  waiting: "Waiting for the images before it …",
+  sending: "Sending {size}: {share}",
+  segmenting: "Finding the lungs …",
+  busy: "The server is busy. Trying again in {seconds} s.",
+  cancel: "Cancel",
+  cancelled: "Cancelled.",
+  retry: "Try again",
+  remove: "Remove",
+  removed: "Removed. Choose another image.",
+
+  queueLabel: "Images",
+  previous: "Previous image",
+  next: "Next image",
+  clear: "Clear all",
+  retryFailed: "Retry failed",
+  queueState: "{position} of {total}",
+  queuePending: "{position} of {total} · {pending} to go",
+  queueFull: "The queue holds {limit} images; {left} were not added. For more, use the command line: lungseg folder out",
+  thumbnail: "{position}. {name}: {state}",
+  states: {
+    waiting: "waiting",
+    sending: "being segmented",
+    failed: "failed",
+    accept: "accept",
+    review: "review",
+    reject: "reject",
+  },
+  bulkFormat: "Format of all results",
+  bulk: "Download all ({count})",
+  bulkProgress: "Downloading {position} of {total} …",
+  bulkDone: "{file}: {size}.",
+  bulkWithheld: "Rejected images, report only: {count}.",
+  bulkFailed: "Failed, with an error report: {count}.",
+  bulkFile: "lungs.zip",
+
+  stageLabel: "Image. Plus and minus zoom, arrow keys pan, 0 fits.",
+  imageLabel:
+    "The image with its lungs marked. Verdict: {decision}. At threshold {threshold} the lungs cover {both} of the image, the patient’s right lung {right} and the left {left}.",
+  withheldLabel: "The image. Verdict: {decision}. The mask is not shown.",
+  rightLetter: "R",
+  leftLetter: "L",
+  rightKey: "patient’s right",
+  leftKey: "patient’s left",
+  doubtKey: "uncertain",
+  zoomIn: "Zoom in",
+  zoomOut: "Zoom out",
+  fit: "Fit",
+
+  imageSection: "Image",
+  add: "Add images",
+  size: "{width} × {height} px, {bytes}",
+
+  advice: {
+    accept: ["Accept", "No problems detected."],
+    review: ["Review", "Check this mask before you use it."],
+    reject: ["Reject", "Do not use this mask."],
+  },
+  note: "Note:",
+  reasons: {},
+  expectedDice: "Expected Dice",
+  expectedDiceMeaning: "Expected Dice: the estimated overlap with a mask drawn by hand, 0 to 1.",
+  frontal: "Frontal chest X-ray",
+  confidence: "Confidence",
+  unknown: "–",
+  show: "Show the mask anyway",
+  hide: "Hide the mask",
+
+  view: "View",
+  threshold: "Threshold",
+  thresholdValue: "{threshold}: the lungs cover {share} of the image",
+  reset: "Back to {threshold}",
+  moreLung: "more lung",
+  lessLung: "less lung",
+  opacity: "Opacity",
+  fill: "Fill",
+  contour: "Contour",
+  letters: "Letters",
+  doubt: "Uncertain area",
+  doubtMeaning: "Uncertain area: lung probability between 20 and 80 %.",
+  invert: "Invert image",
+
+  measurements: "Measurements at {threshold}",
+  lung: "Lung",
+  pixels: "Area, px",
+  square: "Area, cm²",
+  share: "Of the image",
+  right: "right",
+  left: "left",
+  both: "both",
+  ratio: "Right to left ratio",
+  oneLung: "one lung is missing",
+  measured: "Measured on the image’s own pixels.",
+  estimated: "Estimated from the preview. The verdict is for {threshold}.",
+  measure: "Measure",
+  measuring: "Measuring at {threshold}.",
+  measuredAt: "Measured at {threshold}. Verdict: {decision}.",
+  noSpacing: "No cm²: the file does not give the pixel spacing.",
+  spacing: "Pixel spacing {row} × {column} mm ({source}).",
+  detectorSpacing: "Measured at the detector, where a chest appears up to 10 % larger.",
+
+  downloads: "Download",
+  downloadsAt: "Download at {threshold}",
+  files: {
+    mask: ["Mask", "1-bit PNG, white = lung"],
+    labels: ["Labels", "PNG: 1 right, 2 left"],
+    overlay: ["Overlay", "PNG to look at"],
+    probability: ["Probability", "16-bit PNG"],
+    cutout: ["Cutout", "image cropped to the lungs"],
+    json: ["Report", "verdict and areas, JSON"],
+    contours: ["Contours", "GeoJSON polygons"],
+    rle: ["Run lengths", "COCO, JSON"],
+    "dicom-seg": ["DICOM SEG", "DICOM Segmentation"],
+    npz: ["NumPy", "arrays, NPZ"],
+    all: ["Everything", "a ZIP of all formats above"],
+  },
+  needsDicom: "needs a DICOM image",
+  preparing: "Preparing {title} at {threshold} …",
+  downloaded: "{file}: {size}, at threshold {threshold}.",
+
+  details: "Details",
+  model: "Model",
+  digest: "SHA-256",
+  time: "Time",
+  timeValue: "{server} s on the server, {total} s in all",
+  stages: "Stages, ms",
+  keptText: "The image is in this browser’s memory and is sent only to {host}.",
+  done: "Done. Verdict: {decision}. {reasons} {image}",
+
+  remedy: "What to do:",
+  status: "HTTP {status}",
+  problems: {},
+  /** Problems found by the browser: the server sent no document of them. */
+  browserProblems: {
+    unreadable: {
+      title: "The file cannot be read",
+      detail: "The browser could not open it.",
+      remedy: "Choose a file, not a folder, and check that it still exists.",
+    },
+    browser: {
+      title: "This browser cannot show the result",
+      detail: "It could not decode the preview that the server sent.",
+      remedy: "Use a current version of Chrome, Edge, Firefox or Safari, or use the API.",
+    },
+    "too-large": {
+      title: "The image is too large for this server",
+      detail: "It has {size}. A gateway in front of the server refused it; on AWS Lambda the limit is about 4.5 MB.",
+      remedy: "Send a losslessly compressed PNG or a copy with fewer pixels, or run the server on your own machine.",
+    },
+    gateway: {
+      title: "The server sent an unexpected answer",
+      detail: "A gateway in front of the server answered with HTTP {status}.",
+      remedy: "Try again. If it persists, tell the server’s operator.",
+    },
+    "gateway-large": {
+      title: "The server sent an unexpected answer",
+      detail: "A gateway in front of the server answered with HTTP {status}.",
+      remedy: "Try again. On AWS Lambda, images and results over about 4.5 MB do not pass.",
+    },
+    unreachable: {
+      title: "The server cannot be reached",
+      detail: "The connection to {host} failed before an answer came.",
+      remedy: "Check the connection, and try again.",
+    },
+    "unreachable-large": {
+      title: "The server cannot be reached",
+      detail: "The connection to {host} failed before an answer came. Some servers close it when an image is too large; this one has {size}.",
+      remedy: "Check the connection, and try again.",
+    },
+    "zip-too-large": {
+      title: "The ZIP would be too large",
+      detail: "It would exceed {limit}.",
+      remedy: "Choose a smaller format, download fewer images, or use the command line.",
+    },
+  },
 };

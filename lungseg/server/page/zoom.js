@@ -1,25 +1,25 @@
-// Zoom and pan
+// Zoom and pan.
 
-/** Zooms by a factor about a point of the canvas (device pixels), its middle if none is named. */
+/** Zooms by a factor about a point of the canvas in device pixels, by default its middle. */
 function zoom(factor, x = canvas.width / 2, y = canvas.height / 2) {
   const before = fitted();
   const [u, v] = [(x - before.x) / before.scale, (y - before.y) / before.scale];
   place.scale = Math.min(12, Math.max(1, place.scale * factor));
   const { scale } = fitted();
-  place.x = (u - (x - canvas.width / 2) / scale) / film.width;
-  place.y = (v - (y - canvas.height / 2) / scale) / film.height;
+  place.x = (u - (x - canvas.width / 2) / scale) / image.width;
+  place.y = (v - (y - canvas.height / 2) / scale) / image.height;
   move(0, 0);
 }
 
-/** Moves the film by device pixels; its edges stay at or beyond the stage's, or it stays in the middle. */
+/** Pans by device pixels; the image covers the stage, or stays in its middle. */
 function move(x, y) {
   const { scale } = fitted();
   const held = (at, side, room) => {
     const slack = room / (2 * side * scale);
     return slack >= 0.5 ? 0.5 : Math.min(1 - slack, Math.max(slack, at));
   };
-  place.x = held(place.x - x / (film.width * scale), film.width, canvas.width);
-  place.y = held(place.y - y / (film.height * scale), film.height, canvas.height);
+  place.x = held(place.x - x / (image.width * scale), image.width, canvas.width);
+  place.y = held(place.y - y / (image.height * scale), image.height, canvas.height);
   $("stage").classList.toggle("zoomed", place.scale > 1);
   $("zoom").textContent = `${place.scale < 10 && place.scale % 1 ? place.scale.toFixed(1) : Math.round(place.scale)}×`;
   draw();
@@ -44,18 +44,19 @@ $("stage").onkeydown = (event) => {
   };
   if (!keys[event.key] || (event.key.startsWith("Arrow") && place.scale === 1)) return;
   event.preventDefault();
+  event.stopPropagation(); // panning a zoomed image does not go to the next one
   keys[event.key]();
 };
 
 canvas.addEventListener("wheel", (event) => {
-  // Where the page itself scrolls, a plain wheel is left to it.
+  // Where the page itself scrolls, a plain wheel scrolls it.
   const scrolls = document.documentElement.scrollHeight > innerHeight;
   if (scrolls && !event.ctrlKey) return;
   event.preventDefault();
   zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio);
 }, { passive: false });
 
-/** Fingers or the mouse on the film: one moves it, two zoom it as well. */
+/** One finger or the mouse pans, two fingers also zoom. */
 const touches = new Map();
 canvas.onpointerdown = (event) => {
   touches.set(event.pointerId, event);
