@@ -1,20 +1,20 @@
-"""`python -m model_export`: from the public images to the model that the service carries.
+"""`python -m model_export`: from the public images to the model that the service uses.
 
     python -m model_export prepare --input data/input --splits data/splits    images -> data/prepared
     python -m model_export train                                              data/prepared -> runs/lung_unet
-    python -m model_export curve                                              its loss and Dice, as a picture
+    python -m model_export curve                                              plots its loss and Dice
     python -m model_export export                                             best.pt -> lung_unet.onnx, as it is served
     python -m model_export evaluate                                           scores and pictures -> runs/evaluation
-    python -m model_export robustness                                         the same on changed images
-    python -m model_export verdict                                            when to rely on a mask
+    python -m model_export robustness                                         the same on modified images
+    python -m model_export verdict                                            how reliable the verdicts are
     python -m model_export compare --models runs/*/best.pt                    several models on the same images
-    python -m model_export label --model runs/montgomery/best.pt              masks by a model, for self-training
-    python -m model_export view --others photos/ ct/                          how an image lies, and if it is one
-    python -m model_export tune                                               the author's experiments -> docs/TUNING.md
+    python -m model_export label --model runs/montgomery/best.pt              predicted masks, for self-training
+    python -m model_export view --others photos/ ct/                          trains the view network
+    python -m model_export tune                                               the original experiments -> docs/TUNING.md
     python -m model_export search                                             accuracy against time -> docs/pareto.png
-    python -m model_export report --cards docs                                all of it on one page, and the cards
+    python -m model_export report --cards docs                                everything on one page, and the cards
 
-Each command's --help tells its settings.
+Each command's --help lists its settings.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from model_export.commands import experiments, judging, making
+from model_export.commands import data, scoring, sweeps, training
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it was done, 2 and its reason on standard error if it could not be."""
+    """Run one command; return 0, or 2 with the reason on stderr if it failed."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -44,9 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model_export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    making.add_training_commands(commands)
-    judging.add_scoring_commands(commands)
-    experiments.add_sweep_commands(commands)
+    data.add_data_commands(commands)
+    training.add_training_commands(commands)
+    scoring.add_scoring_commands(commands)
+    sweeps.add_sweep_commands(commands)
     return parser
 
 

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 
 from lungseg.model.lung import LungModel
+from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_target
 from model_export.scores import metrics
 from model_export.scores.scoring import (
@@ -107,7 +108,7 @@ def _draw(index: Index, chosen: dict[str, ImageScore], model: LungModel, path: P
     pyplot.close(figure)
 
 
-def _merged(pixels: np.ndarray, mask: metrics.MaskArray, target: metrics.MaskArray) -> np.ndarray:
+def _merged(pixels: np.ndarray, mask: MaskArray, target: MaskArray) -> np.ndarray:
     grey = pixels.astype(np.float32) - pixels.min()
     picture = np.repeat((grey * (255 / max(grey.max(), 1)))[..., np.newaxis], 3, axis=2)
     for where, colour, share in (

@@ -1,4 +1,4 @@
-"""What the commands of `python -m model_export` share: where things lie by default, common flags, reading a model."""
+"""Default paths and common flags of the commands."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ DEFAULT_VIEW = Path("lungseg/model/weights/view.onnx")
 SHOW_DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What `add_subparsers` gives; argparse has no public name for it."""
+"""What `add_subparsers` returns; argparse has no public name for it."""
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
-    """--data"""
-    command.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder made by prepare")
+    """Add --data."""
+    command.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder written by prepare")
 
 
 def add_split(command: argparse.ArgumentParser) -> None:
-    """--data and --split"""
+    """Add --data and --split."""
     add_data(command)
-    command.add_argument("--split", default="test", choices=SPLITS, help="images to use")
+    command.add_argument("--split", default="test", choices=SPLITS, help="split to use")

@@ -14,7 +14,7 @@ from model_export.data.index import Index, IndexRow
 THUMBNAIL_SIDE = 32
 """Pixels of a thumbnail's side."""
 
-MIN_CORRELATION = 0.98
+MIN_COPY_CORRELATION = 0.98
 """Of two thumbnails that are taken for one image. No two patients of 2,538 radiographs of 6 sets reach 0.98. Copies in
 another size or file format reach 0.999, copies of another contrast (gamma 0.7 to 1.4) 0.98. Cropped copies do not: 2 %
 off each side leave 0.97, 4 % leave 0.90, so this finds copies and does not prove that there are none."""
@@ -35,7 +35,7 @@ def find_lookalikes(index: Index) -> list[tuple[IndexRow, IndexRow]]:
         # Either sign: a negative is the same image.
         alike = np.abs(thumbnails[start : start + IMAGES_PER_BLOCK] @ thumbnails.T)
         apart = groups[start : start + IMAGES_PER_BLOCK, np.newaxis] != groups
-        for one, other in np.argwhere((alike > MIN_CORRELATION) & apart):
+        for one, other in np.argwhere((alike > MIN_COPY_CORRELATION) & apart):
             if start + one < other:
                 found.append((float(alike[one, other]), int(start + one), int(other)))
     return [(rows[one], rows[other]) for _, one, other in sorted(found, reverse=True)]

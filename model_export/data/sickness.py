@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-FloatImage = NDArray[np.float32]
+from model_export.data.arrays import FloatImage, MaskArray
+
 FloatArray = NDArray[np.floating[Any]]
-MaskArray = NDArray[np.bool_]
 ImageChange = Callable[[FloatImage, MaskArray, np.random.Generator], FloatImage]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-MaskArray = NDArray[np.bool_]
+from model_export.data.arrays import MaskArray
 
 FIELD_BORDER = 5 / 512
 """So near to a field's border, as a part of the square's side, lung is unknown: two people draw it no nearer."""

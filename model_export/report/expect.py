@@ -31,14 +31,14 @@ from lungseg.pipeline.expected_dice import OFFSET, MaskFigures, estimate_dice, m
 from lungseg.pipeline.segment import segment
 from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
 from model_export.config import read_config
+from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_square
-from model_export.data.sickness import MaskArray
+from model_export.data.selection import split_rows
 from model_export.network import checkpoint
 from model_export.network.checkpoint import read_model
 from model_export.report.tail import MIN_GOOD
 from model_export.report.worsen import worsen_image
 from model_export.scores import metrics
-from model_export.train import split_rows
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -25,7 +25,7 @@ from model_export.report.curve import draw_curve
 from model_export.report.robustness import measure_robustness, robustness_table
 from model_export.report.tail import score_tail, sets_table
 from model_export.scores.scoring import ImageScore, group_by_finding, group_by_set, score_images
-from model_export.sweeps.sweep import read_log
+from model_export.sweeps.runs import read_log
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -38,7 +38,7 @@ NAMED_PER_SET = 5
 """Worst images of each set named in the model card."""
 
 
-def write_report(
+def write_model_report(
     index: Index,
     rows: list[IndexRow],
     network: LungNetwork,

@@ -24,13 +24,14 @@ from lungseg.model.lung import LungModel
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.verdict import Decision
 from model_export.config import read_config
+from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_target
+from model_export.data.selection import split_rows
 from model_export.data.truth import score_field
 from model_export.network import checkpoint
 from model_export.network.checkpoint import read_model
 from model_export.scores import metrics
 from model_export.scores.scoring import segment_row
-from model_export.train import split_rows
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -167,7 +168,7 @@ def _score(index: Index, row: IndexRow, model: LungModel) -> TailScore:
     return TailScore(row, metrics.dice(result.mask, target), None, str(verdict.decision), verdict.expected_dice)
 
 
-def _shrunk(mask: metrics.MaskArray) -> metrics.MaskArray:
+def _shrunk(mask: MaskArray) -> MaskArray:
     """A mask at SIDE pixels on its longer side."""
     scale = FIELD_SIDE / max(mask.shape)
     if scale == 1:

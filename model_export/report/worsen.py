@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from model_export.data.sickness import FloatImage, ImageChange, MaskArray, add_effusion, add_opacities, add_white_lung
+from model_export.data.arrays import FloatImage, MaskArray
+from model_export.data.sickness import ImageChange, add_effusion, add_opacities, add_white_lung
 
 
 def worsen_image(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> tuple[FloatImage, tuple[str, ...]]:

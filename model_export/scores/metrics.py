@@ -9,10 +9,11 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from numpy.typing import NDArray
 
+from model_export.data.arrays import MaskArray
+
 # MONAI warns of an argument that it passes to itself.
 warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
 
-MaskArray = NDArray[np.bool_]
 
 METRIC_NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
 

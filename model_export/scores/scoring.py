@@ -15,6 +15,7 @@ from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
+from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_target
 from model_export.scores import metrics
 
@@ -103,7 +104,7 @@ def _split(scored: list[ImageScore], key: Callable[[ImageScore], str]) -> dict[s
     return dict(sorted(groups.items()))
 
 
-def _calibration(probability: NDArray[np.float32], target: metrics.MaskArray) -> NDArray[np.float64]:
+def _calibration(probability: NDArray[np.float32], target: MaskArray) -> NDArray[np.float64]:
     step = np.minimum((probability * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1).ravel()
     return np.stack(
         [np.bincount(step, weights, CALIBRATION_BINS) for weights in (None, probability.ravel(), target.ravel())],

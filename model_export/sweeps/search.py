@@ -33,6 +33,7 @@ from model_export.network.quantise import GateError, quantise, write_int8
 from model_export.scores import metrics
 from model_export.scores.scoring import segment_row
 from model_export.sweeps import sweep
+from model_export.sweeps.runs import read_run_result, save_run_result
 from model_export.sweeps.sweep import SECOND_SEED, Variant
 from model_export.sweeps.timing import count_gigaflops, count_million_weights, race_networks
 
@@ -62,9 +63,9 @@ def search_shapes(index: Index, output: Path, facts: dict[str, Any], only: tuple
     sweep.begin_sweep(output, facts | {"films_sha256": digest_rows(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
-        sweep.save_run_result(output / variant.name, _finish(index, variant, output))
+        save_run_result(output / variant.name, _finish(index, variant, output))
 
-    todo = [variant for variant in chosen if sweep.read_run_result(output / variant.name) is None]
+    todo = [variant for variant in chosen if read_run_result(output / variant.name) is None]
     failed = sweep.run_variants(todo, work, "search")
     _write_table(index, variants, output)
     return failed
@@ -189,7 +190,7 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     """Time every file of the finished shapes in one race, and write search.csv; nothing if none is finished."""
     entries = []
     for variant in variants:
-        result = sweep.read_run_result(output / variant.name) or {"dice": {}}
+        result = read_run_result(output / variant.name) or {"dice": {}}
         for precision, dice in result["dice"].items():
             path = output / variant.name / ("full.onnx" if _resized(variant, index.size) else "network.onnx")
             entries.append((variant, precision, dice, int8_path(path) if precision == "int8" else path))
@@ -227,7 +228,7 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     for line in sorted(lines, key=lambda line: float(str(line["ms"]))):
         print(f"{line['name']:22}{line['precision']:6}{line['ms']:>10} ms   Dice {line['dice']}   {line['trained']}")
     for variant in variants:
-        refused = (sweep.read_run_result(output / variant.name) or {}).get("refused")
+        refused = (read_run_result(output / variant.name) or {}).get("refused")
         if refused:
             print(f"{variant.name}: no INT8 form, because {refused}")
     print(f"table: {output / 'search.csv'}")

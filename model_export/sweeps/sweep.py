@@ -7,7 +7,6 @@ is left to do for it.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,6 @@ from model_export.data.index import Index, IndexRow, read_index, write_index
 from model_export.data.layout import ImagePair
 from model_export.prepare import prepare_pair
 from model_export.train import train
-
-DICE_COLUMN = "validation_dice"
 
 SECOND_SEED = "seed-2"
 """The variant that differs from the first in nothing but its random seed: how far it differs is noise."""
@@ -53,17 +50,6 @@ class Variant:
     def divisor(self) -> int:
         """What the side of its input must be divisible by."""
         return self.config.stem * 2**self.config.depth
-
-
-@dataclass(frozen=True)
-class EpochLog:
-    """A line of log.csv: Dice is the mean of the sources' means, each on the network's grid."""
-
-    number: int
-    loss: float
-    dice: float
-    sources: dict[str, float]
-    seconds: float
 
 
 def select_variants(variants: list[Variant], only: Iterable[str]) -> list[Variant]:
@@ -224,35 +210,3 @@ def prepare_at_size(index: Index, size: int, folder: Path, workers: int = 2) -> 
 
 def _kept(row: IndexRow) -> tuple[str, str, str]:
     return row.id, row.split, row.quality
-
-
-def read_log(run: Path) -> list[EpochLog]:
-    """The epochs of a run folder, first to last.
-
-    Raises:
-        FileNotFoundError: it holds no log.csv.
-    """
-    with (run / "log.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    prefix = f"{DICE_COLUMN}_"
-    return [
-        EpochLog(
-            int(line["epoch"]),
-            float(line["loss"]),
-            float(line[DICE_COLUMN]),
-            {name.removeprefix(prefix): float(value) for name, value in line.items() if name.startswith(prefix)},
-            float(line["seconds"]),
-        )
-        for line in lines
-    ]
-
-
-def save_run_result(run: Path, result: dict[str, Any]) -> None:
-    """Mark a run as finished, with what is to be known of it beside its log."""
-    write_atomically(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
-
-
-def read_run_result(run: Path) -> dict[str, Any] | None:
-    """The result of a run; None if it is not finished."""
-    path = run / "result.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else None

@@ -32,6 +32,7 @@ from model_export.data.index import Index, digest_rows
 from model_export.network import checkpoint
 from model_export.scores import metrics
 from model_export.sweeps import sweep
+from model_export.sweeps.runs import read_run_result, save_run_result
 from model_export.sweeps.sweep import SECOND_SEED, Variant
 
 BASELINE = "baseline"
@@ -59,9 +60,9 @@ def tune_settings(index: Index, output: Path, facts: dict[str, Any], only: tuple
     def work(variant: Variant) -> None:
         run = sweep.train_variant(index, variant, output)
         films = sweep.prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
-        sweep.save_run_result(run, _look(films, run, variant.config))
+        save_run_result(run, _look(films, run, variant.config))
 
-    todo = [variant for variant in chosen if sweep.read_run_result(output / variant.name) is None]
+    todo = [variant for variant in chosen if read_run_result(output / variant.name) is None]
     return sweep.run_variants(todo, work, "tune")
 
 

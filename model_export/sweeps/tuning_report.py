@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from lungseg.files import write_atomically
 from model_export.config import ORIGINAL, Config
 from model_export.sweeps import sweep
-from model_export.sweeps.dice_axis import scale_dice
-from model_export.sweeps.findings import (
+from model_export.sweeps.claims import (
     MIN_DICE_MARGIN,
     MIN_HOLE_MARGIN,
     MIN_LEARNT_DICE,
@@ -23,6 +22,7 @@ from model_export.sweeps.findings import (
     dice_margin,
     read_tuned_runs,
 )
+from model_export.sweeps.dice_axis import scale_dice
 from model_export.sweeps.sweep import SECOND_SEED, Variant
 from model_export.sweeps.timing import count_million_weights
 from model_export.sweeps.tune import BASELINE, list_settings

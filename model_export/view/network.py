@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.view.augment import POOL, Batch, orient_squares
+from model_export.view.batches import POOL, Batch, orient_squares
 
 LEVEL_CHANNELS = (16, 24, 48, 64, 64)
 """Channels of the levels, each of half the grid before it."""

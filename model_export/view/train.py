@@ -27,11 +27,11 @@ from lungseg.model.view import ViewNetwork
 from model_export.data.index import Index, IndexRow, digest_rows, read_square
 from model_export.export import MAX_DIFFERENCE
 from model_export.network.convert import ParityError, fold_batch_norm, trace_network, write_onnx
-from model_export.view.augment import POOL, Batch, Batches
+from model_export.view.batches import POOL, Batch, Batches
+from model_export.view.made_up import make_up_pictures
 from model_export.view.network import ServedView, ViewCnn, measure_view, view_loss
 from model_export.view.pictures import (
     Picture,
-    make_up_pictures,
     read_image_pictures,
     read_lung_masks,
     read_other_pictures,

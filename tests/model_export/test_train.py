@@ -23,10 +23,11 @@ from model_export.data.dataset import ImageDataset, SeededSampler, share_weights
 from model_export.data.dataset import balance_weights as draw_weights
 from model_export.data.index import Index
 from model_export.data.phantoms import TINY
+from model_export.data.selection import deal_patients, split_rows, spread_rows
 from model_export.network import checkpoint
 from model_export.network.fit import Rank, Trainer
 from model_export.network.losses import KnownBceDice
-from model_export.train import deal_patients, split_rows, spread, train
+from model_export.train import train
 
 
 def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
@@ -260,9 +261,9 @@ class TestData:
 
     def test_spread_takes_images_of_every_set(self, index: Index) -> None:
         rows = [replace(index.rows[0], id=str(number), source="ab"[number % 2]) for number in range(20)]
-        assert Counter(row.source for row in spread(rows, 4)) == {"a": 4, "b": 4}
-        assert len({row.id for row in spread(rows, 4)}) == 8
-        assert len(spread(rows, 0)) == 20
+        assert Counter(row.source for row in spread_rows(rows, 4)) == {"a": 4, "b": 4}
+        assert len({row.id for row in spread_rows(rows, 4)}) == 8
+        assert len(spread_rows(rows, 0)) == 20
 
 
 class TestFolds:

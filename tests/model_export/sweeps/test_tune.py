@@ -17,9 +17,9 @@ from torch.optim import SGD
 from model_export.__main__ import main
 from model_export.data.index import Index
 from model_export.network.fit import Trainer
-from model_export.sweeps import findings as module
+from model_export.sweeps import claims as module
 from model_export.sweeps import sweep
-from model_export.sweeps.findings import check_claims, read_tuned_runs
+from model_export.sweeps.claims import check_claims, read_tuned_runs
 from model_export.sweeps.tune import list_settings
 
 SMALL = ["--size", "64", "--epochs", "2", "--base", "4", "--max-channels", "8", "--workers", "0"]

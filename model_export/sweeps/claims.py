@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_export.sweeps import sweep
-from model_export.sweeps.sweep import SECOND_SEED, EpochLog, Variant
+from model_export.sweeps.runs import EpochLog, read_log, read_run_result
+from model_export.sweeps.sweep import SECOND_SEED, Variant
 
 MIN_DICE_MARGIN = 0.002
 """Differences of Dice up to this one count as none, or up to twice that of two seeds, if that is larger."""
@@ -84,10 +84,10 @@ def read_tuned_runs(output: Path, variants: list[Variant]) -> dict[str, TunedRun
     runs = {}
     for variant in variants:
         folder = output / variant.name
-        result = sweep.read_run_result(folder)
+        result = read_run_result(folder)
         if result is not None:
             masks = [np.asarray(Image.open(folder / f"{name}.png")) > 0 for name in ("prediction", "target")]
-            runs[variant.name] = TunedRun(variant, sweep.read_log(folder), result, *masks)
+            runs[variant.name] = TunedRun(variant, read_log(folder), result, *masks)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""The commands that judge a model: evaluate, robustness, verdict, compare and report."""
+"""The commands that score a model: evaluate, robustness, tail, compare, verdict and report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ EVALUATION = Path("runs/evaluation")
 
 
 def add_scoring_commands(commands: Subparsers) -> None:
-    """Add them to the parser."""
+    """Add these commands to the parser."""
     command = commands.add_parser(
         "evaluate",
-        help="score a model at the images' own size",
-        description="Segment every image of a split, from its file to its mask as the service does it, and compare.",
+        help="score a model at full image size",
+        description="Segment every image of a split as the service does, from file to mask, and compare with its "
+        "reference mask.",
         formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, EVALUATION)
@@ -23,8 +24,8 @@ def add_scoring_commands(commands: Subparsers) -> None:
 
     command = commands.add_parser(
         "robustness",
-        help="score a model on changed images",
-        description="Invert, darken, blur, shrink, crop, rotate and turn every image of a split, and score its mask.",
+        help="score a model on modified images",
+        description="Invert, darken, blur, shrink, crop and rotate every image of a split, and score its mask.",
         formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, EVALUATION)
@@ -32,21 +33,21 @@ def add_scoring_commands(commands: Subparsers) -> None:
 
     command = commands.add_parser(
         "tail",
-        help="score the worst images, and the failures that nobody is told of",
-        description="The 5th percentile and the worst image of each set, failures that the verdict accepts, lung "
-        "outside of fields. With the last.pt of each fold, an image is scored by the model that never saw it.",
+        help="score the worst images, and failures that the verdict accepts",
+        description="Print the 5th percentile and the worst image of each set, failures that the verdict accepts, and "
+        "lung outside fields. With the last.pt of each fold, each image is scored by the model that never saw it.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_split(command)
-    command.add_argument("--models", type=Path, nargs="+", required=True, help="one model, or a last.pt of each fold")
+    command.add_argument("--models", type=Path, nargs="+", required=True, help="one model, or the last.pt of each fold")
     command.add_argument("--output", type=Path, default=Path("runs/tail"), help="folder for tables and pictures")
     command.set_defaults(run=_tail, split="validation")
 
     command = commands.add_parser(
         "compare",
         help="score several models on the same images",
-        description="One line for each model, one column for each set: what training on one hospital's images is worth "
-        "at another.",
+        description="Print one line for each model and one column for each set: how training at one hospital carries "
+        "over to another.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_split(command)
@@ -56,9 +57,9 @@ def add_scoring_commands(commands: Subparsers) -> None:
 
     command = commands.add_parser(
         "verdict",
-        help="judge the verdicts that go with the masks",
-        description="How many images are accepted, as they are and inverted, turned and mirrored, with the Dice of "
-        "their masks; and what is said of pictures that are no frontal chest images.",
+        help="score the verdicts",
+        description="Count accepted images, unchanged and inverted, rotated and mirrored, with the Dice of their masks; "
+        "and the verdicts on pictures that are not frontal chest X-rays.",
         formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, Path("runs/verdict"))
@@ -68,20 +69,22 @@ def add_scoring_commands(commands: Subparsers) -> None:
         nargs="*",
         default=[],
         metavar="FOLDER",
-        help="folders of pictures that are no such images",
+        help="folders of pictures that are not frontal chest X-rays",
     )
     command.set_defaults(run=_verdict)
 
     command = commands.add_parser(
         "report",
         help="write the report, and the model and data cards",
-        description="Score an exported model, its robustness and its rivals in one run, and write them to one page of "
-        "HTML with curves, distributions, calibration and images. The page shows images: it is not for publishing.",
+        description="Score an exported model, its robustness and other models, and write one HTML page with curves, "
+        "distributions, calibration and images. The page shows images: do not publish it.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_split(command)
     command.add_argument("--model", type=Path, default=DEFAULT_INT8, help="an exported .onnx")
-    command.add_argument("--run", dest="trained", type=Path, default=DEFAULT_RUN, help="the run that made it")
+    command.add_argument(
+        "--run", dest="trained", type=Path, default=DEFAULT_RUN, help="run folder that the model came from"
+    )
     command.add_argument("--others", type=Path, nargs="*", default=[], help="models to compare it with, .onnx or .pt")
     command.add_argument("--output", type=Path, default=Path("runs/report"), help="folder for the page and its tables")
     command.add_argument("--cards", type=Path, help="folder for MODEL_CARD.md and DATA_CARD.md")
@@ -94,7 +97,7 @@ def _add_model(command: argparse.ArgumentParser, output: Path) -> None:
     command.add_argument("--output", type=Path, default=output, help="folder for tables and pictures")
 
 
-# Each command imports what it needs: --help should not wait for PyTorch.
+# Each command imports its own dependencies, so that --help does not wait for PyTorch.
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -148,11 +151,11 @@ def _report(options: argparse.Namespace) -> None:
     from model_export.data.index import read_index
     from model_export.network.checkpoint import read_model
     from model_export.report.compare import label_model
-    from model_export.report.page import write_report
+    from model_export.report.page import write_model_report
 
     index, network = read_index(options.data), read_model(options.model)
     if not isinstance(network, LungNetwork):
-        raise ValueError(f"{options.model} is a checkpoint; a report is on an exported model")
+        raise ValueError(f"{options.model} is a checkpoint; export it first, the report needs an .onnx")
     others = {label_model(path, model): model for path in options.others for model in [read_model(path)]}
     rows = index.select_scored(options.split)
-    write_report(index, rows, network, options.trained, others, options.output, options.cards)
+    write_model_report(index, rows, network, options.trained, others, options.output, options.cards)

@@ -1,4 +1,4 @@
-"""The commands that try settings out: tune and search."""
+"""The commands that compare settings: tune and search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from model_export.config import Config
 
 
 def add_sweep_commands(commands: Subparsers) -> None:
-    """Add them to the parser."""
+    """Add these commands to the parser."""
     command = commands.add_parser(
         "tune",
-        help="run the author's experiments again",
-        description="Train the author's network with the author's settings and with one of them changed at a time, and "
-        "write what comes of it. Stopped, it goes on where it was; images of other sizes are prepared as needed.",
+        help="repeat the original project's experiments",
+        description="Train the original project's network with its settings, then with one of them changed at a time, "
+        "and write a report. A stopped sweep continues where it was; images of other sizes are prepared as needed.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
@@ -25,43 +25,43 @@ def add_sweep_commands(commands: Subparsers) -> None:
     command.add_argument("--base", type=int, default=64, help="channels of the first level; fewer suit a CPU")
     command.add_argument("--max-channels", type=int, default=1024, help="channels of a level at most")
     command.add_argument("--docs", type=Path, default=Path("docs/TUNING.md"), help="document to write")
-    command.add_argument("--report-only", action="store_true", help="train nothing; write the document again")
+    command.add_argument("--report-only", action="store_true", help="do not train; only write the document")
     command.set_defaults(run=_tune)
 
     command = commands.add_parser(
         "search",
-        help="find the network's shape by accuracy for its time",
-        description="Train networks of several shapes alike, export and time each, in FP32 and INT8, and draw "
-        "validation Dice against milliseconds. Stopped, it goes on where it was; images of other sizes are prepared as "
+        help="compare network shapes by accuracy and speed",
+        description="Train networks of several shapes alike, export and time each in FP32 and INT8, and plot validation "
+        "Dice against milliseconds. A stopped search continues where it was; images of other sizes are prepared as "
         "needed.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
     _add_sweep(command, Path("runs/search"), 20)
     command.add_argument(
-        "--comparison-epochs", type=int, help="for the author's and the plain U-Nets, if not as many as --epochs"
+        "--comparison-epochs", type=int, help="epochs for the original and the plain U-Nets, if not --epochs"
     )
     command.add_argument(
         "--comparison-size",
         type=int,
-        help="input that these train on, if not the prepared size, at which all are timed",
+        help="input size for training these, if not the prepared size; all are timed at the prepared size",
     )
-    command.add_argument("--picture", type=Path, default=Path("docs/pareto.png"), help="picture to draw")
-    command.add_argument("--draw-only", action="store_true", help="train and time nothing; draw search.csv again")
+    command.add_argument("--picture", type=Path, default=Path("docs/pareto.png"), help="plot to write")
+    command.add_argument("--draw-only", action="store_true", help="do not train or time; only plot search.csv")
     command.set_defaults(run=_search)
 
 
 def _add_sweep(command: argparse.ArgumentParser, output: Path, epochs: int) -> None:
-    command.add_argument("--output", type=Path, default=output, help="folder for the runs; a stopped sweep goes on")
-    command.add_argument("--epochs", type=int, default=epochs, help="passes over the training images, for each setting")
+    command.add_argument("--output", type=Path, default=output, help="folder for the runs")
+    command.add_argument("--epochs", type=int, default=epochs, help="epochs for each setting")
     command.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME", help="only these settings; a wrong name lists all"
+        "--only", nargs="+", default=(), metavar="NAME", help="only these settings; an unknown name lists them all"
     )
     (precision,) = (field for field in fields(Config) if field.name == "precision")
     command.add_argument(
         "--precision", default=precision.default, choices=precision.metadata["choices"], help="as for train"
     )
-    command.add_argument("--workers", type=int, default=1, help="processes that load and change images")
+    command.add_argument("--workers", type=int, default=1, help="data loading processes")
 
 
 def _tune(options: argparse.Namespace) -> None:

@@ -6,29 +6,25 @@ back, np.rot90(square, -turns), and mirrored then.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
 from lungseg.model.preprocess import InputSpec
-from model_export.view.pictures import PICTURE_SIDE, FloatImage, Picture, Random, shuffle_blocks
+from model_export.data.arrays import FloatImage
+from model_export.view.exposure import blur_squares, burn_in_text, compress_square, standardise_squares
+from model_export.view.pictures import PICTURE_SIDE, Picture
+from model_export.view.viewports import Viewport, draw_image_viewport, draw_other_viewport, spoil_image
 
 POOL = 4
 """The network first averages squares of so many pixels a side."""
 
 SPOILT_SHARE, MADE_UP_SHARE = 0.3, 0.2
 """Of the pictures that are no frontal images, the shares made from frontal ones and made up; the rest are others'."""
-
-STRIDE = 3
-"""The percentiles are taken from every so manieth pixel, as serving does from a larger square."""
-
-BURNT_IN_TEXTS = ("L", "R", "AP", "PA", "LEFT", "12:45", "X7", "SUPINE", "<-", "||")
 
 
 @dataclass(frozen=True)
@@ -46,25 +42,6 @@ class Batch:
     mirrored: Tensor
     inverted: Tensor
     frontal: Tensor
-
-
-@dataclass
-class Viewport:
-    """Which part of a picture is seen, and in what shape.
-
-    Attributes:
-        angle: radians.
-        extent: (rows, columns) seen, as a part of the picture's; above 1 there is a frame around it.
-        shift: (rows, columns) from the picture's middle, in halves of its sides.
-        shear: columns a row.
-        squash: how much wider it is shown than it is.
-    """
-
-    angle: float
-    extent: tuple[float, float]
-    shift: tuple[float, float]
-    shear: float = 0.0
-    squash: float = 1.0
 
 
 class Batches:
@@ -95,7 +72,7 @@ class Batches:
             if number < count // 2:
                 if not self._order:
                     self._order = self.random.permutation(len(self.images)).tolist()
-                chosen.append((self.images[self._order.pop()].box, _draw_image_viewport(self.random)))
+                chosen.append((self.images[self._order.pop()].box, draw_image_viewport(self.random)))
             else:
                 chosen.append(self._other())
         frontal = torch.arange(count) < count // 2
@@ -104,7 +81,7 @@ class Batches:
         inverted = torch.from_numpy(self.random.random(count) < 0.5)
         squares = torch.where(inverted[:, None, None, None], 1 - squares, squares)
         squares = self._expose(squares)
-        squares = _standardise(squares, boxes, InputSpec())
+        squares = standardise_squares(squares, boxes, InputSpec())
         # What serving averages had more noise when it was brought to deviation 1; a texture may be all noise.
         squares = squares * self._uniform(0.8, 1.02, count)
         texture = torch.from_numpy(self.random.random(count) < 0.3) & ~frontal
@@ -124,12 +101,12 @@ class Batches:
         random = self.random
         kind = random.random()
         if kind < SPOILT_SHARE:
-            return _spoil(self.images[random.integers(len(self.images))].box, random)
+            return spoil_image(self.images[random.integers(len(self.images))].box, random)
         if kind < SPOILT_SHARE + MADE_UP_SHARE or not self.groups:
             group = self.made
         else:
             group = self.groups[random.integers(len(self.groups))]
-        return group[random.integers(len(group))].box, _draw_other_viewport(random)
+        return group[random.integers(len(group))].box, draw_other_viewport(random)
 
     def _lay(self, chosen: list[tuple[FloatImage, Viewport]]) -> tuple[Tensor, Tensor]:
         """Pictures as looked at, (N, 1, side, side), and where in the square each lies, of the same shape, bool."""
@@ -183,7 +160,7 @@ class Batches:
         cover = below * beside * self._sometimes(0.25, 0.5, 1, count)
         squares = squares + cover * (self._uniform(0.6, 0.95, count) - squares).clamp_min(0)
         for number in np.flatnonzero(random.random(count) < 0.4):
-            _write(squares[number, 0].numpy(), random)
+            burn_in_text(squares[number, 0].numpy(), random)
         return squares.clamp(0, 1)
 
     def _expose(self, squares: Tensor) -> Tensor:
@@ -199,8 +176,8 @@ class Batches:
         squares = squares + self._sometimes(0.3, -0.2, 0.2, count) * steps[:, None]
         squares = squares + self._sometimes(0.3, -0.2, 0.2, count) * steps
         for number in np.flatnonzero(self.random.random(count) < 0.1):
-            squares[number, 0] = _through_jpeg(squares[number, 0], int(self.random.integers(15, 80)))
-        fine = _blur(squares, self._uniform(0.5, 1.8, count))
+            squares[number, 0] = compress_square(squares[number, 0], int(self.random.integers(15, 80)))
+        fine = blur_squares(squares, self._uniform(0.5, 1.8, count))
         squares = fine + (squares - fine) * (1 + self._sometimes(0.6, -1, 1.5, count))
         # On a coarse grid: a window this wide at every pixel would take longer than all the rest.
         broad = functional.avg_pool2d(functional.avg_pool2d(squares, 8), 3, 1, 1, count_include_pad=False)
@@ -226,106 +203,3 @@ def orient_squares(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[
         chosen = torch.from_numpy(turns == turn)
         laid[chosen] = torch.rot90(laid[chosen], turn, (2, 3))
     return laid
-
-
-def _draw_image_viewport(random: Random) -> Viewport:
-    """A whole image, a little turned, cut or squashed; sometimes in a wide frame."""
-    extent = random.uniform(0.8, 1.25) if random.random() < 0.85 else random.uniform(1.25, 1.8)
-    play = 0.12 if random.random() < 0.8 else 0.25
-    tilt = 12 if random.random() < 0.85 else 25
-    return Viewport(
-        angle=float(np.radians(random.uniform(-tilt, tilt))),
-        extent=(extent * random.uniform(0.92, 1.08), extent * random.uniform(0.92, 1.08)),
-        shift=(random.uniform(-play, play), random.uniform(-play, play)),
-        shear=random.uniform(-0.08, 0.08),
-        squash=float(np.exp(random.uniform(-0.25, 0.25))),
-    )
-
-
-def _draw_other_viewport(random: Random) -> Viewport:
-    """Any part of a picture, in nearly any shape."""
-    extent = random.uniform(0.45, 1.3)
-    free = max(0.15, 1 - extent)
-    return Viewport(
-        angle=float(np.radians(random.uniform(-30, 30))),
-        extent=(extent * random.uniform(0.85, 1.15), extent * random.uniform(0.85, 1.15)),
-        shift=(random.uniform(-free, free), random.uniform(-free, free)),
-        shear=random.uniform(-0.2, 0.2),
-        squash=float(np.exp(random.uniform(-0.35, 0.35))),
-    )
-
-
-def _spoil(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]:
-    """An image of which too little is seen, or too much disturbed, to be taken for one: 5 kinds, equally often."""
-    kind = random.integers(5)
-    look = _draw_image_viewport(random)
-    if kind == 0:  # a quarter of the image or less
-        extent = random.uniform(0.15, 0.45)
-        free = 1 - extent
-        look.extent = (extent, extent * random.uniform(0.8, 1.1))
-        look.shift = (random.uniform(-free, free), random.uniform(-free, free))
-    elif kind == 1:  # one half, stretched or not
-        side = random.choice([-1, 1])
-        look.extent = (random.uniform(0.8, 1.1), random.uniform(0.38, 0.5))
-        look.shift = (random.uniform(-0.1, 0.1), side * random.uniform(0.48, 0.6))
-        look.squash = random.uniform(1, 2)
-    elif kind == 2:  # squeezed
-        look.squash = random.uniform(2.3, 4) ** random.choice([-1, 1])
-    elif kind == 3:  # slanted
-        look.shear = random.uniform(0.7, 1.5) * random.choice([-1, 1])
-    else:
-        return shuffle_blocks(film, random), look
-    return film, look
-
-
-def _standardise(squares: Tensor, boxes: Tensor, spec: InputSpec) -> Tensor:
-    """Clip each box to its percentiles, bring it to mean 0 and deviation 1 (lungseg.model.preprocess); 0 around."""
-    sample = torch.where(boxes, squares, torch.nan)[:, :, ::STRIDE, ::STRIDE].flatten(1)
-    levels = torch.tensor([spec.low_percentile, spec.high_percentile]) / 100
-    low, high = torch.nanquantile(sample, levels, dim=1)[:, :, None, None, None]
-    clipped = squares.clamp(low, high) * boxes
-    pixels = boxes.sum((2, 3), keepdim=True)
-    mean = clipped.sum((2, 3), keepdim=True) / pixels
-    centred = (clipped - mean) * boxes
-    deviation = (centred.square().sum((2, 3), keepdim=True) / pixels).sqrt()
-    return centred / deviation.clamp_min(1e-3)
-
-
-def _blur(squares: Tensor, sigma: Tensor) -> Tensor:
-    """Each square with a Gaussian of its own."""
-    steps = torch.arange(-4.0, 5.0)
-    kernel = torch.exp(-steps.square() / (2 * sigma.square()))
-    kernel = kernel / kernel.sum(3, keepdim=True)
-    channels = squares.transpose(0, 1)
-    count = len(squares)
-    padded = functional.pad(channels, (4, 4, 4, 4), mode="replicate")
-    across = functional.conv2d(padded, kernel, groups=count)
-    return functional.conv2d(across, kernel.transpose(2, 3), groups=count).transpose(0, 1)
-
-
-def _write(square: FloatImage, random: Random) -> None:
-    """Burn a few letters or a plate into a picture; they tell nothing of mirroring, for they lie any way."""
-    side = square.shape[0]
-    for _ in range(int(random.integers(1, 4))):
-        text = BURNT_IN_TEXTS[random.integers(len(BURNT_IN_TEXTS))]
-        size = int(random.integers(6, 15))
-        font = ImageFont.load_default(size)
-        patch = Image.new("L", (size * len(text), size + 4))
-        ImageDraw.Draw(patch).text((1, 0), text, fill=255, font=font)
-        if random.random() < 0.15:
-            patch.paste(255, (0, 0, *patch.size))
-        drawn = np.rot90(np.asarray(patch, np.float32) / 255, int(random.integers(4)))
-        if random.random() < 0.5:
-            drawn = drawn[:, ::-1]
-        height, width = (min(length, side) for length in drawn.shape)
-        top, left = random.integers(side - height + 1), random.integers(side - width + 1)
-        part = square[top : top + height, left : left + width]
-        part += drawn[:height, :width] * (random.choice([0.0, 1.0, 1.0]) - part)
-
-
-def _through_jpeg(square: Tensor, quality: int) -> Tensor:
-    grey = (square.clamp(0, 1) * 255).to(torch.uint8).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as image:
-        return torch.from_numpy(np.asarray(image, np.float32) / 255)
