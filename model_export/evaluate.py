@@ -1,7 +1,7 @@
-"""`evaluate`: the whole way from an image's file to its mask, scored at the image's own size, and looked at.
+"""`evaluate`: score a model end to end, from image file to mask, at full image size.
 
-Written to the output folder: scores.csv (one row an image), means.csv (one row a group of images) and, for each set,
-<set>.png with its best, middle and worst image: image, target, prediction, and both merged on the image.
+Writes to the output folder: scores.csv (one row per image), means.csv (one row per group of images) and, for each set,
+<set>.png with its best, median and worst image: image, target, prediction, and both merged.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MISSED, EXTRA, AGREED = (230, 60, 50), (60, 120, 255), (60, 190, 90)
 
 
 def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path) -> list[ImageScore]:
-    """Score ``model`` on ``rows``; print the table and write tables and pictures to ``output``.
+    """Score ``model`` on ``rows``, print the table, and write tables and pictures to ``output``.
 
     Raises:
-        FileNotFoundError: an image or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or an image is damaged.
+        FileNotFoundError: an image or mask is missing from the input folder.
+        ValueError: there is no image to score, or one is damaged.
     """
     scored = score_images(index, rows, model)
     output.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path)
         csv.writer(file).writerows(table)
     for line in table:
         print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>11}" for value in line[3:]))
-    print("with the mean's 95 % bootstrap interval over images; hd95 and assd in pixels of the image")
+    print("Dice with its 95 % bootstrap interval over images; hd95 and assd in image pixels")
 
     for source in sorted({film.row.source for film in scored}):
         chosen = pick_examples([film for film in scored if film.row.source == source])
@@ -63,9 +63,9 @@ def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path)
 
 
 def means_table(groups: dict[str, list[ImageScore]]) -> list[list[str]]:
-    """Header, and one line for each group of images: its means, Dice first and with its interval."""
+    """Return a header and one line for each group of images: its means, Dice first with its interval."""
     others = [name for name in metrics.METRIC_NAMES if name != "dice"]
-    lines = [["images of", "films", "dice", *others, "worst dice"]]
+    lines = [["images of", "images", "dice", *others, "worst dice"]]
     for name, films in groups.items():
         dice = [film.scores["dice"] for film in films]
         means = (f"{mean_score(films, metric):.4f}" for metric in others)
@@ -74,7 +74,7 @@ def means_table(groups: dict[str, list[ImageScore]]) -> list[list[str]]:
 
 
 def format_mean(values: list[float]) -> str:
-    """A mean and its 95 % interval, as text; one image has no interval."""
+    """Return a mean and its 95 % interval as text; a single image has no interval."""
     if len(values) < 2:
         return f"{np.mean(values):.4f}"
     low, high = bootstrap_interval(values)
@@ -82,9 +82,9 @@ def format_mean(values: list[float]) -> str:
 
 
 def pick_examples(films: list[ImageScore]) -> dict[str, ImageScore]:
-    """Three images, by Dice."""
+    """Return the best, the median and the worst image by Dice."""
     films = sorted(films, key=lambda film: film.scores["dice"])
-    return {"best": films[-1], "middle": films[len(films) // 2], "worst": films[0]}
+    return {"best": films[-1], "median": films[len(films) // 2], "worst": films[0]}
 
 
 def _draw(index: Index, chosen: dict[str, ImageScore], model: LungModel, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`export`: a checkpoint becomes the one ONNX file that serving needs, if it gives the same answers."""
+"""`export`: convert a checkpoint to the ONNX file that is served, if both agree on real images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model_export.network.convert import ParityError, put_card, to_onnx, write_o
 from model_export.network.unet import UNet
 
 MAX_DIFFERENCE = 1e-3
-"""Largest difference of a probability: ten times what reordered float32 sums give, far below what moves an edge."""
+"""Largest difference of a probability: ten times that of reordered float32 sums, far below what moves an edge."""
 
 
 def export(
@@ -32,17 +32,17 @@ def export(
     tolerance: float = MAX_DIFFERENCE,
     expected_dice: Path | None = None,
 ) -> float:
-    """Write the ONNX file of a checkpoint to ``output``, or nothing.
+    """Write the ONNX file of a checkpoint to ``output`` if it passes the parity check.
 
-    The graph takes ``radiograph`` (1, channels, size, size) float32, standardised, and gives ``probability``
-    (1, outputs, size, size) float32. The model's card is its metadata.
+    The graph takes ``radiograph`` (1, channels, size, size) float32, standardised, and returns ``probability``
+    (1, outputs, size, size) float32. The model card is in its metadata.
 
     Args:
         state_file: best.pt of a run.
         output: the file to write.
-        index, rows: the real images that decide about parity.
+        index, rows: the real images of the parity check.
         tolerance: largest difference allowed between PyTorch's and onnxruntime's probability, at any pixel.
-        expected_dice: coefficients that `expect` wrote, for the card.
+        expected_dice: coefficients written by `expect`, for the card.
 
     Returns:
         The largest difference found.
@@ -52,7 +52,9 @@ def export(
         ValueError: there is no image to compare on, or ``expected_dice`` holds no coefficients.
     """
     if not rows:
-        raise ValueError("no image to compare PyTorch and onnxruntime on")
+        raise ValueError(
+            "no image to compare PyTorch and onnxruntime on; prepare images for this split or name another --split"
+        )
     state = checkpoint.read_checkpoint(state_file)
     card = checkpoint.make_card(state, output.stem.replace("_", "-"))
     if expected_dice:
@@ -75,16 +77,16 @@ def export(
 
 
 def _read_expected_dice(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `expect` wrote: the coefficients, and how good they are on patients left out."""
+    """Return the coefficients that `expect` wrote, and their figures on held-out patients."""
     try:
         facts = json.loads(path.read_text())
         return asdict(Calibration.read(facts)), facts["judged_apart"]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} holds no coefficients of expect; write it anew") from None
+        raise ValueError(f"{path} holds no coefficients; write it with: python -m model_export expect") from None
 
 
 def _convert(network: UNet, card: Card) -> onnx.ModelProto:
-    """`to_onnx`, the model's card inside."""
+    """Convert a network and put its card inside."""
     model = to_onnx(network, card.input)
     put_card(model, card)
     return model
@@ -93,7 +95,7 @@ def _convert(network: UNet, card: Card) -> onnx.ModelProto:
 def _largest_difference(
     ours: checkpoint.TorchModel, exported: LungNetwork, index: Index, rows: list[IndexRow]
 ) -> float:
-    """Over every pixel of every image; NaN if either gives one, so that no comparison with it holds."""
+    """Return the maximum over all pixels of all images; NaN if either model returns one, which fails any comparison."""
     differences = []
     for row in rows:
         radiograph, _ = preprocess(read_radiograph(index, row).pixels, exported.card.input)

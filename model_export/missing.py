@@ -1,7 +1,7 @@
-"""`python -m model_export.missing`: install the requirements that this Python lacks, and leave those it has.
+"""`python -m model_export.missing`: install only the requirements that are missing.
 
-For Kaggle and its like, whose PyTorch is built for their own GPUs: `pip install -r model_export/requirements.txt` would
-put the pinned one in its place.
+For hosts such as Kaggle, whose PyTorch fits their GPUs: `pip install -r model_export/requirements.txt` would
+replace it by the pinned one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def main() -> int:
-    """Install what is missing, as it is pinned; pip's exit status."""
+    """Install the missing requirements at their pinned versions; return pip's exit status."""
     lines = missing(REQUIREMENTS)
     print("nothing is missing" if not lines else f"installing {', '.join(lines)}", flush=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def missing(requirements: Path) -> list[str]:
-    """The lines of ``requirements``, and of the files that it includes, of which no version at all is installed."""
+    """Return the lines of ``requirements`` and of the files that it includes for which no version is installed."""
     found: list[str] = []
     for line in requirements.read_text().splitlines():
         if line.startswith("-r "):

@@ -1,9 +1,9 @@
 """`prepare`: images and masks of any size become letterboxed squares and an index.
 
 Written to the output folder:
-    images/<id>.png   8-bit grey, size x size, the image shrunk with its aspect kept and centred, 0 around it
+    images/<id>.png   8-bit grey, size x size: the image shrunk to fit, aspect kept, centred on 0
     masks/<id>.png    1 bit, the same square, white = inside; only where there is a mask
-    index.csv         one row an image: where it lies in the square, its split, its source files, a digest
+    index.csv         one row per image: its place in the square, split, source files and digest
     skipped.csv       what was left out, and why
     prepare.json      the input folder, the size and how the images were split
 """
@@ -31,7 +31,7 @@ from model_export.data.index import Index, IndexRow, read_index, write_index
 from model_export.data.lookalikes import find_lookalikes
 
 SKIPPED_SHOWN = 20
-"""Lines about skipped images on the screen, of which skipped.csv has all, and about lookalikes."""
+"""Most lines printed about skipped images, all of which are in skipped.csv, and about lookalikes."""
 
 
 def prepare(
@@ -45,33 +45,37 @@ def prepare(
     workers: int,
     hospitals: Sequence[tuple[Path, str | None]] = (),
 ) -> Index:
-    """Prepare the public sets and further hospitals; print a summary and what was skipped.
+    """Prepare the public sets and further hospitals, and print a summary.
 
     Args:
-        input_folder: where the public sets lie; None for none of them.
+        input_folder: folder with the public sets; None to leave them out.
         output: the folder to write.
         size: side of the squares, in pixels.
-        splits_folder: the public sets' split lists; None draws a split.
-        seed: of the drawn split.
-        test_share: of the drawn split.
+        splits_folder: split lists of the public sets; None draws a split.
+        seed: seed of the drawn split.
+        test_share: test share of the drawn split.
         quality_file: verdicts on the public sets' masks.
-        workers: threads.
-        hospitals: further folders, each with the kind of its masks where its index does not say it.
+        workers: number of threads.
+        hospitals: further folders, each with the kind of its masks if its index has no kind.
 
     Raises:
-        FileNotFoundError: there is no image, index or split list where one was named.
-        ValueError: an image stands in two lists, the quality file or an index is not one, no set is named, two have
-            the same name, or ``test_share`` is not below 1.
+        FileNotFoundError: an image, index or split list is missing.
+        ValueError: an image is in two lists, the quality file or an index is invalid, no set is named, two sets have
+            the same name, or ``test_share`` is out of range.
     """
     if size < 1:
         raise ValueError(f"size is {size}; it must be at least 1")
     if not 0 <= test_share < 1:
         raise ValueError(f"the share set aside for testing is {test_share}; it must be at least 0 and below 1")
     if input_folder is None and not hospitals:
-        raise ValueError("name the public sets' folder with --input, further hospitals with --more, or both")
+        raise ValueError(
+            "nothing to prepare; name the public sets with --input, further hospitals with --more, or both"
+        )
     names = Counter([*layout.PUBLIC_SETS.values(), *(folder.name for folder, _ in hospitals)])
     if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"two sets are called {', '.join(twice)}; rename a folder, because ids start with its name")
+        raise ValueError(
+            f"two sets are called {', '.join(twice)}; rename one folder, because image ids start with its name"
+        )
     pairs, skipped = layout.find_pairs(input_folder) if input_folder else ([], [])
     quality = layout.read_quality(quality_file) if quality_file else {}
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
@@ -96,7 +100,7 @@ def prepare(
             return layout.SkippedImage(pair.id, f"cannot be read or written: {error.strerror}")
 
     with ThreadPoolExecutor(workers) as pool:
-        results = list(tqdm(pool.map(one, pairs), total=len(pairs), desc="prepare", unit="film"))
+        results = list(tqdm(pool.map(one, pairs), total=len(pairs), desc="prepare", unit="image"))
     rows = [result for result in results if isinstance(result, IndexRow)]
     skipped += [result for result in results if isinstance(result, layout.SkippedImage)]
     drawn = {"lists": str(splits_folder)} if splits_folder else {"seed": seed, "test_share": test_share}
@@ -120,10 +124,10 @@ def prepare(
 
 
 def prepare_pair(pair: layout.ImagePair, root: Path, output: Path, size: int, split: str, quality: str) -> IndexRow:
-    """Write the square of one image and of its mask below ``output``, and return its row.
+    """Write the squares of one image and its mask below ``output``, and return its row.
 
     Raises:
-        ProblemError: it cannot be trained on.
+        ProblemError: the image or mask is damaged, blank, or of the wrong size.
         OSError.
     """
     film = decode(pair.image.read_bytes()).pixels
@@ -162,15 +166,15 @@ def prepare_pair(pair: layout.ImagePair, root: Path, output: Path, size: int, sp
 
 
 def _from(root: Path, path: Path) -> str:
-    """A path from the input folder, which a further hospital's need not lie below."""
+    """Return a path relative to the input folder; further hospitals may lie outside it."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
 def _eight_bits(box: Pixels, spec: InputSpec) -> Pixels:
-    """A shrunken 16-bit image stretched between the greys that serving clips it to; an 8-bit one as it is.
+    """Return a 16-bit image stretched between the greys that serving clips to; an 8-bit image unchanged.
 
     Raises:
-        BlankImage: nothing could be trained on it.
+        BlankImage: every pixel has the same grey.
     """
     low, high = clip_range(box, spec)
     if box.dtype == np.uint8:

@@ -1,19 +1,19 @@
-"""`train`: fit a U-Net to the prepared images.
+"""`train`: train a U-Net on the prepared images.
 
 One process, on a GPU if there is one:
     python -m model_export train --data data/prepared --output runs/lung_unet
 Two GPUs of one machine, or several machines (see torchrun --help):
     torchrun --nproc-per-node 2 -m model_export train --data data/prepared --output runs/lung_unet
-Go on after a stop, with the same settings, to the same weights:
+Resume a stopped run, with the same settings; on a CPU it ends with the same weights:
     python -m model_export train --resume --data data/prepared --output runs/lung_unet
 
 The original 31.0 M network:
     python -m model_export train --in-channels 3 --outputs lung --base 64 --max-channels 1024 --stem 1 \\
         --decoder concat --upsample transpose --choose-by dice \\
-        --optimiser adam --learning-rate 1e-4 --schedule constant --ema 0 --batch 16 --epochs 30 --output runs/author
+        --optimiser adam --learning-rate 1e-4 --schedule constant --ema 0 --batch 16 --epochs 30 --output runs/original
 
-Written to the run folder: config.json, log.csv (one line an epoch), last.pt (all that a resume needs) and best.pt (the
-epoch with the best 5th percentile on the validation images, or the best Dice: --choose-by).
+Writes to the run folder: config.json, log.csv (one line per epoch), last.pt (everything to resume from) and best.pt
+(the epoch with the best 5th percentile, or the best Dice, on the validation images: --choose-by).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from model_export.network.fit import Rank, Trainer, validate
 
 
 def train(index: Index, run: Path, config: Config, resume: bool) -> None:
-    """Train to ``config.epochs`` and leave best.pt, last.pt and log.csv in ``run``.
+    """Train for ``config.epochs`` epochs and write best.pt, last.pt and log.csv to ``run``.
 
     Raises:
-        ValueError: the settings do not fit each other, the images, or the run that is resumed.
-        FileExistsError: ``run`` holds a run already and ``resume`` is False.
-        FileNotFoundError: ``resume`` is True and ``run`` holds no last.pt.
+        ValueError: the settings contradict each other, the images, or the run to resume.
+        FileExistsError: ``run`` already holds a run and ``resume`` is False.
+        FileNotFoundError: ``resume`` is True and ``run`` has no last.pt.
     """
     rank = _join_processes()
     try:
@@ -127,7 +127,7 @@ def _train(index: Index, run: Path, config: Config, resume: bool, rank: Rank) ->
 
 
 def _join_processes() -> Rank:
-    """Join the processes that torchrun started; alone without torchrun."""
+    """Join the processes that torchrun started, if it did."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
@@ -141,7 +141,7 @@ def _join_processes() -> Rank:
 def _check_names(config: Config, index: Index) -> None:
     known = {row.source for row in index.rows}
     if not set(config.sources) <= known:
-        raise ValueError(f"sources are {', '.join(config.sources)}; there are {', '.join(sorted(known))}")
+        raise ValueError(f"sources are {', '.join(config.sources)}; the index has {', '.join(sorted(known))}")
     if config.outputs not in (("lung",), ("lung", "field")):
         raise ValueError(f"outputs are {', '.join(config.outputs)}; they can be lung, or lung field")
     if not set(config.leave_out) <= set(QUALITIES):
@@ -155,26 +155,26 @@ def _check(config: Config, rank: Rank, films: int, validation_films: int) -> Non
     if not 0 <= config.balance <= 1:
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
     if not films or not validation_films:
-        raise ValueError(f"{films} images to train on, {validation_films} to validate on; both need some")
+        raise ValueError(f"{films} images to train on and {validation_films} to validate on; both need at least one")
     if config.batch % rank.count:
-        raise ValueError(f"a batch of {config.batch} cannot be shared by {rank.count} processes")
+        raise ValueError(f"a batch of {config.batch} is not divisible by {rank.count} processes")
     if films < config.batch:
         raise ValueError(f"{films} images to train on are fewer than a batch of {config.batch}")
 
 
 def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """The checkpoint to go on from; None, and a run folder, for a new run."""
+    """Return the checkpoint to resume from; for a new run create its folder and return None."""
     last = run / "last.pt"
     if resume:
         saved = checkpoint.read_checkpoint(last)
-        # A setting that came after the run began had its default's effect then.
+        # A setting that is newer than the run had the effect of its default.
         saved["config"] = asdict(read_config(saved["config"]))
         for name in ("config", "spec", "data_sha256", "validation_sha256"):
             if saved[name] != facts[name]:
-                raise ValueError(f"{run} was started with another {name}; a resume needs the same: {saved[name]}")
+                raise ValueError(f"{run} was started with another {name}; to resume, use the same: {saved[name]}")
         return saved
     if last.exists():
-        raise FileExistsError(f"{run} holds a run already; go on with --resume, or name another folder")
+        raise FileExistsError(f"{run} already holds a run; continue it with --resume, or name another folder")
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
     return None

@@ -13,8 +13,8 @@ def add_data_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "prepare",
         help="letterbox images and masks, and split them",
-        description="Find the Montgomery and Shenzhen images below --input (in the layout of the public Kaggle sets, at "
-        "any size; /kaggle/input works as is) and write them as squares with their masks and an index.",
+        description="Find the Montgomery and Shenzhen images below --input (in the layout of the public Kaggle sets, "
+        "at any size; /kaggle/input works as is) and write them as squares with their masks and an index.",
         formatter_class=SHOW_DEFAULTS,
     )
     command.add_argument("--input", type=Path, help="folder with the public sets")

@@ -34,8 +34,9 @@ def add_scoring_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "tail",
         help="score the worst images, and failures that the verdict accepts",
-        description="Print the 5th percentile and the worst image of each set, failures that the verdict accepts, and "
-        "lung outside fields. With the last.pt of each fold, each image is scored by the model that never saw it.",
+        description="Print the 5th percentile and the worst image of each set, failures that the verdict accepts, "
+        "and lung outside fields. With the last.pt of each fold, each image is scored by the model that never saw "
+        "it.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_split(command)
@@ -58,8 +59,8 @@ def add_scoring_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "verdict",
         help="score the verdicts",
-        description="Count accepted images, unchanged and inverted, rotated and mirrored, with the Dice of their masks; "
-        "and the verdicts on pictures that are not frontal chest X-rays.",
+        description="Count accepted images, unchanged and inverted, rotated and mirrored, with the Dice of their "
+        "masks; and the verdicts on pictures that are not frontal chest X-rays.",
         formatter_class=SHOW_DEFAULTS,
     )
     _add_model(command, Path("runs/verdict"))

@@ -15,8 +15,9 @@ def add_sweep_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "tune",
         help="repeat the original project's experiments",
-        description="Train the original project's network with its settings, then with one of them changed at a time, "
-        "and write a report. A stopped sweep continues where it was; images of other sizes are prepared as needed.",
+        description="Train the original project's network with its settings, then with one of them changed at a "
+        "time, and write a report. A stopped sweep continues where it was; images of other sizes are prepared as "
+        "needed.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
@@ -31,9 +32,9 @@ def add_sweep_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "search",
         help="compare network shapes by accuracy and speed",
-        description="Train networks of several shapes alike, export and time each in FP32 and INT8, and plot validation "
-        "Dice against milliseconds. A stopped search continues where it was; images of other sizes are prepared as "
-        "needed.",
+        description="Train networks of several shapes alike, export and time each in FP32 and INT8, and plot "
+        "validation Dice against milliseconds. A stopped search continues where it was; images of other sizes are "
+        "prepared as needed.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)

@@ -23,8 +23,8 @@ def add_training_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "train",
         help="train the network",
-        description="Train on the train split and keep the weights of the best epoch on the validation split. "
-        "For several GPUs or machines: torchrun --nproc-per-node N -m model_export train ...",
+        description="Train on the train split and keep the weights of the best epoch on the validation split. For "
+        "several GPUs or machines: torchrun --nproc-per-node N -m model_export train ...",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)
@@ -76,9 +76,9 @@ def add_training_commands(commands: Subparsers) -> None:
     command = commands.add_parser(
         "view",
         help="train the network that recognises orientation and frontal chest X-rays",
-        description="Train on the train split and on pictures that are not frontal chest X-rays. Each folder of --others "
-        "is drawn equally often, so give photographs, lateral X-rays and CT a folder each. The validation split and "
-        "every tenth picture of a folder choose the epoch. Takes minutes on a CPU.",
+        description="Train on the train split and on pictures that are not frontal chest X-rays. Each folder of "
+        "--others is drawn equally often, so give photographs, lateral X-rays and CT a folder each. The validation "
+        "split and every tenth picture of a folder choose the epoch. Takes minutes on a CPU.",
         formatter_class=SHOW_DEFAULTS,
     )
     add_data(command)

@@ -18,7 +18,7 @@ from lungseg.model.view import ViewNetwork
 from model_export.__main__ import main
 from model_export.data.index import Index, digest_rows, find_mask_origins, read_radiograph
 from model_export.data.phantoms import draw_chest
-from model_export.view import batches
+from model_export.view import batches, viewports
 from model_export.view.batches import POOL, Batches, orient_squares
 from model_export.view.made_up import make_up_pictures
 from model_export.view.pictures import PICTURE_SIDE, Picture, read_image_pictures, shuffle_blocks
@@ -93,7 +93,8 @@ def quadrants() -> Picture:
 
 def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undone in the order that lungseg.model.view states, every square is the same picture again."""
-    monkeypatch.setattr(batches, "draw_image_viewport", lambda random: Viewport(0, (1, 1), (0, 0)))
+    for module in (batches, viewports):
+        monkeypatch.setattr(module, "draw_image_viewport", lambda random: Viewport(0, (1, 1), (0, 0)))
     for changes in ("_add_opacities", "_expose"):
         monkeypatch.setattr(Batches, changes, lambda self, squares: squares)
     batch = Batches([quadrants()], [], make_up_pictures(8, 1, LUNGS), 256, seed=1).draw(64)
