@@ -1,4 +1,4 @@
-"""What is refused before any work is done, and why at that number."""
+"""Limits on what is read, checked before any work is done, and the reason for each number."""
 
 from __future__ import annotations
 
@@ -57,25 +57,25 @@ MAX_PIXELS_PER_BYTE = 2000
 
 
 def check_size(height: int, width: int, count: int) -> None:
-    """Refuse an image by what its header says, before a pixel is read.
+    """Check the size that an image's header states, before a pixel is decoded.
 
     Args:
         height, width: in pixels.
-        count: the bytes of its file.
+        count: bytes of the file.
 
     Raises:
         TooSmall, TooLarge.
-        DamagedImage: so few bytes hold no such image.
+        DamagedImage: the file is too short for so many pixels.
         ProblemError: what a check of `extra_size_check` raises.
     """
     if min(height, width) < MIN_SIDE:
         raise errors.TooSmall(f"The image is {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
-    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-        raise errors.TooLarge(
-            f"The image is {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_PIXELS:,} in all are read."
-        )
+    if max(height, width) > MAX_SIDE:
+        raise errors.TooLarge(f"The image is {width} x {height} pixels; the limit is {MAX_SIDE:,} on each side.")
+    if height * width > MAX_PIXELS:
+        raise errors.TooLarge(f"The image is {width} x {height} pixels; the limit is {MAX_PIXELS:,} pixels.")
     if height * width > MAX_PIXELS_PER_BYTE * count:
-        raise errors.DamagedImage(f"A file of {count:,} bytes holds no image of {width} x {height} pixels.")
+        raise errors.DamagedImage(f"The file has {count:,} bytes, too few for an image of {width} x {height} pixels.")
     extra_check = _extra_check.get()
     if extra_check is not None:
         extra_check(height, width)

@@ -41,7 +41,7 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
         return replace(_decode(data, least), file_bytes=data)
     except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedImage):
         if _was_text(data):
-            raise errors.MangledBody("The body holds what only a text conversion writes (EF BF BD).") from None
+            raise errors.MangledBody("The body contains the bytes EF BF BD, which only a text conversion writes.") from None
         raise
 
 
@@ -50,7 +50,7 @@ def _decode(data: bytes, least: int | None) -> Radiograph:
     for each in IMAGE_FORMATS:
         if each.matches(data):
             return each.read(data, least)
-    raise errors.UnsupportedFormat(f"The content is none of {format_names('and')}.")
+    raise errors.UnsupportedFormat(f"The content is not {format_names('or')}.")
 
 
 def _was_text(data: bytes) -> bool:

@@ -81,7 +81,7 @@ def decode_dicom(data: bytes) -> Radiograph:
     _check_header(dataset, syntax, len(data))
     raw = _read_pixels(dataset, syntax)
     if raw.shape[:2] != (dataset.Rows, dataset.Columns):
-        raise errors.DamagedImage("The picture does not have the size that its header states.")
+        raise errors.DamagedImage("The pixel data does not have the size that the header states.")
     if dataset.PhotometricInterpretation == PALETTE_COLOR:
         pixels: Pixels = luminance(np.asarray(apply_color_lut(raw, dataset)))
     elif raw.ndim == 2:
@@ -124,9 +124,9 @@ def _inflate_dataset(data: bytes, start: int) -> bytes:
     for piece in pieces:
         plain.write(piece)
         if plain.tell() > min(limits.MAX_BYTES, MAX_DICOM_OVERHEAD + MAX_DATASET_RATIO * pieces.taken):
-            raise errors.TooLarge("The deflated data set is far larger than an image.")
+            raise errors.TooLarge("The deflated data set is far larger than any image.")
     if not pieces.ended:
-        raise errors.DamagedImage("The deflated data set ends too early.")
+        raise errors.DamagedImage("The deflated data set is truncated.")
     return plain.getvalue()
 
 
@@ -147,7 +147,7 @@ def _read_meta(meta: BoundedReader) -> tuple[UID, int]:
         syntax = ExplicitVRLittleEndian if EXPLICIT_VR.match(meta.read(6), 4) else ImplicitVRLittleEndian
         return syntax, META_START
     if not syntax.is_transfer_syntax:
-        raise errors.UnsupportedDicom("The transfer syntax is not one of the standard's.")
+        raise errors.UnsupportedDicom("The transfer syntax is not defined by the DICOM standard.")
     return syntax, meta.tell()
 
 
@@ -159,10 +159,10 @@ def _uses_codec(syntax: UID) -> bool:
 def _fill_defaults(dataset: Dataset) -> None:
     """Put in what is missing and has one sound default; refuse what has none, by its name."""
     if "PixelData" not in dataset:
-        raise errors.UnsupportedDicom("The object holds no picture.")
+        raise errors.UnsupportedDicom("The object has no pixel data.")
     for name in REQUIRED_ELEMENTS:
         if dataset.get(name) is None:
-            raise errors.UnsupportedDicom(f"The object lacks {name}.")
+            raise errors.UnsupportedDicom(f"The object has no {name}.")
     defaults = {"SamplesPerPixel": 1, "BitsStored": dataset.BitsAllocated, "PixelRepresentation": 0}
     for name, value in defaults.items():
         if dataset.get(name) is None:
@@ -176,14 +176,14 @@ def _check_header(dataset: Dataset, syntax: UID, count: int) -> None:
     _fill_defaults(dataset)
     limits.check_size(int(dataset.Rows), int(dataset.Columns), count)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
-        raise errors.UnsupportedDicom("The object holds several frames.")
+        raise errors.UnsupportedDicom("The object has more than one frame.")
     grey = dataset.PhotometricInterpretation in (*DICOM_GREYS, PALETTE_COLOR) and dataset.SamplesPerPixel == 1
     if not grey and (dataset.PhotometricInterpretation not in DICOM_COLOURS or dataset.SamplesPerPixel != 3):
-        raise errors.UnsupportedDicom("The picture is none of MONOCHROME1, MONOCHROME2, palette, RGB and YBR.")
+        raise errors.UnsupportedDicom("The photometric interpretation is not MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB or YBR.")
     if dataset.PhotometricInterpretation == PALETTE_COLOR and "RedPaletteColorLookupTableData" not in dataset:
-        raise errors.UnsupportedDicom("The object lacks its palette.")
+        raise errors.UnsupportedDicom("The object has no palette.")
     if dataset.BitsAllocated not in (8, 16):
-        raise errors.UnsupportedDicom("The picture has neither 8 nor 16 bits allocated to a pixel.")
+        raise errors.UnsupportedDicom("BitsAllocated is neither 8 nor 16.")
     if not syntax.is_encapsulated:
         return
     _check_fragments(dataset)
@@ -191,13 +191,13 @@ def _check_header(dataset: Dataset, syntax: UID, count: int) -> None:
         return
     if not codecs.has_decoder(syntax):
         raise errors.UnsupportedDicom(
-            f"No decoder for the transfer syntax {syntax.name} is here; {codecs.CODEC_PACKAGE} reads the JPEG family."
+            f"The transfer syntax {syntax.name} has no decoder here; {codecs.CODEC_PACKAGE} reads the JPEG family."
         )
     if codecs.coded_size(_coded_frame(dataset), syntax, int(dataset.SamplesPerPixel)) != (
         dataset.Rows,
         dataset.Columns,
     ):
-        raise errors.DamagedImage("The picture does not have the size that its header states.")
+        raise errors.DamagedImage("The pixel data does not have the size that the header states.")
 
 
 def _check_fragments(dataset: Dataset) -> None:
@@ -205,7 +205,7 @@ def _check_fragments(dataset: Dataset) -> None:
     value, position = dataset.PixelData, 0
     plain = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if len(value) > 2 * plain + MAX_DICOM_OVERHEAD:
-        raise errors.DamagedImage("The compressed picture is far longer than the same one without compression.")
+        raise errors.DamagedImage("The compressed pixel data is far longer than uncompressed pixels would be.")
     for place in range(limits.MAX_ELEMENTS):
         if value[position : position + 4] != ITEM_TAG:
             return
@@ -213,7 +213,7 @@ def _check_fragments(dataset: Dataset) -> None:
         if place == 0 and length > 4 * limits.MAX_ELEMENTS:
             break
         position += 8 + length
-    raise errors.DamagedImage("The compressed picture is in too many pieces.")
+    raise errors.DamagedImage(f"The compressed pixel data has more than {limits.MAX_ELEMENTS:,} fragments.")
 
 
 def _coded_frame(dataset: Dataset) -> bytes:

@@ -78,7 +78,7 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     if bits == allocated:
         high_bit = bits - 1  # there is no other place for so many
     if not bits - 1 <= high_bit < allocated:
-        raise errors.DamagedImage("The header's BitsStored, HighBit and BitsAllocated contradict each other.")
+        raise errors.DamagedImage("BitsStored, HighBit and BitsAllocated contradict each other.")
     return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
 
 

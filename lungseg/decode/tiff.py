@@ -70,33 +70,33 @@ def _check_page(page: TiffPage, data: bytes) -> None:
     height, width = page.imagelength, page.imagewidth
     limits.check_size(height, width, len(data))
     if page.is_tiled and (page.tilelength > max(height, MAX_TILE_SIDE) or page.tilewidth > max(width, MAX_TILE_SIDE)):
-        raise errors.DamagedImage("The TIFF's tiles are far larger than its picture.")
+        raise errors.DamagedImage("The TIFF's tiles are far larger than the image.")
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
-        raise errors.UnsupportedFormat("The TIFF holds a volume or a spectrum, not a picture.")
+        raise errors.UnsupportedFormat(f"The TIFF is a volume, or has more than {limits.MAX_SAMPLES} samples per pixel.")
     if page.photometric not in TIFF_GREYS | TIFF_COLOURS | {PHOTOMETRIC.PALETTE}:
-        raise errors.UnsupportedFormat("The TIFF's colour model is none of grey, palette, RGB and YCbCr.")
+        raise errors.UnsupportedFormat("The TIFF's colour model is not greyscale, palette, RGB or YCbCr.")
     if page.dtype is None or page.dtype.kind not in "bui" or page.bitspersample > 16:
-        raise errors.UnsupportedFormat("The TIFF's pixels are not whole numbers of at most 16 bits.")
+        raise errors.UnsupportedFormat("The TIFF's pixels are not integers of at most 16 bits.")
     if page.compression not in TIFF_COMPRESSIONS:
-        raise errors.UnsupportedFormat("The TIFF's compression is none of LZW, Deflate, PackBits and JPEG.")
+        raise errors.UnsupportedFormat("The TIFF's compression is not LZW, Deflate, PackBits or JPEG.")
     # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     # And one that stopped before the last strip leaves it out of the list.
     if len(parts) < math.prod(page.chunked) or any(
         not offset or not count or offset + count > len(data) for offset, count in parts
     ):
-        raise errors.DamagedImage("A part of the TIFF is missing.")
+        raise errors.DamagedImage("A strip or tile of the TIFF is missing.")
     if sum(count for _offset, count in parts) > min(
         len(data), 2 * _uncompressed_bytes(page) + MAX_PART_OVERHEAD * len(parts)
     ):
-        raise errors.DamagedImage("The TIFF's parts are far longer than its picture, or lie over one another.")
+        raise errors.DamagedImage("The TIFF's strips or tiles overlap, or are far longer than the image.")
     if page.compression == COMPRESSION.JPEG:
         # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
         for offset, count in parts:
             part = data[offset : offset + count]
             rows, columns = jpeg_size(part)
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
-                raise errors.DamagedImage("A part of the TIFF is larger than its header states.")
+                raise errors.DamagedImage("A strip or tile of the TIFF is larger than its header states.")
             # Tables that all parts share are left out of each (TIFF Technical Note 2).
             jpeg.check_jpeg_data(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
 

@@ -114,14 +114,14 @@ def dicom_seg(result: Result) -> bytes:
     """
     whole = with_preamble(result.radiograph.file_bytes)
     if whole is None:
-        raise errors.NeedsDicom("The image is not DICOM, so there is no study that a segmentation could belong to.")
+        raise errors.NeedsDicom("The image is not DICOM, so the segmentation has no study to belong to.")
     if not result.labels.any():
-        raise errors.NoLung("The mask is empty, so there is nothing to segment.")
+        raise errors.NoLung("The mask is empty; there is nothing to segment.")
     header = read_dicom(whole)
     if _uid(header, "SOPClassUID") not in RADIOGRAPH_CLASSES:
-        raise errors.NeedsDicom("The image is a DICOM object, but not one of CR, DX and SC.")
+        raise errors.NeedsDicom("The image is a DICOM object other than CR, DX or SC.")
     if not _uid(header, "SOPInstanceUID"):
-        raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so a segmentation could not refer to it.")
+        raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so the segmentation cannot refer to it.")
 
     segmentation = _segmentation(result, _source(header, result), _identity(result))
     segmentation.update(_kept(header))

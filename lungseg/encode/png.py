@@ -86,7 +86,7 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
     """
     box = measure(result).both.box
     if box is None:
-        raise errors.NoLung("The mask is empty, so there is nothing to crop to.")
+        raise errors.NoLung("The mask is empty; there is nothing to crop to.")
     film = result.radiograph
     x, y, width, height = box
     margin = round(CUTOUT_MARGIN * max(film.height, film.width))

@@ -76,8 +76,9 @@ def _convert_value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any =
             stream.check()
             raise
         return
-    if raw.tag != PIXEL_DATA_TAG and len(value) > (limits.MAX_VALUE if kind in BINARY_VRS else limits.MAX_TEXT):
-        raise errors.UnsupportedDicom("An element has a longer value than any image's.")
+    max_bytes = limits.MAX_VALUE if kind in BINARY_VRS else limits.MAX_TEXT
+    if raw.tag != PIXEL_DATA_TAG and len(value) > max_bytes:
+        raise errors.UnsupportedDicom(f"An element has more than {max_bytes:,} bytes.")
     raw_element_value(raw, data, encoding=encoding, **others)
 
 

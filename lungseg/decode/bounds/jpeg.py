@@ -109,10 +109,10 @@ def check_jpeg_process(stream: bytes) -> None:
     """
     for marker, start, _end in iter_segments(stream):
         if marker in LOSSLESS_MARKERS:
-            raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is read inside DICOM alone.")
+            raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is supported only inside DICOM.")
         if marker in FRAME_MARKERS:
             if stream[start + 4 : start + 5] != b"\x08":
-                raise errors.UnsupportedFormat("The JPEG has more than 8 bits a sample: read inside DICOM alone.")
+                raise errors.UnsupportedFormat("The JPEG has more than 8 bits per sample, which is supported only inside DICOM.")
             return
 
 

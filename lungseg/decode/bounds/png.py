@@ -163,7 +163,7 @@ def inflate_rows(data: bytes) -> Iterator[bytes]:
     for piece in InflateReader(view[start + 8 : end - 4] for kind, start, end in iter_chunks(data) if kind == b"IDAT"):
         left -= len(piece)
         if left < 0:
-            raise errors.DamagedImage("The PNG holds more rows than its header promises.")
+            raise errors.DamagedImage("The PNG has more rows than its header states.")
         yield piece
     if left > 0:
-        raise errors.DamagedImage("The PNG holds fewer rows than its header promises.")
+        raise errors.DamagedImage("The PNG has fewer rows than its header states.")

@@ -33,5 +33,5 @@ def check_bmp(data: bytes) -> bytes:
     """
     (header,) = struct.unpack_from("<I", data, 14)
     if header >= 40 and struct.unpack_from("<I", data, 30)[0] in RUN_LENGTH_COMPRESSIONS:
-        raise errors.UnsupportedFormat("The BMP is made of run lengths.")
+        raise errors.UnsupportedFormat("The BMP is run-length encoded.")
     return data

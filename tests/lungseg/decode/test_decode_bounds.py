@@ -160,7 +160,7 @@ def test_a_png_whose_stream_is_far_longer_than_its_picture_is_refused() -> None:
 def test_a_bmp_of_run_lengths_is_named() -> None:
     film = bytearray(encode(Image.fromarray(RAMP8), "BMP"))
     film[30:34] = struct.pack("<I", 1)
-    with pytest.raises(errors.UnsupportedFormat, match="run lengths"):
+    with pytest.raises(errors.UnsupportedFormat, match="run-length encoded"):
         decode(bytes(film))
 
 
@@ -181,7 +181,7 @@ def test_tiff_parts_that_lie_over_one_another_are_refused() -> None:
     for strip in range(3):
         place = tag.valueoffset + width * strip
         data[place : place + width] = (60_000).to_bytes(width, "little")
-    with pytest.raises(errors.DamagedImage, match="over one another"):
+    with pytest.raises(errors.DamagedImage, match="overlap"):
         decode(bytes(data))
 
 
@@ -246,7 +246,7 @@ def test_the_largest_lookup_table_is_read() -> None:
     table.add_new("LUTData", "OW", np.arange(65535, -1, -1, dtype="<u2").tobytes())
     assert order(decode(dicom(RAMP16, VOILUTSequence=[table])).pixels, RAMP16) < -0.9999
     table.add_new("LUTData", "OW", bytes(limits.MAX_VALUE + 2))
-    with pytest.raises(errors.UnsupportedDicom, match="longer value"):
+    with pytest.raises(errors.UnsupportedDicom, match="more than 131,072 bytes"):
         decode(dicom(RAMP16, VOILUTSequence=[table]))
 
 

@@ -120,7 +120,7 @@ def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) ->
     film = compressed(RAMP8, inside, syntax)
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedImage, match=r"The picture does not have the size that its header states\."):
+        with pytest.raises(errors.DamagedImage, match=r"The pixel data does not have the size that the header states\."):
             decode(film)
 
     assert peak_of(refused) < 10_000_000

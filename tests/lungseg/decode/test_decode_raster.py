@@ -186,7 +186,7 @@ def test_a_png_that_ends_early_but_cleanly_is_refused(mode: str) -> None:
     half[29:33] = struct.pack(">I", zlib.crc32(half[12:29]))
     with pytest.raises(errors.DamagedImage) as caught:
         decode(bytes(half))
-    assert caught.value.detail == "The PNG holds fewer rows than its header promises."
+    assert caught.value.detail == "The PNG has fewer rows than its header states."
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "P", "1"])
@@ -219,7 +219,7 @@ def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
 
 def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
     bomb = encode(Image.new("1", (6000, 6000)), "PNG")
-    with pytest.raises(errors.DamagedImage, match="holds no image of 6000 x 6000"):
+    with pytest.raises(errors.DamagedImage, match="too few for an image of 6000 x 6000"):
         decode(bomb)
 
 

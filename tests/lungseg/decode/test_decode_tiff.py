@@ -118,7 +118,7 @@ def jpeg_of_another_size(size: tuple[int, int]) -> bytes:
 def test_a_jpeg_strip_may_not_be_larger_than_the_picture_on_either_side(size: tuple[int, int]) -> None:
     with pytest.raises(errors.DamagedImage) as caught:
         decode(jpeg_of_another_size(size))
-    assert caught.value.detail == "A part of the TIFF is larger than its header states."
+    assert caught.value.detail == "A strip or tile of the TIFF is larger than its header states."
     assert decode(jpeg_of_another_size((256, 256))).pixels.shape == (256, 256)
 
 
@@ -140,21 +140,21 @@ def test_the_first_page_that_is_not_a_thumbnail_is_the_film() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (tiff(RAMP16.astype(np.float32)), "The TIFF's pixels are not whole numbers of at most 16 bits."),
-        (tiff(RAMP16.astype(np.uint32)), "The TIFF's pixels are not whole numbers of at most 16 bits."),
-        (tiff(RAMP16.astype(np.complex64)), "The TIFF's pixels are not whole numbers of at most 16 bits."),
-        (tiff(RAMP8, compression="zstd"), "The TIFF's compression is none of LZW, Deflate, PackBits and JPEG."),
+        (tiff(RAMP16.astype(np.float32)), "The TIFF's pixels are not integers of at most 16 bits."),
+        (tiff(RAMP16.astype(np.uint32)), "The TIFF's pixels are not integers of at most 16 bits."),
+        (tiff(RAMP16.astype(np.complex64)), "The TIFF's pixels are not integers of at most 16 bits."),
+        (tiff(RAMP8, compression="zstd"), "The TIFF's compression is not LZW, Deflate, PackBits or JPEG."),
         (
             encode(Image.fromarray(RAMP8).convert("CMYK"), "TIFF"),
-            "The TIFF's colour model is none of grey, palette, RGB and YCbCr.",
+            "The TIFF's colour model is not greyscale, palette, RGB or YCbCr.",
         ),
         (
             tiff(np.zeros((64, 64, 64), np.uint8), volumetric=True, tile=(16, 64, 64)),
-            "The TIFF holds a volume or a spectrum, not a picture.",
+            "The TIFF is a volume, or has more than 5 samples per pixel.",
         ),
         (
             tiff(np.zeros((6, 64, 64), np.uint8), planarconfig="separate"),
-            "The TIFF holds a volume or a spectrum, not a picture.",
+            "The TIFF is a volume, or has more than 5 samples per pixel.",
         ),
     ],
 )
@@ -173,8 +173,8 @@ def test_cut_files_are_refused(options: dict[str, str], keep: float) -> None:
         decode(data[: int(len(data) * keep)])
     assert caught.value.detail in {
         "The TIFF data is damaged or truncated.",
-        "A part of the TIFF is missing.",
-        "A part of the TIFF is larger than its header states.",
+        "A strip or tile of the TIFF is missing.",
+        "A strip or tile of the TIFF is larger than its header states.",
     }
 
 
@@ -221,7 +221,7 @@ def test_tiles_far_larger_than_the_picture_are_refused_unread() -> None:
             data[tag.valueoffset : tag.valueoffset + 2] = (48000).to_bytes(2, "little")
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedImage, match="tiles are far larger than its picture"):
+        with pytest.raises(errors.DamagedImage, match="tiles are far larger than the image"):
             decode(bytes(data))
 
     assert peak_of(refused) < 10_000_000
@@ -267,4 +267,4 @@ def test_a_strip_that_was_never_written_is_missed(code: int) -> None:
         data[tag.valueoffset + width : tag.valueoffset + 2 * width] = bytes(width)
     with pytest.raises(errors.DamagedImage) as caught:
         decode(bytes(data))
-    assert caught.value.detail == "A part of the TIFF is missing."
+    assert caught.value.detail == "A strip or tile of the TIFF is missing."
