@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
     found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     return {
         "processor": found[1].strip() if found else platform.machine(),
-        "instructions": processor.describe(),
+        "instructions": processor.describe_processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),

@@ -40,7 +40,7 @@ def main() -> None:
         times = race_networks([path for _, path, _ in entries])
         sizes = [path.stat().st_size / 1e6 for _, path, _ in entries]
 
-    print(f"processor: {processor.describe()}")
+    print(f"processor: {processor.describe_processor()}")
     print(f"{'':24}{'weights':>10}{'file':>10}{'multiply-adds':>15}{'ms':>10}{'original / this':>17}")
     for (name, _, config), megabytes, milliseconds in zip(entries, sizes, times, strict=True):
         multiply_adds = count_gigaflops(config, served.card.input.size) / 2

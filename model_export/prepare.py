@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
-from lungseg.model.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink
+from lungseg.model.preprocess import Geometry, InputSpec, clip_range, letterbox, shrink_image
 from model_export.data import layout
 from model_export.data.hospital import read_hospital
 from model_export.data.index import Index, IndexRow, read_index, write_index
@@ -138,11 +138,11 @@ def prepare_pair(pair: layout.ImagePair, root: Path, output: Path, size: int, sp
         raise errors.DamagedImage("The mask is empty.")
     height, width = film.shape
     geometry = letterbox(height, width, size)
-    image = _square(_eight_bits(shrink(film, geometry), InputSpec(size)), geometry)
+    image = _square(_eight_bits(shrink_image(film, geometry), InputSpec(size)), geometry)
     Image.fromarray(image).save(output / "images" / f"{pair.id}.png")
     target = np.zeros(0, bool)
     if mask is not None:
-        target = _square(shrink(mask.astype(np.uint8) * 255, geometry), geometry) > 127
+        target = _square(shrink_image(mask.astype(np.uint8) * 255, geometry), geometry) > 127
         Image.fromarray(target).save(output / "masks" / f"{pair.id}.png")
     return IndexRow(
         id=pair.id,

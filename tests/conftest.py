@@ -22,7 +22,7 @@ collect_ignore = [] if TRAINING else ["model_export"]
 
 def pytest_report_header() -> list[str]:
     """Name the processor's instructions, and say if tests of training are skipped."""
-    lines = [f"processor: {processor.describe()}"]
+    lines = [f"processor: {processor.describe_processor()}"]
     if not TRAINING:
         lines.append("tests/model_export left out: PyTorch is not installed (model_export/requirements.txt)")
     return lines

@@ -37,7 +37,7 @@ def about() -> dict[str, Any]:
             "longest_side": limits.MAX_SIDE,
             "shortest_side": limits.MIN_SIDE,
         },
-        "processor": processor.describe(),
+        "processor": processor.describe_processor(),
         "threads": thread_count(),
     }
 

@@ -16,7 +16,7 @@ from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.lung import load_lung
 from lungseg.model.precision import PrecisionReason
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 from lungseg.model.session import thread_count
 
 State = Literal["ok", "warning", "failed"]
@@ -95,7 +95,7 @@ def _packages() -> Iterator[CheckResult]:
 def _decoders() -> Iterator[CheckResult]:
     from lungseg.decode.selftest import check_decoders
 
-    for found in check_decoders(drawing()):
+    for found in check_decoders(draw_phantom()):
         if found.fault:
             yield CheckResult(found.name, "failed", found.fault, REINSTALL)
         else:
@@ -135,7 +135,7 @@ def _segmentation() -> Iterator[CheckResult]:
     from lungseg.decode.selftest import dicom_file
     from lungseg.pipeline.segment import segment
 
-    image = dicom_file(drawing())
+    image = dicom_file(draw_phantom())
     result = segment(image)
     good = result.mask.any() and not result.mask.all()
     remedy = "" if good else "Fetch lungseg/model/weights again."
@@ -168,7 +168,7 @@ def _memory() -> Iterator[CheckResult]:
 
 
 def _processor() -> Iterator[CheckResult]:
-    yield CheckResult("processor", "ok", processor.describe())
+    yield CheckResult("processor", "ok", processor.describe_processor())
 
 
 def _threads() -> Iterator[CheckResult]:

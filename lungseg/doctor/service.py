@@ -14,7 +14,7 @@ from lungseg.doctor.installation import CheckResult
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError, ProblemError
 from lungseg.model.models import load_models
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 from lungseg.pipeline.options import Options
 from lungseg.remote import error_responses
 from lungseg.remote.errors import JobUnfinished, RemoteError
@@ -120,7 +120,7 @@ def _model(service: ServiceClient) -> Iterator[CheckResult]:
 
 
 def _binary(service: ServiceClient) -> Iterator[CheckResult]:
-    png = ImageSource.of(picture_file(drawing(), "PNG"))
+    png = ImageSource.of(picture_file(draw_phantom(), "PNG"))
     for accept in ACCEPT_HEADERS:
         answer = service.send_request("POST", "/v1/segment", headers={"Accept": accept}, image=png)
         code = error_responses.problem_code(answer)
@@ -170,7 +170,7 @@ def _payload(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
 
 def _padded(count: int) -> ImageSource:
     """The drawing as a PNG of so many bytes: a chunk that decoders pass over goes before its last one."""
-    png = picture_file(drawing(), "PNG")
+    png = picture_file(draw_phantom(), "PNG")
     head, end = png[:-12], png[-12:]
     return ImageSource.of(head + png_chunk(b"paDd", bytes(count - len(png) - 12)) + end)
 
@@ -193,7 +193,7 @@ def _job(service: ServiceClient) -> Iterator[CheckResult]:
     job, refusal = RemoteJob.create(service, output_format, Options())
     if job is None:
         raise error_responses.service_error(refusal)
-    job.upload(ImageSource.of(picture_file(drawing(), "PNG")))
+    job.upload(ImageSource.of(picture_file(draw_phantom(), "PNG")))
     try:
         results = job.wait(MAX_JOB_SECONDS)
     except JobUnfinished:

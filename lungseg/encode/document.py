@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lungseg.pipeline.measure import measure
+from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.result import Result
 
 
 def document(result: Result) -> dict[str, Any]:
     """Verdict, measurements, model and timings of one image; `schemas.Segmentation` describes each member."""
     film, verdict = result.radiograph, result.verdict
-    lungs = measure(result)
+    lungs = measure_lungs(result)
     return {
         "verdict": {
             "decision": str(verdict.decision),

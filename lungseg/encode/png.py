@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from lungseg import errors
 from lungseg.decode.bounds.png import OWN_KEYWORD, OWN_KIND, OWN_PROGRAM, OWN_TEXT, PNG_SIGNATURE, png_chunk
 from lungseg.decode.radiograph import Pixels
-from lungseg.pipeline.measure import measure
+from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.result import Result
 
 MEMORY_LEVEL = 5
@@ -84,7 +84,7 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
     Raises:
         NoLung.
     """
-    box = measure(result).both.box
+    box = measure_lungs(result).both.box
     if box is None:
         raise errors.NoLung("The mask is empty; there is nothing to crop to.")
     film = result.radiograph

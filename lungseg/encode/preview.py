@@ -10,7 +10,7 @@ from PIL import Image
 from lungseg.encode.document import document
 from lungseg.encode.overlay import screen_pixels
 from lungseg.encode.png import own_png
-from lungseg.model.preprocess import letterbox, shrink
+from lungseg.model.preprocess import letterbox, shrink_image
 from lungseg.pipeline.result import Result
 
 MAX_PREVIEW_SIDE = 1024
@@ -33,7 +33,7 @@ def preview_png(result: Result) -> bytes:
     size = (geometry.box_width, geometry.box_height)
     probability = np.asarray(Image.fromarray(result.raw).resize(size, Image.Resampling.BILINEAR))
     channels = (
-        screen_pixels(shrink(film.pixels, geometry)),
+        screen_pixels(shrink_image(film.pixels, geometry)),
         np.minimum(probability * 256, 255).astype(np.uint8),
         np.asarray(Image.fromarray(result.sides).resize(size, Image.Resampling.NEAREST)),
     )

@@ -11,32 +11,32 @@ import hashlib
 
 from lungseg.errors import ModelError
 
-KEY = "sha256"
+CHECKSUM_KEY = "sha256"
 """Its name among the metadata."""
 
 
-def sealed(content: bytes) -> bytes:
+def append_checksum(content: bytes) -> bytes:
     """An ONNX file with its seal."""
-    return content + _seal(hashlib.sha256(content).hexdigest())
+    return content + _checksum_entry(hashlib.sha256(content).hexdigest())
 
 
-def check(file: bytes) -> str:
+def verify_checksum(file: bytes) -> str:
     """The SHA-256 of a sealed file, the seal included.
 
     Raises:
         ModelError: it has no seal, or not its own.
     """
-    content, seal = memoryview(file)[:-LENGTH], file[-LENGTH:]
+    content, seal = memoryview(file)[:-CHECKSUM_LENGTH], file[-CHECKSUM_LENGTH:]
     digest = hashlib.sha256(content)
-    if seal != _seal(digest.hexdigest()):
+    if seal != _checksum_entry(digest.hexdigest()):
         raise ModelError("The model's file is damaged, or was not written by `python -m model_export`.")
     digest.update(seal)
     return digest.hexdigest()
 
 
-def _seal(digest: str) -> bytes:
+def _checksum_entry(digest: str) -> bytes:
     """ModelProto.metadata_props, field 14 of onnx.proto: a StringStringEntryProto of key (1) and value (2)."""
-    return _field(14, _field(1, KEY.encode()) + _field(2, digest.encode()))
+    return _field(14, _field(1, CHECKSUM_KEY.encode()) + _field(2, digest.encode()))
 
 
 def _field(number: int, value: bytes) -> bytes:
@@ -44,5 +44,5 @@ def _field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2, len(value)]) + value
 
 
-LENGTH = len(_seal("0" * 64))
+CHECKSUM_LENGTH = len(_checksum_entry("0" * 64))
 """Bytes of a seal."""

@@ -25,10 +25,10 @@ class PrecisionReason(StrEnum):
     @property
     def text(self) -> str:
         """The reason as a clause."""
-        return TEXTS[self]
+        return PRECISION_TEXTS[self]
 
 
-TEXTS = {
+PRECISION_TEXTS = {
     PrecisionReason.DOT_PRODUCTS: "this processor has 8-bit dot products",
     PrecisionReason.NO_DOT_PRODUCTS: NO_DOT_PRODUCTS,
     PrecisionReason.SELF_CHECK_PASSED: "the INT8 model passed its self-check; the processor's instructions are unknown",

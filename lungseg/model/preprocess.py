@@ -12,7 +12,7 @@ from PIL import Image
 from lungseg import errors
 from lungseg.decode.radiograph import Pixels, Radiograph
 
-GAP = 2.0
+REDUCING_GAP = 2.0
 """An image is first reduced by blocks to no less than so many times its size in the network's input, then resized."""
 
 
@@ -62,7 +62,7 @@ def letterbox(height: int, width: int, size: int) -> Geometry:
     return Geometry(height, width, size, (size - box_height) // 2, (size - box_width) // 2, box_height, box_width)
 
 
-def shrink(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
+def shrink_image(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
     """Resize an image to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
     radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
     picture, scale = radiograph.picture, radiograph.scale
@@ -70,12 +70,14 @@ def shrink(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
     width, height = geometry.width / scale, geometry.height / scale
     size = (geometry.box_width, geometry.box_height)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint16:
-        across, down = (max(1, int(side / least / GAP)) for side, least in zip((width, height), size, strict=True))
+        across, down = (
+            max(1, int(side / least / REDUCING_GAP)) for side, least in zip((width, height), size, strict=True)
+        )
         blocks, box = Image.fromarray(_means(picture, down, across)), (0, 0, width / across, height / down)
         shrunk = np.asarray(blocks.resize(size, Image.Resampling.BILINEAR, box))
         return np.rint(shrunk).astype(np.uint16)
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, (0, 0, width, height), GAP))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, (0, 0, width, height), REDUCING_GAP))
 
 
 def _means(pixels: Pixels, down: int, across: int) -> NDArray[np.float32]:
@@ -127,7 +129,7 @@ def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[n
     return (clipped - clipped.mean()) / clipped.std()
 
 
-def place(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+def paste_box(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     """Lay a shrunken image into the square, (size, size); around it is 0, the image's mean grey."""
     square = np.zeros((geometry.size, geometry.size), np.float32)
     square[geometry.box] = box
@@ -142,5 +144,5 @@ def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.f
     """
     radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
     geometry = letterbox(radiograph.height, radiograph.width, spec.size)
-    square = place(standardise(shrink(radiograph, geometry), spec), geometry)
+    square = paste_box(standardise(shrink_image(radiograph, geometry), spec), geometry)
     return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry

@@ -11,7 +11,7 @@ import functools
 import platform
 import sys
 
-X86 = {
+X86_FEATURES = {
     "avx2": (1, 1, 5),
     "avx512f": (1, 1, 16),
     "avx512_vnni": (1, 2, 11),
@@ -24,7 +24,7 @@ X86 = {
 <sys/platform/x86.h>, https://sourceware.org/glibc/manual/latest/html_node/X86.html
 """
 
-ARM = {"asimd": 1, "asimddp": 20, "sve": 22}
+ARM_FEATURES = {"asimd": 1, "asimddp": 20, "sve": 22}
 """Bits of AT_HWCAP, https://docs.kernel.org/arch/arm64/elf_hwcaps.html"""
 
 AT_HWCAP = 16
@@ -43,7 +43,7 @@ class _Feature(ctypes.Structure):
 
 @functools.cache
 def instructions() -> frozenset[str] | None:
-    """Return the names in X86 or ARM that this processor has, or None where the system does not tell."""
+    """Return the names in X86_FEATURES or ARM_FEATURES that this processor has; None if the system does not say."""
     machine = platform.machine().lower()
     if sys.platform == "darwin" and machine == "arm64":
         return frozenset({"asimd", "asimddp"})  # Apple silicon, from the M1 on
@@ -60,7 +60,9 @@ def _x86(library: ctypes.CDLL) -> frozenset[str]:
     leaf = library.__x86_get_cpuid_feature_leaf
     leaf.restype, leaf.argtypes = ctypes.POINTER(_Feature), (ctypes.c_uint,)
     return frozenset(
-        name for name, (index, register, bit) in X86.items() if leaf(index).contents.active[register] >> bit & 1
+        name
+        for name, (index, register, bit) in X86_FEATURES.items()
+        if leaf(index).contents.active[register] >> bit & 1
     )
 
 
@@ -68,7 +70,7 @@ def _arm(library: ctypes.CDLL) -> frozenset[str]:
     getauxval = library.getauxval
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, (ctypes.c_ulong,)
     capabilities = getauxval(AT_HWCAP)
-    return frozenset(name for name, bit in ARM.items() if capabilities >> bit & 1)
+    return frozenset(name for name, bit in ARM_FEATURES.items() if capabilities >> bit & 1)
 
 
 def dot_products() -> tuple[str, ...] | None:
@@ -77,10 +79,10 @@ def dot_products() -> tuple[str, ...] | None:
     return None if found is None else tuple(name for name in DOT_PRODUCTS if name in found)
 
 
-def describe() -> str:
+def describe_processor() -> str:
     """Return the architecture and its instructions in one line, as "x86_64 with avx2, avx512f, avx512_vnni"."""
     found = instructions()
     if found is None:
         return f"{platform.machine()}, instructions unknown"
-    order = [name for name in (*X86, *ARM) if name in found]
+    order = [name for name in (*X86_FEATURES, *ARM_FEATURES) if name in found]
     return f"{platform.machine()} with {', '.join(order)}" if order else platform.machine()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 BLOCKS = 16
 """The answer is kept as means over 16 x 16 blocks: enough to tell masks apart, little enough to travel in the file."""
 
-TOLERANCE = 0.01
+MAX_BLOCK_DIFFERENCE = 0.01
 """Mean difference of a block that is still the same answer: processors round alike, and saturated sums move it more."""
 
 
-def drawing(side: int = 128) -> NDArray[np.uint8]:
+def draw_phantom(side: int = 128) -> NDArray[np.uint8]:
     """A chest in five shapes, (side, side): no image may be stored, and this is drawn the same everywhere."""
     rows, columns = (np.mgrid[:side, :side].astype(np.float32) + 0.5) / side - 0.5
     body = np.hypot(columns / 0.46, rows / 0.62) < 1
@@ -26,14 +26,14 @@ def drawing(side: int = 128) -> NDArray[np.uint8]:
     return (20 + 150 * body - 100 * lungs + 40 * spine).astype(np.uint8)
 
 
-def answer(probability: NDArray[np.float32]) -> list[float]:
+def block_means(probability: NDArray[np.float32]) -> list[float]:
     """A probability map (size, size) as its 256 block means, row by row."""
     block = probability.shape[0] // BLOCKS
     means = probability.reshape(BLOCKS, block, BLOCKS, block).mean((1, 3))
     return [round(float(mean), 4) for mean in means.ravel()]
 
 
-def agrees(probability: NDArray[np.float32], expected: list[float]) -> bool:
+def matches_answer(probability: NDArray[np.float32], expected: list[float]) -> bool:
     """Whether a probability map of the drawing is the expected answer; never with a NaN."""
-    difference = np.abs(np.array(answer(probability)) - expected).mean()
-    return bool(difference <= TOLERANCE)
+    difference = np.abs(np.array(block_means(probability)) - expected).mean()
+    return bool(difference <= MAX_BLOCK_DIFFERENCE)

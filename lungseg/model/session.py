@@ -35,7 +35,7 @@ def open_session(path: Path, threads: int, float_sums: bool = False) -> tuple[on
         model = path.read_bytes()
     except OSError as error:
         raise ModelError(f"The model cannot be read ({error.strerror}).") from None
-    digest = checksum.check(model)
+    digest = checksum.verify_checksum(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -19,7 +19,7 @@ from lungseg.model.session import WEIGHTS_FOLDER, check_single_node, open_sessio
 
 VIEW_WEIGHTS = WEIGHTS_FOLDER / "view.onnx"
 
-ANSWERS = 7
+VIEW_OUTPUTS = 7
 """Numbers that the network gives: four of the turns, then mirrored, inverted and frontal."""
 
 
@@ -63,7 +63,7 @@ class ViewNetwork:
             raise ModelError(
                 "The view network carries no card of this service; write it with `python -m model_export view`."
             ) from None
-        if [output.shape for output in self._session.get_outputs()] != [[1, ANSWERS]]:
+        if [output.shape for output in self._session.get_outputs()] != [[1, VIEW_OUTPUTS]]:
             raise ModelError("The model is none that tells how an image lies.")
         spec = InputSpec(**self.card["input"])
         self._size = spec.size

@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from lungseg.model.card import FIGURES, Calibration
 from lungseg.pipeline.mask import LEFT, RIGHT
 
-Mask = NDArray[np.bool_]
+BoolGrid = NDArray[np.bool_]
 
-STEP = 2
+GRID_STEP = 2
 """Every second pixel of the grid is looked at: enough for figures of whole lungs, in a quarter of the time."""
 
-NEAR = 3
+EDGE_DISTANCE = 3
 """Pixels of that grid from the mask's edge that are neither deep inside nor far outside."""
 
-LEAST = 1e-4
+MIN_LOG_SHARE = 1e-4
 """Parts below this are taken for this, so that their logarithm is a number."""
 
-OFFSET = 0.01
+DICE_OFFSET = 0.01
 """Estimates are made of log(1.01 - Dice)."""
 
 THIRDS = ("upper", "middle", "lower")
 
-DOUBTED = 0.5
+MIN_DOUBT_RATIO = 0.5
 """A third of a lung is named if its share of the expected error is at least this part of the largest one."""
 
 
@@ -63,7 +63,7 @@ def estimate_dice(calibration: Calibration, figures: MaskFigures) -> float:
     low, high, slopes = calibration.low, calibration.high, calibration.slopes
     values = {name: float(np.clip(getattr(figures, name), low[name], high[name])) for name in FIGURES}
     error = calibration.intercept + sum(slopes[name] * value for name, value in values.items())
-    return float(np.clip(1 + OFFSET - np.exp(error), 0, 1))
+    return float(np.clip(1 + DICE_OFFSET - np.exp(error), 0, 1))
 
 
 def measure_figures(
@@ -119,16 +119,16 @@ def doubtful_parts(
     }
     most = max(errors.values())
     ordered = sorted(errors, key=lambda part: -errors[part])
-    return tuple(part for part in ordered if errors[part] >= DOUBTED * most)
+    return tuple(part for part in ordered if errors[part] >= MIN_DOUBT_RATIO * most)
 
 
 def _thinned(grid: NDArray[Any], turns: int) -> NDArray[Any]:
-    """Every STEP-th pixel, upright."""
-    return np.rot90(grid[::STEP, ::STEP], -turns)
+    """Every GRID_STEP-th pixel, upright."""
+    return np.rot90(grid[::GRID_STEP, ::GRID_STEP], -turns)
 
 
 def _log(part: float) -> float:
-    return float(np.log(max(part, LEAST)))
+    return float(np.log(max(part, MIN_LOG_SHARE)))
 
 
 def _error(p: NDArray[np.float32], threshold: float) -> float:
@@ -137,19 +137,19 @@ def _error(p: NDArray[np.float32], threshold: float) -> float:
     return float(1 - 2 * lung.sum() / (lung.size + p.sum())) if lung.size else 1.0
 
 
-def _grown(mask: Mask) -> Mask:
-    """The mask and what lies within NEAR pixels of it, in rows and in columns."""
+def _grown(mask: BoolGrid) -> BoolGrid:
+    """The mask and what lies within EDGE_DISTANCE pixels of it, in rows and in columns."""
     for axis in (0, 1):
         grown = mask.copy()
         to, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-        for shift in range(1, NEAR + 1):
+        for shift in range(1, EDGE_DISTANCE + 1):
             to[shift:] |= source[:-shift]
             to[:-shift] |= source[shift:]
         mask = grown
     return mask
 
 
-def _missed(field: Mask, mask: Mask, sides: NDArray[np.uint8]) -> float:
+def _missed(field: BoolGrid, mask: BoolGrid, sides: NDArray[np.uint8]) -> float:
     """The larger one of both sides' shares of the field's outer third that the mask lacks."""
     field = ~_grown(~field)
     shares = []

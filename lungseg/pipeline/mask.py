@@ -16,26 +16,26 @@ from PIL import Image, ImageDraw
 
 Outline = NDArray[np.float64]
 
-MOVE = 1
+MOVE_TO = 1
 """matplotlib's code of a point that begins an outline."""
 
 RIGHT, LEFT = 1, 2
 """Labels of the patient's lungs."""
 
-SPECK = 0.05
+MIN_FRAGMENT_RATIO = 0.05
 """A region smaller than this part of the largest one is no lung, nor a piece of one."""
 
-HOLE = 0.1
+MIN_HOLE_RATIO = 0.1
 """A hole smaller than this part of its region is lung that hides behind something; a larger one, between two lungs that
 touch above and below it, is the mediastinum."""
 
-DRAWN = 2
+DRAW_MARGIN = 2
 """How many pixels beyond an outline `_drawn` reaches at most."""
 
-JUST = 0.001
+THRESHOLD_MARGIN = 0.001
 """How far from the threshold a speck or a hole is brought: more than what resizing rounds."""
 
-ONE_SIDED = 0.85
+MIN_SIDE_SHARE = 0.85
 """A region of which so much lies on one side of the midline is of that side."""
 
 
@@ -55,16 +55,16 @@ class Region:
     @property
     def area(self) -> float:
         """Square pixels, those of the holes not counted."""
-        return area(self.outline) - sum(area(hole) for hole in self.holes)
+        return outline_area(self.outline) - sum(outline_area(hole) for hole in self.holes)
 
 
-def area(outline: Outline) -> float:
+def outline_area(outline: Outline) -> float:
     """What a closed outline encloses, in square pixels (shoelace formula)."""
     x, y = outline.T
     return abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2
 
 
-def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
+def find_regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
     """The connected parts of a mask, largest first.
 
     Args:
@@ -85,18 +85,17 @@ def regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
     found = []
     for padded_points, codes in zip(*generator.filled(threshold, np.inf), strict=True):
         points = np.clip(padded_points + np.array((left - 1, top - 1)), -0.5, edges)
-        starts = (*np.flatnonzero(codes == MOVE), len(codes))
+        starts = (*np.flatnonzero(codes == MOVE_TO), len(codes))
         outline, *holes = (points[start:end] for start, end in pairwise(starts))
         found.append(Region(outline, tuple(holes)))
     return sorted(found, key=lambda region: region.area, reverse=True)
 
 
-def clean(probability: NDArray[np.float32], found: list[Region], threshold: float) -> NDArray[np.float32]:
-    """The probability without specks and without holes, brought just to the other side of the threshold; see SPECK and
-    HOLE.
+def clean_probability(probability: NDArray[np.float32], found: list[Region], threshold: float) -> NDArray[np.float32]:
+    """Return the probability with small fragments just below the threshold and small holes just above it.
 
-    No further: the image's pixels beside a speck or a hole average it with the lung. So a higher threshold, at which it
-    may be none, never gives them more than a lower one.
+    Just, because the full image's pixels beside a fragment or a hole are interpolated between it and the lung. So a
+    higher threshold, at which it may not exist, never gives them more lung than a lower one.
 
     Args:
         probability: (height, width) float32 in [0, 1].
@@ -106,19 +105,27 @@ def clean(probability: NDArray[np.float32], found: list[Region], threshold: floa
     Returns:
         The same array if there is nothing to clean, else another one.
     """
-    least = SPECK * found[0].area if found else 0
+    least = MIN_FRAGMENT_RATIO * found[0].area if found else 0
     specks = [region.outline for region in found if region.area < least]
     lungs = [region for region in found if region.area >= least]
-    holes = [hole for region in lungs for hole in region.holes if area(hole) < HOLE * area(region.outline)]
+    holes = [
+        hole
+        for region in lungs
+        for hole in region.holes
+        if outline_area(hole) < MIN_HOLE_RATIO * outline_area(region.outline)
+    ]
     # A hole may hold an island, which is a region of its own: specks first, then holes over them.
-    for outlines, limit, value in ((specks, np.minimum, threshold - JUST), (holes, np.maximum, threshold + JUST)):
+    for outlines, limit, value in (
+        (specks, np.minimum, threshold - THRESHOLD_MARGIN),
+        (holes, np.maximum, threshold + THRESHOLD_MARGIN),
+    ):
         if outlines:
             drawn = _drawn(outlines, probability.shape)
             probability = np.where(drawn, limit(probability, np.float32(value)), probability)
     return probability
 
 
-def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool) -> NDArray[np.uint8]:
+def assign_sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool) -> NDArray[np.uint8]:
     """For each pixel of the grid, which lung it would belong to if it were lung: RIGHT or LEFT.
 
     A region goes to one side as a whole, unless both lungs have grown together in it.
@@ -139,7 +146,7 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
     sided = np.ascontiguousarray(np.broadcast_to(halves, mask.shape))
     for region in reversed(found):
         along = region.outline[:, 1 - axis]
-        if along.max() + DRAWN < middle or along.min() - DRAWN > middle:
+        if along.max() + DRAW_MARGIN < middle or along.min() - DRAW_MARGIN > middle:
             continue  # its half is its side
         # Its bounding box alone, and a pixel around it: most regions are small.
         left, top = np.maximum(np.floor(region.outline.min(0)).astype(int) - 1, 0)
@@ -147,7 +154,7 @@ def sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool
         part = sided[top:bottom, left:right]
         inside = _drawn([region.outline - (left, top)], part.shape)
         share = float((part[inside] == first).mean()) if inside.any() else 0.5
-        if max(share, 1 - share) >= ONE_SIDED:
+        if max(share, 1 - share) >= MIN_SIDE_SHARE:
             part[inside] = first if share > 0.5 else second
     return sided
 
@@ -160,7 +167,7 @@ def _midline(mask: NDArray[np.bool_], axis: int) -> float:
     counts = mask.sum(1 - axis)
     middle = len(counts) / 2
     before = counts[: int(middle)].sum() / max(1, counts.sum())
-    if max(before, 1 - before) >= ONE_SIDED:
+    if max(before, 1 - before) >= MIN_SIDE_SHARE:
         return middle
     used = np.flatnonzero(counts)
     start, end = used[0], used[-1] + 1

@@ -45,7 +45,7 @@ class LungMeasures:
     share: float
 
 
-def measure(result: Result) -> LungMeasures:
+def measure_lungs(result: Result) -> LungMeasures:
     """Measure the lungs of one image."""
     spacing = result.radiograph.spacing
     right = _measure(result.labels == RIGHT, spacing)

@@ -46,4 +46,4 @@ class Pose:
         return (self.turns in (0, 3)) != self.mirrored
 
 
-UPRIGHT = Pose()
+UPRIGHT_POSE = Pose()

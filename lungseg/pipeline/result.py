@@ -14,7 +14,7 @@ from lungseg.model.lung import ModelIdentity
 from lungseg.model.preprocess import Geometry
 from lungseg.pipeline.mask import Region
 from lungseg.pipeline.pose import Pose
-from lungseg.pipeline.upsample import enlarge, enlarge_bits
+from lungseg.pipeline.upsample import upsample_bits, upsample_probability
 from lungseg.pipeline.verdict import Verdict
 
 
@@ -53,12 +53,12 @@ class Result:
     @cached_property
     def probability(self) -> NDArray[np.float32]:
         """(height, width) float32 in [0, 1], of lung, on the image's own grid; not cleaned."""
-        return enlarge(self.raw, self.geometry)
+        return upsample_probability(self.raw, self.geometry)
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:
         """The mask, (height, ceil(width / 8)) uint8, eight pixels a byte as np.packbits gives them; 1 = lung."""
-        return enlarge_bits(self.cleaned, self.geometry, self.threshold)
+        return upsample_bits(self.cleaned, self.geometry, self.threshold)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:

@@ -15,20 +15,20 @@ from lungseg.model.lung import LungModel, ModelIdentity
 from lungseg.model.models import Models, load_models
 from lungseg.model.preprocess import Geometry, preprocess
 from lungseg.model.view import View
-from lungseg.pipeline.mask import clean, regions, sides
+from lungseg.pipeline.mask import assign_sides, clean_probability, find_regions
 from lungseg.pipeline.options import Options
-from lungseg.pipeline.pose import UPRIGHT, Pose
+from lungseg.pipeline.pose import UPRIGHT_POSE, Pose
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.verdict import Finding, confidence, judge
+from lungseg.pipeline.verdict import ImageFindings, judge_mask, mask_confidence
 
-ENOUGH = 2
+MIN_DECODE_RATIO = 2
 """How much larger than the network's input a JPEG is decoded at least. Masks then agree with those of a whole decode as
 well as they do if only the method changes by which a whole one is shrunk (Dice 0.9995 and 0.9994, mean of 40 images)."""
 
-INVERTED = 0.5
+MIN_INVERTED = 0.5
 """Probability above which an image is taken for inverted; little is lost if it is not."""
 
-MIRRORED = 0.95
+MIN_MIRRORED = 0.95
 """Probability above which an image is taken for mirrored: one of situs inversus looks so, too."""
 
 
@@ -51,7 +51,7 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
     stages: dict[str, float] = {}
 
     with _timed(stages, "decode"):
-        radiograph = decode(data, ENOUGH * model.card.input.size)
+        radiograph = decode(data, MIN_DECODE_RATIO * model.card.input.size)
     with _timed(stages, "preprocess"):
         square, geometry = preprocess(radiograph, model.card.input)
     with _timed(stages, "view"):
@@ -60,16 +60,16 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
         pose, (probability, *others) = _find(square, geometry, view, options.upright, model)
         pose = replace(pose, mirrored=_mirrored(radiograph, view))
     with _timed(stages, "mask"):
-        outlines = regions(probability, threshold)
-        cleaned = clean(probability, outlines, threshold) if options.clean else probability
+        outlines = find_regions(probability, threshold)
+        cleaned = clean_probability(probability, outlines, threshold) if options.clean else probability
         if cleaned is not probability:
-            outlines = regions(cleaned, threshold)
+            outlines = find_regions(cleaned, threshold)
         mask = cleaned > threshold
-        sided = sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
+        sided = assign_sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
         field = others[0] if others else None
         lungs = sided * mask
-        finding = Finding(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
-        verdict = judge(view.frontal, finding, model.card.calibration)
+        finding = ImageFindings(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
+        verdict = judge_mask(view.frontal, finding, model.card.calibration)
     return Result(
         radiograph=radiograph,
         geometry=geometry,
@@ -94,18 +94,18 @@ def _find(
     An image that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
     an upright image for turned would cost the whole mask.
     """
-    pose = Pose(int(view.turns.argmax()), view.inverted > INVERTED) if upright else UPRIGHT
+    pose = Pose(int(view.turns.argmax()), view.inverted > MIN_INVERTED) if upright else UPRIGHT_POSE
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
     rows, columns = geometry.box
     found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[:, rows, columns])) for each in poses]
-    return max(found, key=lambda pair: confidence(pair[1][0])) if len(found) > 1 else found[0]
+    return max(found, key=lambda pair: mask_confidence(pair[1][0])) if len(found) > 1 else found[0]
 
 
 def _mirrored(radiograph: Radiograph, view: View) -> bool:
     """What the file says of right and left counts more than what the image looks like."""
     if radiograph.rows_run_left is not None:
         return not radiograph.rows_run_left
-    return view.mirrored > MIRRORED
+    return view.mirrored > MIN_MIRRORED
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from lungseg.model.preprocess import Geometry
 Indices = NDArray[np.intp]
 
 
-def enlarge(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+def upsample_probability(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     """Bring an image's part of a probability map, (box_height, box_width), to its own grid, (height, width)."""
     return np.asarray(Image.fromarray(box).resize((geometry.width, geometry.height), Image.Resampling.BILINEAR))
 
 
-def enlarge_bits(box: NDArray[np.float32], geometry: Geometry, threshold: float) -> NDArray[np.uint8]:
+def upsample_bits(box: NDArray[np.float32], geometry: Geometry, threshold: float) -> NDArray[np.uint8]:
     """``enlarge(box, geometry) > threshold`` for a fraction of its time, eight pixels a byte.
 
     Between two neighbours in the box the probability runs straight. Where both lie on the same side of the threshold,
@@ -33,7 +33,7 @@ def enlarge_bits(box: NDArray[np.float32], geometry: Geometry, threshold: float)
     """
     height, width = geometry.height, geometry.width
     if height < box.shape[0] or width < box.shape[1]:  # resizing averages here, and little is to be saved
-        return np.packbits(enlarge(box, geometry) > threshold, axis=1)
+        return np.packbits(upsample_probability(box, geometry) > threshold, axis=1)
     bits = np.zeros((height, -(-width // 8)), np.uint8)
     above = box > threshold
     used_rows, used_columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))

@@ -50,15 +50,15 @@ DOUBTFUL_MASK = Reason("doubtful-mask", Decision.REVIEW, "The mask may be wrong 
 LOW_CONFIDENCE = Reason("low-confidence", Decision.REVIEW, "The network is unsure where the lungs are.")
 ONE_LUNG = Reason("one-lung", Decision.REVIEW, "Only one lung was found, or one is far smaller than the other.")
 CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the image's border: a part of them may be missing.")
-SMALL_FILM = Reason("small-film", Decision.REVIEW, "The image has so few pixels that the lungs' edges are a guess.")
-MIRRORED = Reason("mirrored", Decision.REVIEW, "The image may be mirrored: right and left may be exchanged.")
+SMALL_IMAGE = Reason("small-film", Decision.REVIEW, "The image has so few pixels that the lungs' edges are a guess.")
+MIRRORED_IMAGE = Reason("mirrored", Decision.REVIEW, "The image may be mirrored: right and left may be exchanged.")
 IMPLAUSIBLE_SIZE = Reason(
     "implausible-size",
     Decision.ACCEPT,
     "By the file's pixel spacing the lungs are too small or too large for an adult's; the spacing may be wrong.",
 )
-TURNED = Reason("turned", Decision.ACCEPT, "The image is turned; the mask lies as the image does.")
-INVERTED = Reason("inverted", Decision.ACCEPT, "The image's greys are inverted: bone is dark.")
+ROTATED_IMAGE = Reason("turned", Decision.ACCEPT, "The image is turned; the mask lies as the image does.")
+INVERTED_IMAGE = Reason("inverted", Decision.ACCEPT, "The image's greys are inverted: bone is dark.")
 
 REASONS = (
     NOT_FRONTAL,
@@ -68,15 +68,15 @@ REASONS = (
     LOW_CONFIDENCE,
     ONE_LUNG,
     CUT_OFF,
-    SMALL_FILM,
-    MIRRORED,
+    SMALL_IMAGE,
+    MIRRORED_IMAGE,
     IMPLAUSIBLE_SIZE,
-    TURNED,
-    INVERTED,
+    ROTATED_IMAGE,
+    INVERTED_IMAGE,
 )
 """All of them, the gravest first."""
 
-FRONTAL, SURELY_FRONTAL = 0.3, 0.9
+MIN_FRONTAL, MIN_SURE_FRONTAL = 0.3, 0.9
 """Below the first an image is rejected, below the second reviewed. Of the 527 validation images,
 children's and portable ones among them, 99 % lie above 0.975."""
 
@@ -84,21 +84,21 @@ MIN_EXPECTED_DICE = 0.935
 """Below it a mask is reviewed: 93 % of the masks below Dice 0.90, and 2.5 % of those of 0.95 and more, of images as
 they are and made worse (`python -m model_export expect`, patients left out)."""
 
-CONFIDENT, HARDLY_CONFIDENT = 0.9, 0.6
+MIN_SURE_CONFIDENCE, MIN_CONFIDENCE = 0.9, 0.6
 """Below the second a mask is rejected: what the network sees are no lungs. Below the first it is reviewed if the model
 gives no expected Dice."""
 
-SMALLER_LUNG = 0.2
+MIN_LUNG_RATIO = 0.2
 """The smaller lung's area as a part of the larger one's."""
 
-BORDER = 0.15
+MAX_BORDER_SHARE = 0.15
 """How much of one border of the image is lung."""
 
-SMALL_SIDE = 200
+MIN_SHARP_SIDE = 200
 """Pixels: half the network's grid and less, where an edge of the lung has a pixel of blur to each side."""
 
 
-MIN_AREA, MAX_AREA = 10_000, 100_000
+MIN_LUNG_AREA, MAX_LUNG_AREA = 10_000, 100_000
 """Square millimetres of both lungs. Of Montgomery's 138 images, the smallest mask has 14,900 and the largest 59,900."""
 
 
@@ -129,7 +129,7 @@ class Verdict:
         return max((reason.decision for reason in self.reasons), key=order.index, default=Decision.ACCEPT)
 
 
-def confidence(probability: NDArray[np.float32]) -> float:
+def mask_confidence(probability: NDArray[np.float32]) -> float:
     """The mean of 2p - 1 over the pixels above 0.5; 0 if there are none.
 
     Args:
@@ -140,7 +140,7 @@ def confidence(probability: NDArray[np.float32]) -> float:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ImageFindings:
     """What was found in an image, on the network's grid, (height, width) each.
 
     Attributes:
@@ -163,7 +163,7 @@ class Finding:
     threshold: float
 
 
-def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> Verdict:
+def judge_mask(frontal: float, finding: ImageFindings, calibration: Calibration | None) -> Verdict:
     """Return the verdict on one image.
 
     Args:
@@ -172,24 +172,24 @@ def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> 
         calibration: the model's; None gives no expected Dice.
     """
     pose, geometry, lungs = finding.pose, finding.geometry, finding.lungs
-    sure = confidence(finding.probability)
+    sure = mask_confidence(finding.probability)
     right, left = (int(np.count_nonzero(lungs == label)) for label in (RIGHT, LEFT))
     found = right + left > 0
     expected = _expected_dice(finding, calibration) if found and calibration else None
     borders = (lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1])
     holds = {
-        NOT_FRONTAL: frontal < FRONTAL or (found and sure < HARDLY_CONFIDENT),
+        NOT_FRONTAL: frontal < MIN_FRONTAL or (found and sure < MIN_CONFIDENCE),
         NO_LUNG: not found,
-        DOUBTFUL_VIEW: FRONTAL <= frontal < SURELY_FRONTAL,
+        DOUBTFUL_VIEW: MIN_FRONTAL <= frontal < MIN_SURE_FRONTAL,
         DOUBTFUL_MASK: expected is not None and expected < MIN_EXPECTED_DICE,
-        LOW_CONFIDENCE: expected is None and found and HARDLY_CONFIDENT <= sure < CONFIDENT,
-        ONE_LUNG: found and min(right, left) < SMALLER_LUNG * max(right, left),
-        CUT_OFF: max(float((border > 0).mean()) for border in borders) > BORDER,
-        SMALL_FILM: min(geometry.height, geometry.width) < SMALL_SIDE,
-        MIRRORED: pose.mirrored,
+        LOW_CONFIDENCE: expected is None and found and MIN_CONFIDENCE <= sure < MIN_SURE_CONFIDENCE,
+        ONE_LUNG: found and min(right, left) < MIN_LUNG_RATIO * max(right, left),
+        CUT_OFF: max(float((border > 0).mean()) for border in borders) > MAX_BORDER_SHARE,
+        SMALL_IMAGE: min(geometry.height, geometry.width) < MIN_SHARP_SIDE,
+        MIRRORED_IMAGE: pose.mirrored,
         IMPLAUSIBLE_SIZE: found and not _is_plausible(finding, right + left),
-        TURNED: pose.turns != 0,
-        INVERTED: pose.inverted,
+        ROTATED_IMAGE: pose.turns != 0,
+        INVERTED_IMAGE: pose.inverted,
     }
     reasons = tuple(reason for reason in REASONS if holds[reason])
     if not holds[DOUBTFUL_MASK]:
@@ -199,7 +199,7 @@ def judge(frontal: float, finding: Finding, calibration: Calibration | None) -> 
     return Verdict(reasons, frontal, sure, expected, parts)
 
 
-def _expected_dice(finding: Finding, calibration: Calibration) -> float:
+def _expected_dice(finding: ImageFindings, calibration: Calibration) -> float:
     figures = measure_figures(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold)
     return estimate_dice(calibration, figures)
 
@@ -214,10 +214,10 @@ def _located(reason: Reason, parts: tuple[str, ...]) -> Reason:
     return replace(reason, text=f"The mask may be wrong, most likely in {named}.") if named else reason
 
 
-def _is_plausible(finding: Finding, pixels: int) -> bool:
+def _is_plausible(finding: ImageFindings, pixels: int) -> bool:
     """Whether so many pixels of the grid can be an adult's lungs; without a spacing nothing speaks against it."""
     if finding.spacing is None:
         return True
     height, width = finding.lungs.shape
     scale = finding.geometry.height / height * finding.geometry.width / width
-    return MIN_AREA <= pixels * scale * finding.spacing.row * finding.spacing.column <= MAX_AREA
+    return MIN_LUNG_AREA <= pixels * scale * finding.spacing.row * finding.spacing.column <= MAX_LUNG_AREA

@@ -11,7 +11,7 @@ import logging
 import threading
 
 from lungseg import errors
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def load() -> None:
     from lungseg.decode import selftest
 
     with _lock:
-        _missing = [each.name for each in selftest.check_decoders(drawing()) if each.fault]
+        _missing = [each.name for each in selftest.check_decoders(draw_phantom()) if each.fault]
         _missing += [name for name in IMAGECODECS if not getattr(imagecodecs, name).available]
     if _missing:
         log.error("not ready: %s", ", ".join(_missing))

@@ -14,7 +14,7 @@ import torch
 from monai.data.meta_obj import set_track_meta
 from numpy.typing import NDArray
 
-from lungseg.model.preprocess import Geometry, InputSpec, place, standardise
+from lungseg.model.preprocess import Geometry, InputSpec, paste_box, standardise
 from model_export.data.sickness import make_sick
 from model_export.data.truth import split_known
 
@@ -99,7 +99,7 @@ class Augment:
             if random.random() < CROPPED_SHARE:
                 box, target, unknown, geometry = _crop(box, target, unknown, geometry, random)
             wide = bool(random.random() < WIDE_SHARE)
-        square = place(standardise(box, self.spec), geometry)
+        square = paste_box(standardise(box, self.spec), geometry)
         truth = np.concatenate([target[: self.outputs], unknown[: self.outputs]])
         pair = {"image": torch.from_numpy(square)[None], "truth": torch.from_numpy(truth)}
         if self.enabled:

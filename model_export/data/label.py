@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lungseg.model.lung import LungModel
-from lungseg.model.preprocess import place, standardise
+from lungseg.model.preprocess import paste_box, standardise
 from model_export.data.index import QUALITIES, Index, IndexRow, find_mask_origins, read_index, read_square, write_index
 from model_export.data.layout import SkippedImage
 
@@ -70,7 +70,7 @@ def label_images(index: Index, model: LungModel, sources: tuple[str, ...], outpu
 def _label_one(index: Index, row: IndexRow, model: LungModel, output: Path) -> IndexRow | None:
     image = read_square(index, "images", row)
     geometry = row.geometry(index.size)
-    film = place(standardise(image[geometry.box], model.card.input), geometry)
+    film = paste_box(standardise(image[geometry.box], model.card.input), geometry)
     inputs = np.repeat(film[np.newaxis, np.newaxis], model.card.input.channels, axis=1)
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
     probability = (model(inputs)[0] + model(mirrored)[0, :, ::-1]) / 2

@@ -71,7 +71,7 @@ def put_card(model: onnx.ModelProto, card: Card) -> None:
 
 def write_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Write a model that serving will read: with its checksum."""
-    path.write_bytes(checksum.sealed(model.SerializeToString()))
+    path.write_bytes(checksum.append_checksum(model.SerializeToString()))
 
 
 class _Served(nn.Module):

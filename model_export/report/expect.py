@@ -27,9 +27,9 @@ from lungseg.encode.png import grey_png
 from lungseg.model.card import FIGURES, Calibration
 from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
-from lungseg.pipeline.expected_dice import OFFSET, MaskFigures, estimate_dice, measure_figures
+from lungseg.pipeline.expected_dice import DICE_OFFSET, MaskFigures, estimate_dice, measure_figures
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import FRONTAL, MIN_EXPECTED_DICE
+from lungseg.pipeline.verdict import MIN_EXPECTED_DICE, MIN_FRONTAL
 from model_export.config import read_config
 from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_square
@@ -131,7 +131,7 @@ def learn_expected_dice(
 def fit_calibration(samples: list[MaskSample]) -> Calibration:
     """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
     figures = np.array([list(asdict(sample.figures).values()) for sample in samples])
-    target = np.log(1 + OFFSET - np.array([sample.dice for sample in samples]))
+    target = np.log(1 + DICE_OFFSET - np.array([sample.dice for sample in samples]))
     weights = np.array([1.0 if sample.changes else UNCHANGED_WEIGHT for sample in samples])
     low, high = np.percentile(figures, (0.5, 99.5), axis=0)
     figures = figures.clip(low, high)
@@ -172,7 +172,7 @@ def _looked(index: Index, row: IndexRow, model: LungModel, number: int, seed: in
         shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
         result = segment(grey_png(shown), models=Models(lung=model))
         # What is taken for no chest image, or has no lung, is told by the verdict already.
-        if result.verdict.frontal < FRONTAL or not result.regions:
+        if result.verdict.frontal < MIN_FRONTAL or not result.regions:
             continue
         seen = measure_figures(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
         dice = metrics.dice(result.mask, mask)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.radiograph import Pixels
-from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink
+from lungseg.model.preprocess import InputSpec, clip_range, letterbox, shrink_image
 from model_export.data.arrays import FloatImage
 from model_export.data.index import Index, IndexRow, read_square
 
@@ -51,7 +51,7 @@ def read_lung_masks(index: Index, rows: list[IndexRow]) -> list[NDArray[np.bool_
     for row in rows:
         mask = read_square(index, "masks", row)[row.geometry(index.size).box]
         height, width = mask.shape
-        masks.append(shrink(mask.astype(np.uint8) * 255, letterbox(height, width, PICTURE_SIDE)) > 127)
+        masks.append(shrink_image(mask.astype(np.uint8) * 255, letterbox(height, width, PICTURE_SIDE)) > 127)
     return masks
 
 
@@ -100,6 +100,6 @@ def _kept(pixels: Pixels) -> FloatImage:
         BlankImage: it has but one grey.
     """
     height, width = pixels.shape
-    box = shrink(pixels, letterbox(height, width, PICTURE_SIDE))
+    box = shrink_image(pixels, letterbox(height, width, PICTURE_SIDE))
     low, high = clip_range(box, InputSpec())
     return ((box.astype(np.float32).clip(low, high) - low) / (high - low)).astype(np.float32)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lungseg.files import write_atomically
 from lungseg.model.card import METADATA_KEY
-from lungseg.model.preprocess import InputSpec, place, preprocess, standardise
+from lungseg.model.preprocess import InputSpec, paste_box, preprocess, standardise
 from lungseg.model.view import ViewNetwork
 from model_export.data.index import Index, IndexRow, digest_rows, read_square
 from model_export.export import MAX_DIFFERENCE
@@ -175,7 +175,7 @@ def _square(index: Index, row: IndexRow) -> Tensor:
     """A prepared image as serving sees it, (1, 1, size, size)."""
     geometry = row.geometry(index.size)
     box = read_square(index, "images", row)[geometry.box]
-    return torch.from_numpy(place(standardise(box, InputSpec(size=index.size)), geometry))[None, None]
+    return torch.from_numpy(paste_box(standardise(box, InputSpec(size=index.size)), geometry))[None, None]
 
 
 def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:

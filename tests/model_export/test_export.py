@@ -89,6 +89,6 @@ def test_something_else_than_a_checkpoint_is_named(index: Index, tmp_path: Path,
 def test_the_shipped_file_holds_only_the_network_its_card_and_its_seal() -> None:
     model = onnx.load(LUNG_WEIGHTS)
     onnx.checker.check_model(model)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.CHECKSUM_KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
     assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim] == [1, 1, 512, 512]

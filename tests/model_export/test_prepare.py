@@ -12,7 +12,7 @@ import pytest
 from films import dice, encode
 from PIL import Image
 
-from lungseg.pipeline.upsample import enlarge
+from lungseg.pipeline.upsample import upsample_probability
 from model_export.__main__ import main
 from model_export.data.index import Index, digest_rows, read_index
 from model_export.data.layout import read_mask
@@ -38,7 +38,7 @@ def test_films_are_letterboxed_with_their_masks(index: Index) -> None:
         assert not image[outside].any()
         assert image[mask].mean() < image[geometry.box].mean()
         target = read_mask(index.input / name for name in row.masks.split(";"))
-        assert dice(enlarge(mask[geometry.box].astype(np.float32), geometry) > 0.5, target) > 0.95
+        assert dice(upsample_probability(mask[geometry.box].astype(np.float32), geometry) > 0.5, target) > 0.95
 
 
 def test_left_and_right_masks_are_joined(index: Index, public: Path) -> None:
@@ -142,7 +142,12 @@ def test_originals_of_full_size_give_the_same_index(tmp_path: Path) -> None:
     row = index.rows[0]
     assert (row.height, row.width, row.box_height, row.box_width) == (4020, 4892, 421, 512)
     mask = read(tmp_path / "out" / "masks" / f"{row.id}.png")
-    assert dice(enlarge(mask[row.geometry(512).box].astype(np.float32), row.geometry(512)) > 0.5, left | right) > 0.995
+    assert (
+        dice(
+            upsample_probability(mask[row.geometry(512).box].astype(np.float32), row.geometry(512)) > 0.5, left | right
+        )
+        > 0.995
+    )
 
 
 def test_digest_follows_the_pixels(index: Index, public: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     from lungseg.pipeline.segment import segment
 
     model = load_lung()
-    facts = [processor.describe(), model.card.precision, str(model.precision_reason)]
+    facts = [processor.describe_processor(), model.card.precision, str(model.precision_reason)]
     (folder / "facts.json").write_text(json.dumps(facts))
     for path in sorted((folder / "images").iterdir()):
         try:

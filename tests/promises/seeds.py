@@ -32,9 +32,9 @@ from pydicom.uid import (
 from lungseg.decode.bounds.png import ADAM7, png_chunk
 from lungseg.decode.selftest import dicom_file
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 
-GREY = drawing(80)[:, 4:76]
+GREY = draw_phantom(80)[:, 4:76]
 """80 x 72, so that the sides differ."""
 TWELVE = GREY.astype(np.uint16) << 4
 SIXTEEN = GREY.astype(np.uint16) * 257
@@ -191,7 +191,7 @@ def _with_overlay(film: bytes) -> bytes:
 
 def _dicom() -> Iterator[tuple[str, bytes]]:
     for syntax in TRANSFER_SYNTAXES:
-        yield f"dicom-{syntax.keyword}", dicom_file(drawing(), syntax)
+        yield f"dicom-{syntax.keyword}", dicom_file(draw_phantom(), syntax)
     variations: dict[str, tuple[NDArray[np.generic], dict[str, object]]] = {
         "monochrome1": (TWELVE, {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}),
         "signed": (TWELVE.astype(np.int16) - 2048, {"RescaleSlope": 2, "RescaleIntercept": -1024}),

@@ -61,7 +61,7 @@ def test_a_changed_bit_is_refused(copy: Path, ledger: Ledger) -> None:
     size, dice = copy.stat().st_size, random.Random(8)
     count = cases(8, 400)
     places = [dice.randrange(number * size // count, (number + 1) * size // count) for number in range(count)]
-    places += [*range(cases(2, 16)), *range(size - cases(2, checksum.LENGTH), size)]
+    places += [*range(cases(2, 16)), *range(size - cases(2, checksum.CHECKSUM_LENGTH), size)]
     served = []
     with copy.open("r+b", buffering=0) as file:
         for place in places:
@@ -84,7 +84,7 @@ def _at(file: Any, place: int, byte: int | None) -> int:
 def test_a_file_that_is_not_whole_is_refused(copy: Path, ledger: Ledger) -> None:
     """Cut anywhere, empty, with something behind it, twice in one, a text, a folder, or missing."""
     content, size = copy.read_bytes(), copy.stat().st_size
-    cuts = {0, 1, size - checksum.LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
+    cuts = {0, 1, size - checksum.CHECKSUM_LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
     others = [content[:cut] for cut in sorted(cuts)]
     others += [
         content + b"\0",
@@ -255,7 +255,12 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
 def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
     buckets.drop("lung.onnx", SERVED.read_bytes())
     names = {"LUNG_MODEL": f"s3://{buckets.films}/lung.onnx", "TMPDIR": str(tmp_path)}
-    digests = ("0" * 64, checksum.check(VIEW.read_bytes()), "", checksum.check(SERVED.read_bytes())[:-1])
+    digests = (
+        "0" * 64,
+        checksum.verify_checksum(VIEW.read_bytes()),
+        "",
+        checksum.verify_checksum(SERVED.read_bytes())[:-1],
+    )
     lines = []
     for digest in digests[: cases(1, len(digests))]:
         done = start_function(LUNG_MODEL_SHA256=digest, **names)

@@ -11,7 +11,7 @@ from lungseg.model.card import METADATA_KEY
 
 def card_of(model: bytes) -> dict[str, Any]:
     """Return the card of a file with a checksum."""
-    entry = model[_card_starts(model) : -checksum.LENGTH]
+    entry = model[_card_starts(model) : -checksum.CHECKSUM_LENGTH]
     card: dict[str, Any] = json.loads(entry[entry.index(b"{") :])
     return card
 
@@ -27,12 +27,12 @@ def with_card(model: bytes, card: object) -> bytes:
     if card is not None:
         text = card if isinstance(card, bytes) else json.dumps(card).encode()
         content += _field(14, _field(1, METADATA_KEY.encode()) + _field(2, text))
-    return checksum.sealed(content)
+    return checksum.append_checksum(content)
 
 
 def _card_starts(model: bytes) -> int:
     """Return where the card's metadata entry starts: it is the last entry before the checksum."""
-    content = model[: -checksum.LENGTH]
+    content = model[: -checksum.CHECKSUM_LENGTH]
     key = content.rindex(_field(1, METADATA_KEY.encode()))
     entry = _field(14, content[key:])
     assert content.endswith(entry)

@@ -91,7 +91,7 @@ def main() -> int:
         run([], arguments.workers)
     else:
         # Run one, so that mutmut makes all of them and finds their tests.
-        run(["lungseg.pipeline.mask.x_area__mutmut_1"], arguments.workers)
+        run(["lungseg.pipeline.mask.x_outline_area__mutmut_1"], arguments.workers)
         run(sample(arguments.seed), arguments.workers)
 
     files: dict[str, list[str]] = {}

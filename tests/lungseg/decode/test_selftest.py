@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lungseg.decode.selftest import DecoderCheck, check_decoder, check_decoders, picture_file
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 
 
 def test_every_decoder_passes() -> None:
-    found = list(check_decoders(drawing()))
+    found = list(check_decoders(draw_phantom()))
     assert len(found) > 20
     assert [each for each in found if each.fault] == []
 
@@ -18,10 +18,10 @@ def test_failing_decoder_is_named() -> None:
     def broken() -> bytes:
         raise RuntimeError
 
-    assert check_decoder("x", broken, drawing()) == DecoderCheck("x", "cannot be read (RuntimeError)")
+    assert check_decoder("x", broken, draw_phantom()) == DecoderCheck("x", "cannot be read (RuntimeError)")
 
 
 def test_wrong_picture_is_named() -> None:
-    other = np.ascontiguousarray(drawing()[::-1] // 2 + np.arange(128, dtype=np.uint8))
-    found = check_decoder("x", lambda: picture_file(other, "PNG"), drawing())
+    other = np.ascontiguousarray(draw_phantom()[::-1] // 2 + np.arange(128, dtype=np.uint8))
+    found = check_decoder("x", lambda: picture_file(other, "PNG"), draw_phantom())
     assert found == DecoderCheck("x", "reads as another picture than was written")

@@ -17,7 +17,7 @@ from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT, png_chunk
 from lungseg.encode.formats import FORMATS
-from lungseg.pipeline.measure import measure
+from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
@@ -77,7 +77,7 @@ def test_probability_keeps_16_bits(result: Result) -> None:
 
 def test_cutout_is_the_film_around_the_lungs(result: Result) -> None:
     cutout = picture(encoded_as("cutout", result))
-    x, y, width, height = measure(result).both.box
+    x, y, width, height = measure_lungs(result).both.box
     assert cutout.dtype == np.uint16
     assert height < cutout.shape[0] < 1955
     assert width < cutout.shape[1] < 1841
@@ -113,7 +113,7 @@ def test_areas_in_mm2_where_the_spacing_is_known(
     rg1_pixels: NDArray[np.uint16], elements: dict[str, object], spacing: tuple[float, float, str] | None
 ) -> None:
     result = segment(dicom(np.ascontiguousarray(rg1_pixels[::4, ::4]), **elements))
-    lungs, found = measure(result), result.radiograph.spacing
+    lungs, found = measure_lungs(result), result.radiograph.spacing
     if spacing is None:
         assert found is None
         assert lungs.right.mm2 is None

@@ -170,7 +170,7 @@ def test_command_line_names_precision_and_reason(tmp_path: Path, small: bytes) -
     expected = ["fp32", "setting"]
     facts = json.loads(run("info", "--json", LUNG_PRECISION="fp32").stdout)
     assert [facts["model"][name] for name in ("precision", "precision_reason")] == expected
-    assert facts["processor"] == processor.describe()
+    assert facts["processor"] == processor.describe_processor()
     assert b"precision: fp32, because LUNG_PRECISION asks for it" in run("info", LUNG_PRECISION="fp32").stdout
     document = json.loads(run("segment", "-", "--format", "json", "-o", "-", data=small, LUNG_PRECISION="fp32").stdout)
     assert [document["model"][name] for name in ("precision", "precision_reason")] == expected

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lungseg import errors
-from lungseg.model.preprocess import Geometry, InputSpec, letterbox, place, preprocess, shrink, standardise
-from lungseg.pipeline.upsample import enlarge, enlarge_bits
+from lungseg.model.preprocess import Geometry, InputSpec, letterbox, paste_box, preprocess, shrink_image, standardise
+from lungseg.pipeline.upsample import upsample_bits, upsample_probability
 
 SPEC = InputSpec()
 
@@ -21,8 +21,8 @@ def test_a_mask_survives_the_way_there_and_back(shape: tuple[int, int]) -> None:
     rows, columns = np.mgrid[: shape[0], : shape[1]] / np.array(shape)[:, None, None]
     mask = np.hypot((rows - 0.45) / 0.3, (columns - 0.3) / 0.15) < 1
     geometry = letterbox(*shape, SPEC.size)
-    square = place(shrink((mask * 255).astype(np.uint8), geometry).astype(np.float32) / 255, geometry)
-    back = enlarge(np.ascontiguousarray(square[geometry.box]), geometry)
+    square = paste_box(shrink_image((mask * 255).astype(np.uint8), geometry).astype(np.float32) / 255, geometry)
+    back = upsample_probability(np.ascontiguousarray(square[geometry.box]), geometry)
     assert back.shape == shape
     assert dice(back > 0.5, mask) > 0.997
 
@@ -58,7 +58,7 @@ def test_a_film_shrinks_alike_at_both_depths(shape: tuple[int, int]) -> None:
     """Blocks at the bottom and the right edge are smaller where a side is odd."""
     film = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     geometry = letterbox(*shape, 512)
-    eight, sixteen = shrink(film, geometry), shrink(film.astype(np.uint16) * 257, geometry)
+    eight, sixteen = shrink_image(film, geometry), shrink_image(film.astype(np.uint16) * 257, geometry)
     assert sixteen.dtype == np.uint16
     # Pillow rounds to whole greys between its two steps.
     assert abs(eight * 257.0 - sixteen).max() <= 1.5 * 257
@@ -89,10 +89,10 @@ def test_the_mask_is_the_enlarged_probability_above_its_threshold(
     box = random.random((box_height, box_width), np.float32)
     threshold = float(random.choice([0.5, 0.001, 0.999, float(box.flat[0])]))
     geometry = Geometry(height, width, 40, 0, 0, box_height, box_width)
-    probability = enlarge(box, geometry)
+    probability = upsample_probability(box, geometry)
     # Two ways to add the same numbers up round differently in the last place.
     clear = np.abs(probability - threshold) > 1e-6
-    bits = enlarge_bits(box, geometry, threshold)
+    bits = upsample_bits(box, geometry, threshold)
     assert bits.shape == (height, -(-width // 8))
     mask = np.unpackbits(bits, axis=1, count=width).view(bool)
     np.testing.assert_array_equal(mask[clear], (probability > threshold)[clear])

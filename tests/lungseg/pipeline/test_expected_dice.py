@@ -13,7 +13,7 @@ from lungseg.model.preprocess import InputSpec, letterbox
 from lungseg.pipeline.expected_dice import MaskFigures, doubtful_parts, estimate_dice, measure_figures
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.pose import Pose
-from lungseg.pipeline.verdict import Decision, Finding, judge
+from lungseg.pipeline.verdict import Decision, ImageFindings, judge_mask
 
 SIDE = 256
 
@@ -108,26 +108,26 @@ class TestCalibration:
 
 class TestVerdict:
     @pytest.fixture
-    def finding(self) -> Finding:
+    def finding(self) -> ImageFindings:
         rows, _ = grid()
         unsure = np.where((rows > 160) & (SIDES == LEFT) & (PAIR > 0.5), np.float32(0.6), PAIR)
         lungs = SIDES * (unsure > 0.5)
-        return Finding(Pose(), letterbox(SIDE, SIDE, SIDE), None, unsure, None, SIDES, lungs, 0.5)
+        return ImageFindings(Pose(), letterbox(SIDE, SIDE, SIDE), None, unsure, None, SIDES, lungs, 0.5)
 
-    def test_a_mask_of_low_expected_dice_is_for_review_and_says_where(self, finding: Finding) -> None:
-        verdict = judge(1.0, finding, calibration(0.85))
+    def test_a_mask_of_low_expected_dice_is_for_review_and_says_where(self, finding: ImageFindings) -> None:
+        verdict = judge_mask(1.0, finding, calibration(0.85))
         assert verdict.decision == Decision.REVIEW
         assert verdict.expected_dice == pytest.approx(0.85)
         assert verdict.doubtful_parts == ("left lower",)
         assert [reason.code for reason in verdict.reasons] == ["doubtful-mask"]
         assert "the left lung's lower third" in verdict.reasons[0].text
 
-    def test_a_good_one_is_accepted_however_unsure_the_network_is(self, finding: Finding) -> None:
-        verdict = judge(1.0, finding, calibration(0.97))
+    def test_a_good_one_is_accepted_however_unsure_the_network_is(self, finding: ImageFindings) -> None:
+        verdict = judge_mask(1.0, finding, calibration(0.97))
         assert verdict.confidence < 0.9
         assert (verdict.decision, verdict.doubtful_parts) == (Decision.ACCEPT, ())
 
-    def test_a_model_that_gives_no_estimate_is_judged_by_its_confidence(self, finding: Finding) -> None:
-        verdict = judge(1.0, finding, None)
+    def test_a_model_that_gives_no_estimate_is_judged_by_its_confidence(self, finding: ImageFindings) -> None:
+        verdict = judge_mask(1.0, finding, None)
         assert verdict.expected_dice is None
         assert [reason.code for reason in verdict.reasons] == ["low-confidence"]

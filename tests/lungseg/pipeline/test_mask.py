@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungseg.model.preprocess import letterbox
-from lungseg.pipeline.mask import LEFT, RIGHT, area, clean, regions, sides
+from lungseg.pipeline.mask import LEFT, RIGHT, assign_sides, clean_probability, find_regions, outline_area
 from lungseg.pipeline.pose import Pose
-from lungseg.pipeline.upsample import enlarge
+from lungseg.pipeline.upsample import upsample_probability
 
 SIDE = 200
 
@@ -29,7 +29,7 @@ def soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def cleaned_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    return clean(probability, regions(probability, 0.5), 0.5)
+    return clean_probability(probability, find_regions(probability, 0.5), 0.5)
 
 
 LUNGS = disc(100, 55, 35) | disc(100, 145, 30)
@@ -37,15 +37,15 @@ LUNGS = disc(100, 55, 35) | disc(100, 145, 30)
 
 def test_regions_are_the_connected_parts_largest_first() -> None:
     ring = LUNGS & ~disc(100, 55, 10)
-    large, small = regions(soft(ring), 0.5)
+    large, small = find_regions(soft(ring), 0.5)
     assert large.area == pytest.approx(np.pi * (35**2 - 10**2), rel=0.03)
     assert small.area == pytest.approx(np.pi * 30**2, rel=0.03)
-    assert area(large.holes[0]) == pytest.approx(np.pi * 10**2, rel=0.08)
+    assert outline_area(large.holes[0]) == pytest.approx(np.pi * 10**2, rel=0.08)
     assert (large.outline[0] == large.outline[-1]).all()
 
 
 def test_a_lung_that_reaches_the_border_has_a_closed_outline() -> None:
-    (region,) = regions(soft(disc(100, 0, 40)), 0.5)
+    (region,) = find_regions(soft(disc(100, 0, 40)), 0.5)
     assert region.area == pytest.approx(np.pi * 40**2 / 2, rel=0.05)
 
 
@@ -69,8 +69,8 @@ def test_a_higher_threshold_gives_a_subset_also_beside_what_was_cleaned(side: in
     geometry = letterbox(side, side, SIDE)
     before = np.ones((side, side), np.bool_)
     for threshold in np.linspace(0.02, 0.98, 97):
-        cleaned = clean(probability, regions(probability, threshold), threshold)
-        mask = enlarge(cleaned, geometry) > threshold
+        cleaned = clean_probability(probability, find_regions(probability, threshold), threshold)
+        mask = upsample_probability(cleaned, geometry) > threshold
         assert not (mask & ~before).any(), threshold
         before = mask
 
@@ -93,13 +93,13 @@ def test_the_patients_right_lung_is_found_however_the_film_lies(turns: int, mirr
     stored = np.rot90(upright[:, ::-1] if mirrored else upright, turns)
     mask = np.ascontiguousarray(stored > 0)
     pose = Pose(turns, mirrored=mirrored)
-    found = sides(mask, regions(soft(mask), 0.5), pose.axis, swapped=not pose.right_is_first)
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), pose.axis, swapped=not pose.right_is_first)
     np.testing.assert_array_equal(found * mask, stored)
 
 
 def test_lungs_that_touch_are_parted_at_the_thinnest_place() -> None:
     touching = disc(100, 65, 40) | disc(100, 135, 36)
-    found = sides(touching, regions(soft(touching), 0.5), 1, swapped=False) * touching
+    found = assign_sides(touching, find_regions(soft(touching), 0.5), 1, swapped=False) * touching
     assert dice(found == RIGHT, disc(100, 65, 40)) > 0.97
     assert dice(found == LEFT, disc(100, 135, 36)) > 0.97
 
@@ -107,7 +107,7 @@ def test_lungs_that_touch_are_parted_at_the_thinnest_place() -> None:
 def test_a_bridge_between_lungs_is_halved() -> None:
     mask = np.zeros((60, 60), bool)
     mask[10:50, 5:29] = mask[10:50, 31:55] = mask[28:32, 29:31] = True
-    found = sides(mask, regions(soft(mask), 0.5), 1, swapped=False) * mask
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), 1, swapped=False) * mask
     assert (found[30, :30] == np.where(mask[30, :30], RIGHT, 0)).all()
     assert (found[30, 30:] == np.where(mask[30, 30:], LEFT, 0)).all()
 
@@ -115,18 +115,18 @@ def test_a_bridge_between_lungs_is_halved() -> None:
 @pytest.mark.parametrize(("x", "label"), [(50, RIGHT), (150, LEFT)])
 def test_a_lung_alone_is_not_cut_in_two(x: int, label: int) -> None:
     alone = disc(100, x, 35)
-    found = sides(alone, regions(soft(alone), 0.5), 1, swapped=False) * alone
+    found = assign_sides(alone, find_regions(soft(alone), 0.5), 1, swapped=False) * alone
     assert set(np.unique(found)) == {0, label}
 
 
 def test_an_empty_mask_has_no_region() -> None:
     empty = np.zeros((SIDE, SIDE), bool)
-    assert regions(soft(empty), 0.5) == []
-    assert sides(empty, [], 1, swapped=False).shape == (SIDE, SIDE)
+    assert find_regions(soft(empty), 0.5) == []
+    assert assign_sides(empty, [], 1, swapped=False).shape == (SIDE, SIDE)
 
 
 def test_lung_at_the_border_is_outlined_to_the_pictures_very_edge() -> None:
-    (region,) = regions(soft(np.ones_like(LUNGS)), 0.5)
+    (region,) = find_regions(soft(np.ones_like(LUNGS)), 0.5)
     assert region.area == SIDE * SIDE
     assert (region.outline.min(), region.outline.max()) == (-0.5, SIDE - 0.5)
 
@@ -149,7 +149,7 @@ CROSSING = (0.97 - 0.5) / (0.97 - 0.02)
 def test_an_outline_runs_where_the_probability_crosses_the_threshold(
     top: int, bottom: int, left: int, right: int
 ) -> None:
-    (region,) = regions(soft(block(top, bottom, left, right)), 0.5)
+    (region,) = find_regions(soft(block(top, bottom, left, right)), 0.5)
     sides_found = [*region.outline.min(0), *region.outline.max(0)]
     inner = [left - CROSSING, top - CROSSING, right - 1 + CROSSING, bottom - 1 + CROSSING]
     edges = [-0.5, -0.5, 89.5, 59.5]
@@ -160,8 +160,8 @@ def test_an_outline_runs_where_the_probability_crosses_the_threshold(
 
 
 def test_a_pixel_at_the_threshold_is_no_lung() -> None:
-    assert regions(np.full((60, 90), 0.5, np.float32), 0.5) == []
-    assert len(regions(np.full((60, 90), 0.51, np.float32), 0.5)) == 1
+    assert find_regions(np.full((60, 90), 0.5, np.float32), 0.5) == []
+    assert len(find_regions(np.full((60, 90), 0.51, np.float32), 0.5)) == 1
 
 
 def test_what_is_cleaned_is_a_probability_and_nothing_else_is_touched() -> None:
@@ -189,7 +189,7 @@ def test_one_lung_is_parted_from_the_missing_one_at_the_films_middle() -> None:
     for wide in (200, 201):
         alone = np.zeros((SIDE, wide), bool)
         alone[:, :SIDE][:, : min(wide, SIDE)] = disc(100, 50, 35)
-        found = sides(alone, regions(soft(alone), 0.5), 1, swapped=False)
+        found = assign_sides(alone, find_regions(soft(alone), 0.5), 1, swapped=False)
         assert (found[0] == np.where(np.arange(wide) < wide / 2, RIGHT, LEFT)).all()
 
 
@@ -200,13 +200,13 @@ def test_lungs_that_lie_off_the_middle_are_parted_between_them(axis: int, shift:
     if axis == 0:
         first, second = first.T, second.T
     mask = first | second
-    found = sides(mask, regions(soft(mask), 0.5), axis, swapped=False)
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), axis, swapped=False)
     np.testing.assert_array_equal(found * mask, np.where(first, RIGHT, np.where(second, LEFT, 0)))
     # The middle of the gap parts what is neither.
     row = found[0] if axis == 1 else found[:, 0]
     gap = np.flatnonzero(~mask.any(1 - axis)[80 + shift : 130 + shift]) + 80 + shift
     assert np.flatnonzero(row == LEFT)[0] == pytest.approx(np.median(gap) + 0.5, abs=1)
-    swapped = sides(mask, regions(soft(mask), 0.5), axis, swapped=True)
+    swapped = assign_sides(mask, find_regions(soft(mask), 0.5), axis, swapped=True)
     np.testing.assert_array_equal(swapped, 3 - found)
 
 
@@ -220,8 +220,8 @@ def test_a_lung_with_an_arm_across_the_midline_stays_one(axis: int) -> None:
     if axis == 0:
         lung, other = lung.T, other.T
     mask = lung | other
-    assert len(regions(soft(mask), 0.5)) == 2
-    found = sides(mask, regions(soft(mask), 0.5), axis, swapped=False)
+    assert len(find_regions(soft(mask), 0.5)) == 2
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), axis, swapped=False)
     np.testing.assert_array_equal(found * mask, np.where(lung, RIGHT, np.where(other, LEFT, 0)))
 
 
@@ -230,7 +230,7 @@ def test_a_small_region_takes_nothing_from_a_larger_one() -> None:
     lung, other = disc(100, 55, 35) & ~disc(100, 75, 10), disc(100, 145, 30)
     speck = disc(100, 75, 6)
     mask = lung | other | speck
-    found = sides(mask, regions(soft(mask), 0.5), 1, swapped=False)
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), 1, swapped=False)
     np.testing.assert_array_equal(found * mask, np.where(lung | speck, RIGHT, np.where(other, LEFT, 0)))
 
 
@@ -245,7 +245,7 @@ def test_regions_hold_their_own_holes_and_islands_are_regions(seed: int) -> None
     probability = np.pad(probability, 2)
     newest = contour_generator(z=probability, fill_type=FillType.OuterOffset).filled(0.5, np.inf)
     wanted = [[points[a:b] for a, b in pairwise(offsets)] for points, offsets in zip(*newest, strict=True)]
-    assert _as_sets(wanted) == _as_sets([[each.outline, *each.holes] for each in regions(probability, 0.5)])
+    assert _as_sets(wanted) == _as_sets([[each.outline, *each.holes] for each in find_regions(probability, 0.5)])
 
 
 def _as_sets(found: list[list[NDArray[np.float64]]]) -> set[tuple[frozenset[object], frozenset[object]]]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lungseg.decode import selftest
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
-from lungseg.model.selfcheck import drawing
+from lungseg.model.selfcheck import draw_phantom
 from lungseg.server import api, readiness
 
 PROGRAM = """
@@ -34,7 +34,7 @@ print(*sorted(set(sys.modules) - before))
 
 def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> None:
     """The images are made here: what writes them would import the codecs there."""
-    grey = drawing()
+    grey = draw_phantom()
     deep = grey.astype(np.uint16) * 257
     images = [encode(Image.fromarray(grey), name) for name in ("PNG", "JPEG", "WEBP", "BMP", "TIFF")]
     images += [tiff(deep, compression=name) for name in ("lzw", "deflate", "packbits")]

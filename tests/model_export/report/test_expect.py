@@ -61,7 +61,7 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Drawn images are small and no frontal chest images, which is not what is tried here.
-    monkeypatch.setattr("model_export.report.expect.FRONTAL", 0.0)
+    monkeypatch.setattr("model_export.report.expect.MIN_FRONTAL", 0.0)
     monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
     settings = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery", learning_rate=0.02)
     train(index, tmp_path / "fold0", settings, resume=False)

@@ -67,7 +67,7 @@ def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Pa
         assert all(0 <= value <= 1 for value in (view.mirrored, view.inverted, view.frontal))
 
     model = onnx.load(output)
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.CHECKSUM_KEY]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
 
 
