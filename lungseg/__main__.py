@@ -1,4 +1,4 @@
-"""`python -m lungseg`, and the command `lungseg`."""
+"""The entry point of `lungseg` and `python -m lungseg`."""
 
 import os
 import signal
@@ -6,19 +6,19 @@ import sys
 from types import FrameType
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """End at once: a library that is interrupted while it is imported says that it is not installed."""
+def _exit_interrupted(number: int, frame: FrameType | None) -> None:
+    """End at once: a package that is interrupted during its import reports that it is not installed."""
     os.write(2, b"error: interrupted\n")
     os._exit(130)
 
 
 def run() -> int:
     """Run the command line; return its exit code."""
-    # As a shell has it for what runs in the background.
+    # A shell starts background commands with SIGINT ignored. Leave it ignored.
     is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     # The imports take the first quarter of a second.
     if not is_ignored:
-        signal.signal(signal.SIGINT, _interrupted)
+        signal.signal(signal.SIGINT, _exit_interrupted)
     try:
         from lungseg.cli.main import main
     except ImportError as error:
@@ -29,7 +29,7 @@ def run() -> int:
 
     try:
         code = main()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is done: there is nothing left to interrupt
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         code = 130

@@ -1,1 +1,1 @@
-"""The commands of the command line, one module each: `add` describes it, and what it sets as `run` does it."""
+"""The command line: `main`, and one module for each command."""

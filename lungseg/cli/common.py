@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, what is chosen about an image, and lines on standard error."""
+"""Shared by the commands: exit codes, options that decide how an image is segmented, and the argument parser."""
 
 from __future__ import annotations
 
@@ -11,68 +11,79 @@ from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.options import Options
 from lungseg.terminal import escape_name
 
-DONE, FAILED, REFUSED, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_DOUBTFUL, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
-EXIT_CODES = """\
-exit codes:
-  0    done; also if a verdict is "review" or "reject", unless --strict
-  1    batch: some images failed, the others are done; doctor: a check failed;
-       else: the program itself could not work
-  2    the image or the command line was refused, for the reason on standard error
-  3    with --strict: a verdict is "review" or "reject" (and nothing failed)
-  130  interrupted
-"""
+MAX_LISTED_ARGUMENTS = 3
 
 FORMAT_LIST = "formats:\n" + "".join(
-    textwrap.fill(f"  {each.name:<12} {each.meaning}", 100, subsequent_indent=" " * 15) + "\n"
+    textwrap.fill(f"  {each.name:<12} {each.meaning}", 80, subsequent_indent=" " * 15) + "\n"
     for each in FORMATS.values()
 )
 
-Commands = Any
-"""What argparse gives for subcommands; it names no public type for it."""
+CommandParsers = Any
+"""What argparse returns for subcommands; it has no public type for it."""
 
 
 class CommandError(Exception):
-    """The command cannot be carried out: one line on standard error and exit code 2."""
+    """The command cannot be carried out. Becomes one line on standard error and exit code 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals are one line, and whose help keeps its examples' lines."""
+    """A parser whose errors are one line, and whose help keeps the line breaks of the examples."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+        self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line."""
-        self.exit(REFUSED, f"error: {escape_name(message)}; see {self.prog} --help\n")
+        """Print one line, and exit with code 2."""
+        self.exit(EXIT_REFUSED, f"error: {escape_name(message)}; see {self.prog} --help\n")
+
+    def parse_command(self, arguments: list[str] | None) -> argparse.Namespace:
+        """Parse a command line. Unlike `parse_args`, errors point to the help of the subcommand."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            listed = " ".join(unknown[:MAX_LISTED_ARGUMENTS])
+            more = len(unknown) - MAX_LISTED_ARGUMENTS
+            options.parser.error(f"unrecognized arguments: {listed}{f' and {more} more' if more > 0 else ''}")
+        return options
 
 
-def add_choices(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `chosen` reads, and --strict."""
+def exit_codes(meanings: dict[int, str]) -> str:
+    """Return the exit codes of a command as a section of its help."""
+    return "exit codes:\n" + "".join(
+        textwrap.fill(f"  {code:<5}{meaning}", 80, subsequent_indent=" " * 7) + "\n"
+        for code, meaning in meanings.items()
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add --strict, and the arguments that `read_options` reads."""
     parser.add_argument(
         "--threshold",
         type=_threshold,
         metavar="T",
-        help="lung is where its probability lies above T, between 0 and 1 (default: the model's own, 0.5)",
+        help="probability above which a pixel is lung, between 0 and 1 (default: the model's own, 0.5)",
     )
     parser.add_argument(
-        "--no-clean", action="store_true", help="keep specks and holes; without it specks go and holes are filled"
+        "--no-clean",
+        action="store_true",
+        help="keep small fragments and holes; by default, fragments under 5 %% of the larger lung are removed and "
+        "holes under 10 %% are filled",
     )
+    parser.add_argument("--no-upright", action="store_true", help="skip rotation and inversion detection")
     parser.add_argument(
-        "--no-upright", action="store_true", help="take the image for upright, bone bright, whatever it looks like"
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help='exit code 3 if a verdict is "review" or "reject"; outputs are the same'
+        "--strict", action="store_true", help="exit with code 3 if a verdict is review or reject; outputs are the same"
     )
 
 
-def chosen(arguments: argparse.Namespace) -> Options:
-    """What the command line chooses about an image."""
+def read_options(arguments: argparse.Namespace) -> Options:
+    """Return how the command line asks to segment an image."""
     return Options(arguments.threshold, clean=not arguments.no_clean, upright=not arguments.no_upright)
 
 
-def workstation(name: str) -> ModuleType:
-    """A module that a workstation has and the service does not.
+def require_package(name: str) -> ModuleType:
+    """Import a package that is installed on workstations, but not in the service.
 
     Raises:
         CommandError: it is not installed.
@@ -83,10 +94,10 @@ def workstation(name: str) -> ModuleType:
         raise CommandError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt") from None
 
 
-def at_least_one(text: str) -> int:
-    """A whole number of an argument."""
+def positive_int(text: str) -> int:
+    """Parse an argument that is a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
@@ -95,5 +106,5 @@ def _threshold(text: str) -> float:
         value = float(text)
         Options(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1, both excluded") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, exclusive") from None
     return value

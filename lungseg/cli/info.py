@@ -1,4 +1,4 @@
-"""`info`: what this program and its models are."""
+"""`info`: print what this program and its models are."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ import argparse
 import json
 import sys
 
-from lungseg.cli.common import DONE, Commands
+from lungseg.cli.common import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, CommandParsers, exit_codes
 
-EPILOG = """\
-examples:
-  python -m lungseg info               version, models, formats and limits
-  python -m lungseg info --json        the same for a program, with the models' whole cards
+INFO_DESCRIPTION = """\
+Print the version, the models and what they were trained on, the formats that
+are read and written, and the limits.
 """
 
+INFO_EXAMPLES = """\
+examples:
+  lungseg info            version, models, formats and limits
+  lungseg info --json     the same for programs, with the complete model cards
 
-def add(commands: Commands) -> None:
-    """Describe the command."""
+"""
+
+INFO_EXIT_CODES = exit_codes(
+    {
+        EXIT_DONE: "done",
+        EXIT_FAILED: "a model cannot be loaded, or internal error",
+        EXIT_REFUSED: "the command line is invalid; standard error says why",
+        EXIT_INTERRUPTED: "interrupted",
+    }
+)
+
+
+def add(commands: CommandParsers) -> None:
+    """Add the command's parser."""
     parser = commands.add_parser(
         "info",
-        help="version, models, formats and limits",
-        description="What this program is, which models it serves and what they were trained on, which formats it "
-        "reads and writes,\nand its limits.",
-        epilog=EPILOG,
+        help="print version, models, formats and limits",
+        description=INFO_DESCRIPTION,
+        epilog=INFO_EXAMPLES + INFO_EXIT_CODES,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it."""
+    """Run the command; return its exit code."""
     from lungseg.doctor.about import about, lines  # with every codec, which other commands need not load
 
     facts = about()
@@ -40,4 +54,4 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(facts)))
     sys.stdout.flush()
-    return DONE
+    return EXIT_DONE

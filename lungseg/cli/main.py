@@ -1,6 +1,4 @@
-"""The command line door: one image, a folder of images, a local server, a deployed one, and what can be said of this
-installation.
-"""
+"""The command line `lungseg`: parse the arguments, run one command, and turn every failure into one line."""
 
 from __future__ import annotations
 
@@ -9,57 +7,76 @@ import sys
 
 from lungseg import __version__, errors
 from lungseg.cli import batch, doctor, info, remote, segment, serve
-from lungseg.cli.common import DONE, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, CommandError, Parser
+from lungseg.cli.common import (
+    EXIT_DONE,
+    EXIT_DOUBTFUL,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    CommandError,
+    Parser,
+    exit_codes,
+)
 from lungseg.remote.errors import RemoteError
 from lungseg.terminal import escape_name, print_status
 
-EXAMPLES = """\
+MAIN_EXAMPLES = """\
 examples:
-  python -m lungseg segment film.dcm                     one mask, film.dcm.mask.png
-  python -m lungseg segment film.dcm --format json -o -  verdict and measurements
-  python -m lungseg batch images masks --workers 2        a folder; one bad image never stops the others
-  python -m lungseg serve                                over HTTP
-  python -m lungseg remote segment film.dcm --stack lungs  through a stack on AWS
-  python -m lungseg doctor                               does this installation work?
-  python -m lungseg segment --help                       more on a command
+  lungseg segment image.dcm                       one mask, image.dcm.mask.png
+  lungseg segment image.dcm --format json -o -    verdict and measurements
+  lungseg batch images masks --workers 2          a folder of images
+  lungseg serve                                   an HTTP server on this machine
+  lungseg remote segment image.dcm --stack lungs  through a stack on AWS
+  lungseg doctor                                  is the installation complete?
+  lungseg segment --help                          more about one command
 
 """
+
+MAIN_EXIT_CODES = exit_codes(
+    {
+        EXIT_DONE: "done",
+        EXIT_FAILED: "internal error, an image of a batch failed, or a service failed",
+        EXIT_REFUSED: "the image or the command line is invalid; standard error says why",
+        EXIT_DOUBTFUL: "with --strict: a verdict is review or reject",
+        EXIT_INTERRUPTED: "interrupted",
+    }
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on standard error."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_command(arguments)
     if options.run is None:
         parser.print_help()
-        return DONE
+        return EXIT_DONE
     try:
         return int(options.run(options))
     except errors.ProblemError as error:
-        return _fail(error.line(), REFUSED)
+        return _fail(error.line(), EXIT_REFUSED)
     except CommandError as error:
-        return _fail(str(error), REFUSED)
+        return _fail(str(error), EXIT_REFUSED)
     except RemoteError as error:
-        return _fail(error.line(), FAILED if error.status >= 500 else REFUSED)
+        return _fail(error.line(), EXIT_FAILED if error.status >= 500 else EXIT_REFUSED)
     except errors.ModelError as error:
-        return _fail(str(error), FAILED)
+        return _fail(str(error), EXIT_FAILED)
     except BrokenPipeError:
-        # Python would flush the closed pipe once more on its way out, and complain.
+        # At exit, Python would flush the closed pipe again, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _fail("standard output was closed before all was written", FAILED)
+        return _fail("standard output was closed before everything was written", EXIT_FAILED)
     except OSError as error:
-        return _fail(f"{error.strerror}: {escape_name(str(error.filename))}", FAILED)
+        return _fail(f"{error.strerror}: {escape_name(str(error.filename))}", EXIT_FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted", EXIT_INTERRUPTED)
     except Exception as error:  # its text may quote the image
-        return _fail(f"internal-error: an unexpected {type(error).__name__} stopped the command", FAILED)
+        return _fail(f"internal-error: an unexpected {type(error).__name__} stopped the command", EXIT_FAILED)
 
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m lungseg",
-        description="Lung masks of frontal chest radiographs. Not a medical device; it makes no diagnosis.",
-        epilog=EXAMPLES + EXIT_CODES,
+        prog="lungseg",
+        description="Segment the lungs in frontal chest X-rays. Not a medical device; makes no\ndiagnosis.",
+        epilog=MAIN_EXAMPLES + MAIN_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=None)

@@ -1,4 +1,4 @@
-"""What the commands that make one output of one image share: where it may go, and how it gets there."""
+"""Input and output of the commands that produce one output for one image."""
 
 from __future__ import annotations
 
@@ -17,37 +17,53 @@ from lungseg.pipeline.verdict import Decision
 from lungseg.terminal import print_status
 
 
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add the image, FILE or standard input."""
+    parser.add_argument("image", metavar="FILE|-", help="the image; - reads it from standard input")
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """--output and --format, which `output_of` reads."""
+    """Add --output and --format, which `choose_output` reads."""
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT|-",
-        help="the output; - is standard output (default: FILE and the format's suffix, as FILE.mask.png; - for -)",
+        help="output file; - is standard output (default: FILE plus the format's suffix, such as FILE.mask.png; "
+        "standard output if FILE is -)",
     )
-    parser.add_argument("--format", choices=FORMATS, metavar="NAME", default="mask", help="what to write; see below")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        metavar="NAME",
+        default="mask",
+        help="output format (default: %(default)s); see below",
+    )
 
 
-def output_of(arguments: argparse.Namespace) -> str:
-    """Where the output goes, "-" for standard output."""
+def choose_output(arguments: argparse.Namespace) -> str:
+    """Return where the output goes, "-" for standard output."""
     if arguments.output:
         return str(arguments.output)
-    return "-" if arguments.film == "-" else output_path(arguments.film, FORMATS[arguments.format].suffix)
+    return "-" if arguments.image == "-" else output_path(arguments.image, FORMATS[arguments.format].suffix)
 
 
-def check_outputs(film: str | None, output: str, overlay: str | None, form: Format) -> None:
-    """Refuse outputs that would overwrite the image or each other, print what is no text, or cannot be written.
+def check_outputs(image: str | None, output: str, overlay: str | None, output_format: Format) -> None:
+    """Refuse outputs that would overwrite the image or each other, garble a terminal, or cannot be written.
 
     Raises:
         CommandError.
-        Unwritable: an output's folder is missing, or closed to this user.
+        Unwritable: the folder of an output does not exist, or this user may not write to it.
     """
-    if output == "-" and (sys.stdout is None or (sys.stdout.isatty() and not form.media_type.endswith("json"))):
-        raise CommandError(f"{form.name} is no text for a terminal; name a file with -o, or redirect")
+    if output == "-" and (
+        sys.stdout is None or (sys.stdout.isatty() and not output_format.media_type.endswith("json"))
+    ):
+        raise CommandError(
+            f"{output_format.name} is a binary format, not for a terminal; name a file with -o, or redirect the output"
+        )
     if overlay == "-":
-        raise CommandError("standard output is for one output alone; name a file for --overlay")
-    places = [resolve_path(Path(name)) for name in (film, output, overlay) if name not in (None, "-") and name]
-    if len(set(places)) < len(places):
+        raise CommandError("only one output can go to standard output; name a file for --overlay")
+    paths = [resolve_path(Path(name)) for name in (image, output, overlay) if name not in (None, "-") and name]
+    if len(set(paths)) < len(paths):
         raise CommandError("the output would overwrite the image or another output; name another file")
     for name in (output, overlay):
         if name and name != "-":
@@ -55,7 +71,7 @@ def check_outputs(film: str | None, output: str, overlay: str | None, form: Form
 
 
 def _check_writable(path: Path) -> None:
-    """Refuse an output that could not be written, before the work.
+    """Refuse an output that cannot be written, before any work is done.
 
     Raises:
         Unwritable.
@@ -65,44 +81,44 @@ def _check_writable(path: Path) -> None:
             raise errors.Unwritable("The output is a folder.")
         if path.exists() and not path.is_file():
             if not os.access(path, os.W_OK):
-                raise errors.Unwritable("The output is a device or a pipe that is closed to you.")
+                raise errors.Unwritable("The output is a device or a pipe that you may not write to.")
             return
-        # A file is replaced, and not written into: what counts is its folder.
+        # The file is replaced, not overwritten, so the permissions of its folder count.
         folder = resolve_path(path).parent
         if not folder.is_dir():
             raise errors.Unwritable("The folder of the output does not exist.")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise errors.Unwritable("The folder of the output is read-only, or closed to you.")
+            raise errors.Unwritable("You may not write to the folder of the output.")
     except OSError as error:
         raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
 
 
-def read_standard_input() -> bytes:
-    """An image from a pipe, and at most one byte more than the limit.
+def read_stdin() -> bytes:
+    """Return an image from a pipe, of at most one byte more than the limit.
 
     Raises:
-        CommandError: there is no standard input.
+        CommandError: standard input is closed.
     """
     if sys.stdin is None:
-        raise CommandError("standard input is closed")
+        raise CommandError("standard input is closed; name a file instead of -")
     return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
 
 
-def write(output: str, content: bytes, named: bool = True) -> None:
+def write_output(output: str, content: bytes, follow: bool = True) -> None:
     """Write to a file, or to standard output for "-".
 
     Args:
         output: its path.
         content: its bytes.
-        named: whether the caller named it; a link in the place of a name that was made up is replaced, not followed.
+        follow: whether to follow a symlink at that path: yes if the user named it. Otherwise the link is replaced.
 
     Raises:
-        Unwritable: a file cannot be written; the reason is named.
-        OSError: of standard output.
+        Unwritable: a file cannot be written; the reason is given.
+        OSError: standard output cannot be written.
     """
     if output != "-":
         try:
-            write_atomically(Path(output), content, follow=named)
+            write_atomically(Path(output), content, follow=follow)
         except OSError as error:
             raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
         return
@@ -112,11 +128,12 @@ def write(output: str, content: bytes, named: bool = True) -> None:
     sys.stdout.buffer.flush()
 
 
-def tell_verdict(decision: str, reasons: Iterable[tuple[str, str]]) -> None:
-    """Say whether the mask is to be relied on.
+def print_verdict(decision: str, reasons: Iterable[tuple[str, str]]) -> None:
+    """Print the verdict on the mask to standard error.
 
     Args:
-        reasons: the code and the text of each.
+        decision: accept, review or reject.
+        reasons: code and text of each.
     """
     print_status(f"verdict: {decision}")
     for code, text in reasons:

@@ -1,4 +1,4 @@
-"""`remote`: a deployed service from here; `remote segment` sends one image."""
+"""`remote`: use a deployed service; `remote segment` sends one image."""
 
 from __future__ import annotations
 
@@ -8,106 +8,135 @@ from pathlib import Path
 
 from lungseg.cli import backfill
 from lungseg.cli.common import (
-    DONE,
-    DOUBTFUL,
-    EXIT_CODES,
+    EXIT_DONE,
+    EXIT_DOUBTFUL,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
     FORMAT_LIST,
-    Commands,
-    add_choices,
-    at_least_one,
-    chosen,
-    workstation,
+    CommandError,
+    CommandParsers,
+    add_options,
+    exit_codes,
+    positive_int,
+    read_options,
+    require_package,
 )
-from lungseg.cli.connection import ENVIRONMENT, add_connection, connect, stack_of
-from lungseg.cli.output import add_output, check_outputs, output_of, read_standard_input, tell_verdict, write
+from lungseg.cli.connection import ENVIRONMENT, add_connection, connect_service, find_stack
+from lungseg.cli.output import (
+    add_image,
+    add_output,
+    check_outputs,
+    choose_output,
+    print_verdict,
+    read_stdin,
+    write_output,
+)
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline import verdict
 from lungseg.pipeline.verdict import Decision
 from lungseg.terminal import escape_name, print_status
 
-EXAMPLES = """\
+REMOTE_EXAMPLES = """\
 examples:
-  python -m lungseg remote segment film.dcm --stack lungs              one image, through a deployed stack
-  python -m lungseg remote backfill s3://films/in/ --stack lungs       a bucket's images, where they are
-  python -m lungseg remote segment --help                              more on a command
+  lungseg remote segment image.dcm --stack lungs         send one image
+  lungseg remote backfill s3://images/in/ --stack lungs  process a bucket
+  lungseg remote segment --help                          more about one command
 
 """
 
-SEGMENT_EXAMPLES = """\
+REMOTE_SEGMENT_DESCRIPTION = """\
+Send one image to a service and write the result, which is the same as that of
+`lungseg segment`. An image of up to 4.5 MB is sent in the request; a larger one
+is uploaded to a bucket and processed as a job. The file name is not sent.
+Temporary failures (a lost connection, 429, 502, 503, 504) are tried five times.
+Credentials are sent to the service only.
+"""
+
+REMOTE_SEGMENT_EXAMPLES = """\
 examples:
-  export LUNG_API_KEY=...                                          read -rs LUNG_API_KEY asks for it unseen
-  python -m lungseg remote segment film.dcm --url https://ID.execute-api.eu-west-1.amazonaws.com/api
-  python -m lungseg remote segment film.dcm --stack lungs              address and key by the stack's outputs
-  python -m lungseg remote segment film.dcm --stack lungs --sign       as AWS user or role (IAM authorisation)
-  python -m lungseg remote segment film.dcm --url http://127.0.0.1:8000 --format json -o -
-  cat film.jpg | python -m lungseg remote segment - --stack lungs > mask.png
+  export LUNG_API_KEY=...      `read -rs LUNG_API_KEY` hides what you type
+  lungseg remote segment image.dcm --stack lungs
+                               takes URL and API key from the stack
+  lungseg remote segment image.dcm --stack lungs --sign
+                               as an AWS user or role (IAM authorization)
+  lungseg remote segment image.dcm \\
+      --url https://ID.execute-api.eu-west-1.amazonaws.com/api
+  lungseg remote segment image.dcm --url http://127.0.0.1:8000 --format json
+  cat image.jpg | lungseg remote segment - --stack lungs > mask.png
 
 """
 
-DESCRIPTION = """\
-Send one image to a service, and write what comes back; it is the same as `segment` would write here. An image of up to
-4.5 MB goes in the request itself, a larger one to a bucket, as a job; its name stays here. What fails for a while (a
-lost connection, 429, 502, 503, 504) is tried five times. Credentials go to the service alone.
-"""
+REMOTE_EXIT_CODES = exit_codes(
+    {
+        EXIT_DONE: "done; also if the verdict is review or reject, unless --strict",
+        EXIT_FAILED: "the service or the connection failed, or internal error",
+        EXIT_REFUSED: "the image, the request or the command line is invalid; standard error says why",
+        EXIT_DOUBTFUL: "with --strict: the verdict is review or reject",
+        EXIT_INTERRUPTED: "interrupted",
+    }
+)
 
 
-def add(commands: Commands) -> None:
-    """Describe the commands."""
+def add(commands: CommandParsers) -> None:
+    """Add the parsers of the command and its subcommands."""
     parser = commands.add_parser(
         "remote",
-        help="a deployed service from here: one image, or a whole bucket",
-        description="Send images to a deployed service, or have it do a bucket's.",
-        epilog=EXAMPLES + ENVIRONMENT + EXIT_CODES,
+        help="use a deployed service: send one image, or process a bucket",
+        description="Send one image to a deployed service, or let it process the images in a bucket.",
+        epilog=REMOTE_EXAMPLES + ENVIRONMENT + REMOTE_EXIT_CODES,
     )
-    parser.set_defaults(run=lambda _: parser.print_help() or DONE)
+    parser.set_defaults(run=lambda _: parser.print_help() or EXIT_DONE)
     inner = parser.add_subparsers(metavar="COMMAND")
     _add_segment(inner)
     backfill.add(inner)
 
 
-def _add_segment(commands: Commands) -> None:
+def _add_segment(commands: CommandParsers) -> None:
     parser = commands.add_parser(
         "segment",
-        help="one image: its mask, or another output",
-        description=DESCRIPTION,
-        epilog=SEGMENT_EXAMPLES + ENVIRONMENT + FORMAT_LIST + "\n" + EXIT_CODES,
+        help="send one image: its mask, or another output",
+        description=REMOTE_SEGMENT_DESCRIPTION,
+        epilog=REMOTE_SEGMENT_EXAMPLES + ENVIRONMENT + FORMAT_LIST + "\n" + REMOTE_EXIT_CODES,
     )
-    parser.add_argument("film", metavar="FILE|-", help="the image; - reads it from standard input")
+    add_image(parser)
     add_connection(parser)
     add_output(parser)
-    add_choices(parser)
+    add_options(parser)
     parser.add_argument(
         "--wait",
-        type=at_least_one,
+        type=positive_int,
         default=900,
         metavar="SECONDS",
-        help="for a job, after its image was sent (default: %(default)s)",
+        help="time limit for a job after its image was uploaded (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it."""
+    """Run the command; return its exit code."""
     output_format = FORMATS[arguments.format]
-    piped, output = arguments.film == "-", output_of(arguments)
-    check_outputs(None if piped else arguments.film, output, None, output_format)
-    workstation("httpx2")
-    workstation("tqdm")
+    is_piped, output = arguments.image == "-", choose_output(arguments)
+    if not is_piped and Path(arguments.image).is_dir():
+        raise CommandError("FILE is a folder; name one image")
+    check_outputs(None if is_piped else arguments.image, output, None, output_format)
+    require_package("httpx2")
+    require_package("tqdm")
     from lungseg.remote.image_source import ImageSource
     from lungseg.remote.segment import segment_remotely
 
-    image = ImageSource.of(read_standard_input() if piped else Path(arguments.film))
+    image = ImageSource.of(read_stdin() if is_piped else Path(arguments.image))
     started = time.perf_counter()
-    with connect(arguments, stack_of(arguments)) as service:
-        answer = segment_remotely(service, image, output_format, chosen(arguments), arguments.wait, print_status)
+    with connect_service(arguments, find_stack(arguments)) as service:
+        answer = segment_remotely(service, image, output_format, read_options(arguments), arguments.wait, print_status)
     seconds = time.perf_counter() - started
-    write(output, answer.content, named=bool(arguments.output))
+    write_output(output, answer.content, follow=bool(arguments.output))
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
     print_status(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")
     texts = {reason.code: reason.text for reason in verdict.REASONS}
-    # They come from elsewhere, and a service of another version may know more reasons.
-    tell_verdict(escape_name(answer.decision), ((escape_name(code), texts.get(code, "")) for code in answer.reasons))
+    # The service is not trusted to send printable text, and another version may know other reasons.
+    print_verdict(escape_name(answer.decision), ((escape_name(code), texts.get(code, "")) for code in answer.reasons))
     if output != "-":
         print_status(f"{output_format.name}: {output}")
-    return DOUBTFUL if arguments.strict and answer.decision != Decision.ACCEPT else DONE
+    return EXIT_DOUBTFUL if arguments.strict and answer.decision != Decision.ACCEPT else EXIT_DONE

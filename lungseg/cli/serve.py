@@ -1,4 +1,4 @@
-"""`serve`: the HTTP service on this machine."""
+"""`serve`: run the HTTP service on this machine."""
 
 from __future__ import annotations
 
@@ -6,69 +6,93 @@ import argparse
 import os
 
 from lungseg import settings
-from lungseg.cli.common import DONE, EXIT_CODES, FAILED, Commands, at_least_one, workstation
+from lungseg.cli.common import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    CommandParsers,
+    exit_codes,
+    positive_int,
+    require_package,
+)
 from lungseg.model.models import load_models
 from lungseg.model.session import core_count
+from lungseg.terminal import print_status
 
 GRACE_SECONDS = 15
-"""How long requests may go on after SIGTERM; with the work that cannot be stopped then, `serve` ends within 30."""
+"""Time for current requests after SIGTERM. Including the work that cannot be stopped then, `serve` ends within 30."""
 
-EXAMPLES = """\
+SERVE_DESCRIPTION = """\
+Serve the web page at /, POST /v1/segment, GET /health, and the API
+documentation at /docs. There is no authentication and no request log: put an
+authenticating proxy in front before you expose the port.
+"""
+
+SERVE_EXAMPLES = """\
 examples:
-  python -m lungseg serve                              on http://127.0.0.1:8000, for this machine alone
-  python -m lungseg serve --host 0.0.0.0 --port 80     for every machine that reaches this one
-  python -m lungseg serve --workers 4                  in four processes, which share the cores
-  python -m lungseg serve --waiting 100                images that may wait; those beyond are answered 503
-  curl --data-binary @film.dcm http://127.0.0.1:8000/v1/segment -o mask.png
+  lungseg serve                            http://127.0.0.1:8000; local only
+  lungseg serve --host 0.0.0.0 --port 80   for every machine that can reach it
+  lungseg serve --workers 4                four processes, which share the cores
+  lungseg serve --waiting 100              queue up to 100 images per process
+  curl --data-binary @image.dcm http://127.0.0.1:8000/v1/segment -o mask.png
 
 """
 
+SERVE_EXIT_CODES = exit_codes(
+    {
+        EXIT_DONE: "stopped by Ctrl-C or SIGTERM (the process may also end by that signal)",
+        EXIT_FAILED: "the server could not start; standard error says why",
+        EXIT_REFUSED: "the command line is invalid; standard error says why",
+    }
+)
 
-def add(commands: Commands) -> None:
-    """Describe the command."""
+
+def add(commands: CommandParsers) -> None:
+    """Add the command's parser."""
     parser = commands.add_parser(
         "serve",
-        help="the HTTP service on this machine",
-        description="Serve POST /v1/segment, GET /health and the API's description at /docs. No request is logged, and "
-        "nothing is asked of\nwho sends one: let no other machine in without something in front that does.",
-        epilog=EXAMPLES + EXIT_CODES,
+        help="run the HTTP service on this machine",
+        description=SERVE_DESCRIPTION,
+        epilog=SERVE_EXAMPLES + SERVE_EXIT_CODES,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, metavar="PORT", help="port (default: %(default)s)")
-    parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=positive_int, default=1, metavar="N", help="number of processes (default: %(default)s)"
+    )
     parser.add_argument(
         "--concurrent",
-        type=at_least_one,
+        type=positive_int,
         metavar="N",
-        help="images that each process works on at a time (default: LUNG_CONCURRENT, else its share of the cores)",
+        help="images that each process segments at a time (default: LUNG_CONCURRENT, else its share of the cores)",
     )
     parser.add_argument(
         "--waiting",
-        type=at_least_one,
+        type=positive_int,
         metavar="N",
-        help="images that may wait in each process; those beyond are answered 503 (default: LUNG_WAITING, else four "
-        "for each that is worked on)",
+        help="images that each process queues; beyond that, the response is 503 (default: LUNG_WAITING, else four for "
+        "each image that is segmented at a time)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it."""
-    uvicorn = workstation("uvicorn")
-    workstation("httptools")
-    # With these comes FastAPI, which is slow to import: only a server needs it.
+    """Run the command; return its exit code."""
+    uvicorn = require_package("uvicorn")
+    require_package("httptools")
+    # These import FastAPI, which is slow. Only a server needs it.
     from lungseg.server import admission, protocol, quiet
 
     cores = core_count()
-    _share(arguments, cores)
+    _set_environment(arguments, cores)
     concurrent, _ = admission.places()
-    # Images side by side are done sooner with a core each than one after the other with all of them.
+    # Concurrent images with one core each finish sooner than consecutive images with all cores.
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
     load_models()
     try:
-        # By its name, for processes of its own.
-        # No access log: its lines would hold query strings. No web sockets, which uvicorn logs whatever is asked of it.
+        # The app is named, not passed, so that worker processes can import it.
+        # No access log: its lines would contain query strings. No web sockets: uvicorn always logs requests for them.
         uvicorn.run(
             "lungseg.server.api:create_app",
             factory=True,
@@ -84,12 +108,15 @@ def run(arguments: argparse.Namespace) -> int:
             log_config=quiet.log_config(),
         )
     except SystemExit as end:
-        return FAILED if end.code else DONE
-    return DONE
+        if not end.code:
+            return EXIT_DONE
+        print_status("error: the server could not start; if the port is in use, choose another one with --port")
+        return EXIT_FAILED
+    return EXIT_DONE
 
 
-def _share(arguments: argparse.Namespace, cores: int) -> None:
-    """Part the cores among the processes and the images of each; processes that are started later read it, too."""
+def _set_environment(arguments: argparse.Namespace, cores: int) -> None:
+    """Set this server's variables. Worker processes, which are started later, inherit them."""
     names = [*settings.HOSTS.read([]), "localhost"]
     if arguments.concurrent:
         os.environ[settings.CONCURRENT.name] = str(arguments.concurrent)
@@ -103,5 +130,5 @@ def _share(arguments: argparse.Namespace, cores: int) -> None:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number, 1 to 65535")
     return int(text)

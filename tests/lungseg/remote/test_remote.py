@@ -120,7 +120,7 @@ class TestDirectly:
                 (path.touch, "empty-body"),
                 (lambda: os.truncate(path, limits.MAX_BYTES + 1), "too-large"),
                 (path.unlink, "unreadable"),
-                (path.mkdir, "unreadable"),
+                (path.mkdir, "FILE is a folder"),
             ):
                 make()
                 assert main(["remote", "segment", str(path), "--url", address]) == 2
@@ -286,15 +286,18 @@ class TestJobs:
 
 class TestItself:
     @pytest.mark.parametrize("command", [["remote"], ["remote", "segment"], ["remote", "backfill"], ["doctor"]])
-    def test_help_teaches_by_examples(self, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_help_teaches_by_examples(
+        self, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0
         said = capsys.readouterr().out
         assert "examples:\n" in said
-        assert f"python -m lungseg {' '.join(command)}" in said
+        assert f"lungseg {' '.join(command)}" in said
         assert "LUNG_API_KEY" in said
-        assert max(map(len, said.splitlines())) <= 120
+        assert max(map(len, said.splitlines())) <= 80
 
     def test_no_command_is_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["remote"]) == 0

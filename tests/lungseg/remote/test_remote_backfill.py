@@ -251,7 +251,7 @@ class TestRefusals:
         assert "another bucket" in only_line(capsys)
         stack("lungs-other", InputBucketName=films.films, BackfillStateMachineArn=arn)
         assert main(["remote", "backfill", f"s3://{films.outputs}/in/", "--stack", "lungs-other"]) == 2
-        assert f"lie in s3://{films.films}" in only_line(capsys)
+        assert f"input bucket is s3://{films.films}" in only_line(capsys)
         assert not boto3.client("stepfunctions").list_executions(stateMachineArn=arn)["executions"]
 
     @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ class TestRefusals:
             (["films/in/", "--dry-run"], "s3://BUCKET/PREFIX"),
             (["s3:///in/", "--dry-run"], "s3://BUCKET/PREFIX"),
             (["s3://films", "--state-machine", "backfill"], "named by an ARN"),
-            (["s3://films", "--state-machine", "arn", "--memory", "1024"], "--dry-run alone"),
+            (["s3://films", "--state-machine", "arn", "--memory", "1024"], "use them with --dry-run"),
             (["s3://no-such-bucket-of-the-tests", "--dry-run"], "ListObjectsV2 answered NoSuchBucket"),
             (["s3://films", "--stack", "no-such"], "DescribeStacks answered ValidationError"),
         ],
