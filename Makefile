@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom docs lint graph types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom dist docs lint graph types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -68,6 +68,9 @@ sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json a
 docs: $(VENV)/.service ## Write docs/SETTINGS.md and the tables of docs/ERRORS.md from the code
 	$(BIN)/python -m lungseg.settings > docs/SETTINGS.md
 	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
+
+dist: $(VENV)/.service ## Build wheel and sdist, check them, and segment an image with the installed wheel
+	$(BIN)/python tests/tools/try_wheel.py $(ARGS)
 
 lint: $(VENV)/.all ## Check style and import directions
 	$(BIN)/ruff check .
