@@ -18,7 +18,7 @@ from lungseg.model.models import load_models
 
 HTTP, RECORDS = "http", "records"
 
-MODULES = {HTTP: "app.http", RECORDS: "app.dispatch"}
+ENTRY_POINTS = {HTTP: "app.http", RECORDS: "app.dispatch"}
 
 # Lambda's runtime leaves the root logger at WARNING.
 for package in ("app", "lungseg"):
@@ -26,14 +26,14 @@ for package in ("app", "lungseg"):
 
 
 def _fetch_model(uri: str, sha256: str) -> Path:
-    from app.model_store import fetch  # with boto3, which a model of the image does not need
+    from app.model_store import fetch_model  # with boto3, which a model of the image does not need
 
-    return fetch(uri, sha256)
+    return fetch_model(uri, sha256)
 
 
 FETCHERS["s3"] = _fetch_model
 load_models()
-for door, module in MODULES.items():
+for door, module in ENTRY_POINTS.items():
     if settings.ENTRY_POINT.read(HTTP) == door:
         import_module(module)
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # It logs each request's path, and the texts of exceptions.
 logging.getLogger("mangum").setLevel(logging.CRITICAL)
 
-TEXT = [
+TEXT_MEDIA_TYPES = [
     *DEFAULT_TEXT_MIME_TYPES,
     errors.PROBLEM_MEDIA_TYPE,
     *(each.media_type for each in FORMATS.values() if each.text),
@@ -46,18 +46,18 @@ def accept(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         return None
     event = _without_base_path(_without_stage(event | {"headers": event.get("headers") or {}}))
     request = source(event, context, _mangum.config)
-    scope = _scope(request)
+    scope = _read_scope(request)
     if scope is None:
         return _plain_problem(errors.MalformedUpload("The event is not as its source sends it."), event)
     try:
-        response = request(HTTPCycle(scope, _body(event))(_estimated))
+        response = request(HTTPCycle(scope, _decode_body(event))(_app_with_size_check))
         check_response_size(len(response["body"]))
     except errors.ProblemError as error:
         return request(HTTPCycle(scope, b"")(problems.answer(error.problem())))
     return response
 
 
-def _scope(request: LambdaHandler) -> EventScope | None:
+def _read_scope(request: LambdaHandler) -> EventScope | None:
     """Return an event's ASGI scope, or None where Mangum finds a member missing or of another type."""
     try:
         scope = request.scope
@@ -73,7 +73,7 @@ below what RG1 gives when it is enlarged to 40 megapixels (1.51, 1.13 and 0.33);
 more. To make "all" of so large an image takes 12 s of a processor, and only then is its size known."""
 
 
-async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
+async def _app_with_size_check(scope: Scope, receive: Receive, send: Send) -> None:
     """The app; an image whose answer Lambda could not carry is refused by its header, not after all has been done."""
     asked = HTTPConnection(scope)
     try:
@@ -85,7 +85,7 @@ async def _estimated(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 # Lifespan off: Mangum would run the app's start and stop around every invocation.
-_mangum = Mangum(_estimated, lifespan="off", text_mime_types=TEXT)
+_mangum = Mangum(_app_with_size_check, lifespan="off", text_mime_types=TEXT_MEDIA_TYPES)
 
 
 def _plain_problem(error: errors.ProblemError, event: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _with_path(event: dict[str, Any], path: str) -> dict[str, Any]:
     return event | {"path": path}
 
 
-def _body(event: dict[str, Any]) -> bytes:
+def _decode_body(event: dict[str, Any]) -> bytes:
     """The event's body. Mangum itself raises for bad padding, and drops stray characters without a word.
 
     Raises:

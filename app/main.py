@@ -17,8 +17,8 @@ from lungseg.server.api import create_app
 from lungseg.server.schemas import OptionsIn, Problem
 
 if TYPE_CHECKING:
-    from app.buckets.s3 import Store
-    from app.buckets.settings import Settings
+    from app.buckets.s3 import ObjectStore
+    from app.buckets.settings import BucketSettings
 
 JOB_ERRORS = openapi.refusals(
     errors.BadParameter,
@@ -33,19 +33,19 @@ JOB_ERRORS = openapi.refusals(
 JOB_STATE_ERRORS = JOB_ERRORS | openapi.refusals(errors.NoSuchJob)
 
 
-def _known(name: str) -> str:
+def _check_format(name: str) -> str:
     if name not in FORMATS:
         raise ValueError(f"must be one of {', '.join(FORMATS)}")
     return name
 
 
-def _different(names: list[str]) -> list[str]:
+def _check_unique(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("must name no format twice")
     return names
 
 
-FormatName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})]
+FormatName = Annotated[str, AfterValidator(_check_format), Field(json_schema_extra={"enum": list(FORMATS)})]
 
 
 class JobIn(OptionsIn):
@@ -53,7 +53,7 @@ class JobIn(OptionsIn):
 
     model_config = ConfigDict(strict=True)
 
-    formats: Annotated[list[FormatName], AfterValidator(_different)] = Field(
+    formats: Annotated[list[FormatName], AfterValidator(_check_unique)] = Field(
         default=["mask"],
         max_length=len(FORMATS),
         description="The JSON is made besides.",
@@ -102,10 +102,10 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     Then ask `GET /v1/jobs/{id}` until it is done.
     """
     wanted = job or JobIn()
-    with _buckets() as (store, settings):
+    with _open_buckets() as (store, settings):
         from app.buckets import jobs
 
-        made = jobs.create(tuple(wanted.formats), wanted.options(), store, settings)
+        made = jobs.create_job(tuple(wanted.formats), wanted.options(), store, settings)
     response.headers["Location"] = f"/v1/jobs/{made.id}"
     response.headers["Cache-Control"] = "no-store"
     return JobOut.model_validate(made)
@@ -114,29 +114,29 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
 @router.get("/{job_id}", summary="How far a job is, and its results", responses=JOB_STATE_ERRORS)
 def get_job(job_id: JobId, response: Response) -> JobOut:
     """The results' addresses hold for some minutes; ask again for new ones."""
-    with _buckets() as (store, settings):
+    with _open_buckets() as (store, settings):
         from app.buckets import jobs
 
-        found = jobs.look(job_id, store, settings)
+        found = jobs.find_job(job_id, store, settings)
     response.headers["Cache-Control"] = "no-store"
     return JobOut.model_validate(found)
 
 
 @contextmanager
-def _buckets() -> Iterator[tuple[Store, Settings]]:
+def _open_buckets() -> Iterator[tuple[ObjectStore, BucketSettings]]:
     """The buckets, if there are any; boto3 is not imported before.
 
     Raises:
         JobsUnavailable, StorageUnavailable.
     """
-    from app.buckets.settings import Misconfigured, configured, settings
+    from app.buckets.settings import Misconfigured, has_buckets, read_bucket_settings
 
-    if not configured():
+    if not has_buckets():
         raise errors.JobsUnavailable("No buckets are configured here.")
-    from app.buckets.s3 import StoreError, store
+    from app.buckets.s3 import StoreError, get_store
 
     try:
-        yield store(), settings()
+        yield get_store(), read_bucket_settings()
     except Misconfigured:
         raise errors.JobsUnavailable("The buckets are not configured as they must be.") from None
     except StoreError:

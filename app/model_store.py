@@ -7,14 +7,14 @@ import re
 import tempfile
 from pathlib import Path
 
-from app.buckets.s3 import Absent, Archived, StoreError, store
+from app.buckets.s3 import ObjectArchived, ObjectMissing, StoreError, get_store
 from lungseg.errors import ModelError
 
-FOLDER = Path(tempfile.gettempdir()) / "lung-models"
+MODEL_FOLDER = Path(tempfile.gettempdir()) / "lung-models"
 """On Lambda /tmp is the one place that can be written, and it lives as long as the environment does."""
 
 
-def fetch(uri: str, sha256: str) -> Path:
+def fetch_model(uri: str, sha256: str) -> Path:
     """The file of a model that lies at ``s3://bucket/key``, by its digest, which names the file as well.
 
     Args:
@@ -29,18 +29,18 @@ def fetch(uri: str, sha256: str) -> Path:
         raise ModelError("LUNG_MODEL must be s3://bucket/key, a path, or a name in lungseg/model/weights.")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ModelError("LUNG_MODEL_SHA256 must be the SHA-256 of the model that LUNG_MODEL names, 64 hex digits.")
-    path = FOLDER / f"{sha256}.onnx"
+    path = MODEL_FOLDER / f"{sha256}.onnx"
     if path.is_file() and _digest(path.read_bytes()) == sha256:
         return path
     try:
-        content = store().read(place[1], place[2])
-    except (Absent, Archived):
+        content = get_store().read_object(place[1], place[2])
+    except (ObjectMissing, ObjectArchived):
         raise ModelError("The model that LUNG_MODEL names is not in its bucket.") from None
     except StoreError as error:
         raise ModelError(f"The model cannot be fetched. {error}") from None
     if _digest(content) != sha256:
         raise ModelError("The model that LUNG_MODEL names is not the one of LUNG_MODEL_SHA256.")
-    FOLDER.mkdir(exist_ok=True)
+    MODEL_FOLDER.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
     partial.replace(path)

@@ -18,34 +18,36 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from app.buckets.keys import Item, marker_key
-from app.buckets.s3 import Stamp, Store, StoreError
-from app.buckets.settings import Settings
+from app.buckets.keys import ImageLocation, marker_key
+from app.buckets.s3 import ObjectStore, Stamp, StoreError
+from app.buckets.settings import BucketSettings
 
 MAX_STARTS = 2
 """One kill may be an accident of the machine."""
 
-KILLED = (
+CRASH_DETAIL = (
     f"The function was killed each of the {MAX_STARTS} times that it began this image, which needs more memory or time "
     "than the function has."
 )
 
 
-class Killer(Exception):
+class RepeatedCrash(Exception):
     """The image has killed its process MAX_STARTS times."""
 
 
-def was_begun(item: Item, delivery: str, store: Store, settings: Settings) -> bool:
+def has_marker(item: ImageLocation, delivery: str, store: ObjectStore, settings: BucketSettings) -> bool:
     """Return whether an earlier process of this delivery was killed over the image.
 
     Raises:
         StoreError.
     """
-    return store.written(settings.outputs, marker_key(delivery, item)) is not None
+    return store.find_output(settings.outputs, marker_key(delivery, item)) is not None
 
 
 @contextlib.contextmanager
-def marked(item: Item, version: str, delivery: str | None, store: Store, settings: Settings) -> Iterator[None]:
+def crash_marker(
+    item: ImageLocation, version: str, delivery: str | None, store: ObjectStore, settings: BucketSettings
+) -> Iterator[None]:
     """Mark an image as begun for as long as the block runs; without a delivery do nothing.
 
     Raises:
@@ -56,28 +58,30 @@ def marked(item: Item, version: str, delivery: str | None, store: Store, setting
         yield
         return
     key = marker_key(delivery, item)
-    there = store.written(settings.outputs, key)
+    there = store.find_output(settings.outputs, key)
     starts = int(there.stamp.starts) if there and there.stamp.version == version else 0
     if starts >= MAX_STARTS:
-        raise Killer
+        raise RepeatedCrash
     stamp = Stamp(version, "", "", str(starts + 1))
-    if not store.put(settings.outputs, key, b"", "application/octet-stream", stamp, there.etag if there else None):
+    if not store.put_object(
+        settings.outputs, key, b"", "application/octet-stream", stamp, there.etag if there else None
+    ):
         raise StoreError("Another delivery of the same message has just begun this image.")
     try:
         yield
     except Exception:
-        _unmark(key, store, settings)
+        _remove_marker(key, store, settings)
         raise
-    _unmark(key, store, settings)
+    _remove_marker(key, store, settings)
 
 
-def given_up(version: str, recipe: str, forms: str) -> Stamp:
+def give_up_stamp(version: str, recipe: str, forms: str) -> Stamp:
     """Return the stamp of a given-up image's problem document."""
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     return Stamp(version, f"{recipe} {memory}".strip(), forms, str(MAX_STARTS))
 
 
-def _unmark(key: str, store: Store, settings: Settings) -> None:
+def _remove_marker(key: str, store: ObjectStore, settings: BucketSettings) -> None:
     # One that stays counts only if this very delivery comes again; it is not worth failing an image that is done.
     with contextlib.suppress(StoreError):
-        store.remove(settings.outputs, [key])
+        store.delete_objects(settings.outputs, [key])

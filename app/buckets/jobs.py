@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.buckets.keys import Item, Outputs, is_job, job_film, job_order, job_prefix
-from app.buckets.requests import Order, read_order, write_order
-from app.buckets.s3 import Store
-from app.buckets.settings import Settings
+from app.buckets.keys import ImageLocation, OutputKeys, is_job_id, job_image_key, job_prefix, job_request_key
+from app.buckets.requests import OutputRequest, read_job_request, write_job_request
+from app.buckets.s3 import ObjectStore
+from app.buckets.settings import BucketSettings
 from lungseg import errors, limits
 from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.options import Options
 
-UPLOAD_TYPE = "application/octet-stream"
+UPLOAD_MEDIA_TYPE = "application/octet-stream"
 """The one media type that an upload may declare: whatever it holds, no browser will ever show it as a page."""
 
 
 @dataclass(frozen=True)
-class Job:
+class JobState:
     """How far a job is.
 
     Attributes:
@@ -44,7 +44,7 @@ class Job:
     problem: dict[str, Any] | None = None
 
 
-def create(formats: tuple[str, ...], options: Options, store: Store, settings: Settings) -> Job:
+def create_job(formats: tuple[str, ...], options: Options, store: ObjectStore, settings: BucketSettings) -> JobState:
     """A new job, and the form by which its image may be uploaded.
 
     Args:
@@ -55,14 +55,16 @@ def create(formats: tuple[str, ...], options: Options, store: Store, settings: S
     """
     job = secrets.token_hex(16)
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=settings.url_seconds)
-    order = Order((), options).with_forms(formats)
-    write_order(job, order, expires, store, settings)
-    form = store.upload_form(settings.films, job_film(job), UPLOAD_TYPE, limits.MAX_BYTES, settings.url_seconds)
+    order = OutputRequest((), options).with_formats(formats)
+    write_job_request(job, order, expires, store, settings)
+    form = store.presign_upload(
+        settings.images, job_image_key(job), UPLOAD_MEDIA_TYPE, limits.MAX_BYTES, settings.url_seconds
+    )
     upload = {"method": "POST", "max_bytes": limits.MAX_BYTES} | form
-    return Job(job, "waiting", expires, upload)
+    return JobState(job, "waiting", expires, upload)
 
 
-def look(job: str, store: Store, settings: Settings) -> Job:
+def find_job(job: str, store: ObjectStore, settings: BucketSettings) -> JobState:
     """How far a job is.
 
     Raises:
@@ -70,23 +72,23 @@ def look(job: str, store: Store, settings: Settings) -> Job:
         StoreError.
     """
     # A listing tells what is missing; reading it would be answered with 403 to a role that may list `jobs/` alone.
-    there = store.keys(settings.outputs, job_prefix(job)) if is_job(job) else set()
-    if job_order(job) not in there:
+    there = store.list_keys(settings.outputs, job_prefix(job)) if is_job_id(job) else set()
+    if job_request_key(job) not in there:
         raise errors.NoSuchJob("No job has this id.")
-    order, expires = read_order(job, store, settings)
-    outputs = Outputs.of(Item(settings.films, job_film(job)), settings)
+    order, expires = read_job_request(job, store, settings)
+    outputs = OutputKeys.of(ImageLocation(settings.images, job_image_key(job)), settings)
     if outputs.error in there:
-        return Job(job, "failed", expires, problem=json.loads(store.read(settings.outputs, outputs.error)))
+        return JobState(job, "failed", expires, problem=json.loads(store.read_object(settings.outputs, outputs.error)))
     if outputs.document in there:
         results = {
             name: {
-                "url": store.address(settings.outputs, outputs.key(name), settings.url_seconds),
+                "url": store.presign_download(settings.outputs, outputs.key(name), settings.url_seconds),
                 "media_type": FORMATS[name].media_type,
             }
             for name in order.formats
             if outputs.key(name) in there
         }
-        return Job(job, "done", expires, results=results)
-    if job_film(job) in store.keys(settings.films, job_prefix(job)):
-        return Job(job, "running", expires)
-    return Job(job, "expired" if datetime.now(UTC) > expires else "waiting", expires)
+        return JobState(job, "done", expires, results=results)
+    if job_image_key(job) in store.list_keys(settings.images, job_prefix(job)):
+        return JobState(job, "running", expires)
+    return JobState(job, "expired" if datetime.now(UTC) > expires else "waiting", expires)

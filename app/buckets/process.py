@@ -1,9 +1,9 @@
-"""One image of a bucket, from its object to its outputs.
+"""Process one image of a bucket, from its object to its outputs.
 
-An event may come twice, late, out of order, or while the same image is in work elsewhere. So an event only says where to
-look: what is done is always the image that lies there now, and a worker that finds it changed at its end begins again.
-Every write is conditional on what its writer knew, and every output tells which version it is of. Whoever comes last
-therefore leaves the outputs of the last version, whatever happened between.
+An event may arrive twice, late, out of order, or while another worker processes the same image. So an event only says
+where to look. A worker always processes the current version of the object, and starts again if that has changed when it
+is done. Each write is conditional on what its writer read before, and each output is stamped with the version it was
+made of. Whatever happens in between, the worker that finishes last leaves the outputs of the latest version.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from enum import StrEnum
 from typing import Any
 
 from app.buckets import crashes
-from app.buckets.keys import Item, Outputs, job_of
-from app.buckets.requests import Order, order_of
-from app.buckets.s3 import Absent, Archived, Opened, Stamp, Store, StoreError
-from app.buckets.settings import DOCUMENT, Settings
-from app.buckets.settle import Changed, is_consistent, settle
+from app.buckets.keys import ImageLocation, OutputKeys, find_job_id
+from app.buckets.requests import OutputRequest, load_request
+from app.buckets.s3 import ImageObject, ObjectArchived, ObjectMissing, ObjectStore, Stamp, StoreError
+from app.buckets.settings import DOCUMENT_FORMAT, BucketSettings
+from app.buckets.settle import ImageChanged, is_consistent, write_outputs
 from lungseg import errors, limits
 from lungseg.encode.formats import FORMATS, encode_each
 from lungseg.model.models import load_models
@@ -29,7 +29,7 @@ from lungseg.pipeline.segment import segment
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 5
+MAX_ROUNDS = 5
 """An image that changes more often while it is in work is left to the event source's next try."""
 
 
@@ -46,7 +46,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Report:
+class ImageReport:
     """What is told of one image.
 
     Attributes:
@@ -63,7 +63,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Made:
+class EncodedImage:
     """What was made of an image.
 
     Attributes:
@@ -75,9 +75,13 @@ class Made:
     decision: str
 
 
-def work(
-    item: Item, store: Store, settings: Settings, order: Order | None = None, delivery: str | None = None
-) -> Report:
+def process_image(
+    item: ImageLocation,
+    store: ObjectStore,
+    settings: BucketSettings,
+    order: OutputRequest | None = None,
+    delivery: str | None = None,
+) -> ImageReport:
     """Do one image, unless its outputs are there already.
 
     Args:
@@ -89,23 +93,23 @@ def work(
         StoreError: it may succeed when it is tried again.
         ModelError: it cannot succeed before the operator acts.
     """
-    job = job_of(item, settings) if order is None else None
-    for _ in range(ROUNDS):
+    job = find_job_id(item, settings) if order is None else None
+    for _ in range(MAX_ROUNDS):
         try:
             try:
-                wanted = order or order_of(job, store, settings)
+                wanted = order or load_request(job, store, settings)
             except errors.ProblemError as error:
-                stamp = Stamp(store.version(item.bucket, item.key), "none", "none")
-                return _refuse(item, Outputs.of(item, settings), error, stamp, store, settings)
-            return _attempt(item, store, settings, wanted, delivery, once=job is not None)
-        except Changed:
+                stamp = Stamp(store.get_version(item.bucket, item.key), "none", "none")
+                return _write_problem(item, OutputKeys.of(item, settings), error, stamp, store, settings)
+            return _process_current(item, store, settings, wanted, delivery, once=job is not None)
+        except ImageChanged:
             continue
-        except Absent:
-            return Report(Outcome.GONE)
+        except ObjectMissing:
+            return ImageReport(Outcome.GONE)
     raise StoreError("The image changed each time that it was segmented.")
 
 
-def make(film: Opened, order: Order) -> Made:
+def encode_image(film: ImageObject, order: OutputRequest) -> EncodedImage:
     """Segment an image.
 
     Raises:
@@ -125,12 +129,20 @@ def make(film: Opened, order: Order) -> Made:
     except Exception as error:  # decoders raise anything, and its text may quote the image
         log.error("internal error: %s in %s", type(error).__name__, errors.raised_at(error))
         raise errors.InternalError(f"An unexpected {type(error).__name__} stopped it.") from None
-    if refusals and set(made) <= {DOCUMENT}:
+    if refusals and set(made) <= {DOCUMENT_FORMAT}:
         raise next(iter(refusals.values()))
-    return Made(made, str(result.verdict.decision))
+    return EncodedImage(made, str(result.verdict.decision))
 
 
-def _attempt(item: Item, store: Store, settings: Settings, order: Order, delivery: str | None, *, once: bool) -> Report:
+def _process_current(
+    item: ImageLocation,
+    store: ObjectStore,
+    settings: BucketSettings,
+    order: OutputRequest,
+    delivery: str | None,
+    *,
+    once: bool,
+) -> ImageReport:
     """Do the image that is there now.
 
     Args:
@@ -139,74 +151,89 @@ def _attempt(item: Item, store: Store, settings: Settings, order: Order, deliver
     Raises:
         Changed, Absent, StoreError, ModelError.
     """
-    outputs = Outputs.of(item, settings)
+    outputs = OutputKeys.of(item, settings)
     recipe = Recipe(order.options, load_models().digests).digest()
-    there = store.written(settings.outputs, outputs.document)
-    if there and (once or (there.stamp.version, there.stamp.recipe) == (store.version(item.bucket, item.key), recipe)):
-        before = there.stamp.forms.split()
+    there = store.find_output(settings.outputs, outputs.document)
+    if there and (
+        once or (there.stamp.version, there.stamp.recipe) == (store.get_version(item.bucket, item.key), recipe)
+    ):
+        before = there.stamp.formats.split()
         if set(order.formats) <= set(before) and is_consistent(outputs, there.stamp, store, settings):
-            return Report(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
+            return ImageReport(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
         # Who asks for another form takes none away.
-        order = order.with_forms(before)
+        order = order.with_formats(before)
     forms = " ".join(sorted(order.formats))
-    refused = store.written(settings.outputs, outputs.error)
+    refused = store.find_output(settings.outputs, outputs.error)
     if refused and once and not there:
-        return Report(Outcome.SKIPPED, keys={"error": outputs.error})
+        return ImageReport(Outcome.SKIPPED, keys={"error": outputs.error})
     if refused and refused.stamp.starts:
-        version = store.version(item.bucket, item.key)
-        if refused.stamp == crashes.given_up(version, recipe, forms):
-            return _failed(errors.InternalError(crashes.KILLED), outputs)
+        version = store.get_version(item.bucket, item.key)
+        if refused.stamp == crashes.give_up_stamp(version, recipe, forms):
+            return _failure_report(errors.InternalError(crashes.CRASH_DETAIL), outputs)
 
     try:
-        film = store.open(item.bucket, item.key)
-    except Archived:
-        stamp = Stamp(store.version(item.bucket, item.key), recipe, forms)
-        return _refuse(item, outputs, errors.Archived("The image lies in an archive tier."), stamp, store, settings)
+        film = store.open_object(item.bucket, item.key)
+    except ObjectArchived:
+        stamp = Stamp(store.get_version(item.bucket, item.key), recipe, forms)
+        return _write_problem(
+            item, outputs, errors.Archived("The image lies in an archive tier."), stamp, store, settings
+        )
     if film.size == 0 and item.key.endswith("/"):
         film.body.close()
-        return Report(Outcome.GONE)
+        return ImageReport(Outcome.GONE)
     stamp = Stamp(film.version, recipe, forms)
     with closing(film.body):
         try:
-            with crashes.marked(item, film.version, delivery, store, settings):
-                return _segment(item, film, order, outputs, stamp, store, settings)
-        except crashes.Killer:
+            with crashes.crash_marker(item, film.version, delivery, store, settings):
+                return _write_image(item, film, order, outputs, stamp, store, settings)
+        except crashes.RepeatedCrash:
             log.error("an image was given up: the function was killed each time that it began it")
-            stamp = crashes.given_up(film.version, recipe, forms)
-            return _refuse(item, outputs, errors.InternalError(crashes.KILLED), stamp, store, settings)
+            stamp = crashes.give_up_stamp(film.version, recipe, forms)
+            return _write_problem(item, outputs, errors.InternalError(crashes.CRASH_DETAIL), stamp, store, settings)
 
 
-def _segment(
-    item: Item, film: Opened, order: Order, outputs: Outputs, stamp: Stamp, store: Store, settings: Settings
-) -> Report:
+def _write_image(
+    item: ImageLocation,
+    film: ImageObject,
+    order: OutputRequest,
+    outputs: OutputKeys,
+    stamp: Stamp,
+    store: ObjectStore,
+    settings: BucketSettings,
+) -> ImageReport:
     """Write the outputs of an open image, or the problem document of one that is refused.
 
     Raises:
         Changed, Absent, StoreError, ModelError.
     """
     try:
-        found = make(film, order)
+        found = encode_image(film, order)
     except errors.ProblemError as error:
-        return _refuse(item, outputs, error, stamp, store, settings)
+        return _write_problem(item, outputs, error, stamp, store, settings)
     files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
     # Also the forms that cannot be made of this version, but were of an older one.
     stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
-    settle(item, stamp, files, stale, store, settings)
-    return Report(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
+    write_outputs(item, stamp, files, stale, store, settings)
+    return ImageReport(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
 
 
-def _refuse(
-    item: Item, outputs: Outputs, error: errors.ProblemError, stamp: Stamp, store: Store, settings: Settings
-) -> Report:
+def _write_problem(
+    item: ImageLocation,
+    outputs: OutputKeys,
+    error: errors.ProblemError,
+    stamp: Stamp,
+    store: ObjectStore,
+    settings: BucketSettings,
+) -> ImageReport:
     """Write a problem document in the place of all outputs.
 
     Raises:
         Changed, Absent, StoreError.
     """
     files = {outputs.error: (json.dumps(error.problem()).encode(), errors.PROBLEM_MEDIA_TYPE)}
-    settle(item, stamp, files, [outputs.key(name) for name in FORMATS], store, settings)
-    return _failed(error, outputs)
+    write_outputs(item, stamp, files, [outputs.key(name) for name in FORMATS], store, settings)
+    return _failure_report(error, outputs)
 
 
-def _failed(error: errors.ProblemError, outputs: Outputs) -> Report:
-    return Report(Outcome.FAILED, problem=error.problem(), keys={"error": outputs.error})
+def _failure_report(error: errors.ProblemError, outputs: OutputKeys) -> ImageReport:
+    return ImageReport(Outcome.FAILED, problem=error.problem(), keys={"error": outputs.error})

@@ -9,7 +9,7 @@ from lungseg import settings as variables
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 
-DOCUMENT = "json"
+DOCUMENT_FORMAT = "json"
 """The form that is written of every image, and last: where it lies, all the others do."""
 
 
@@ -18,7 +18,7 @@ class Misconfigured(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
+class BucketSettings:
     """The environment, read and checked.
 
     Attributes:
@@ -28,28 +28,28 @@ class Settings:
         url_seconds: how long presigned addresses hold.
     """
 
-    films: str
+    images: str
     outputs: str
     formats: tuple[str, ...]
     url_seconds: int
 
 
-def configured() -> bool:
+def has_buckets() -> bool:
     """Whether buckets are named at all: a local server has none."""
     return bool(variables.INPUT_BUCKET.read("") or variables.OUTPUT_BUCKET.read(""))
 
 
 @functools.cache
-def settings() -> Settings:
+def read_bucket_settings() -> BucketSettings:
     """LUNG_INPUT_BUCKET, LUNG_OUTPUT_BUCKET, LUNG_FORMATS ("mask") and LUNG_UPLOAD_SECONDS ("900").
 
     Raises:
         Misconfigured.
     """
-    films, outputs = variables.INPUT_BUCKET.read(""), variables.OUTPUT_BUCKET.read("")
-    if not films or not outputs:
+    images, outputs = variables.INPUT_BUCKET.read(""), variables.OUTPUT_BUCKET.read("")
+    if not images or not outputs:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of images and of masks.")
-    if films == outputs:
+    if images == outputs:
         raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for images.")
     formats = variables.BUCKET_FORMATS.read(["mask"])
     if not set(formats) <= set(FORMATS):
@@ -58,4 +58,4 @@ def settings() -> Settings:
         seconds = variables.UPLOAD_SECONDS.read(900)
     except ModelError as error:
         raise Misconfigured(str(error)) from None
-    return Settings(films, outputs, tuple(name for name in formats if name != DOCUMENT), seconds)
+    return BucketSettings(images, outputs, tuple(name for name in formats if name != DOCUMENT_FORMAT), seconds)

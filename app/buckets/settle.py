@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from app.buckets.keys import Item, Outputs
-from app.buckets.s3 import Stamp, Store, StoreError
-from app.buckets.settings import DOCUMENT, Settings
+from app.buckets.keys import ImageLocation, OutputKeys
+from app.buckets.s3 import ObjectStore, Stamp, StoreError
+from app.buckets.settings import DOCUMENT_FORMAT, BucketSettings
 
-ROUNDS = 5
+MAX_WRITE_ATTEMPTS = 5
 """How often the write of one output is tried while others write it too."""
 
 
-class Changed(Exception):
+class ImageChanged(Exception):
     """A newer version of the image is there."""
 
 
-def is_consistent(outputs: Outputs, stamp: Stamp, store: Store, settings: Settings) -> bool:
+def is_consistent(outputs: OutputKeys, stamp: Stamp, store: ObjectStore, settings: BucketSettings) -> bool:
     """Return whether nothing contradicts a document. A worker on an older version may have written after it and crashed
     before it saw the newer one.
 
     Raises:
         StoreError.
     """
-    if store.written(settings.outputs, outputs.error):
+    if store.find_output(settings.outputs, outputs.error):
         return False
-    others = (name for name in stamp.forms.split() if name != DOCUMENT)
-    found = (store.written(settings.outputs, outputs.key(name)) for name in others)
+    others = (name for name in stamp.formats.split() if name != DOCUMENT_FORMAT)
+    found = (store.find_output(settings.outputs, outputs.key(name)) for name in others)
     return all(each is None or each.stamp == stamp for each in found)
 
 
-def settle(
-    item: Item,
+def write_outputs(
+    item: ImageLocation,
     stamp: Stamp,
     files: dict[str, tuple[bytes, str]],
     stale: list[str],
-    store: Store,
-    settings: Settings,
+    store: ObjectStore,
+    settings: BucketSettings,
 ) -> None:
     """Write a version's outputs in their order, and remove what would contradict them before the last one is there.
 
@@ -50,18 +50,18 @@ def settle(
     for key, (content, media_type) in files.items():
         if key == last:
             # Who finds the last one takes all for done: what is still to remove then would stay for ever.
-            store.remove(settings.outputs, stale)
+            store.delete_objects(settings.outputs, stale)
         over = None
-        for _ in range(ROUNDS):
-            if store.put(settings.outputs, key, content, media_type, stamp, over):
+        for _ in range(MAX_WRITE_ATTEMPTS):
+            if store.put_object(settings.outputs, key, content, media_type, stamp, over):
                 break
-            there = store.written(settings.outputs, key)
+            there = store.find_output(settings.outputs, key)
             if there and there.stamp == stamp:
                 break
-            if store.version(item.bucket, item.key) != stamp.version:
-                raise Changed
+            if store.get_version(item.bucket, item.key) != stamp.version:
+                raise ImageChanged
             over = there.etag if there else None
         else:
             raise StoreError("Others wrote the same output all the time.")
-    if store.version(item.bucket, item.key) != stamp.version:
-        raise Changed
+    if store.get_version(item.bucket, item.key) != stamp.version:
+        raise ImageChanged

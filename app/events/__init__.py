@@ -1,2 +1,3 @@
-"""One file for each source of events that tell of images in buckets. Each has `infer(event)`, whether an event is one of
-its own, and `handle(event, run)`, which does the images with ``run`` and answers as the source wants to be answered."""
+"""One module per event source. Each has `infer(event)`, which tells whether an event is its own, and
+`handle(event, invocation)`, which processes the images and returns what the source expects.
+"""

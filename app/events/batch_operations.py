@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote_plus
 
-from app.buckets.keys import Item
+from app.buckets.keys import ImageLocation
 from app.buckets.process import Outcome
 from app.buckets.s3 import StoreError
-from app.invocation import Run
+from app.invocation import Invocation
 
 
 def infer(event: dict[str, Any]) -> bool:
@@ -19,29 +19,29 @@ def infer(event: dict[str, Any]) -> bool:
     return all(isinstance(task, dict) for task in tasks)
 
 
-def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
+def handle(event: dict[str, Any], run: Invocation) -> dict[str, Any]:
     """Do the tasks' images; the results are what the job's completion report shows of each."""
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
         "treatMissingKeysAs": "PermanentFailure",
         "invocationId": event.get("invocationId"),
-        "results": [_result(task, run) for task in event["tasks"]],
+        "results": [_process_task(task, run) for task in event["tasks"]],
     }
 
 
-def _result(task: dict[str, Any], run: Run) -> dict[str, Any]:
+def _process_task(task: dict[str, Any], run: Invocation) -> dict[str, Any]:
     try:
         # Version 1.0 names the bucket by its ARN alone.
         bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
-        item = Item.named(bucket, unquote_plus(task["s3Key"], errors="strict"))
+        item = ImageLocation.parse(bucket, unquote_plus(task["s3Key"], errors="strict"))
     except (KeyError, TypeError, AttributeError, ValueError):
         code, text = "PermanentFailure", "the task names no object"
     else:
-        code, text = _done(item, run)
+        code, text = _result_of(item, run)
     return {"taskId": task.get("taskId"), "resultCode": code, "resultString": text}
 
 
-def _done(item: Item, run: Run) -> tuple[str, str]:
+def _result_of(item: ImageLocation, run: Invocation) -> tuple[str, str]:
     try:
         report = run(item)
     except StoreError as error:

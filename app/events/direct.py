@@ -9,17 +9,17 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from app.buckets.keys import Item, Outputs
-from app.buckets.process import Outcome, make
-from app.buckets.requests import Order, standing
-from app.buckets.s3 import Absent
-from app.buckets.s3 import Archived as InArchive
-from app.invocation import Run
+from app.buckets.keys import ImageLocation, OutputKeys
+from app.buckets.process import Outcome, encode_image
+from app.buckets.requests import OutputRequest, default_request
+from app.buckets.s3 import ObjectArchived as InArchive
+from app.buckets.s3 import ObjectMissing
+from app.invocation import Invocation
 from app.response_limit import check_response_size
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
 
-MEMBERS = {"image_key", "bucket", "format", "return"}
+EVENT_MEMBERS = {"image_key", "bucket", "format", "return"}
 
 
 def infer(event: dict[str, Any]) -> bool:
@@ -27,7 +27,7 @@ def infer(event: dict[str, Any]) -> bool:
     return "image_key" in event
 
 
-def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
+def handle(event: dict[str, Any], run: Invocation) -> dict[str, Any]:
     """Do one image.
 
     Returns:
@@ -38,18 +38,18 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, Any]:
         StoreError, ModelError: it may succeed when it is tried again.
     """
     try:
-        item, order = _asked(event, run)
-        return _content(item, order, run) if event.get("return") else _written(item, order, run)
+        item, order = _parse_event(event, run)
+        return _return_output(item, order, run) if event.get("return") else _store_outputs(item, order, run)
     except errors.ProblemError as error:
         return {"status": "failed", "problem": error.problem()}
 
 
-def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
-    bucket = event.get("bucket") or run.settings.films
-    if not set(event) <= MEMBERS:
-        raise errors.BadParameter(f"There is a member that is none of {', '.join(sorted(MEMBERS))}.")
+def _parse_event(event: dict[str, Any], run: Invocation) -> tuple[ImageLocation, OutputRequest]:
+    bucket = event.get("bucket") or run.settings.images
+    if not set(event) <= EVENT_MEMBERS:
+        raise errors.BadParameter(f"There is a member that is none of {', '.join(sorted(EVENT_MEMBERS))}.")
     try:
-        item = Item.named(bucket, event["image_key"])
+        item = ImageLocation.parse(bucket, event["image_key"])
     except ValueError:
         raise errors.BadParameter("image_key and bucket must be texts that can name an object.") from None
     if bucket == run.settings.outputs:
@@ -59,11 +59,11 @@ def _asked(event: dict[str, Any], run: Run) -> tuple[Item, Order]:
     form = event.get("format")
     if form is not None and (not isinstance(form, str) or form not in FORMATS):
         raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
-    order = standing(run.settings) if form is None else Order(()).with_forms([form])
+    order = default_request(run.settings) if form is None else OutputRequest(()).with_formats([form])
     return item, order
 
 
-def _written(item: Item, order: Order, run: Run) -> dict[str, Any]:
+def _store_outputs(item: ImageLocation, order: OutputRequest, run: Invocation) -> dict[str, Any]:
     report = run(item, order)
     if report.outcome is Outcome.GONE:
         raise errors.NoSuchImage("There is no such object, or it is a folder's marker.")
@@ -73,16 +73,16 @@ def _written(item: Item, order: Order, run: Run) -> dict[str, Any]:
         "status": "done",
         "bucket": run.settings.outputs,
         "keys": report.keys,
-        "mask_key": Outputs.of(item, run.settings).key(order.formats[0]),
+        "mask_key": OutputKeys.of(item, run.settings).key(order.formats[0]),
         "decision": report.decision,
     }
 
 
-def _content(item: Item, order: Order, run: Run) -> dict[str, Any]:
+def _return_output(item: ImageLocation, order: OutputRequest, run: Invocation) -> dict[str, Any]:
     form = FORMATS[order.formats[0]]
     try:
-        made = make(run.store.open(item.bucket, item.key), Order((form.name,)))
-    except Absent:
+        made = encode_image(run.store.open_object(item.bucket, item.key), OutputRequest((form.name,)))
+    except ObjectMissing:
         raise errors.NoSuchImage("There is no such object.") from None
     except InArchive:
         raise errors.Archived("The image lies in an archive tier.") from None

@@ -6,9 +6,9 @@ import json
 from typing import Any
 from urllib.parse import unquote_plus
 
-from app.buckets.keys import Item
+from app.buckets.keys import ImageLocation
 from app.buckets.s3 import StoreError
-from app.invocation import Run, UnsupportedEvent
+from app.invocation import Invocation, UnsupportedEvent
 
 
 def infer(event: dict[str, Any]) -> bool:
@@ -16,10 +16,10 @@ def infer(event: dict[str, Any]) -> bool:
     return _is_test(event) or _is_eventbridge(event) or _are_records(event.get("Records"))
 
 
-def handle(event: dict[str, Any], run: Run) -> dict[str, int]:
+def handle(event: dict[str, Any], run: Invocation) -> dict[str, int]:
     """Do every image of the event, and fail at the end if one of them must come again: what is done is then skipped."""
     failure: StoreError | None = None
-    for item in items(event):
+    for item in parse_notification(event):
         try:
             run(item)
         except StoreError as error:
@@ -29,7 +29,7 @@ def handle(event: dict[str, Any], run: Run) -> dict[str, int]:
     return dict(run.counts)
 
 
-def items(event: Any) -> list[Item]:
+def parse_notification(event: Any) -> list[ImageLocation]:
     """The images that a notification tells of; none for S3's test event, and for what is no creation.
 
     Raises:
@@ -43,10 +43,12 @@ def items(event: Any) -> list[Item]:
         if _is_eventbridge(event):
             # Here the key is as it is; in S3's own records it is encoded as in a form.
             detail = event["detail"]
-            return [Item.named(detail["bucket"]["name"], detail["object"]["key"])]
+            return [ImageLocation.parse(detail["bucket"]["name"], detail["object"]["key"])]
         if _are_records(event["Records"]):
             return [
-                Item.named(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"], errors="strict"))
+                ImageLocation.parse(
+                    record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"], errors="strict")
+                )
                 for record in event["Records"]
                 if record["eventName"].startswith("ObjectCreated:")
             ]

@@ -9,11 +9,11 @@ from typing import Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from app.buckets.crashes import was_begun
-from app.buckets.keys import Item
+from app.buckets.crashes import has_marker
+from app.buckets.keys import ImageLocation
 from app.buckets.s3 import StoreError
-from app.events.notification import items
-from app.invocation import Run, UnsupportedEvent
+from app.events.notification import parse_notification
+from app.invocation import Invocation, UnsupportedEvent
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def _is_message(record: dict[str, Any]) -> bool:
     return record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
 
 
-def handle(event: dict[str, Any], run: Run) -> Any:
+def handle(event: dict[str, Any], run: Invocation) -> Any:
     """Do every message's images.
 
     Returns:
@@ -46,7 +46,7 @@ def handle(event: dict[str, Any], run: Run) -> Any:
         records = sorted(records, key=lambda record: _is_suspect(record, run))
 
     def handle_message(record: SQSRecord) -> None:
-        for item in _films(record.get("body")):
+        for item in _parse_message(record.get("body")):
             run(item, delivery=record.message_id if careful else None)
 
     # No exception where all have failed: it would say no more than the list, and look like a crash.
@@ -61,18 +61,18 @@ def _came_before(record: dict[str, Any]) -> bool:
     return isinstance(count, str) and count.isdecimal() and int(count) > 1
 
 
-def _is_suspect(record: dict[str, Any], run: Run) -> bool:
+def _is_suspect(record: dict[str, Any], run: Invocation) -> bool:
     """Return whether a process was killed over one of the message's images: such a message comes last."""
     try:
-        found = items(json.loads(record["body"]))
-        return any(was_begun(item, record["messageId"], run.store, run.settings) for item in found)
+        found = parse_notification(json.loads(record["body"]))
+        return any(has_marker(item, record["messageId"], run.store, run.settings) for item in found)
     except (KeyError, TypeError, ValueError, RecursionError, UnsupportedEvent, StoreError):
         return False
 
 
-def _films(body: Any) -> list[Item]:
+def _parse_message(body: Any) -> list[ImageLocation]:
     try:
-        return items(json.loads(body))
+        return parse_notification(json.loads(body))
     except (TypeError, ValueError, RecursionError, UnsupportedEvent):
         log.error("a message of the queue is no notification of S3")
         raise UnsupportedEvent("The message is no notification of S3.") from None

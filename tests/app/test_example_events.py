@@ -33,4 +33,4 @@ def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
 @pytest.mark.parametrize("name", [each for each in EVENTS if not each.startswith(("api_", "function_", "load_"))])
 def test_the_example_records_are_known(name: str) -> None:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
-    assert [source for source in dispatch.SOURCES if source.infer(event)], name
+    assert [source for source in dispatch.EVENT_SOURCES if source.infer(event)], name

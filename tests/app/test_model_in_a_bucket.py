@@ -28,10 +28,10 @@ def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None
 def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
     buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "FOLDER", tmp_path)
+    monkeypatch.setattr(model_store, "MODEL_FOLDER", tmp_path)
     buckets.drop("lung.onnx", CONTENT)
     (tmp_path / f"{DIGEST}.onnx").write_bytes(b"changed")
-    assert model_store.fetch(f"s3://{buckets.films}/lung.onnx", DIGEST).read_bytes() == CONTENT
+    assert model_store.fetch_model(f"s3://{buckets.films}/lung.onnx", DIGEST).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
 def test_another_model_or_none_is_refused(
     key: str, digest: str, message: str, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "FOLDER", tmp_path)
+    monkeypatch.setattr(model_store, "MODEL_FOLDER", tmp_path)
     buckets.drop("lung.onnx", CONTENT)
     with pytest.raises(ModelError, match=message):
-        model_store.fetch(f"s3://{buckets.films}/{key}", digest)
+        model_store.fetch_model(f"s3://{buckets.films}/{key}", digest)
 
 
 def test_missing_bucket_ends_the_start_of_the_function(buckets: Buckets, tmp_path: Path) -> None:

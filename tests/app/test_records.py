@@ -13,7 +13,7 @@ from films import RAMP16, dicom, read_mask
 
 from app import invocation
 from app.buckets import process
-from app.buckets.s3 import Store, StoreError
+from app.buckets.s3 import ObjectStore, StoreError
 from app.buckets.settings import Misconfigured
 from app.dispatch import handle
 from app.events import distributed_map
@@ -186,14 +186,14 @@ def test_what_is_no_film_is_left_alone(buckets: Buckets, small: bytes) -> None:
 
 def unavailable(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
     """S3 throttles some keys."""
-    original = Store.open
+    original = ObjectStore.open_object
 
-    def throttled(self: Store, bucket: str, key: str) -> Any:
+    def throttled(self: ObjectStore, bucket: str, key: str) -> Any:
         if key in keys:
             raise StoreError("S3 answered SlowDown to GetObject.")
         return original(self, bucket, key)
 
-    monkeypatch.setattr(Store, "open", throttled)
+    monkeypatch.setattr(ObjectStore, "open_object", throttled)
 
 
 def test_a_throttle_fails_its_own_message_alone(
@@ -224,15 +224,15 @@ def test_a_throttle_is_handed_to_every_source_in_its_own_way(
     assert result["resultCode"] == "TemporaryFailure"
     with pytest.raises(StoreError):
         handle({"image_key": "a"}, Context())
-    with pytest.raises(distributed_map.Unfinished):
-        for _ in range(distributed_map.ATTEMPTS):
+    with pytest.raises(distributed_map.UnfinishedBatch):
+        for _ in range(distributed_map.MAX_IDLE_ROUNDS):
             left = handle(left, Context())
 
 
 def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     buckets.drop("b", b"no image")
-    late = handle(map_event(buckets.films, "a", "b"), Context(invocation.RESERVE_MS - 1))
+    late = handle(map_event(buckets.films, "a", "b"), Context(invocation.MIN_REMAINING_MS - 1))
     assert [item["Key"] for item in late["Items"]] == ["a", "b"]
     assert buckets.written() == set()
     end = handle(late, Context())
@@ -243,7 +243,7 @@ def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, smal
 def test_films_for_which_no_time_is_left_are_handed_back(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     event = sqs_event(s3_event(buckets.films, "a"))
-    assert handle(event, Context(invocation.RESERVE_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
+    assert handle(event, Context(invocation.MIN_REMAINING_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
     assert handle(event, Context())["batchItemFailures"] == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from cloudformation import POOL, WAYS, deployed, listed, load, of
 
 import serverless
-from app.buckets.keys import JOBS, MARKERS, REPORTS
+from app.buckets.keys import JOBS_PREFIX, MARKERS_PREFIX, REPORTS_PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +128,7 @@ def test_buckets_outlive_the_stack_and_nothing_else_piles_up(way: dict[str, Any]
         assert any(each.get("Prefix") == "jobs/" and "ExpirationInDays" in each for each in rules)
         # No image has a key or an output under a prefix that expires: see the next test, and `Outputs.of`.
         prefixes = {each["Prefix"] for each in rules if "Prefix" in each}
-        assert prefixes == ({JOBS, MARKERS, REPORTS} if name == "OutputBucket" else {JOBS})
+        assert prefixes == ({JOBS_PREFIX, MARKERS_PREFIX, REPORTS_PREFIX} if name == "OutputBucket" else {JOBS_PREFIX})
         assert len(bucket["BucketName"]) <= 63
         assert way["Resources"][name]["DeletionPolicy"] == way["Resources"][name]["UpdateReplacePolicy"] == "Retain"
     assert buckets["InputBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
@@ -138,7 +138,7 @@ def test_images_are_put_under_jobs_by_signed_uploads_alone(way: dict[str, Any]) 
     policy = way["Resources"]["InputBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (denied,) = [each for each in policy if each["Sid"] == "JobsByTheApiAlone"]
     assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "s3:PutObject")
-    assert denied["Resource"] == f"<InputBucket.Arn>/{JOBS}*"
+    assert denied["Resource"] == f"<InputBucket.Arn>/{JOBS_PREFIX}*"
     assert denied["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": "<ApiRole.Arn>"}}
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 from crew import FILMS, MASKS
 from objects import NAME, Object
 
-from app.buckets.keys import MARKERS
+from app.buckets.keys import MARKERS_PREFIX
 from lungseg.encode.naming import output_name
 from lungseg.encode.png import mask_png
 from lungseg.pipeline.segment import segment
@@ -54,7 +54,7 @@ def outputs(s3: Any) -> dict[str, Output]:
 
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=MASKS)
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
-    keys = [key for key in keys if not key.startswith(MARKERS)]
+    keys = [key for key in keys if not key.startswith(MARKERS_PREFIX)]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(keys, pool.map(fetch, keys), strict=True))
 

@@ -20,7 +20,7 @@ from runtime import FunctionError, Runtime, runtime
 from servers import Server, moto
 from test_batch_seaweed import from_s3
 
-from app.invocation import RESERVE_MS
+from app.invocation import MIN_REMAINING_MS
 
 TRIES = 5
 """How often a request is sent before it counts as failed."""
@@ -175,7 +175,7 @@ def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_
         bench.s3.put_object(Bucket=FILMS, Key=key, Body=rg1)
     # Room for the first images alone, on a busy machine too: all ten take three times as long.
     with runtime(
-        tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=RESERVE_MS // 1000 + 10
+        tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=MIN_REMAINING_MS // 1000 + 10
     ) as function:
         # The time that a function takes to start counts with its first event here.
         assert deliver(function, "time/nothing") == []

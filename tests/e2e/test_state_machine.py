@@ -30,7 +30,7 @@ from processes import smaller, wait_for
 from runtime import runtime
 from servers import REGION, client, environment, free_ports, running
 
-from app.invocation import RESERVE_MS
+from app.invocation import MIN_REMAINING_MS
 from lungseg.encode.png import mask_png
 from lungseg.pipeline.segment import segment
 
@@ -44,7 +44,7 @@ KEYS = GOOD + POISON + 2
 
 KILLER = "in/100 killer.png"
 
-SECONDS = RESERVE_MS // 1000 + 2
+SECONDS = MIN_REMAINING_MS // 1000 + 2
 """The function's timeout: it begins no image within the reserve, so one call is not enough for a batch."""
 
 

@@ -39,11 +39,11 @@ from event_shapes import (
 from moto import mock_aws
 
 from app.buckets.s3 import StoreError
-from app.events.distributed_map import Unfinished
+from app.events.distributed_map import UnfinishedBatch
 from app.invocation import UnsupportedEvent
 from lungseg import errors
 
-DECLARED = (UnsupportedEvent, StoreError, Unfinished)
+DECLARED = (UnsupportedEvent, StoreError, UnfinishedBatch)
 """What the handler may raise in a correct environment: Lambda reports it, and the event source retries."""
 
 STATUS = {kind.code: kind.status for kind in errors.every_problem()} | {"not-found": 404, "method-not-allowed": 405}

@@ -119,7 +119,7 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
     for code, status in some((("AccessDenied", 403), ("SlowDown", 503), ("InvalidObjectState", 403)), 1):
         body = f"<Error><Code>{code}</Code><Message>{KEY}</Message><Key>{KEY}</Key></Error>".encode()
         for failure in (_answering(status, body), raising(ConnectionError(KEY)), raising(OSError(5, KEY))):
-            forgotten = s3.store()._client.meta.events
+            forgotten = s3.get_store()._client.meta.events
             forgotten.register("before-send.s3.GetObject", failure)
             with no_pauses():
                 for event in (SHAPES["s3"](buckets.films, KEY), {"image_key": KEY, "return": "mask"}):

@@ -34,8 +34,8 @@ from storm import KILLED_AFTER, KILLED_BEFORE, Killed, Storm
 
 import serverless
 from app.buckets import jobs, process, s3
-from app.buckets.keys import MARKERS, Item, Outputs, job_film
-from app.buckets.settings import settings as read_settings
+from app.buckets.keys import MARKERS_PREFIX, ImageLocation, OutputKeys, job_image_key
+from app.buckets.settings import read_bucket_settings as read_settings
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import ERROR_SUFFIX
 from lungseg.pipeline.options import Options
@@ -102,7 +102,7 @@ class Hospital:
     def __init__(self, buckets: Buckets, films: list[Film], queue: Queue, storm: Storm, baton: Baton) -> None:
         self._client, self._bucket, self._films, self._queue = buckets.client, buckets.films, films, queue
         self._storm, self._baton, self._dice, self._keys = storm, baton, random.Random(2), odd_keys()
-        self._clean = s3.Store(buckets.client)
+        self._clean = s3.ObjectStore(buckets.client)
         self.triggers = triggers(buckets)
         self._copies = set(random.Random(3).sample(range(EVENTS), DELIVERIES - EVENTS))
         self._told: dict[str, str] = {}
@@ -132,9 +132,9 @@ class Hospital:
             return self._dice.choice(there)
         if number % 10 == 5:
             forms = ("labels",)
-            job = jobs.create(forms, Options(), self._clean, read_settings())
-            self.jobs.add(job_film(job.id))
-            return job_film(job.id)
+            job = jobs.create_job(forms, Options(), self._clean, read_settings())
+            self.jobs.add(job_image_key(job.id))
+            return job_image_key(job.id)
         key = next(self._keys)
         (self._storm.denied if number % 97 == 33 else self._storm.archived if number % 97 == 66 else set()).add(key)
         return key
@@ -213,7 +213,7 @@ def test_every_image_version_has_its_outputs_once(
     redrive = deployed()["Resources"]["FilmQueue"]["Properties"]["RedrivePolicy"]
     queue = Queue(random.Random(4), redrive["maxReceiveCount"])
     storm = Storm(baton, random.Random(5), RATE, buckets.films, buckets.outputs)
-    storm.reach(s3.store()._client)
+    storm.reach(s3.get_store()._client)
     hospital = Hospital(buckets, films, queue, storm, baton)
     functions = [Function(hospital, queue, storm, baton, number) for number in range(WORKERS)]
     remembered = functools.cache(segment)
@@ -273,7 +273,7 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
     wrong = []
     for key, there_now in hospital.truth.items():
         film = there_now
-        outputs = Outputs.of(Item(buckets.films, key), names)
+        outputs = OutputKeys.of(ImageLocation(buckets.films, key), names)
         every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
         there = left & every
         left -= every
@@ -304,7 +304,9 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
             elif key not in hospital.replaced and storm.writes[buckets.outputs, name, version] != 1:
                 wrong.append(f"{name!r} was written more than once")
     orders = {key.removesuffix("film") + "order" for key in hospital.jobs}
-    markers = {key for key in left if key.startswith(MARKERS)}  # kills leave these; a lifecycle rule deletes them
+    markers = {
+        key for key in left if key.startswith(MARKERS_PREFIX)
+    }  # kills leave these; a lifecycle rule deletes them
     return wrong + [f"{key!r} belongs to no image" for key in left - orders - markers]
 
 
@@ -376,7 +378,7 @@ def test_output_key_triggers_nothing_and_collides_with_none(
     rules = [triggers(buckets, **each) for each in ({}, {"FilmPrefix": "in/"}, {"FilmPrefix": "in/a.mask"})]
     owners: dict[str, str] = {}
     storm = Storm(Baton(random.Random(1)), random.Random(1), 0, buckets.films, buckets.outputs)
-    storm.reach(s3.store()._client)
+    storm.reach(s3.get_store()._client)
 
     @settings(
         max_examples=cases(15, 700),
@@ -389,7 +391,7 @@ def test_output_key_triggers_nothing_and_collides_with_none(
     @given(st.lists(PIECES, min_size=1, max_size=5))
     def holds(pieces: list[str]) -> None:
         for key in relatives(pieces):
-            outputs = Outputs.of(Item(buckets.films, key), names)
+            outputs = OutputKeys.of(ImageLocation(buckets.films, key), names)
             every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
             assert len(every) == 1 + len(FORMATS)
             for output in every:

@@ -95,8 +95,8 @@ def make(address: str | None, monkeypatch: pytest.MonkeyPatch, versioned: bool) 
 
 def forget() -> None:
     """Clear cached clients and settings, so that the next test starts fresh."""
-    settings.settings.cache_clear()
-    s3.store.cache_clear()
+    settings.read_bucket_settings.cache_clear()
+    s3.get_store.cache_clear()
 
 
 def s3_event(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> dict[str, Any]:

@@ -80,7 +80,7 @@ def handle(event, run):
     return {"time": event["time"]}
 """,
         "app.dispatch",
-        "from app.events import schedule; SOURCES += (schedule,)",
+        "from app.events import schedule; EVENT_SOURCES += (schedule,)",
     ),
     "setting": Addition(
         None,
@@ -141,9 +141,9 @@ def show_input_format(folder: Path) -> dict[str, Any]:
 
 def show_output_format(folder: Path) -> dict[str, Any]:
     """Use the new output format."""
-    from app.buckets.settings import settings
-    from app.http import TEXT
-    from lungseg.server import negotiation, openapi
+    from app.buckets.settings import read_bucket_settings
+    from app.http import TEXT_MEDIA_TYPES
+    from lungseg.server import negotiation, schemas
 
     (folder / "chest").write_bytes(b"XRAY")
     run_command("segment", str(folder / "chest"), "--format", "area")
@@ -151,9 +151,9 @@ def show_output_format(folder: Path) -> dict[str, Any]:
         "written": (folder / "chest.area.txt").read_text().split()[0],
         "help": "area" in run_command("segment", "--help").split(),
         "accept": negotiation.choose(None, "text/x-area").name,
-        "openapi": "`area`" in openapi.FORMAT,
-        "text on Lambda": "text/x-area" in TEXT,
-        "buckets": "area" in settings().formats,
+        "openapi": "`area`" in schemas.FORMAT,
+        "text on Lambda": "text/x-area" in TEXT_MEDIA_TYPES,
+        "buckets": "area" in read_bucket_settings().formats,
     }
 
 
@@ -168,7 +168,10 @@ def show_setting(folder: Path) -> dict[str, Any]:
     """Read the new setting."""
     from lungseg import settings
 
-    return {"value": settings.COLOUR.read("red"), "page": "LUNG_COLOUR" in settings.settings_page()}  # type: ignore[attr-defined]
+    return {
+        "value": settings.COLOUR.read("red"),
+        "page": "LUNG_COLOUR" in settings.settings_page(),
+    }  # type: ignore[attr-defined]
 
 
 def run_command(*arguments: str) -> str:

@@ -186,14 +186,14 @@ class TestJobs:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        from app.buckets.s3 import store
+        from app.buckets.s3 import get_store
 
         gateway = Gateway(both(keyed(KEY), worker(buckets)))
         monkeypatch.setenv("LUNG_API_KEY", KEY)
         with line_to(s3) as line, serving(gateway) as address:
             # What the service presigns leads over the line from now on.
             monkeypatch.setenv("AWS_ENDPOINT_URL", line.address)
-            store.cache_clear()
+            get_store.cache_clear()
             assert main(["remote", "segment", str(large), "--url", address]) == 0
         heard = bytes(line.heard)
         assert heard.count(large.read_bytes()) == 1

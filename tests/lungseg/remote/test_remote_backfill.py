@@ -17,7 +17,7 @@ import pytest
 from buckets import Buckets, Context, map_event
 from processes import only_line
 
-from app.buckets.s3 import store
+from app.buckets.s3 import get_store
 from app.dispatch import handle
 from lungseg.cli.main import main
 from lungseg.remote import backfill
@@ -300,7 +300,7 @@ def test_a_films_requests_are_those_that_are_reckoned_with(done: bool, buckets: 
     if done:
         buckets.do("in/a.png")
     asked: Counter[str] = Counter()
-    events = store()._client.meta.events
+    events = get_store()._client.meta.events
     events.register("before-call.s3.*", lambda model, **_: asked.update([model.name]))
     handle(map_event(buckets.films, "in/a.png"), Context())
     # An image that is done costs one more look at what is there, and no PUT, which costs twelve times as much.
