@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             server_header=False,
             http=protocol.Protocol,
             backlog=protocol.BACKLOG,
+            timeout_keep_alive=protocol.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             log_config=quiet.log_config(),
         )

@@ -19,6 +19,10 @@ from lungseg.server.admission import ABORT
 HEADER_SECONDS = 10.0
 """The longest that a connection may go without a request's headers being complete."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may stay open between two requests. Clients and proxies must close theirs first (httpx after 5 s,
+nginx and AWS's load balancers after 60 s): a request that crosses the server's close on its way is lost."""
+
 WRITE_SECONDS = 30.0
 """The longest that a client may take for the next 48 KB of an answer (asyncio's buffer, from full to a quarter)."""
 
@@ -78,6 +82,7 @@ class Protocol(HttpToolsProtocol):
     _headers = 0
     _requests = 0
     _drains = 0
+    _is_between_requests = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; where there are too many connections, one that has no request ends instead."""
@@ -109,6 +114,8 @@ class Protocol(HttpToolsProtocol):
             name, seconds = "writing", WRITE_SECONDS
         elif self._is_busy():
             name, seconds = "busy", float("inf")
+        elif self._is_between_requests:
+            name, seconds = "kept alive", KEEP_ALIVE_SECONDS
         else:
             name, seconds = "idle", HEADER_SECONDS
         state = (name, self._requests, self._drains)
@@ -121,6 +128,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a request whose headers, chunk sizes and trailers outweigh its body."""
         self._framing += len(data)
+        self._is_between_requests = False
         super().data_received(data)
         if self._framing > MAX_FRAMING and not self.transport.is_closing():
             self._refuse(TOO_MUCH_FRAMING)
@@ -152,6 +160,11 @@ class Protocol(HttpToolsProtocol):
         """Weigh the body against its framing."""
         self._framing -= 2 * len(body)
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, until its first byte for longer than for the rest of its headers."""
+        self._is_between_requests = True
+        super().on_response_complete()
 
     def resume_writing(self) -> None:
         """Note that the client took some of its answer."""

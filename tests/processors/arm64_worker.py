@@ -37,7 +37,7 @@ def main() -> None:
     (folder / "facts.json").write_text(json.dumps(facts))
     for path in sorted((folder / "images").iterdir()):
         try:
-            mask = FORMATS["mask"].encode(segment(path.read_bytes()), b"")
+            mask = FORMATS["mask"].encode(segment(path.read_bytes()))
         except ProblemError as error:
             mask = error.code.encode()
         (folder / "masks" / path.name).write_bytes(mask)

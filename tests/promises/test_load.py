@@ -47,7 +47,7 @@ def films(rg1: bytes, rg1_png: bytes) -> dict[str, bytes]:
 def expected(film: bytes, form: str) -> bytes:
     """Return the output of the pipeline in this process, or the problem document."""
     try:
-        return FORMATS[form].encode(segment(film), film)
+        return FORMATS[form].encode(segment(film))
     except ProblemError as refusal:
         return bytes(problems.answer(refusal.problem(), {}).body)
 

@@ -36,6 +36,7 @@ def running(graceful: int = 1) -> Iterator[tuple[Address, uvicorn.Server]]:
         log_config=None,
         lifespan="off",
         ws="none",
+        timeout_keep_alive=protocol.KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=graceful,
     )
     server = uvicorn.Server(config)
@@ -106,6 +107,22 @@ def test_connection_that_trickles_after_an_answer_is_closed(address: Address, mo
                 line.sendall(b"\r\n")
                 time.sleep(0.1)
         assert time.monotonic() < started + 10
+
+
+def test_connection_is_kept_between_requests(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    with sent(address, request) as line:
+        assert line.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(3)  # the limits are looked at once a second
+        line.sendall(request)
+        assert line.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_connection_is_closed_when_no_request_follows(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.5)
+    with sent(address, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n") as line:
+        assert answer(line).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("path", ["/v1/segment", "/v1/jobs", "/nowhere"])
