@@ -1,8 +1,16 @@
-"""A folder of images and one of outputs for a batch, without worker processes."""
+"""A folder of images and one of outputs for a batch, and the command that runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from processes import command
 
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark
@@ -47,3 +55,26 @@ def earlier_entry(
     """Return what an earlier run knows about a.png; ``code`` is that of its failure."""
     outcome = {"verdict": "accept", "reasons": ""} if code is None else Failure(code, "as it was")
     return Entry("a.png", mark, True, "digest", spec.recipe, outputs, omitted or {}, outcome)
+
+
+def output_times(target: Path) -> dict[str, int]:
+    """Return the modification time of each output, by its path."""
+    files = (path for path in target.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
+    return {path.relative_to(target).as_posix(): path.stat().st_mtime_ns for path in files}
+
+
+def read_table(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of the table of measurements, by the image's path."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+@contextmanager
+def start_batch(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in its own process group, as a shell does; kill it at the end if it still runs."""
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)

@@ -29,8 +29,8 @@ def target(tmp_path: Path) -> Path:
 def ward(source: Path, rg1: bytes, small: bytes) -> Path:
     """A folder with good images and bad ones."""
     (source / "ward a").mkdir()
-    (source / "film.dcm").write_bytes(rg1)
-    (source / "film.png").write_bytes(small)
+    (source / "image.dcm").write_bytes(rg1)
+    (source / "image.png").write_bytes(small)
     (source / "ward a" / "ö +.png").write_bytes(small)
     (source / "cut.png").write_bytes(small[:5000])
     (source / "two\nlines.txt").write_bytes(b"no image")

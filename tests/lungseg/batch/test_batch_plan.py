@@ -30,7 +30,7 @@ class TestIsDone:
         return spec
 
     def test_unchanged_image_with_all_outputs_is_done(self, spec: BatchSpec) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         assert is_done(earlier_entry(spec, mark, {MASK: 3}), spec)
         assert not is_done(earlier_entry(spec, mark, {MASK: 4}), spec)
         assert not is_done(earlier_entry(spec, mark, {}), spec)
@@ -40,28 +40,28 @@ class TestIsDone:
 
     def test_image_with_another_mark_and_the_same_bytes_is_done(self, spec: BatchSpec) -> None:
         """If it was copied to another disk, or touched, its bytes are read, and it is not segmented again."""
-        mark = put_image(spec, "a.png", b"film")
-        digest = hashlib.sha256(b"film").hexdigest()
+        mark = put_image(spec, "a.png", b"data")
+        digest = hashlib.sha256(b"data").hexdigest()
         entry = replace(earlier_entry(spec, mark, {MASK: 3}), sha256=digest)
         for name in ("mtime_ns", "ctime_ns", "inode"):
             assert is_done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), spec)
         assert not is_done(replace(entry, mark=replace(mark, size=5)), spec)
 
     def test_image_read_right_after_a_change_is_read_again(self, spec: BatchSpec) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         entry = replace(earlier_entry(spec, mark, {MASK: 3}), settled=False)
         assert not is_done(entry, spec)
-        assert is_done(replace(entry, sha256=hashlib.sha256(b"film").hexdigest()), spec)
+        assert is_done(replace(entry, sha256=hashlib.sha256(b"data").hexdigest()), spec)
 
     def test_every_possible_format_is_required(self, spec: BatchSpec) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         both = replace(spec, formats=("mask", "dicom-seg"))
         assert not is_done(earlier_entry(spec, mark, {MASK: 3}), both)
         assert is_done(earlier_entry(spec, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
 
     @pytest.mark.parametrize("code", ["damaged-film", "unsupported-format", "needs-dicom"])
     def test_refused_image_is_done_while_its_problem_document_exists(self, spec: BatchSpec, code: str) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         refused = earlier_entry(spec, mark, {ERROR: 2}, code=code)
         assert not is_done(refused, spec)
         (spec.target / "a.png.error.json").write_bytes(b"{}")
@@ -70,19 +70,19 @@ class TestIsDone:
 
     @pytest.mark.parametrize("code", ["unreadable", "unwritable", "internal-error"])
     def test_failure_unrelated_to_the_image_is_retried(self, spec: BatchSpec, code: str) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
         assert not is_done(earlier_entry(spec, mark, {ERROR: 2, MASK: 3}, code=code), spec)
 
     def test_image_with_an_impossible_format_needs_the_others(self, spec: BatchSpec) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
         refused = earlier_entry(spec, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
         assert not is_done(refused, spec)
         assert is_done(refused, replace(spec, formats=("dicom-seg",)))
 
     def test_unmeasured_image_is_not_done_if_the_table_is_requested(self, spec: BatchSpec) -> None:
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         with_table = replace(spec, has_table=True)
         unmeasured = earlier_entry(spec, mark, {MASK: 3})
         assert not is_done(unmeasured, with_table)
@@ -99,7 +99,7 @@ class TestIsDone:
     def test_image_of_another_recipe_is_not_done(self, spec: BatchSpec, changed: dict[str, Any]) -> None:
         other = replace(spec, **changed)
         assert other.recipe != spec.recipe
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         assert not is_done(earlier_entry(spec, mark, {MASK: 3}), other)
 
     def test_recipe_depends_on_the_version_and_not_on_the_folders(
@@ -125,7 +125,7 @@ class TestPlanTask:
 
     def test_valid_outputs_are_kept(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", "json")
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
         (spec.target / "a.png.seg.dcm").write_bytes(b"1234")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
@@ -140,7 +140,7 @@ class TestPlanTask:
 
     def test_nothing_is_kept_for_a_changed_image_or_another_recipe(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask")
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
         (spec.target / "a.png.npz").write_bytes(b"1234")
         outputs = {MASK: 3, ".npz": 4}
@@ -160,14 +160,14 @@ class TestPlanTask:
 
     def test_measurements_are_added_without_losing_outputs(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", has_table=True)
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
         measuring = ImageTask("a.png", (), {MASK: 3}, {}, frozenset({ERROR}), "digest", has_row=True)
         assert plan_task("a.png", earlier_entry(spec, mark, {MASK: 3}), spec, False) == measuring
 
     def test_measurements_are_not_lost_when_a_format_is_added(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", "json")
-        mark = put_image(spec, "a.png", b"film")
+        mark = put_image(spec, "a.png", b"data")
         measured = replace(earlier_entry(spec, mark, {}), outcome=FULL_ROW)
         assert plan_task("a.png", measured, spec, False).has_row
         assert not plan_task("a.png", replace(measured, recipe="other"), spec, False).has_row

@@ -1,4 +1,4 @@
-"""A run's counts, tables and reports."""
+"""The counts of a run, the table of measurements, and run.json."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestTally:
             tally.add(entry, is_from_before=number in (0, 5))
         return tally
 
-    def test_every_film_counts_once(self, tally: Tally) -> None:
+    def test_every_image_counts_once(self, tally: Tally) -> None:
         assert (tally.images, tally.segmented, tally.done_before, tally.failed, tally.processed) == (6, 2, 1, 3, 4)
         assert tally.doubtful == 2
         assert tally.verdicts == {"accept": 1, "review": 1, "reject": 1}
@@ -64,7 +64,7 @@ class TestTally:
         assert tally.failures == {"damaged-film": 2, "too-small": 1}
         assert tally.omitted == {"dicom-seg": 1}  # what was not asked for was not left out
 
-    def test_lines_say_what_there_is(self, tally: Tally) -> None:
+    def test_tally_lines(self, tally: Tally) -> None:
         assert tally.summary_lines() == [
             "verdicts: 1 accept, 1 review, 1 reject",
             "reasons: 1 one-lung, 1 cut-off, 1 not-frontal",
@@ -77,7 +77,7 @@ class TestTally:
 
 
 class TestReports:
-    def test_a_row_has_the_measures_of_its_document(self) -> None:
+    def test_row_has_the_measurements_of_its_document(self) -> None:
         box, centre = [1, 2, 3, 4], [5.123, 6.08]
         document = {
             "verdict": {
@@ -118,7 +118,7 @@ class TestReports:
         assert table_row(document) == expected
         assert set(TABLE_COLUMNS) == {"path", *expected}
 
-    def test_the_table_has_a_line_for_each_film(self, tmp_path: Path) -> None:
+    def test_table_has_a_line_for_each_image(self, tmp_path: Path) -> None:
         path = tmp_path / "m.csv"
         odd = os.fsdecode(b"\xff,\n.png")
         write_table(path, iter([good("ä.png", "review", "one-lung"), bad("b.png"), bad(odd)]))
@@ -134,7 +134,7 @@ class TestReports:
         assert [each.name for each in tmp_path.iterdir()] == ["m.csv"]
 
     @pytest.mark.parametrize("entries", [[], ENTRIES[:1], ENTRIES[:3], ENTRIES])
-    def test_the_report_lists_films_to_look_at(self, tmp_path: Path, entries: list[Entry]) -> None:
+    def test_report_lists_images_to_check(self, tmp_path: Path, entries: list[Entry]) -> None:
         path = tmp_path / "run.json"
         write_report(path, {"counts": {"images": 6}, "in": "ä"}, iter(entries))
         said = json.loads(path.read_text())
@@ -152,7 +152,7 @@ class TestReports:
         assert len(lines) == len(expected)
         assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
-    def test_a_report_that_cannot_be_finished_leaves_the_last_one(self, tmp_path: Path) -> None:
+    def test_unfinished_report_keeps_the_previous_one(self, tmp_path: Path) -> None:
         def broken() -> Iterator[Entry]:
             yield ENTRIES[1]
             raise OSError(errno.EIO, "Input/output error")
@@ -167,7 +167,7 @@ class TestReports:
             assert path.read_text() == "the last one"
         assert {each.name for each in tmp_path.iterdir()} == {"r.json", "m.csv"}
 
-    def test_a_link_to_a_report_stays_one(self, tmp_path: Path) -> None:
+    def test_symlink_to_a_report_is_followed(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         for name in ("r.json", "m.csv"):
             (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
@@ -177,18 +177,18 @@ class TestReports:
         assert (tmp_path / "r.json").is_symlink()
         assert (tmp_path / "m.csv").is_symlink()
 
-    def test_paths_that_begin_as_formulas_are_text_to_spreadsheets(self, tmp_path: Path) -> None:
+    def test_paths_that_look_like_formulas_are_escaped(self, tmp_path: Path) -> None:
         names = ["=HYPERLINK(1)", "+1.png", "-2.png", "@SUM(1).png", "\tx.png", "a=1.png"]
         write_table(tmp_path / "m.csv", iter([good(name) for name in names]))
         with (tmp_path / "m.csv").open(newline="") as file:
             paths = [line["path"] for line in csv.DictReader(file)]
         assert paths == [f"'{name}" for name in names[:-1]] + names[-1:]
 
-    def test_the_summary_says_what_was_done_with_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_summary_has_counts_options_and_models(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tally = Tally(("mask", "dicom-seg"))
         for entry in ENTRIES:
             tally.add(entry, is_from_before=entry.path == "a.png")
-        spec = BatchSpec(Path("films"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
+        spec = BatchSpec(Path("images"), Path("masks"), ("mask",), Options(threshold=0.4, clean=False), ("1", "2"))
         card = SimpleNamespace(name="lung", precision="int8")
         model: Any = SimpleNamespace(card=card, precision_reason="dot-products", sha256="1")
         view: Any = SimpleNamespace(sha256="2")
@@ -208,7 +208,7 @@ class TestReports:
             "reasons": {"one-lung": 1, "cut-off": 1, "not-frontal": 1},
             "failures": {"damaged-film": 2, "too-small": 1},
             "omitted_formats": {"dicom-seg": 1},
-            "in": "films",
+            "in": "images",
             "out": "masks",
             "formats": ["mask"],
             "options": {"threshold": 0.4, "clean": False, "upright": True},

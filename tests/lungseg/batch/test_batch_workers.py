@@ -1,4 +1,4 @@
-"""The processes that segment a folder's images, driven from here: which of them die, and what that costs."""
+"""Worker processes: how they share the work, and what is lost when one of them dies."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from lungseg.pipeline.options import Options
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 
-Make = Callable[[int], WorkerPool]
+MakePool = Callable[[int], WorkerPool]
 
 
 @dataclass(frozen=True)
-class Deadly:
-    """Formats that kill the process that asks for them, so many times; it keeps count in a file."""
+class KillingFormats:
+    """Formats that kill the first ``count`` processes that iterate over them; a file keeps count."""
 
     count: int
     file: Path
@@ -45,7 +45,7 @@ class Deadly:
 
 @pytest.fixture
 def spec(tmp_path: Path, small: bytes) -> BatchSpec:
-    """Of five small images."""
+    """For five small images."""
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     target.mkdir()
@@ -62,63 +62,63 @@ def manifest(spec: BatchSpec) -> Iterator[Manifest]:
 
 
 @pytest.fixture
-def make(spec: BatchSpec, manifest: Manifest) -> Iterator[Make]:
-    """Makes workers, which are closed at the end."""
-    made: list[WorkerPool] = []
+def make_pool(spec: BatchSpec, manifest: Manifest) -> Iterator[MakePool]:
+    """Returns a function that makes pools, which are closed at the end."""
+    pools: list[WorkerPool] = []
 
-    def make(count: int) -> WorkerPool:
-        made.append(WorkerPool(spec, count, manifest.fileno()))
-        return made[-1]
+    def make_pool(count: int) -> WorkerPool:
+        pools.append(WorkerPool(spec, count, manifest.fileno()))
+        return pools[-1]
 
-    yield make
-    for workers in made:
-        workers.close()
-    assert not running()
+    yield make_pool
+    for pool in pools:
+        pool.close()
+    assert not worker_pids()
 
 
 def tasks_of(spec: BatchSpec, *numbers: int) -> list[ImageTask]:
     return [plan_task(f"{number}.png", None, spec, False) for number in numbers]
 
 
-def deadly(spec: BatchSpec, number: int, count: int) -> ImageTask:
-    """An image that kills ``count`` processes."""
-    formats: Any = Deadly(count, spec.source.parent / f"{number}.deaths")
+def killing_task(spec: BatchSpec, number: int, count: int) -> ImageTask:
+    """Return a task that kills ``count`` processes."""
+    formats: Any = KillingFormats(count, spec.source.parent / f"{number}.deaths")
     return replace(tasks_of(spec, number)[0], formats=formats)
 
 
 def outcomes(found: Iterator[Entry]) -> dict[str, str]:
-    """Images in the spec in which they were finished, with the code of their failure."""
+    """Return the codes of the failures by path, in the order in which the images were finished."""
     return {entry.path: entry.outcome.code if isinstance(entry.outcome, Failure) else "" for entry in found}
 
 
-def running() -> list[int]:
-    """The workers below this process."""
+def worker_pids() -> list[int]:
+    """Return the workers of this process."""
     return workers_of(os.getpid())
 
 
-def test_every_job_is_done_and_workers_stay_for_the_next_round(spec: BatchSpec, make: Make) -> None:
-    workers = make(2)
-    found = outcomes(workers.run(iter(tasks_of(spec, 0, 1, 2, 3))))
+def test_every_task_is_done_and_workers_are_reused(spec: BatchSpec, make_pool: MakePool) -> None:
+    pool = make_pool(2)
+    found = outcomes(pool.run(iter(tasks_of(spec, 0, 1, 2, 3))))
     assert set(found.items()) == {(f"{number}.png", "") for number in range(4)}
-    first = running()
+    first = worker_pids()
     assert len(first) == 2
-    assert outcomes(workers.run(iter(tasks_of(spec, 4)))) == {"4.png": ""}
-    assert running() == first
-    workers.close()
-    assert running() == []
-    assert outcomes(workers.run(iter([]))) == {}
-    # After they were closed, a round begins with a new one.
-    assert outcomes(workers.run(iter(tasks_of(spec, 4)))) == {"4.png": ""}
+    assert outcomes(pool.run(iter(tasks_of(spec, 4)))) == {"4.png": ""}
+    assert worker_pids() == first
+    pool.close()
+    assert worker_pids() == []
+    assert outcomes(pool.run(iter([]))) == {}
+    # A closed pool starts new workers.
+    assert outcomes(pool.run(iter(tasks_of(spec, 4)))) == {"4.png": ""}
 
 
-def test_a_film_that_kills_its_process_once_is_not_lost(spec: BatchSpec, make: Make) -> None:
-    found = outcomes(make(1).run(iter([deadly(spec, 0, 1), *tasks_of(spec, 1, 2)])))
+def test_image_that_kills_its_process_once_is_retried(spec: BatchSpec, make_pool: MakePool) -> None:
+    found = outcomes(make_pool(1).run(iter([killing_task(spec, 0, 1), *tasks_of(spec, 1, 2)])))
     assert list(found.items()) == [("1.png", ""), ("2.png", ""), ("0.png", "")]
     assert (spec.target / "0.png.mask.png").exists()
 
 
-def test_a_film_that_kills_it_twice_has_failed_and_no_other(spec: BatchSpec, make: Make) -> None:
-    found = list(make(2).run(iter([deadly(spec, 0, 2), *tasks_of(spec, 1, 2)])))
+def test_image_that_kills_its_process_twice_fails_alone(spec: BatchSpec, make_pool: MakePool) -> None:
+    found = list(make_pool(2).run(iter([killing_task(spec, 0, 2), *tasks_of(spec, 1, 2)])))
     assert outcomes(iter(found)) == {"0.png": "internal-error", "1.png": "", "2.png": ""}
     (lost,) = [entry for entry in found if entry.path == "0.png"]
     assert lost.outcome == Failure("internal-error", "The process segmenting this image was killed, or took too long.")
@@ -127,36 +127,36 @@ def test_a_film_that_kills_it_twice_has_failed_and_no_other(spec: BatchSpec, mak
     assert (spec.source.parent / "0.deaths").stat().st_size == 2  # tried twice, no more
 
 
-def test_a_process_that_dies_while_it_rests_costs_nothing(spec: BatchSpec, make: Make) -> None:
-    workers = make(3)
-    assert outcomes(workers.run(iter(tasks_of(spec, 0)))) == {"0.png": ""}
-    (rested,) = running()  # no more of them than there are images
-    os.kill(rested, signal.SIGKILL)
-    wait_for(lambda: not alive(rested))
-    found = outcomes(workers.run(iter(tasks_of(spec, 1, 2))))
+def test_death_of_an_idle_process_loses_nothing(spec: BatchSpec, make_pool: MakePool) -> None:
+    pool = make_pool(3)
+    assert outcomes(pool.run(iter(tasks_of(spec, 0)))) == {"0.png": ""}
+    (idle,) = worker_pids()  # no more workers than images
+    os.kill(idle, signal.SIGKILL)
+    wait_for(lambda: not alive(idle))
+    found = outcomes(pool.run(iter(tasks_of(spec, 1, 2))))
     assert found == {"1.png": "", "2.png": ""}
 
 
-def test_processes_of_another_model_than_the_runs_do_not_start(spec: BatchSpec, manifest: Manifest) -> None:
-    workers = WorkerPool(replace(spec, models=("other", spec.models[1])), 1, manifest.fileno())
+def test_workers_with_another_model_do_not_start(spec: BatchSpec, manifest: Manifest) -> None:
+    pool = WorkerPool(replace(spec, models=("other", spec.models[1])), 1, manifest.fileno())
     with pytest.raises(errors.ModelError, match=r"A worker process could not start: .* Try fewer --workers"):
-        list(workers.run(iter(tasks_of(spec, 0))))
-    workers.close()
+        list(pool.run(iter(tasks_of(spec, 0))))
+    pool.close()
     assert not list(spec.target.glob("*.png"))
 
 
-def test_closing_gives_up_what_is_in_work(spec: BatchSpec, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_abandons_current_images(spec: BatchSpec, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", SLOW_FILES)
-    os.mkfifo(spec.source / "slow")  # an image that keeps its process waiting
-    workers = make(2)
-    found = workers.run(iter([plan_task("slow", None, spec, False), *tasks_of(spec, 0)]))
+    os.mkfifo(spec.source / "slow")  # an image that blocks its worker
+    pool = make_pool(2)
+    found = pool.run(iter([plan_task("slow", None, spec, False), *tasks_of(spec, 0)]))
     assert next(found).path == "0.png"
-    assert len(running()) == 2
-    workers.close()
-    assert running() == []
+    assert len(worker_pids()) == 2
+    pool.close()
+    assert worker_pids() == []
 
 
-def test_time_to_load_the_models_is_not_the_images() -> None:
+def test_time_limit_excludes_loading_the_models() -> None:
     worker = object.__new__(worker_pool_module._Worker)
     worker.busy_since, worker.sent_tasks, worker.started_tasks = 100.0, 1, 0
     assert worker.deadline(3) == 100 + worker_pool_module.START_TIMEOUT
@@ -165,27 +165,27 @@ def test_time_to_load_the_models_is_not_the_images() -> None:
     assert worker.deadline(3) == 103
 
 
-def test_another_run_is_kept_out_as_long_as_a_process_of_this_one_lives(
-    spec: BatchSpec, make: Make, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+def test_lock_is_held_until_the_last_worker_ends(
+    spec: BatchSpec, make_pool: MakePool, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers = make(1)
-    assert outcomes(workers.run(iter(tasks_of(spec, 0)))) == {"0.png": ""}
-    manifest.close()  # as it is when the run itself is killed
+    pool = make_pool(1)
+    assert outcomes(pool.run(iter(tasks_of(spec, 0)))) == {"0.png": ""}
+    manifest.close()  # as if the run itself were killed
     monkeypatch.setattr(manifest_module, "LOCK_PATIENCE", 0)
     with pytest.raises(FolderInUse):
         Manifest(spec.target)
-    workers.close()
+    pool.close()
     Manifest(spec.target).close()
 
 
 @pytest.mark.parametrize(("cores", "count", "each"), [(4, 2, 2), (4, 3, 1), (2, 8, 1), (5, 1, 5)])
-def test_processes_share_the_cores(
+def test_workers_share_the_cores(
     spec: BatchSpec, monkeypatch: pytest.MonkeyPatch, cores: int, count: int, each: int
 ) -> None:
     started: list[tuple[object, ...]] = []
 
-    class Noted:
-        """In place of a process."""
+    class FakeWorker:
+        """Stands in for a worker process."""
 
         def __init__(self, *arguments: object) -> None:
             started.append(arguments)
@@ -194,18 +194,18 @@ def test_processes_share_the_cores(
             raise InterruptedError
 
     monkeypatch.setenv("LUNG_THREADS", str(cores))
-    monkeypatch.setattr(worker_pool_module, "_Worker", Noted)
+    monkeypatch.setattr(worker_pool_module, "_Worker", FakeWorker)
     with pytest.raises(InterruptedError):
         list(WorkerPool(spec, count, 7).run(iter(tasks_of(spec, 0))))
     assert started == [(spec, each, 7)]
 
 
-def test_a_process_answers_that_it_begins_and_what_it_made(spec: BatchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_answers_when_it_starts_and_finishes_a_task(spec: BatchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_THREADS", "1")
     ours, theirs = Pipe()
     ours.send(tasks_of(spec, 0)[0])
     ours.send(tasks_of(spec, 1)[0])
-    ours.send(None)  # no task: it ends by an exception, of which nothing is said
+    ours.send(None)  # not a task: the worker ends with an exception, and prints nothing
     worker_pool_module._serve_tasks(theirs, spec, 2, -1)
     theirs.close()
     answers = [ours.recv() for _ in range(5)]
@@ -217,7 +217,7 @@ def test_a_process_answers_that_it_begins_and_what_it_made(spec: BatchSpec, monk
 
 
 @pytest.mark.parametrize("changed", [0, 1])
-def test_a_process_whose_models_were_replaced_takes_no_job(
+def test_worker_whose_models_were_replaced_takes_no_task(
     spec: BatchSpec, monkeypatch: pytest.MonkeyPatch, changed: int
 ) -> None:
     monkeypatch.setenv("LUNG_THREADS", "1")

@@ -120,7 +120,9 @@ def test_a_picture_larger_than_its_header_is_refused_unread(file_format: str) ->
     film = compressed(RAMP8, inside, syntax)
 
     def refused() -> None:
-        with pytest.raises(errors.DamagedImage, match=r"The pixel data does not have the size that the header states\."):
+        with pytest.raises(
+            errors.DamagedImage, match=r"The pixel data does not have the size that the header states\."
+        ):
             decode(film)
 
     assert peak_of(refused) < 10_000_000
