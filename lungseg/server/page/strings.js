@@ -20,7 +20,7 @@ const STRINGS = {
   sampleSource: "RG1 of the NEMA WG-04 DICOM samples, from pydicom-data (MIT licence)",
   privacy: "Privacy",
   privacyText:
-    "Images stay in this browser. They are sent only to {host}, without their names: once to be shown and once for each download. Nothing is kept when you close the page.",
+    "Images stay in this browser. They are sent only to {host}, without their names: once to be shown, and again for each measurement or download. Nothing is kept when you close the page.",
   output: "You get",
   outputText:
     "The lungs at any threshold, a verdict on the mask, areas, and masks, contours and DICOM SEG to download.",
