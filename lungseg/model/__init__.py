@@ -1,1 +1,1 @@
-"""The two networks: their files, the cards in them, and the preprocessing that training shares."""
+"""The models: their files, the cards in them, and the preprocessing that training shares."""

@@ -1,8 +1,8 @@
-"""The seal of a model's file: its digest, in its own last bytes. A file that was damaged, cut or edited is told by it.
+"""The checksum in a model's file: the digest of its content, in its last bytes. It detects damage and edits.
 
-An ONNX file is a message of protobuf, and what is written behind one is merged into it. So the seal is one more entry
-of the file's metadata, of a fixed length, behind all else: it is found without a parser, and every tool still reads the
-file.
+An ONNX file is a protobuf message, and bytes appended to a message are merged into it. So the checksum is one more
+metadata entry, of a fixed length, after everything else: it can be read without a parser, and every tool can still
+read the file.
 """
 
 from __future__ import annotations
@@ -12,37 +12,40 @@ import hashlib
 from lungseg.errors import ModelError
 
 CHECKSUM_KEY = "sha256"
-"""Its name among the metadata."""
+"""The name of the metadata entry."""
 
 
 def append_checksum(content: bytes) -> bytes:
-    """An ONNX file with its seal."""
+    """Return an ONNX file with its checksum."""
     return content + _checksum_entry(hashlib.sha256(content).hexdigest())
 
 
 def verify_checksum(file: bytes) -> str:
-    """The SHA-256 of a sealed file, the seal included.
+    """Return the SHA-256 of a file, its checksum included.
 
     Raises:
-        ModelError: it has no seal, or not its own.
+        ModelError: the checksum is missing or wrong.
     """
-    content, seal = memoryview(file)[:-CHECKSUM_LENGTH], file[-CHECKSUM_LENGTH:]
+    content, entry = memoryview(file)[:-CHECKSUM_LENGTH], file[-CHECKSUM_LENGTH:]
     digest = hashlib.sha256(content)
-    if seal != _checksum_entry(digest.hexdigest()):
+    if entry != _checksum_entry(digest.hexdigest()):
         raise ModelError("The model's file is damaged, or was not written by `python -m model_export`.")
-    digest.update(seal)
+    digest.update(entry)
     return digest.hexdigest()
 
 
 def _checksum_entry(digest: str) -> bytes:
-    """ModelProto.metadata_props, field 14 of onnx.proto: a StringStringEntryProto of key (1) and value (2)."""
+    """Return a metadata entry: ModelProto.metadata_props (14), a StringStringEntryProto of key (1) and value (2).
+
+    https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    """
     return _field(14, _field(1, CHECKSUM_KEY.encode()) + _field(2, digest.encode()))
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A field of protobuf that holds up to 127 bytes."""
+    """Return a protobuf field of up to 127 bytes."""
     return bytes([number << 3 | 2, len(value)]) + value
 
 
 CHECKSUM_LENGTH = len(_checksum_entry("0" * 64))
-"""Bytes of a seal."""
+"""Length of the entry in bytes."""

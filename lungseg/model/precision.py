@@ -1,7 +1,7 @@
-"""Which form of a model serves, INT8 or FP32, and why.
+"""The reasons why a model serves in INT8 or in FP32.
 
-Where the processor has 8-bit dot products, INT8 is two to three times as fast as FP32 and gives the same masks. Without
-them its sums saturate and it is no faster, so FP32 serves.
+On processors with 8-bit dot products, INT8 is two to three times as fast as FP32 and gives the same masks. Without them
+its sums saturate and it is no faster, so FP32 serves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ NO_DOT_PRODUCTS = "this processor has no 8-bit dot products (AVX-512 VNNI, AVX-V
 
 
 class PrecisionReason(StrEnum):
-    """Why a model serves in the precision that it has; a stable code for programs, its ``text`` for a person."""
+    """Why a model serves in its precision: a stable code for programs, and its ``text`` for people."""
 
     DOT_PRODUCTS = "dot-products"
     NO_DOT_PRODUCTS = "no-dot-products"
@@ -33,7 +33,7 @@ PRECISION_TEXTS = {
     PrecisionReason.NO_DOT_PRODUCTS: NO_DOT_PRODUCTS,
     PrecisionReason.SELF_CHECK_PASSED: "the INT8 model passed its self-check; the processor's instructions are unknown",
     PrecisionReason.SELF_CHECK_FAILED: "the INT8 model failed its self-check on this processor",
-    PrecisionReason.NO_INT8_FILE: "there is no INT8 file of this model",
+    PrecisionReason.NO_INT8_FILE: "this model has no INT8 file",
     PrecisionReason.SETTING: "LUNG_PRECISION asks for it",
-    PrecisionReason.NAMED: "this very file was named",
+    PrecisionReason.NAMED: "LUNG_MODEL names this file",
 }

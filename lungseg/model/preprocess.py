@@ -1,4 +1,4 @@
-"""From an image to the network's input: the one truth for training and serving. `enlarge` is the way back."""
+"""Convert an image to a network's input, the same for training and serving. `pipeline.upsample` is the way back."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from lungseg import errors
 from lungseg.decode.radiograph import Pixels, Radiograph
 
 REDUCING_GAP = 2.0
-"""An image is first reduced by blocks to no less than so many times its size in the network's input, then resized."""
+"""An image is reduced by whole blocks to at least this many times its size in the input, then resized (Pillow's
+``reducing_gap``)."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network was trained on; it travels in the ONNX file.
+    """The input that a network was trained on. Its card holds it.
 
     Attributes:
         size: side of the square input, in pixels.
         low_percentile, high_percentile: greys beyond them are clipped (letters, markers, metal).
-        stride: the percentiles are taken from every stride-th pixel of the shrunken image.
-        channels: how often the one grey channel is repeated (the author's network takes 3).
+        stride: the percentiles are computed from every stride-th pixel of the shrunken image.
+        channels: how often the grey channel is repeated (the original project's network takes 3).
     """
 
     size: int = 512
@@ -36,7 +37,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where an image lies in the square: shrunk to ``box_height`` x ``box_width``, its corner at (``top``, ``left``)."""
+    """The position of an image in the square input, in pixels.
+
+    Attributes:
+        height, width: the image's own size.
+        size: side of the square.
+        top, left: the corner of the shrunken image in the square.
+        box_height, box_width: size of the shrunken image.
+    """
 
     height: int
     width: int
@@ -48,7 +56,7 @@ class Geometry:
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """The image's rows and columns in the square."""
+        """The rows and columns of the image in the square."""
         return (
             slice(self.top, self.top + self.box_height),
             slice(self.left, self.left + self.box_width),
@@ -56,17 +64,18 @@ class Geometry:
 
 
 def letterbox(height: int, width: int, size: int) -> Geometry:
-    """The geometry that fits an image into a square of ``size`` pixels, centred, its aspect kept."""
+    """Return the geometry that centres an image in a square of ``size`` pixels and keeps its aspect ratio."""
     scale = size / max(height, width)
     box_height, box_width = max(1, round(height * scale)), max(1, round(width * scale))
     return Geometry(height, width, size, (size - box_height) // 2, (size - box_width) // 2, box_height, box_width)
 
 
-def shrink_image(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
-    """Resize an image to its box, (box_height, box_width), in its own dtype; antialiased when it gets smaller."""
-    radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
+def shrink_image(image: Radiograph | Pixels, geometry: Geometry) -> Pixels:
+    """Resize an image to its box, (box_height, box_width), in its own dtype, antialiased if that is smaller."""
+    radiograph = image if isinstance(image, Radiograph) else Radiograph(image)
     picture, scale = radiograph.picture, radiograph.scale
-    # A picture's last pixels may stand for less than `scale` of the image's, so its own size will not do.
+    # The last row and column of a JPEG decoded at reduced scale may cover fewer than `scale` pixels of the image, so
+    # compute the source box from the image's size and not from the picture's.
     width, height = geometry.width / scale, geometry.height / scale
     size = (geometry.box_width, geometry.box_height)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint16:
@@ -76,21 +85,21 @@ def shrink_image(film: Radiograph | Pixels, geometry: Geometry) -> Pixels:
         blocks, box = Image.fromarray(_means(picture, down, across)), (0, 0, width / across, height / down)
         shrunk = np.asarray(blocks.resize(size, Image.Resampling.BILINEAR, box))
         return np.rint(shrunk).astype(np.uint16)
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, (0, 0, width, height), REDUCING_GAP))
+    grey = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return np.asarray(grey.resize(size, Image.Resampling.BILINEAR, (0, 0, width, height), REDUCING_GAP))
 
 
 def _means(pixels: Pixels, down: int, across: int) -> NDArray[np.float32]:
-    """The means of blocks of ``down`` x ``across`` pixels, as Pillow's own reduction gives them, which knows no uint16.
+    """Return the means of blocks of ``down`` x ``across`` pixels, as Pillow's reduction does for the modes it supports.
 
-    Blocks at the bottom and the right may be smaller.
+    Pillow cannot reduce uint16. Blocks at the bottom and at the right may be smaller.
     """
     sums = _sums(_sums(pixels, down).T, across).T
     return sums / np.float32(down * across)
 
 
 def _sums(rows: NDArray[Any], step: int) -> NDArray[np.float32]:
-    """Each ``step`` rows added up; fewer rows at the end count as if they were as many."""
+    """Return the sums of each ``step`` rows; an incomplete group at the end is scaled up to ``step`` rows."""
     whole = len(rows) // step * step
     sums = rows[:whole:step].astype(np.float32)
     for nth in range(1, step):
@@ -101,10 +110,10 @@ def _sums(rows: NDArray[Any], step: int) -> NDArray[np.float32]:
 
 
 def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[float, float]:
-    """The greys of a shrunken image beyond which it is clipped.
+    """Return the greys beyond which a shrunken image is clipped.
 
     Raises:
-        BlankImage: they coincide.
+        BlankImage: the two are equal.
     """
     sample = box[:: spec.stride, :: spec.stride]
     low, high = np.percentile(sample, (spec.low_percentile, spec.high_percentile))
@@ -114,15 +123,15 @@ def clip_range(box: Pixels | NDArray[np.float32], spec: InputSpec) -> tuple[floa
 
 
 def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Clip a shrunken image to its percentiles, then shift and scale it to mean 0 and standard deviation 1.
+    """Clip a shrunken image to its percentiles, then scale it to mean 0 and standard deviation 1.
 
-    The result does not depend on bit depth, window or exposure as long as they map greys linearly.
+    The result does not depend on bit depth, window or exposure if they map greys linearly.
 
     Args:
         box: (box_height, box_width), any range.
 
     Raises:
-        BlankImage: the percentiles coincide.
+        BlankImage: the percentiles are equal.
     """
     low, high = clip_range(box, spec)
     clipped = np.clip(box.astype(np.float32), np.float32(low), np.float32(high))
@@ -130,19 +139,19 @@ def standardise(box: Pixels | NDArray[np.float32], spec: InputSpec) -> NDArray[n
 
 
 def paste_box(box: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Lay a shrunken image into the square, (size, size); around it is 0, the image's mean grey."""
+    """Return a square, (size, size), with a shrunken image in it; the rest is 0, which is the image's mean grey."""
     square = np.zeros((geometry.size, geometry.size), np.float32)
     square[geometry.box] = box
     return square
 
 
-def preprocess(film: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
-    """The network's input for an image, (1, channels, size, size) float32, and the way back.
+def preprocess(image: Radiograph | Pixels, spec: InputSpec) -> tuple[NDArray[np.float32], Geometry]:
+    """Return the network's input for an image, (1, channels, size, size) float32, and its geometry.
 
     Raises:
         BlankImage.
     """
-    radiograph = film if isinstance(film, Radiograph) else Radiograph(film)
+    radiograph = image if isinstance(image, Radiograph) else Radiograph(image)
     geometry = letterbox(radiograph.height, radiograph.width, spec.size)
     square = paste_box(standardise(shrink_image(radiograph, geometry), spec), geometry)
     return np.repeat(square[np.newaxis, np.newaxis], spec.channels, axis=1), geometry

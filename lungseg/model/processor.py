@@ -1,7 +1,7 @@
-"""Which instructions this processor has, of those that decide how a network runs.
+"""Detect the processor instructions that decide how a network runs.
 
 Names are those of Linux's /proc/cpuinfo. That file is not read: under emulation it shows the host's processor, while
-onnxruntime asks the CPUID instruction. The C library has asked it too.
+onnxruntime uses the CPUID instruction. The C library has used it too, and can be queried.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ X86_FEATURES = {
     "avx512_bf16": (6, 0, 5),
     "amx_bf16": (1, 3, 22),
 }
-"""Where glibc keeps each: leaf (1 is CPUID 7.0, 6 is CPUID 7.1), register (EAX, EBX, ECX, EDX) and bit.
+"""Where glibc stores each: leaf (1 is CPUID 7.0, 6 is CPUID 7.1), register (EAX, EBX, ECX, EDX) and bit.
 
 <sys/platform/x86.h>, https://sourceware.org/glibc/manual/latest/html_node/X86.html
 """
@@ -28,15 +28,15 @@ ARM_FEATURES = {"asimd": 1, "asimddp": 20, "sve": 22}
 """Bits of AT_HWCAP, https://docs.kernel.org/arch/arm64/elf_hwcaps.html"""
 
 AT_HWCAP = 16
-"""What getauxval(3) is asked for."""
+"""The entry of getauxval(3) that holds them."""
 
 DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimddp")
-"""Instructions that sum products of 8-bit numbers in 32 bits. AVX2 without them sums pairs in 16 bits, and saturates:
+"""Instructions that sum products of 8-bit numbers in 32 bits. AVX2 alone sums pairs in 16 bits, which saturates:
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"""
 
 
 class _Feature(ctypes.Structure):
-    """glibc's ``struct cpuid_feature``: what the processor has, and what the operating system lets programs use."""
+    """glibc's ``struct cpuid_feature``: what the processor has, and what the operating system enables."""
 
     _fields_ = (("present", ctypes.c_uint * 4), ("active", ctypes.c_uint * 4))
 
@@ -74,13 +74,13 @@ def _arm(library: ctypes.CDLL) -> frozenset[str]:
 
 
 def dot_products() -> tuple[str, ...] | None:
-    """Return this processor's 8-bit dot product instructions, none if it has none, None where it is not known."""
+    """Return this processor's 8-bit dot product instructions; () if it has none, None if that is unknown."""
     found = instructions()
     return None if found is None else tuple(name for name in DOT_PRODUCTS if name in found)
 
 
 def describe_processor() -> str:
-    """Return the architecture and its instructions in one line, as "x86_64 with avx2, avx512f, avx512_vnni"."""
+    """Return the architecture and its instructions, such as "x86_64 with avx2, avx512f, avx512_vnni"."""
     found = instructions()
     if found is None:
         return f"{platform.machine()}, instructions unknown"

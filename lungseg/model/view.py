@@ -1,4 +1,4 @@
-"""How an image lies, and whether it is one: a small network that looks at every image before the lungs are sought."""
+"""The small network that tells how an image is rotated, and whether it is a frontal chest radiograph."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lungseg.model.session import WEIGHTS_FOLDER, check_single_node, open_sessio
 VIEW_WEIGHTS = WEIGHTS_FOLDER / "view.onnx"
 
 VIEW_OUTPUTS = 7
-"""Numbers that the network gives: four of the turns, then mirrored, inverted and frontal."""
+"""Numbers that the network predicts: four for the rotation, then mirrored, inverted and frontal."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What kind of picture an image looks like; all are probabilities, 0 to 1.
+    """What an image looks like, as probabilities from 0 to 1.
 
-    An image is mirrored first and turned then: np.rot90(square, -turns) stands upright, mirrored still.
+    An image is mirrored first, then rotated: np.rot90(square, -turns) is upright, and still mirrored.
 
     Attributes:
-        turns: (4,) float32, that the image has been turned by 0 to 3 quarter turns counter-clockwise.
-        mirrored: that right and left are exchanged.
+        turns: (4,) float32, that the image is rotated by 0 to 3 quarter turns counter-clockwise.
+        mirrored: that right and left are swapped.
         inverted: that bone is dark.
-        frontal: that it is a frontal chest radiograph at all.
+        frontal: that the image is a frontal chest radiograph.
     """
 
     turns: NDArray[np.float32]
@@ -43,10 +43,10 @@ class View:
 
 
 class ViewNetwork:
-    """The loaded network; one object serves every image, from several threads at once.
+    """A loaded view network. One object serves every image, from several threads at once.
 
     Attributes:
-        card: the facts that travel in its file.
+        card: the facts in its file.
         sha256: digest of the ONNX file.
     """
 
@@ -64,13 +64,13 @@ class ViewNetwork:
                 "The view network carries no card of this service; write it with `python -m model_export view`."
             ) from None
         if [output.shape for output in self._session.get_outputs()] != [[1, VIEW_OUTPUTS]]:
-            raise ModelError("The model is none that tells how an image lies.")
+            raise ModelError("The model is not a view network.")
         spec = InputSpec(**self.card["input"])
         self._size = spec.size
         self._input = check_single_node(self._session.get_inputs(), [1, spec.channels, spec.size, spec.size])
 
     def __call__(self, square: NDArray[np.float32]) -> View:
-        """The view of an image in the segmentation network's input, (1, 1, size, size) float32 of any size."""
+        """Return the view of an image, given as the lung network's input, (1, 1, size, size) float32 of any size."""
         if square.shape[-1] != self._size:
             image = Image.fromarray(square[0, 0]).resize((self._size, self._size), Image.Resampling.BILINEAR)
             square = np.asarray(image)[np.newaxis, np.newaxis]
@@ -80,10 +80,10 @@ class ViewNetwork:
 
 
 def _read_card(text: str) -> dict[str, Any]:
-    """The card of a view network.
+    """Return the card of a view network.
 
     Raises:
-        CARD_ERRORS: it is none.
+        CARD_ERRORS: the text is not a valid card.
     """
     card: dict[str, Any] = json.loads(text)
     read_input_spec(card["input"])
@@ -95,7 +95,7 @@ def _read_card(text: str) -> dict[str, Any]:
 
 @functools.cache
 def load_view() -> ViewNetwork:
-    """The view network of this process, loaded once.
+    """Return the view network of this process, loaded once.
 
     Raises:
         ModelError.

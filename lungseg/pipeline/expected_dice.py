@@ -1,8 +1,8 @@
-"""How good is this mask? The Dice it may be expected to reach, and where it is doubtful.
+"""Estimate the Dice of a mask, and find the parts that are most likely wrong.
 
-The estimate rests on six figures of the network's own output (`measure_figures`). What they are worth is learned from images whose
-masks are known and which the network never saw, changed for the worse as well (`python -m model_export expect`). The
-coefficients travel in the model's card; a model without them gives no estimate.
+The estimate is a linear function of six figures of the network's own output (`measure_figures`). Its coefficients are
+learned from images with known masks that the network was not trained on, as they are and degraded (`python -m
+model_export expect`). They are in the model's card; a model without them gives no estimate.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from lungseg.pipeline.mask import LEFT, RIGHT
 BoolGrid = NDArray[np.bool_]
 
 GRID_STEP = 2
-"""Every second pixel of the grid is looked at: enough for figures of whole lungs, in a quarter of the time."""
+"""The figures use every second pixel of the grid: enough for whole lungs, in a quarter of the time."""
 
 EDGE_DISTANCE = 3
-"""Pixels of that grid from the mask's edge that are neither deep inside nor far outside."""
+"""Pixels of that grid this close to the mask's edge are neither deep inside nor far outside."""
 
 MIN_LOG_SHARE = 1e-4
-"""Parts below this are taken for this, so that their logarithm is a number."""
+"""Smaller shares are replaced with this before the logarithm."""
 
 DICE_OFFSET = 0.01
-"""Estimates are made of log(1.01 - Dice)."""
+"""The estimate predicts log(1.01 - Dice)."""
 
 THIRDS = ("upper", "middle", "lower")
 
 MIN_DOUBT_RATIO = 0.5
-"""A third of a lung is named if its share of the expected error is at least this part of the largest one."""
+"""A third of a lung is doubtful if its expected error is at least this fraction of the largest one."""
 
 
 @dataclass(frozen=True)
 class MaskFigures:
-    """What the estimate rests on. Errors are 1 - soft Dice: 1 - 2 sum(p in mask) / (pixels of mask + sum(p)).
+    """The figures of a mask. Errors are 1 - soft Dice: 1 - 2 sum(p in mask) / (pixels of mask + sum(p)).
 
     Attributes:
-        error: log of the larger one of both lungs' errors.
-        outline: length of the mask's outline by the square root of its area; about 12 for two smooth lungs.
+        error: log of the larger of the two lungs' errors.
+        outline: length of the mask's outline divided by the square root of its area; about 12 for two smooth lungs.
         inside: log of the mean 1 - p deep inside the mask.
-        outside: log of the sum of p far outside the mask, by the mask's area.
-        imbalance: absolute log of the right lung's area by the left one's, at most 2.
-        missed: share of a lung field's outer third that is not in the mask, of the side where it is larger; 0 without a
+        outside: log of the sum of p far outside the mask, divided by the mask's area.
+        imbalance: absolute log of the ratio of the lungs' areas, at most 2.
+        missed: share of a lung field's outer third that is not in the mask, on the side where it is larger; 0 without a
             field.
     """
 
@@ -59,7 +59,7 @@ class MaskFigures:
 
 
 def estimate_dice(calibration: Calibration, figures: MaskFigures) -> float:
-    """Return the Dice that a mask may be expected to reach, 0 to 1."""
+    """Return the expected Dice of a mask, 0 to 1."""
     low, high, slopes = calibration.low, calibration.high, calibration.slopes
     values = {name: float(np.clip(getattr(figures, name), low[name], high[name])) for name in FIGURES}
     error = calibration.intercept + sum(slopes[name] * value for name, value in values.items())
@@ -73,14 +73,14 @@ def measure_figures(
     turns: int,
     threshold: float,
 ) -> MaskFigures:
-    """Return the figures that an estimate rests on.
+    """Return the figures of a mask.
 
     Args:
         probability: (height, width) float32 in [0, 1], of lung.
-        field: the same of the field, if the model predicts it.
-        sides: (height, width) uint8: mask.RIGHT or mask.LEFT, which lung each pixel would belong to.
-        turns: by how many quarter turns counter-clockwise the image lies turned, 0 to 3.
-        threshold: what lung lies above.
+        field: the same for the lung field, if the model predicts it.
+        sides: (height, width) uint8: mask.RIGHT or mask.LEFT, the lung that each pixel would belong to.
+        turns: the image's rotation in quarter turns counter-clockwise, 0 to 3.
+        threshold: a pixel is lung if its probability is above this.
     """
     p, sides = _thinned(probability, turns), _thinned(sides, turns)
     mask = p > threshold
@@ -103,8 +103,8 @@ def doubtful_parts(
 ) -> tuple[str, ...]:
     """Return the parts of the lungs where the mask is most likely wrong, as "left lower", the most doubtful first.
 
-    Each lung is cut into thirds from its upper to its lower end, and each pixel's chance to be on the wrong side of the
-    threshold is added up. The arguments are those of `measure_figures`.
+    Both lungs are divided into thirds from top to bottom. The expected error of a third is the sum of its pixels'
+    probabilities to be on the wrong side of the threshold. The arguments are those of `measure_figures`.
     """
     p, sides = _thinned(probability, turns), _thinned(sides, turns)
     rows = np.flatnonzero((p > min(threshold, 0.25)).any(1))
@@ -123,7 +123,7 @@ def doubtful_parts(
 
 
 def _thinned(grid: NDArray[Any], turns: int) -> NDArray[Any]:
-    """Every GRID_STEP-th pixel, upright."""
+    """Return every GRID_STEP-th pixel, upright."""
     return np.rot90(grid[::GRID_STEP, ::GRID_STEP], -turns)
 
 
@@ -132,13 +132,13 @@ def _log(part: float) -> float:
 
 
 def _error(p: NDArray[np.float32], threshold: float) -> float:
-    """1 - soft Dice; 1 where there is no lung."""
+    """Return 1 - soft Dice; 1 if there is no lung."""
     lung = p[p > threshold]
     return float(1 - 2 * lung.sum() / (lung.size + p.sum())) if lung.size else 1.0
 
 
 def _grown(mask: BoolGrid) -> BoolGrid:
-    """The mask and what lies within EDGE_DISTANCE pixels of it, in rows and in columns."""
+    """Return the mask grown by EDGE_DISTANCE pixels, along rows and columns."""
     for axis in (0, 1):
         grown = mask.copy()
         to, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
@@ -150,18 +150,18 @@ def _grown(mask: BoolGrid) -> BoolGrid:
 
 
 def _missed(field: BoolGrid, mask: BoolGrid, sides: NDArray[np.uint8]) -> float:
-    """The larger one of both sides' shares of the field's outer third that the mask lacks."""
+    """Return the share of the field's outer third that is not in the mask, of the side where it is larger."""
     field = ~_grown(~field)
     shares = []
     for side in (RIGHT, LEFT):
         own = field & (sides == side)
         counts = np.count_nonzero(own, axis=1, keepdims=True)
-        place = own.cumsum(1)
+        nth = own.cumsum(1)
         columns = np.flatnonzero(own.any(0))
         if not columns.size:
             continue
-        # The outer third begins where the picture does, or ends where it does.
-        first = columns.mean() < field.shape[1] / 2
-        outer = own & ((place <= counts // 3) if first else (place > counts - counts // 3))
+        # The outer third is the first of each row on the left of the image, and the last on its right.
+        is_left = columns.mean() < field.shape[1] / 2
+        outer = own & ((nth <= counts // 3) if is_left else (nth > counts - counts // 3))
         shares.append(np.count_nonzero(outer & ~mask) / max(1, int(np.count_nonzero(outer))))
     return max(shares, default=0.0)

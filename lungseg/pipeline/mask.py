@@ -1,7 +1,7 @@
-"""From the network's probability to lungs: their regions, specks and holes, and which is the patient's right one.
+"""Turn the network's probability into lungs: regions, small fragments and holes, and which lung is the right one.
 
-All of it works on the network's own grid, the part of it that is image (`Geometry.box`). The image's own grid may be a
-hundred times larger, and nothing is found there that is not seen here.
+Everything here works on the network's grid, in the image's box (`Geometry.box`). The image's own grid may have a
+hundred times as many pixels, but no more information.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from PIL import Image, ImageDraw
 Outline = NDArray[np.float64]
 
 MOVE_TO = 1
-"""matplotlib's code of a point that begins an outline."""
+"""matplotlib's code for the first point of an outline."""
 
 RIGHT, LEFT = 1, 2
-"""Labels of the patient's lungs."""
+"""Labels of the lungs, on the patient's own side."""
 
 MIN_FRAGMENT_RATIO = 0.05
-"""A region smaller than this part of the largest one is no lung, nor a piece of one."""
+"""A region smaller than this fraction of the largest one is not lung."""
 
 MIN_HOLE_RATIO = 0.1
-"""A hole smaller than this part of its region is lung that hides behind something; a larger one, between two lungs that
+"""A hole smaller than this fraction of its region is lung behind something opaque. A larger one, between two lungs that
 touch above and below it, is the mediastinum."""
 
 DRAW_MARGIN = 2
-"""How many pixels beyond an outline `_drawn` reaches at most."""
+"""`_drawn` reaches at most this many pixels beyond an outline."""
 
 THRESHOLD_MARGIN = 0.001
-"""How far from the threshold a speck or a hole is brought: more than what resizing rounds."""
+"""Distance of a removed fragment or filled hole from the threshold: more than the rounding of upsampling."""
 
 MIN_SIDE_SHARE = 0.85
-"""A region of which so much lies on one side of the midline is of that side."""
+"""A region with at least this share on one side of the midline belongs to that side."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the mask.
+    """A connected region of the mask.
 
     Attributes:
-        outline: (points, 2) x and y of its edge, closed (the last point is the first), between pixel centres where the
-            probability crosses the threshold; pixel centres are whole numbers.
-        holes: the same of each hole.
+        outline: (points, 2) x and y of its edge, closed (the last point is the first), where the probability crosses
+            the threshold between pixel centres; pixel centres are integers.
+        holes: the outline of each hole.
     """
 
     outline: Outline
@@ -54,30 +54,30 @@ class Region:
 
     @property
     def area(self) -> float:
-        """Square pixels, those of the holes not counted."""
+        """The area in square pixels, without the holes."""
         return outline_area(self.outline) - sum(outline_area(hole) for hole in self.holes)
 
 
 def outline_area(outline: Outline) -> float:
-    """What a closed outline encloses, in square pixels (shoelace formula)."""
+    """Return the area of a closed outline in square pixels (shoelace formula)."""
     x, y = outline.T
     return abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2
 
 
 def find_regions(probability: NDArray[np.float32], threshold: float) -> list[Region]:
-    """The connected parts of a mask, largest first.
+    """Return the connected regions of a mask, largest first.
 
     Args:
         probability: (height, width) in [0, 1].
-        threshold: what lung lies above, in (0, 1).
+        threshold: a pixel is lung if its probability is above this, in (0, 1).
     """
     above = probability > threshold
     rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
     if not rows.size:
         return []
     top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
-    # Nothing is found where nothing is above. One pixel more on each side, cut back to half a one: lung at the border
-    # reaches the picture's very edge.
+    # Search only around the pixels above the threshold. Pad by one pixel and clip to half a pixel afterwards, so that
+    # the outline of lung at the border follows the edge of the image.
     padded = np.pad(probability[top : rows[-1] + 2, left : columns[-1] + 2], 1, mode="edge")
     # contourpy's oldest algorithm finds the same edges as its newest in half the time.
     generator = contourpy.contour_generator(z=padded, name="mpl2005", fill_type=contourpy.FillType.OuterCode)
@@ -99,24 +99,24 @@ def clean_probability(probability: NDArray[np.float32], found: list[Region], thr
 
     Args:
         probability: (height, width) float32 in [0, 1].
-        found: its `regions`.
-        threshold: theirs.
+        found: its regions, by `find_regions`.
+        threshold: the threshold that they were found with.
 
     Returns:
-        The same array if there is nothing to clean, else another one.
+        The same array if there is nothing to clean, else a new one.
     """
-    least = MIN_FRAGMENT_RATIO * found[0].area if found else 0
-    specks = [region.outline for region in found if region.area < least]
-    lungs = [region for region in found if region.area >= least]
+    min_area = MIN_FRAGMENT_RATIO * found[0].area if found else 0
+    fragments = [region.outline for region in found if region.area < min_area]
+    lungs = [region for region in found if region.area >= min_area]
     holes = [
         hole
         for region in lungs
         for hole in region.holes
         if outline_area(hole) < MIN_HOLE_RATIO * outline_area(region.outline)
     ]
-    # A hole may hold an island, which is a region of its own: specks first, then holes over them.
+    # A hole may contain a fragment, which is a region of its own: remove fragments first, then fill holes over them.
     for outlines, limit, value in (
-        (specks, np.minimum, threshold - THRESHOLD_MARGIN),
+        (fragments, np.minimum, threshold - THRESHOLD_MARGIN),
         (holes, np.maximum, threshold + THRESHOLD_MARGIN),
     ):
         if outlines:
@@ -126,29 +126,29 @@ def clean_probability(probability: NDArray[np.float32], found: list[Region], thr
 
 
 def assign_sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swapped: bool) -> NDArray[np.uint8]:
-    """For each pixel of the grid, which lung it would belong to if it were lung: RIGHT or LEFT.
+    """Return for each pixel of the grid the lung that it would belong to if it were lung: RIGHT or LEFT.
 
-    A region goes to one side as a whole, unless both lungs have grown together in it.
+    A region belongs to one side as a whole, unless it contains both lungs.
 
     Args:
         mask: (height, width) bool, True = lung.
         found: its regions.
-        axis: 1 if the patient's right and left lie beside each other in the picture, 0 if one above the other.
-        swapped: whether the patient's right is at the greater coordinate; in an image as it is hung it is on the left.
+        axis: 1 if the lungs are side by side in the image, 0 if one is above the other.
+        swapped: whether the patient's right is at the greater coordinate; with standard hanging it is at the smaller.
 
     Returns:
         (height, width) uint8.
     """
     first, second = (LEFT, RIGHT) if swapped else (RIGHT, LEFT)
     middle = _midline(mask, axis)
-    place = np.arange(mask.shape[axis]) < middle
-    halves = np.where(place if axis == 1 else place[:, np.newaxis], np.uint8(first), np.uint8(second))
+    is_first = np.arange(mask.shape[axis]) < middle
+    halves = np.where(is_first if axis == 1 else is_first[:, np.newaxis], np.uint8(first), np.uint8(second))
     sided = np.ascontiguousarray(np.broadcast_to(halves, mask.shape))
     for region in reversed(found):
         along = region.outline[:, 1 - axis]
         if along.max() + DRAW_MARGIN < middle or along.min() - DRAW_MARGIN > middle:
-            continue  # its half is its side
-        # Its bounding box alone, and a pixel around it: most regions are small.
+            continue  # entirely in one half, which is labelled already
+        # Draw only in its bounding box, with a margin of a pixel: most regions are small.
         left, top = np.maximum(np.floor(region.outline.min(0)).astype(int) - 1, 0)
         right, bottom = np.ceil(region.outline.max(0)).astype(int) + 2
         part = sided[top:bottom, left:right]
@@ -160,9 +160,9 @@ def assign_sides(mask: NDArray[np.bool_], found: list[Region], axis: int, swappe
 
 
 def _midline(mask: NDArray[np.bool_], axis: int) -> float:
-    """Where the right and left lungs part: the thinnest place in the middle half of what the mask spans.
+    """Return where the right lung ends and the left begins: the thinnest place in the middle half of the mask's extent.
 
-    A mask that lies on one side of the image's own middle is one lung, and that middle parts it from the missing one.
+    A mask on one side of the image's centre is a single lung, and the centre separates it from the missing one.
     """
     counts = mask.sum(1 - axis)
     middle = len(counts) / 2
@@ -178,7 +178,7 @@ def _midline(mask: NDArray[np.bool_], axis: int) -> float:
 
 
 def _drawn(outlines: list[Outline], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """True inside of the outlines and on the pixels that they pass through, (height, width)."""
+    """Return a mask, (height, width), of the pixels inside the outlines or on them."""
     picture = Image.new("1", (shape[1], shape[0]))
     draw = ImageDraw.Draw(picture)
     for outline in outlines:

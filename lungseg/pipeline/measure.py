@@ -1,4 +1,4 @@
-"""How large the lungs are and where they lie, on the image's own grid."""
+"""Measure the size and the position of the lungs, on the image's own grid."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lungseg.pipeline.result import Result
 
 @dataclass(frozen=True)
 class Measures:
-    """A part of the image.
+    """Measurements of one part of the image.
 
     Attributes:
         pixels: its area.
-        mm2: its area in square millimetres; None if the image's spacing is not known.
-        box: the smallest upright box around it: x and y of its top left pixel, width, height; None if it is empty.
-        centroid: x and y of its centre of mass, in pixels, pixel centres at whole numbers; None if it is empty.
+        mm2: its area in square millimetres; None if the pixel spacing is unknown.
+        box: its bounding box: x and y of the top left pixel, width, height; None if it is empty.
+        centroid: x and y of its centre of mass, in pixels, with pixel centres at integers; None if it is empty.
     """
 
     pixels: int
@@ -31,11 +31,11 @@ class Measures:
 
 @dataclass(frozen=True)
 class LungMeasures:
-    """Both lungs, together and each; ``right`` is the patient's right.
+    """Measurements of both lungs, together and separately; ``right`` is the patient's right.
 
     Attributes:
-        right_to_left: the right lung's area by the left one's; None if one is missing.
-        share: the part of the image that is lung, 0 to 1.
+        right_to_left: area of the right lung divided by that of the left; None if one is missing.
+        share: fraction of the image that is lung, 0 to 1.
     """
 
     both: Measures

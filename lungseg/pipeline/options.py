@@ -1,4 +1,4 @@
-"""What a caller may choose about one image."""
+"""The options of a segmentation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Options:
     """How to make a mask.
 
     Attributes:
-        threshold: what lung lies above, in (0, 1); None is the model's own, 0.5.
-        clean: whether specks are dropped and holes filled (`mask.clean`).
-        upright: whether turned and inverted images are recognised and segmented as if they were not.
+        threshold: a pixel is lung if its probability is above this, in (0, 1); None is the model's own, 0.5.
+        clean: whether to remove small fragments and fill small holes (`mask.clean_probability`).
+        upright: whether to detect rotated and inverted images and to segment them upright, with bone bright.
     """
 
     threshold: float | None = None
@@ -20,6 +20,6 @@ class Options:
     upright: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless the threshold lies in (0, 1)."""
+        """Raise ValueError unless the threshold is in (0, 1)."""
         if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError("the threshold must lie between 0 and 1, both excluded")
+            raise ValueError("the threshold must be between 0 and 1, both excluded")

@@ -1,4 +1,4 @@
-"""One image in, one result out. Every door calls `segment`; nothing else joins decoding, networks and mask."""
+"""Segment one image. The CLI, the HTTP API and Lambda all call `segment`, so they return the same results."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from lungseg.pipeline.result import Result
 from lungseg.pipeline.verdict import ImageFindings, judge_mask, mask_confidence
 
 MIN_DECODE_RATIO = 2
-"""How much larger than the network's input a JPEG is decoded at least. Masks then agree with those of a whole decode as
-well as they do if only the method changes by which a whole one is shrunk (Dice 0.9995 and 0.9994, mean of 40 images)."""
+"""A JPEG is decoded at this many times the network's input or more. Its mask then agrees with that of a full decode as
+well as masks of the full decode agree between two resizing methods (Dice 0.9995 and 0.9994, mean of 40 images)."""
 
 MIN_INVERTED = 0.5
-"""Probability above which an image is taken for inverted; little is lost if it is not."""
+"""An image counts as inverted above this probability. A wrong guess costs little."""
 
 MIN_MIRRORED = 0.95
-"""Probability above which an image is taken for mirrored: one of situs inversus looks so, too."""
+"""An image counts as mirrored above this probability. It is high because situs inversus looks mirrored, too."""
 
 
 def segment(data: bytes, options: Options | None = None, models: Models | None = None) -> Result:
     """Segment the lungs of one frontal chest radiograph.
 
     Args:
-        data: the image's file, as bytes.
-        options: choices about this image; the defaults if None.
+        data: the image file.
+        options: the options; the defaults if None.
         models: the ones this process serves if None.
 
     Raises:
-        ProblemError: the image is refused; the subclass says why.
+        ProblemError: the image cannot be segmented; the subclass says why.
         ModelError: a model cannot be loaded.
     """
     options = options or Options()
@@ -68,8 +68,8 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
         sided = assign_sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
         field = others[0] if others else None
         lungs = sided * mask
-        finding = ImageFindings(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
-        verdict = judge_mask(view.frontal, finding, model.card.calibration)
+        findings = ImageFindings(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
+        verdict = judge_mask(view.frontal, findings, model.card.calibration)
     return Result(
         radiograph=radiograph,
         geometry=geometry,
@@ -89,10 +89,10 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
 def _find(
     square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: LungModel
 ) -> tuple[Pose, NDArray[np.float32]]:
-    """The image's pose, and each of the model's outputs in its box, (outputs, box_height, box_width), as the image lies.
+    """Return the image's pose, and the model's outputs in the box, (outputs, box_height, box_width), in that pose.
 
-    An image that looks turned is segmented both ways, and the way of which the network is more confident counts: taking
-    an upright image for turned would cost the whole mask.
+    An image that looks rotated is segmented both rotated back and as it is, and the more confident result counts: a
+    rotation that was detected by mistake would ruin the mask.
     """
     pose = Pose(int(view.turns.argmax()), view.inverted > MIN_INVERTED) if upright else UPRIGHT_POSE
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
@@ -102,7 +102,7 @@ def _find(
 
 
 def _mirrored(radiograph: Radiograph, view: View) -> bool:
-    """What the file says of right and left counts more than what the image looks like."""
+    """Return whether the image is mirrored: by the file's orientation if it has one, else by the view network."""
     if radiograph.rows_run_left is not None:
         return not radiograph.rows_run_left
     return view.mirrored > MIN_MIRRORED

@@ -1,7 +1,7 @@
-"""Can the mask be relied on? A verdict with reasons, from the view, the mask's expected Dice and the lungs' shape.
+"""The verdict on a mask: accept, review or reject, with reasons.
 
-The figures behind each limit are those of the validation images: `python -m model_export verdict --split validation`
-writes them to verdicts.csv.
+It depends on the view, on the mask's expected Dice and on the shape of the lungs. Each limit is based on the validation
+images: `python -m model_export verdict --split validation` writes their figures to verdicts.csv.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that speaks for a decision, or is merely to be known if that is "accept".
+    """A reason for a decision; with "accept" it is only a note.
 
     Attributes:
         code: stable name, for programs.
-        decision: what it leads to by itself.
-        text: the same for a person.
+        decision: the decision that this reason leads to.
+        text: a sentence for people.
     """
 
     code: str
@@ -46,19 +46,19 @@ class Reason:
 NOT_FRONTAL = Reason("not-frontal", Decision.REJECT, "This does not look like a frontal chest radiograph.")
 NO_LUNG = Reason("no-lung", Decision.REJECT, "No lung was found.")
 DOUBTFUL_VIEW = Reason("doubtful-view", Decision.REVIEW, "This may not be a frontal chest radiograph.")
-DOUBTFUL_MASK = Reason("doubtful-mask", Decision.REVIEW, "The mask may be wrong in part: its expected Dice is low.")
+DOUBTFUL_MASK = Reason("doubtful-mask", Decision.REVIEW, "Parts of the mask may be wrong: its expected Dice is low.")
 LOW_CONFIDENCE = Reason("low-confidence", Decision.REVIEW, "The network is unsure where the lungs are.")
 ONE_LUNG = Reason("one-lung", Decision.REVIEW, "Only one lung was found, or one is far smaller than the other.")
-CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the image's border: a part of them may be missing.")
-SMALL_IMAGE = Reason("small-film", Decision.REVIEW, "The image has so few pixels that the lungs' edges are a guess.")
-MIRRORED_IMAGE = Reason("mirrored", Decision.REVIEW, "The image may be mirrored: right and left may be exchanged.")
+CUT_OFF = Reason("cut-off", Decision.REVIEW, "The lungs reach the border of the image: parts of them may be missing.")
+SMALL_IMAGE = Reason("small-film", Decision.REVIEW, "The image has too few pixels for accurate lung edges.")
+MIRRORED_IMAGE = Reason("mirrored", Decision.REVIEW, "The image may be mirrored: right and left may be swapped.")
 IMPLAUSIBLE_SIZE = Reason(
     "implausible-size",
     Decision.ACCEPT,
-    "By the file's pixel spacing the lungs are too small or too large for an adult's; the spacing may be wrong.",
+    "By the file's pixel spacing, the lungs are too small or too large for an adult; the spacing may be wrong.",
 )
-ROTATED_IMAGE = Reason("turned", Decision.ACCEPT, "The image is turned; the mask lies as the image does.")
-INVERTED_IMAGE = Reason("inverted", Decision.ACCEPT, "The image's greys are inverted: bone is dark.")
+ROTATED_IMAGE = Reason("turned", Decision.ACCEPT, "The image is rotated; the mask has the same rotation.")
+INVERTED_IMAGE = Reason("inverted", Decision.ACCEPT, "The greys of the image are inverted: bone is dark.")
 
 REASONS = (
     NOT_FRONTAL,
@@ -74,28 +74,28 @@ REASONS = (
     ROTATED_IMAGE,
     INVERTED_IMAGE,
 )
-"""All of them, the gravest first."""
+"""All reasons, the most serious first."""
 
 MIN_FRONTAL, MIN_SURE_FRONTAL = 0.3, 0.9
-"""Below the first an image is rejected, below the second reviewed. Of the 527 validation images,
-children's and portable ones among them, 99 % lie above 0.975."""
+"""Below the first an image is rejected, below the second reviewed. Of the 527 validation images, which include children
+and portable X-rays, 99 % are above 0.975."""
 
 MIN_EXPECTED_DICE = 0.935
-"""Below it a mask is reviewed: 93 % of the masks below Dice 0.90, and 2.5 % of those of 0.95 and more, of images as
-they are and made worse (`python -m model_export expect`, patients left out)."""
+"""Below it a mask is reviewed: 93 % of the masks with Dice below 0.90, and 2.5 % of those with 0.95 or more, of images
+as they are and degraded (`python -m model_export expect`, held-out patients)."""
 
-MIN_SURE_CONFIDENCE, MIN_CONFIDENCE = 0.9, 0.6
-"""Below the second a mask is rejected: what the network sees are no lungs. Below the first it is reviewed if the model
-gives no expected Dice."""
+MIN_CONFIDENCE, MIN_SURE_CONFIDENCE = 0.6, 0.9
+"""Below the first a mask is rejected: the network sees no lungs. Below the second it is reviewed if the model gives no
+expected Dice."""
 
 MIN_LUNG_RATIO = 0.2
-"""The smaller lung's area as a part of the larger one's."""
+"""The smaller lung's area, as a fraction of the larger one's."""
 
 MAX_BORDER_SHARE = 0.15
-"""How much of one border of the image is lung."""
+"""The share of one border of the image that is lung."""
 
 MIN_SHARP_SIDE = 200
-"""Pixels: half the network's grid and less, where an edge of the lung has a pixel of blur to each side."""
+"""Pixels: less than half the network's grid, where the edge of a lung is blurred by a pixel on each side."""
 
 
 MIN_LUNG_AREA, MAX_LUNG_AREA = 10_000, 100_000
@@ -107,13 +107,12 @@ class Verdict:
     """Whether to rely on a mask.
 
     Attributes:
-        reasons: the gravest first; with "accept" they are notes.
+        reasons: the most serious first; with "accept" they are notes.
         frontal: the probability that the image is a frontal chest radiograph.
-        confidence: how far the network is from 0.5 where it sees lung, 0 to 1.
-        expected_dice: the Dice that the mask may be expected to reach, 0 to 1; None if the model gives none, or there
-            is no lung.
-        doubtful_parts: where the mask is most likely wrong, as "left lower", the most doubtful first; empty if the mask
-            is not doubtful.
+        confidence: how far the network's probability is from 0.5 in the lungs, 0 to 1.
+        expected_dice: the expected Dice of the mask, 0 to 1; None if the model gives none, or there is no lung.
+        doubtful_parts: where the mask is most likely wrong, such as "left lower", the most doubtful first; empty if the
+            mask is not doubtful.
     """
 
     reasons: tuple[Reason, ...]
@@ -124,13 +123,13 @@ class Verdict:
 
     @property
     def decision(self) -> Decision:
-        """The gravest that a reason leads to."""
+        """The most serious decision of the reasons."""
         order = list(Decision)
         return max((reason.decision for reason in self.reasons), key=order.index, default=Decision.ACCEPT)
 
 
 def mask_confidence(probability: NDArray[np.float32]) -> float:
-    """The mean of 2p - 1 over the pixels above 0.5; 0 if there are none.
+    """Return the mean of 2p - 1 over the pixels with p > 0.5; 0 if there are none.
 
     Args:
         probability: (height, width) float32 in [0, 1].
@@ -141,16 +140,16 @@ def mask_confidence(probability: NDArray[np.float32]) -> float:
 
 @dataclass(frozen=True)
 class ImageFindings:
-    """What was found in an image, on the network's grid, (height, width) each.
+    """The findings in an image, on the network's grid; arrays are (height, width).
 
     Attributes:
-        pose: how the image was taken to lie.
-        geometry: how the image's grid and this one fit together.
-        spacing: the image's own; None if it is not known.
-        probability, field: float32 in [0, 1], what the network gave; the field's is None without one.
-        sides: uint8, mask.RIGHT or mask.LEFT: which lung each pixel would belong to.
-        lungs: the same where there is lung, 0 elsewhere.
-        threshold: what lung lies above.
+        pose: the detected pose of the image.
+        geometry: how this grid maps to the image's.
+        spacing: the pixel spacing of the image; None if it is unknown.
+        probability, field: float32 in [0, 1], the network's output; the field is None if the model has none.
+        sides: uint8, mask.RIGHT or mask.LEFT: the lung that each pixel would belong to.
+        lungs: the same in the lungs, 0 elsewhere.
+        threshold: a pixel is lung if its probability is above this.
     """
 
     pose: Pose
@@ -163,19 +162,19 @@ class ImageFindings:
     threshold: float
 
 
-def judge_mask(frontal: float, finding: ImageFindings, calibration: Calibration | None) -> Verdict:
+def judge_mask(frontal: float, findings: ImageFindings, calibration: Calibration | None) -> Verdict:
     """Return the verdict on one image.
 
     Args:
         frontal: the probability that it is a frontal chest radiograph.
-        finding: what was found in it.
+        findings: what was found in it.
         calibration: the model's; None gives no expected Dice.
     """
-    pose, geometry, lungs = finding.pose, finding.geometry, finding.lungs
-    sure = mask_confidence(finding.probability)
+    pose, geometry, lungs = findings.pose, findings.geometry, findings.lungs
+    sure = mask_confidence(findings.probability)
     right, left = (int(np.count_nonzero(lungs == label)) for label in (RIGHT, LEFT))
     found = right + left > 0
-    expected = _expected_dice(finding, calibration) if found and calibration else None
+    expected = _expected_dice(findings, calibration) if found and calibration else None
     borders = (lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1])
     holds = {
         NOT_FRONTAL: frontal < MIN_FRONTAL or (found and sure < MIN_CONFIDENCE),
@@ -187,25 +186,27 @@ def judge_mask(frontal: float, finding: ImageFindings, calibration: Calibration 
         CUT_OFF: max(float((border > 0).mean()) for border in borders) > MAX_BORDER_SHARE,
         SMALL_IMAGE: min(geometry.height, geometry.width) < MIN_SHARP_SIDE,
         MIRRORED_IMAGE: pose.mirrored,
-        IMPLAUSIBLE_SIZE: found and not _is_plausible(finding, right + left),
+        IMPLAUSIBLE_SIZE: found and not _is_plausible(findings, right + left),
         ROTATED_IMAGE: pose.turns != 0,
         INVERTED_IMAGE: pose.inverted,
     }
     reasons = tuple(reason for reason in REASONS if holds[reason])
     if not holds[DOUBTFUL_MASK]:
         return Verdict(reasons, frontal, sure, expected)
-    parts = doubtful_parts(finding.probability, finding.sides, pose.turns, finding.threshold)
+    parts = doubtful_parts(findings.probability, findings.sides, pose.turns, findings.threshold)
     reasons = tuple(_located(reason, parts) if reason is DOUBTFUL_MASK else reason for reason in reasons)
     return Verdict(reasons, frontal, sure, expected, parts)
 
 
-def _expected_dice(finding: ImageFindings, calibration: Calibration) -> float:
-    figures = measure_figures(finding.probability, finding.field, finding.sides, finding.pose.turns, finding.threshold)
+def _expected_dice(findings: ImageFindings, calibration: Calibration) -> float:
+    figures = measure_figures(
+        findings.probability, findings.field, findings.sides, findings.pose.turns, findings.threshold
+    )
     return estimate_dice(calibration, figures)
 
 
 def _located(reason: Reason, parts: tuple[str, ...]) -> Reason:
-    """DOUBTFUL_MASK with a text that says where the doubt is; as it was if that is nowhere in particular."""
+    """Return DOUBTFUL_MASK with a text that names the doubtful parts; unchanged if there are none."""
     where = {
         side: " and ".join(part.removeprefix(f"{side} ") for part in parts if part.startswith(side))
         for side in ("right", "left")
@@ -214,10 +215,10 @@ def _located(reason: Reason, parts: tuple[str, ...]) -> Reason:
     return replace(reason, text=f"The mask may be wrong, most likely in {named}.") if named else reason
 
 
-def _is_plausible(finding: ImageFindings, pixels: int) -> bool:
-    """Whether so many pixels of the grid can be an adult's lungs; without a spacing nothing speaks against it."""
-    if finding.spacing is None:
+def _is_plausible(findings: ImageFindings, pixels: int) -> bool:
+    """Return whether this many pixels of the grid can be an adult's lungs; True if the spacing is unknown."""
+    if findings.spacing is None:
         return True
-    height, width = finding.lungs.shape
-    scale = finding.geometry.height / height * finding.geometry.width / width
-    return MIN_LUNG_AREA <= pixels * scale * finding.spacing.row * finding.spacing.column <= MAX_LUNG_AREA
+    height, width = findings.lungs.shape
+    scale = findings.geometry.height / height * findings.geometry.width / width
+    return MIN_LUNG_AREA <= pixels * scale * findings.spacing.row * findings.spacing.column <= MAX_LUNG_AREA

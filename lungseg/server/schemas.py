@@ -59,7 +59,7 @@ class ReasonOut(BaseModel):
 
     code: str = Field(description="Stable name; docs/ERRORS.md lists them.", examples=["turned"])
     decision: DecisionName = Field(description="What it leads to by itself.")
-    text: str = Field(examples=["The image is turned; the mask lies as the image does."])
+    text: str = Field(examples=["The image is rotated; the mask has the same rotation."])
 
 
 class VerdictOut(BaseModel):
