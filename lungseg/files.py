@@ -1,4 +1,4 @@
-"""Files: reading an image within the limits, and writing outputs that are whole or not there."""
+"""Files: read images within the limits, and write outputs atomically."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from lungseg import errors, limits
 
 PARTIAL_PREFIX, PARTIAL_PATTERN = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
-"""What the name of a file begins with while it is being written, and all of it. Hidden, so it is no image either."""
+"""Prefix and pattern of the name of a file that is being written. It is hidden, so no run takes it for an image."""
 
 
 def read_image_file(path: Path, pipes: bool = False) -> bytes:
-    """Read an image's file.
+    """Read an image file.
 
     Args:
         path: the file.
-        pipes: whether it may be a pipe or a device, which can keep its reader waiting for ever.
+        pipes: whether it may be a pipe or a device, which can block for ever.
 
     Raises:
-        TooLarge: before more than the limit was read.
+        TooLarge: without reading beyond the limit.
         EmptyBody, Unreadable.
     """
-    # Without O_NONBLOCK, to open a named pipe waits for somebody who writes to it.
+    # Without O_NONBLOCK, opening a named pipe blocks until a process opens it for writing.
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | (0 if pipes else getattr(os, "O_NONBLOCK", 0))
     try:
         with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 -- a descriptor
@@ -41,12 +41,12 @@ def read_image_file(path: Path, pipes: bool = False) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes, follow: bool = True) -> None:
-    """Write ``data`` to ``path`` whole or not at all; a pipe or device is written to as it is.
+    """Write ``data`` to ``path`` completely or not at all; a pipe or device is written to directly.
 
     Args:
         path: the file.
         data: its bytes.
-        follow: whether a link in its place is followed; otherwise the link itself is replaced.
+        follow: whether a symbolic link at ``path`` is followed; otherwise the link itself is replaced.
 
     Raises:
         OSError.
@@ -57,7 +57,7 @@ def write_atomically(path: Path, data: bytes, follow: bool = True) -> None:
 
 @contextlib.contextmanager
 def replacement_file(path: Path, follow: bool = True) -> Iterator[Path]:
-    """A file to write, which replaces ``path`` at the end; a pipe or device is given as it is.
+    """Yield a file to write, which replaces ``path`` at the end; a pipe or device is yielded itself.
 
     Args:
         path: the file.
@@ -66,7 +66,7 @@ def replacement_file(path: Path, follow: bool = True) -> Iterator[Path]:
     Raises:
         OSError.
     """
-    # Before links are followed: /dev/stdout leads to a pipe, which has no name to resolve to.
+    # Before links are followed: /dev/stdout may link to a pipe, which has no path to resolve to.
     if follow and path.exists() and not path.is_file():
         yield path
         return
@@ -78,7 +78,7 @@ def replacement_file(path: Path, follow: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """An empty file beside ``path``, to be filled and then to replace it; removed at the end if it has not.
+    """Yield an empty file next to ``path``, which the caller fills and renames; it is removed at the end otherwise.
 
     Raises:
         OSError.
@@ -87,7 +87,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     os.close(number)
     partial = Path(name)
     try:
-        # mkstemp's files are their owner's alone; an output is as readable as any file that its user writes.
+        # mkstemp's files are private; an output gets the permissions of any other file of the user.
         partial.chmod(0o666 & ~_umask())
         yield partial
     finally:
@@ -95,28 +95,28 @@ def staged_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path, foreign: str) -> int:
-    """Remove what a killed run has left half-written below ``folder``.
+    """Remove incomplete files that a killed run left below ``folder``.
 
     Args:
-        folder: of outputs.
-        foreign: name of a file that marks the folder of another run, which is left alone.
+        folder: the folder of outputs.
+        foreign: name of a file that marks the folder of another run, which is skipped.
 
     Returns:
-        How many files were removed.
+        The number of files removed.
     """
     count = 0
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not Path(place, name, foreign).exists()]
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(parent, name, foreign).exists()]
         for name in files:
             if PARTIAL_PATTERN.fullmatch(name):
                 with contextlib.suppress(OSError):
-                    Path(place, name).unlink()
+                    Path(parent, name).unlink()
                     count += 1
     return count
 
 
 def resolve_path(path: Path) -> Path:
-    """Return where a path leads, as `Path.resolve` does; a link that leads to itself is left as it is, and no error."""
+    """Resolve symbolic links like `Path.resolve`, but keep a link to itself instead of raising an error."""
     return Path(os.path.realpath(path))
 
 

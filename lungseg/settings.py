@@ -23,9 +23,9 @@ class Setting(Generic[T]):
     Attributes:
         name: the variable.
         used_by: the commands, or the part of the service, that read it.
-        default: what holds where it is not set, in words.
-        meaning: what it sets, and in which form.
-        parse: its text as a value; raises ValueError, whose text completes the sentence "NAME must be ...".
+        default: in words, for the page.
+        meaning: what it sets, and its syntax.
+        parse: converts the text; the text of its ValueError completes the sentence "NAME must be ...".
     """
 
     name: str
@@ -38,7 +38,7 @@ class Setting(Generic[T]):
         """Return the value, or ``default`` if the variable is not set.
 
         Raises:
-            ModelError: it is malformed.
+            ModelError: the value is malformed.
         """
         text = os.environ.get(self.name)
         if text is None:
@@ -101,7 +101,7 @@ CONCURRENT = Setting(
     "LUNG_CONCURRENT",
     "`serve`",
     "one per core",
-    "Images that each process segments at the same time, at least 1.",
+    "Images that each process segments concurrently, at least 1.",
     _whole_number(1),
 )
 WAITING = Setting(
@@ -126,16 +126,22 @@ CORS_ORIGINS = Setting(
     str.split,
 )
 API_KEY = Setting("LUNG_API_KEY", "`remote`, `doctor`", "none", "API key of the service that is called.", str)
-TOKEN = Setting("LUNG_TOKEN", "`remote`, `doctor`", "none", "Bearer token, where a JWT authorizer wants one.", str)
+TOKEN = Setting("LUNG_TOKEN", "`remote`, `doctor`", "none", "Bearer token for a JWT authorizer.", str)
 ENTRY_POINT = Setting(
     "LUNG_DOOR",
     "the service on AWS",
     "`http`",
-    "What a function loads when it starts: `http` for HTTP events, `records` for all others.",
+    "What the function imports at start: `http` for HTTP events, `records` for all others.",
     str,
 )
 INPUT_BUCKET = Setting("LUNG_INPUT_BUCKET", "the service on AWS", "none", "The bucket of images.", str)
-OUTPUT_BUCKET = Setting("LUNG_OUTPUT_BUCKET", "the service on AWS", "none", "The bucket of outputs, another one.", str)
+OUTPUT_BUCKET = Setting(
+    "LUNG_OUTPUT_BUCKET",
+    "the service on AWS",
+    "none",
+    "The bucket of outputs; it must differ from the bucket of images.",
+    str,
+)
 BUCKET_FORMATS = Setting(
     "LUNG_FORMATS",
     "the service on AWS",

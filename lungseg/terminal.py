@@ -1,4 +1,4 @@
-"""Lines for the person at the terminal. They go to standard error: standard output is for images' outputs."""
+"""Messages to the terminal, on standard error: standard output is for results."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 
 
 def print_status(line: str) -> None:
-    """A line on standard error, at once."""
+    """Print a line to standard error and flush it."""
     print(line, file=sys.stderr, flush=True)
 
 
 def escape_name(name: str) -> str:
-    """A file's name as part of one line: names may hold line breaks, and what a terminal takes for commands."""
+    """Return a file name for use in a message: names may contain line breaks and terminal control sequences."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

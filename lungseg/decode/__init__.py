@@ -1,4 +1,4 @@
-"""Bytes to radiograph: the format is told by content, the limits are checked on the header, then pixels are read."""
+"""Bytes to radiograph: detect the format from content, check the limits on the header, then decode the pixels."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from lungseg.decode.radiograph import Radiograph
 
 __all__ = ["Radiograph", "decode", "with_preamble"]
 
-# It reports odd chunks and profiles by quoting them.
+# imagecodecs logs unusual chunks and profiles with their content.
 logging.getLogger("imagecodecs").disabled = True
 
 REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-"""What is left of a byte that was not UTF-8 when something read the image as text (EF BF BD)."""
+"""What a text decoder writes for a byte that is not UTF-8 (EF BF BD)."""
 
 PIECE_BYTES = 2**20
-"""Bytes that are looked at at once."""
+"""Bytes that are decoded at once."""
 
 
-def decode(data: bytes, least: int | None = None) -> Radiograph:
+def decode(data: bytes, min_side: int | None = None) -> Radiograph:
     """Decode one image: PNG, JPEG, TIFF, BMP, WebP or DICOM.
 
     Args:
-        data: the whole file. File names and declared types play no part.
-        least: what suffices as the longer side of the picture; a JPEG is decoded to no more than it needs. None is all.
+        data: the whole file. Its name and its declared media type are ignored.
+        min_side: a JPEG may be decoded at a reduced size whose longer side has at least so many pixels; None for full
+            size.
 
     Returns:
-        The image, white where the detector saw least (bone), whatever the file's own convention.
+        The image, bone bright, whatever the file's own convention.
 
     Raises:
         EmptyBody, TooLarge, MangledBody, UnsupportedFormat, UnsupportedDicom, OwnOutput, DamagedImage,
@@ -38,23 +39,24 @@ def decode(data: bytes, least: int | None = None) -> Radiograph:
     """
     limits.check_bytes(len(data))
     try:
-        return replace(_decode(data, least), file_bytes=data)
+        return replace(_decode(data, min_side), file_bytes=data)
     except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedImage):
         if _was_text(data):
-            raise errors.MangledBody("The body contains the bytes EF BF BD, which only a text conversion writes.") from None
+            text = "The body contains the bytes EF BF BD, which only a text conversion writes."
+            raise errors.MangledBody(text) from None
         raise
 
 
-def _decode(data: bytes, least: int | None) -> Radiograph:
-    """Decode an image by its first bytes."""
+def _decode(data: bytes, min_side: int | None) -> Radiograph:
+    """Detect the format from the first bytes, then decode the image."""
     for each in IMAGE_FORMATS:
         if each.matches(data):
-            return each.read(data, least)
+            return each.read(data, min_side)
     raise errors.UnsupportedFormat(f"The content is not {format_names('or')}.")
 
 
 def _was_text(data: bytes) -> bool:
-    """Whether something read the image as UTF-8 and wrote it again: all of it is UTF-8 by now, which no image is."""
+    """Return whether the image was decoded and encoded as UTF-8: then all of it is valid UTF-8, which no image is."""
     decoder, found = getincrementaldecoder("utf-8")(), False
     try:
         for start in range(0, len(data), PIECE_BYTES):

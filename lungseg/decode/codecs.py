@@ -1,7 +1,7 @@
-"""Pictures compressed inside DICOM: the JPEG family, through imagecodecs.
+"""Pixel data compressed inside DICOM: RLE and the JPEG family, through imagecodecs.
 
-libjpeg-turbo, CharLS and OpenJPEG do the work; each is fuzzed by its own project, which codecs of a DICOM library's own
-are not.
+imagecodecs uses libjpeg-turbo, CharLS and OpenJPEG. Each is fuzzed by its own project, unlike the built-in codecs of
+DICOM libraries.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from lungseg.decode.transfer_syntaxes import JPEG_2000, JPEG_FAMILY, JPEG_LS
 CODEC_PACKAGE = "imagecodecs"
 
 MAX_RLE_PADDING = 3
-"""Bytes behind a PackBits segment: up to an even number, or a multiple of four."""
+"""Bytes after a PackBits segment that pad it to an even length, or to a multiple of 4."""
 
 
 def has_decoder(syntax: UID) -> bool:
-    """Whether there is a decoder here for pictures of a transfer syntax."""
+    """Return whether the pixel data of a transfer syntax can be decompressed in this installation."""
     return syntax in JPEG_FAMILY and importlib.util.find_spec(CODEC_PACKAGE) is not None
 
 
 def coded_size(frame: bytes, syntax: UID, samples: int) -> tuple[int, int]:
-    """Height and width that the compressed picture itself states, which is what a codec allocates.
+    """Return the height and width that the compressed stream states, which is what a codec allocates.
 
     Args:
-        samples: samples of a pixel, as the data set states them.
+        samples: samples per pixel, as the data set states them.
 
     Raises:
-        ValueError, struct.error: it has no header that can be read, or a JPEG 2000 one that no image has.
+        ValueError, struct.error: the stream has no readable header, or a JPEG 2000 header beyond the limits.
     """
     return jpeg2000.check_codestream(frame, samples) if syntax in JPEG_2000 else jpeg_size(frame)
 
 
 def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -> NDArray[np.integer]:
-    """An RLE frame (PS3.5 annex G), (height, width) or (height, width, samples), unsigned; never more than that of it.
+    """Decompress an RLE frame (PS3.5 annex G) to (height, width) or (height, width, samples), unsigned.
 
     Raises:
-        Exception: it is broken, or unpacks to another size; of any type.
+        Exception: the frame is broken, or has another size; of any type.
     """
     import imagecodecs
 
     dtype = np.dtype(f"<u{bits // 8}")
     count = height * width * samples
-    # Told how much there may be, it stops there: two bytes can stand for 128.
+    # An output buffer of fixed size bounds the work: 2 bytes can expand to 128.
     try:
         unpacked = imagecodecs.dicomrle_decode(frame, dtype, out=count * dtype.itemsize)
     except imagecodecs.DicomrleError:
@@ -62,11 +62,11 @@ def unpack_rle(frame: bytes, height: int, width: int, samples: int, bits: int) -
 
 
 def _padded_rle(frame: bytes, pixels: int, count: int) -> bytes:
-    """The same of a frame whose segments are padded by bytes that are no zeros, which the codec takes for damage.
+    """Decompress a frame whose segments are padded with non-zero bytes, which the codec rejects.
 
     Raises:
         ValueError: a segment is broken.
-        struct.error: there is no header.
+        struct.error: the frame has no header.
     """
     stated, *offsets = struct.unpack_from("<16I", frame)
     if stated != count:
@@ -80,10 +80,10 @@ def _padded_rle(frame: bytes, pixels: int, count: int) -> bytes:
 
 
 def unpack_packbits(segment: bytes, count: int) -> bytes:
-    """Unpack a PackBits segment of ``count`` bytes, behind which up to MAX_RLE_PADDING bytes stand.
+    """Unpack a PackBits segment to ``count`` bytes; up to MAX_RLE_PADDING bytes after it are ignored.
 
     Raises:
-        ValueError: it holds another number of bytes.
+        ValueError: the segment has another length.
     """
     import imagecodecs
 
@@ -96,22 +96,22 @@ def unpack_packbits(segment: bytes, count: int) -> bytes:
 
 
 def decompress_frame(frame: bytes, syntax: UID, stored_as_rgb: bool = False) -> NDArray[np.integer]:
-    """The picture, (height, width) or (height, width, samples), right-justified; colour as RGB, but for KEEPS_YBR.
+    """Decompress to (height, width) or (height, width, samples), right-justified; colour is RGB, except for KEEPS_YBR.
 
     Args:
-        frame: the compressed picture.
+        frame: the compressed stream.
         syntax: its transfer syntax.
-        stored_as_rgb: whether the data set calls it RGB. A baseline JPEG that does not say what its colours are is then
-            not taken for YCbCr.
+        stored_as_rgb: whether the data set says RGB. A baseline JPEG without a colour marker is then not taken for
+            YCbCr.
 
     Raises:
-        DamagedImage: its data is damaged, or ends too early.
+        DamagedImage: the stream is damaged or truncated.
         Exception: it is broken; of any type.
     """
     import imagecodecs
 
     if syntax in JPEG_LS:
-        return imagecodecs.jpegls_decode(frame)  # CharLS finds damage itself
+        return imagecodecs.jpegls_decode(frame)  # CharLS detects damage itself
     if syntax in JPEG_2000:
         return imagecodecs.jpeg2k_decode(frame)
     jpeg.check_jpeg_data(frame)

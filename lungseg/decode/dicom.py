@@ -1,4 +1,4 @@
-"""DICOM images (CR, DX and secondary captures): pydicom reads the data set, `codecs` what is compressed in it."""
+"""DICOM images (CR, DX and secondary captures): pydicom reads the data set, `codecs` decompresses the pixel data."""
 
 from __future__ import annotations
 
@@ -31,48 +31,48 @@ from lungseg.decode.greyscale import luminance
 from lungseg.decode.radiograph import Pixels, Radiograph, Spacing
 from lungseg.decode.transfer_syntaxes import KEEPS_YBR
 
-# pydicom reports odd values by quoting them; a log must not hold what stands in a patient's file.
+# pydicom logs and warns of unusual values with their content; logs must not contain a patient's data.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.logger.disabled = True
 warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 META_START = 132
-"""Where the file meta information starts: behind the preamble and "DICM" (PS3.10 section 7.1)."""
+"""Where the file meta information starts: after the preamble and "DICM" (PS3.10 section 7.1)."""
 
 EXPLICIT_VR = re.compile(rb"[A-Z]{2}")
-"""A value representation behind a tag (PS3.5 section 7.1.2); implicit data sets have a length there."""
+"""A value representation after a tag (PS3.5 section 7.1.2); implicit data sets have a length there."""
 
 REQUIRED_ELEMENTS = ("Rows", "Columns", "BitsAllocated")
-"""Elements without which there is no picture; for others there is one sound default."""
+"""Elements that an image cannot do without; all others have a default."""
 
 ITEM_TAG = b"\xfe\xff\x00\xe0"
-"""The tag before each piece of a compressed picture, the first of which is a table of where frames begin."""
+"""The tag before each fragment of compressed pixel data; the first fragment is the table of frame offsets."""
 
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
-"""What ends a compressed picture (PS3.5 section A.4)."""
+"""The end of compressed pixel data (PS3.5 section A.4)."""
 
 PIXEL_DATA_BYTES = b"\xe0\x7f\x10\0"
-"""The tag of the picture, little endian."""
+"""The tag of the pixel data, little endian."""
 
 MAX_DICOM_OVERHEAD = 2**20
-"""Bytes of headers, profiles and the like in a compressed picture; also what a deflated data set may have at once."""
+"""Bytes of headers, profiles and the like in compressed pixel data; a deflated data set may always have so many."""
 
 MAX_DATASET_RATIO = 250
-"""Bytes that one of a deflated data set stands for at most; images come to 4, and drawings to some dozen."""
+"""Bytes that one byte of a deflated data set expands to at most; images reach 4, synthetic ones a few dozen."""
 
 PALETTE_COLOR = "PALETTE COLOR"
 DICOM_GREYS = ("MONOCHROME1", "MONOCHROME2")
 MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 10.0
-"""Spacings beyond these are no detector's nor a shrunken copy's."""
+"""Spacings outside this range are neither a detector's nor those of a reduced copy."""
 
 DICOM_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def decode_dicom(data: bytes) -> Radiograph:
-    """Decode a single-frame DICOM image to uint16, bone bright, the window applied; colour to its luminance.
+    """Decode a single-frame DICOM image: greyscale to uint16, bone bright, window applied; colour to luminance.
 
     Raises:
-        UnsupportedDicom: no pixels, a palette, several frames, or a transfer syntax without a decoder here.
+        UnsupportedDicom: no pixel data, several frames, or an encoding that is not read.
         DamagedImage, TooSmall, TooLarge, BlankImage.
         Exception: the data set is broken; of any type, and with a text that may quote it.
     """
@@ -94,17 +94,17 @@ def decode_dicom(data: bytes) -> Radiograph:
 
 
 def read_dicom(data: bytes) -> Dataset:
-    """The data set; a deflated one is inflated no further than an image may be large."""
+    """Read a data set; a deflated one is inflated only up to the limits of an image."""
     file = BoundedReader(data)
     try:
         syntax, start = _read_meta(file)
         if syntax == DeflatedExplicitVRLittleEndian:
             file, syntax, start = BoundedReader(_inflate_dataset(data, start)), ExplicitVRLittleEndian, 0
         file.seek(start)
-        # Not dcmread: it looks for the transfer syntax once more, may find another, and inflates without end.
+        # Not dcmread: it looks for the transfer syntax again, may find another one, and inflates without a limit.
         dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
         if syntax.is_encapsulated and "PixelData" not in dataset and PIXEL_DATA_BYTES in data:
-            # pydicom drops an element that does not end. Writers forget the delimiter, and nothing else is missing.
+            # pydicom drops an element that does not end, and some writers forget the delimiter but nothing else.
             file = BoundedReader(data + SEQUENCE_DELIMITER)
             file.seek(start)
             dataset = read_dataset(file, syntax.is_implicit_VR, syntax.is_little_endian)
@@ -119,7 +119,7 @@ def read_dicom(data: bytes) -> Dataset:
 
 
 def _inflate_dataset(data: bytes, start: int) -> bytes:
-    """A deflated data set; no further than an image may be large, or a stream of so many bytes stand for."""
+    """Inflate a data set, up to the limits of an image and of a plausible compression ratio."""
     plain, pieces = io.BytesIO(), InflateReader([memoryview(data)[start:]], -zlib.MAX_WBITS)
     for piece in pieces:
         plain.write(piece)
@@ -131,7 +131,7 @@ def _inflate_dataset(data: bytes, start: int) -> bytes:
 
 
 def _read_meta(meta: BoundedReader) -> tuple[UID, int]:
-    """The transfer syntax, and where the file meta information ends."""
+    """Return the transfer syntax, and where the file meta information ends."""
     meta.seek(META_START)
     syntax, end = None, None
     for element in data_element_generator(meta, False, True, stop_when=lambda tag, *_: tag >> 16 != 2):
@@ -139,7 +139,7 @@ def _read_meta(meta: BoundedReader) -> tuple[UID, int]:
             end = meta.tell() + int.from_bytes(element.value, "little")
         if element.tag == 0x00020010 and isinstance(element.value, bytes):
             syntax = UID(element.value.decode("ascii").strip("\0 "))
-        # Files state this end wrongly; it is needed where a stream follows, which may begin as an element does.
+        # Files state this end wrongly. It is needed only before a deflate stream, which may start like an element.
         if syntax == DeflatedExplicitVRLittleEndian and end is not None and meta.tell() >= end:
             return syntax, end
     if syntax is None:
@@ -152,12 +152,12 @@ def _read_meta(meta: BoundedReader) -> tuple[UID, int]:
 
 
 def _uses_codec(syntax: UID) -> bool:
-    """Whether a codec makes the pixels; RLE leaves them as they were."""
+    """Return whether a codec produces the pixels; RLE keeps them as they were allocated."""
     return syntax.is_encapsulated and syntax != RLELossless
 
 
 def _fill_defaults(dataset: Dataset) -> None:
-    """Put in what is missing and has one sound default; refuse what has none, by its name."""
+    """Set missing elements that have a default; raise UnsupportedDicom for those that have none."""
     if "PixelData" not in dataset:
         raise errors.UnsupportedDicom("The object has no pixel data.")
     for name in REQUIRED_ELEMENTS:
@@ -172,14 +172,16 @@ def _fill_defaults(dataset: Dataset) -> None:
 
 
 def _check_header(dataset: Dataset, syntax: UID, count: int) -> None:
-    """Refuse on the header what must not, or cannot, be decoded."""
+    """Raise an error for what the header says must not, or cannot, be decoded."""
     _fill_defaults(dataset)
     limits.check_size(int(dataset.Rows), int(dataset.Columns), count)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise errors.UnsupportedDicom("The object has more than one frame.")
     grey = dataset.PhotometricInterpretation in (*DICOM_GREYS, PALETTE_COLOR) and dataset.SamplesPerPixel == 1
     if not grey and (dataset.PhotometricInterpretation not in DICOM_COLOURS or dataset.SamplesPerPixel != 3):
-        raise errors.UnsupportedDicom("The photometric interpretation is not MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB or YBR.")
+        raise errors.UnsupportedDicom(
+            "The photometric interpretation is not MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB or YBR."
+        )
     if dataset.PhotometricInterpretation == PALETTE_COLOR and "RedPaletteColorLookupTableData" not in dataset:
         raise errors.UnsupportedDicom("The object has no palette.")
     if dataset.BitsAllocated not in (8, 16):
@@ -201,7 +203,7 @@ def _check_header(dataset: Dataset, syntax: UID, count: int) -> None:
 
 
 def _check_fragments(dataset: Dataset) -> None:
-    """Refuse a compressed picture that takes longer to put together than to look at."""
+    """Raise DamagedImage for pixel data in so many fragments that joining them takes longer than decoding."""
     value, position = dataset.PixelData, 0
     plain = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if len(value) > 2 * plain + MAX_DICOM_OVERHEAD:
@@ -217,14 +219,14 @@ def _check_fragments(dataset: Dataset) -> None:
 
 
 def _coded_frame(dataset: Dataset) -> bytes:
-    """All fragments: of a single frame the table of offsets has nothing to say, and files write it wrongly."""
+    """Join all fragments. A single frame needs no table of offsets, and files write it wrongly."""
     buffer = io.BytesIO(dataset.PixelData)
     parse_basic_offsets(buffer)
     return b"".join(generate_fragments(buffer))
 
 
 def _read_pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
-    """The pixels as they are allocated: (height, width), or (height, width, 3) as `codecs.decompress` gives colour."""
+    """Return the pixels as allocated, (height, width); colour as `codecs.decompress_frame` returns it."""
     if syntax == RLELossless:
         size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
         unpacked = codecs.unpack_rle(_coded_frame(dataset), *size, dataset.BitsAllocated)
@@ -232,20 +234,20 @@ def _read_pixels(dataset: Dataset, syntax: UID) -> NDArray[np.integer]:
             return convert_color_space(unpacked, "YBR_FULL", "RGB")
         return unpacked.view(f"i{unpacked.itemsize}") if dataset.PixelRepresentation else unpacked
     if not _uses_codec(syntax):
-        # Unused bits as they are: pydicom takes the lower ones as the stored ones, wherever HighBit puts them.
+        # Keep unused bits: pydicom would assume that the stored bits are the lowest, wherever HighBit puts them.
         return pixel_array(dataset, correct_unused_bits=False)
     sign = "i" if dataset.PixelRepresentation else "u"
-    # The stream may say otherwise of the sign; the header is right (PS3.5 section 8.2.4), and the bits are the same.
+    # The stream may contradict the header on the sign; the header is right (PS3.5 section 8.2.4).
     stored_as_rgb = dataset.PhotometricInterpretation == "RGB"
     pixels = codecs.decompress_frame(_coded_frame(dataset), syntax, stored_as_rgb)
-    # A stream of more bits than the header states: the stream is right.
+    # The stream may have more bits than the header states; then the stream is right.
     if sign == "u":
         dataset.BitsStored = max(dataset.BitsStored, int(pixels.max(initial=0)).bit_length())
     return pixels.astype(f"{sign}{dataset.BitsAllocated // 8}")
 
 
 def _spacing(dataset: Dataset) -> Spacing | None:
-    """The pixels' spacing; files write 0 where they do not know it."""
+    """Return the pixel spacing; files write 0 if it is unknown."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         try:
             row, column = (float(value) for value in dataset.get(name))
@@ -257,7 +259,7 @@ def _spacing(dataset: Dataset) -> Spacing | None:
 
 
 def _rows_run_left(dataset: Dataset) -> bool | None:
-    """Whether rows run towards the patient's left and columns to his feet, or rows to his right; else None."""
+    """Return whether rows run towards the patient's left or right, if columns run towards the feet; otherwise None."""
     try:
         row, column = (str(value)[:1] for value in dataset.get("PatientOrientation"))
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
-"""From the stored values of a grey DICOM picture to display values, as PS3.3 C.11 and PS3.4 N.2 lay it out.
+"""Stored values of a greyscale DICOM image to display values (PS3.3 section C.11, PS3.4 section N.2).
 
-Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 turned round. All of it is worked out once on the
-values that occur (at most 65,536), then looked up for each pixel. A modality LUT or window that makes no sense on this
-image is left out rather than obeyed.
+Modality LUT or rescale, then VOI LUT or window, then inversion for MONOCHROME1. All of it is computed once for the
+values that occur (at most 65,536), then looked up for each pixel. A modality LUT or window that makes no sense for this
+image is ignored.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from lungseg import errors
 
 MAX_FLAT_SHARE = 0.9
-"""A window that gives so much of the image one grey was made for another picture."""
-
+"""A window that maps a larger share of the pixels to one grey was meant for another image."""
 
 TABLE_ERRORS = (
     *(ValueError, TypeError, IndexError, AttributeError, KeyError),
     *(NotImplementedError, OverflowError, struct.error),
 )
-"""What pydicom raises of a lookup table or window that is none."""
+"""What pydicom raises for an invalid lookup table or window."""
 
 SAMPLE_STEP = 7
-"""Every seventh pixel is asked; it comes from all columns, unless they are a multiple of seven."""
+"""Every seventh pixel is counted; they come from all columns, unless the width is a multiple of 7."""
 
 
 def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> NDArray[np.uint16]:
-    """Display values (height, width), the darkest pixel 0 and the brightest 65535.
+    """Return display values (height, width), the darkest pixel 0 and the brightest 65535.
 
     Args:
-        raw: (height, width), the pixels as they are allocated, signed if PixelRepresentation is 1.
-        native: whether their unused bits are as the file has them; codecs give values right-justified.
+        raw: (height, width), the pixels as allocated, signed if PixelRepresentation is 1.
+        native: whether unused bits are those of the file; codecs return right-justified values.
 
     Raises:
         BlankImage: every pixel is padding.
@@ -56,7 +55,7 @@ def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     display -= display.min()
     display *= 65535 / (display.max() or 1)
 
-    # A place for each pattern of bits, of which a signed value is another one: no pixel is shifted or widened first.
+    # The table is indexed by bit pattern, signed or not, so that no pixel is shifted or widened first.
     patterns = np.arange(low, high + 1).astype(stored.dtype).view(f"u{stored.itemsize}")
     table = np.zeros(2 ** (8 * stored.itemsize), np.uint16)
     table[patterns] = np.rint(display).astype(np.uint16)
@@ -67,16 +66,16 @@ def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
 
 
 def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> NDArray[np.integer]:
-    """The stored bits of each pixel, as signed or unsigned integers of the allocated width.
+    """Return the stored bits of each pixel, as signed or unsigned integers of the allocated width.
 
-    Native pixels may be left-justified (HighBit above BitsStored - 1), and bits outside the stored ones may hold old
-    overlay planes: shifting up drops what is above, shifting back what is below, and extends the sign. Codecs give
-    their values right-justified.
+    Native pixels may be left-justified (HighBit above BitsStored - 1), and other bits may contain old overlay planes.
+    Shifting up drops the bits above; shifting back drops those below, and extends the sign. Codecs return
+    right-justified values.
     """
     allocated, bits = raw.dtype.itemsize * 8, int(dataset.BitsStored)
     high_bit = int(dataset.get("HighBit") or bits - 1) if native else bits - 1
     if bits == allocated:
-        high_bit = bits - 1  # there is no other place for so many
+        high_bit = bits - 1  # the only possible value
     if not bits - 1 <= high_bit < allocated:
         raise errors.DamagedImage("BitsStored, HighBit and BitsAllocated contradict each other.")
     return (raw << (allocated - 1 - high_bit)) >> (allocated - bits)
@@ -85,10 +84,10 @@ def _stored_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
 def _padding_mask(
     raw: NDArray[np.integer], stored: NDArray[np.integer], dataset: Dataset, native: bool
 ) -> NDArray[np.bool_] | None:
-    """True where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks no image (PS3.3 C.7.5.1.1.2).
+    """Return a mask of the pixels that PixelPaddingValue or PixelPaddingRangeLimit marks (PS3.3 section C.7.5.1.1.2).
 
-    Files write the value with the other sign, or outside the stored bits; so it is compared as the bit pattern that
-    stands in a pixel, and as the value that the pattern means.
+    Files write the value with the other sign, or outside the stored bits. So compare it both as the bit pattern of a
+    pixel and as the value that this pattern means.
     """
     value = dataset.get("PixelPaddingValue")
     if value is None:
@@ -104,7 +103,7 @@ def _padding_mask(
 
 
 def _apply_modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.generic]:
-    """``values`` through the modality LUT or rescale; as they are if that is empty, infinite, or a single grey."""
+    """Apply the modality LUT or rescale to ``values``, unless the result is empty, infinite or a single grey."""
     try:
         with np.errstate(all="ignore"):
             rescaled = np.asarray(apply_modality_lut(values, dataset))
@@ -114,18 +113,18 @@ def _apply_modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np
 
 
 def _apply_window(values: NDArray[np.generic], counts: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
-    """``values`` through the VOI LUT or window; as they are without one, or if it would flatten the image.
+    """Apply the VOI LUT or window to ``values``, unless there is none or it would flatten the image.
 
     Args:
-        values: what a pixel can be.
-        counts: how many pixels are.
+        values: all values that a pixel can have.
+        counts: how many pixels have each of them.
     """
     plain = np.asarray(values, np.float64)
     try:
         with np.errstate(all="ignore"):
             windowed = np.asarray(apply_voi_lut(values, dataset), np.float64)
     except TABLE_ERRORS:
-        return plain  # a window that is no window (width 0, no centre) says nothing about the pixels
+        return plain  # an invalid window (width 0, no centre) says nothing about the pixels
     _, grey = np.unique(windowed, return_inverse=True)
     flat = np.bincount(grey, weights=counts).max() / counts.sum()
     return windowed if np.isfinite(windowed).all() and flat < MAX_FLAT_SHARE else plain

@@ -1,7 +1,7 @@
-"""Grey PNGs in two steps that are each faster than one: libdeflate inflates, libpng undoes the rows' filters.
+"""Fast PNG decoding: libdeflate inflates the stream, then libpng undoes the row filters.
 
-libpng by itself inflates with zlib, and goes on behind the picture's last row for as long as there is data: a small
-file keeps it busy for minutes. Here no byte more than the picture's is inflated.
+libpng alone inflates with zlib, and continues after the last row for as long as there is data, so a small file can keep
+it busy for minutes. Here no byte beyond the last row is inflated.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ END_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
 """The last chunk."""
 
 HARMLESS_CHUNKS = {b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"IEND"}
-"""Chunks that leave the greys as they are and hold no orientation; with any other, Pillow reads the image."""
+"""Chunks that change neither the greys nor the orientation; Pillow decodes an image with any other."""
 
 MIN_ROWS_BYTES, MAX_ROWS_BYTES = 500_000, 64 * 2**20
-"""Bytes of a picture: below the first it is not worth importing the two libraries, above the second Pillow, which keeps
-one copy where there are two here, needs less memory."""
+"""Bytes of all rows. Below the first, importing the two libraries costs more than it saves. Above the second, Pillow
+needs less memory: it keeps one copy, and this module two."""
 
 MAX_STORED_BLOCK = 65_535
-"""The most that a stored block of deflate holds (RFC 1951, section 3.2.4)."""
+"""Bytes in a stored block of deflate (RFC 1951 section 3.2.4)."""
 
 
 def decode_grey(data: bytes) -> Pixels | None:
-    """The greys of a PNG, (height, width) uint8 or uint16, or None for one that is not as plain as most.
+    """Decode a plain greyscale PNG to (height, width) uint8 or uint16; return None for any other.
 
-    None says nothing of the image: interlaced, coloured and damaged ones all give it, and so do small ones.
+    None says nothing about the image: it may be interlaced, coloured, damaged or small.
 
     Args:
-        data: a PNG that Pillow has opened and `limits` have passed.
+        data: a PNG that Pillow can open and that is within the limits.
     """
     width, height, depth, *kind = struct.unpack(">IIBBBBB", data[16:29])
     size = height * (1 + width * depth // 8)
@@ -56,10 +56,10 @@ def decode_grey(data: bytes) -> Pixels | None:
 
 
 def decode_colour(data: bytes) -> NDArray[np.uint16]:
-    """The samples of a PNG of 16-bit colour, (height, width, channels) uint16, interlaced or not.
+    """Decode a PNG of 16-bit colour, interlaced or not, to (height, width, channels) uint16.
 
     Raises:
-        DamagedImage, zlib.error, imagecodecs.PngError: it is damaged.
+        DamagedImage, zlib.error, imagecodecs.PngError: the file is damaged.
     """
     from imagecodecs import png_decode
 
@@ -74,7 +74,7 @@ def decode_colour(data: bytes) -> NDArray[np.uint16]:
 
 
 def _compressed_parts(data: bytes) -> Iterator[memoryview]:
-    """The compressed stream's parts.
+    """Yield the parts of the compressed stream.
 
     Raises:
         ValueError: there is a chunk that may change the picture.
@@ -88,9 +88,9 @@ def _compressed_parts(data: bytes) -> Iterator[memoryview]:
 
 
 def _allocate_png(head: bytes, size: int) -> tuple[bytearray, int]:
-    """Room for a PNG whose stream is not compressed, and where its rows are to be written.
+    """Allocate a PNG whose stream is not compressed; return it and the position where its rows are to be written.
 
-    They lie where the last of them stay; `_finish_png` puts the others into their places, so that one buffer does.
+    The last rows are final there; `_finish_png` moves the others, so that one buffer is enough.
     """
     start = len(head) + 8 + 2 + 5 * -(-size // MAX_STORED_BLOCK)
     file = bytearray(start + size + 8 + len(END_CHUNK))
@@ -99,7 +99,7 @@ def _allocate_png(head: bytes, size: int) -> tuple[bytearray, int]:
 
 
 def _finish_png(file: bytearray, start: int, size: int) -> None:
-    """Write what belongs around the rows (PNG, clause 5.3; RFC 1950; RFC 1951 section 3.2.4)."""
+    """Write the chunk and block headers around the rows (PNG clause 5.3, RFC 1950, RFC 1951 section 3.2.4)."""
     view = memoryview(file)
     end, checksum = start + size, zlib.adler32(view[start : start + size])
     stream = start - 5 * -(-size // MAX_STORED_BLOCK) - 2
@@ -108,7 +108,7 @@ def _finish_png(file: bytearray, start: int, size: int) -> None:
     place = stream + 2
     for first in range(start, end, MAX_STORED_BLOCK):
         count = min(MAX_STORED_BLOCK, end - first)
-        # Blocks move towards the front, over what has moved already; the last one has only its five bytes before it.
+        # Blocks move forward, over what has been moved already; the last one stays, with 5 header bytes before it.
         view[place + 5 : place + 5 + count] = view[first : first + count]
         view[place : place + 5] = struct.pack("<BHH", first + count == end, count, count ^ 0xFFFF)
         place += 5 + count

@@ -1,4 +1,4 @@
-"""Colour to grey, and the eight ways in which a picture may be stored."""
+"""Colour to greyscale, and the eight orientations of a stored image."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from lungseg.decode.radiograph import Pixels
 
 TRANSPOSED_ORIENTATIONS = range(5, 9)
-"""Orientations whose stored rows are the picture's columns."""
+"""Orientations that store the image's columns as rows."""
 
 STRIP_ROWS = 256
-"""Rows made grey at once: 32-bit sums of all rows of a large image would take six times its own room."""
+"""Rows that are converted at once: 32-bit sums of a whole large image would take six times its memory."""
 
 
 def luminance(colour: NDArray[np.integer]) -> Pixels:
-    """Grey of an RGB picture by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
+    """Return the luminance of RGB pixels by ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
 
     Args:
-        colour: (height, width, 3 or more) or a palette's (colours, 3), uint8 or uint16; what follows the third sample
-            is dropped.
+        colour: (height, width, 3 or more) or a palette's (colours, 3), uint8 or uint16; samples after the third are
+            ignored.
 
     Returns:
-        (height, width) or (colours,) of the same depth, in the machine's byte order; what was grey keeps its grey.
+        (height, width) or (colours,) of the same depth, in native byte order; greys keep their value.
     """
     grey = np.empty(colour.shape[:-1], np.uint8 if colour.dtype.itemsize == 1 else np.uint16)
     for top in range(0, len(colour), STRIP_ROWS):
@@ -35,10 +35,10 @@ def luminance(colour: NDArray[np.integer]) -> Pixels:
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Stored pixels as they are to be shown.
+    """Return stored pixels as a viewer shows them.
 
     Args:
-        orientation: TIFF's and EXIF's tag 274, 1 to 8 (TIFF 6.0, page 36); any other value is taken for 1.
+        orientation: TIFF's and EXIF's tag 274, 1 to 8 (TIFF 6.0, page 36); any other value means 1.
     """
     turned: NDArray[Any] = pixels.T if orientation in TRANSPOSED_ORIENTATIONS else pixels
     if orientation in (2, 3, 6, 7):

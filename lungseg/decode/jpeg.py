@@ -1,9 +1,9 @@
-"""JPEG decoding that is strict about the coded data: what libjpeg only warns of is a refusal.
+"""Strict JPEG decoding: what libjpeg only warns of is an error.
 
-libjpeg fills what is missing with grey, or continues in the wrong place after a hole, and calls it a warning. So do all
-decoders built on it, except simplejpeg, which can raise the warning. simplejpeg reads 8 bits only, so for other
-precisions the check is separate from decoding: `check_jpeg_data` reads the same Huffman codes under an 8-bit header. Its
-pixels are wrong, but the codes end where they should, or not (ITU-T T.81, sections F.2.2, G.2 and H.2.2).
+libjpeg fills missing data with grey, or continues in the wrong place after a gap, and only warns. So do all decoders
+built on it, except simplejpeg, which can raise the warning. simplejpeg reads only 8 bits. For other precisions the
+check is separate from decoding: `check_jpeg_data` reads the same Huffman codes under an 8-bit header. Its pixels are
+wrong, but whether the codes end where they should is the same (ITU-T T.81 sections F.2.2, G.2 and H.2.2).
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ SEQUENTIAL_MARKERS = {0xC0, 0xC1}
 """Baseline and extended sequential frames (T.81 table B.1)."""
 
 ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\0"
-"""An Adobe segment that says that the components are not transformed."""
+"""An Adobe segment that declares the components untransformed."""
 
 HEADER_WARNINGS = re.compile(r"Unknown Adobe color transform|unknown JFIF revision|Invalid SOS parameters")
-"""Warnings of the header alone (libjpeg's jerror.h)."""
+"""Warnings about the header only (libjpeg's jerror.h)."""
 
 UNKNOWN_SAMPLING = "subsampling"
-"""Part of simplejpeg's message for chroma sampling that is none of TurboJPEG's."""
+"""Part of simplejpeg's message for chroma sampling that TurboJPEG does not know."""
 
 MAX_REDUCTION = 8
-"""`check_jpeg_data` decodes at one eighth of the size, which reads all of the coded data."""
+"""`check_jpeg_data` decodes at 1/8 of the size, which still reads all of the coded data."""
 
 JPEG_DAMAGED = "The JPEG data is damaged or truncated."
 
 
 class UnknownSamplingError(Exception):
-    """The chroma sampling is one that simplejpeg does not read; Pillow does."""
+    """simplejpeg cannot read this chroma sampling; Pillow can."""
 
 
-def read_grey(stream: bytes, height: int, width: int, part: int = 1) -> NDArray[np.uint8]:
-    """Decode an 8-bit JPEG to its luminance at one ``part``-th of its size, (ceil(height / part), ceil(width / part)).
+def read_grey(stream: bytes, height: int, width: int, reduction: int = 1) -> NDArray[np.uint8]:
+    """Decode an 8-bit JPEG to its luminance, (ceil(height / reduction), ceil(width / reduction)).
 
     Args:
         stream: the whole JPEG.
         height, width: as its header states them, in pixels.
-        part: 1, 2, 4 or 8.
+        reduction: 1, 2, 4 or 8.
 
     Raises:
-        DamagedImage: its data is damaged, or ends too early.
+        DamagedImage: the data is damaged or truncated.
         UnknownSamplingError.
     """
     try:
-        return _decode(stream, "GRAY", (height, width), part)[..., 0]
+        return _decode(stream, "GRAY", (height, width), reduction)[..., 0]
     except ValueError as error:
         if UNKNOWN_SAMPLING in str(error):
             raise UnknownSamplingError from None
         if not HEADER_WARNINGS.search(str(error)):
             raise errors.DamagedImage(JPEG_DAMAGED) from None
-    # Decoding stops at the first warning: that of the header must not hide one of the data.
+    # Decoding stops at the first warning: one about the header must not hide one about the data.
     check_jpeg_data(stream)
-    return _decode(stream, "GRAY", (height, width), part, strict=False)[..., 0]
+    return _decode(stream, "GRAY", (height, width), reduction, strict=False)[..., 0]
 
 
 def check_jpeg_data(stream: bytes) -> None:
-    """Raise DamagedImage unless the coded data of a JPEG is whole; the JPEG may be of any precision, lossy or lossless.
+    """Raise DamagedImage unless the coded data of a JPEG of any precision, lossy or lossless, is complete.
 
-    One of unusual chroma sampling is not checked.
+    Unusual chroma sampling is not checked.
 
     Raises:
         DamagedImage.
@@ -82,19 +82,21 @@ def check_jpeg_data(stream: bytes) -> None:
             raise errors.DamagedImage(JPEG_DAMAGED) from None
 
 
-def _decode(stream: bytes, colours: str, size: tuple[int, int], part: int, strict: bool = True) -> NDArray[np.uint8]:
-    least = {} if part == 1 else {"min_height": -(-size[0] // part), "min_width": -(-size[1] // part)}
-    return np.asarray(simplejpeg.decode_jpeg(stream, colours, strict=strict, **least))
+def _decode(
+    stream: bytes, colours: str, size: tuple[int, int], reduction: int, strict: bool = True
+) -> NDArray[np.uint8]:
+    smaller = {} if reduction == 1 else {"min_height": -(-size[0] // reduction), "min_width": -(-size[1] // reduction)}
+    return np.asarray(simplejpeg.decode_jpeg(stream, colours, strict=strict, **smaller))
 
 
 def _plain_header(stream: bytes) -> tuple[bytes, bool, int, tuple[int, int]]:
-    """Return a JPEG under a header of 8 bits that libjpeg does not warn of, and what the frame header says.
+    """Return a JPEG with an 8-bit header that libjpeg does not warn of, and what the frame header says.
 
     Returns:
         The stream, whether it is lossless, the number of components, and (height, width).
 
     Raises:
-        ValueError: it has no frame header or no scan.
+        ValueError: the JPEG has no frame header or no scan.
     """
     kept, frame, components, size = [b"\xff\xd8"], 0, 0, (0, 0)
     for marker, start, end in iter_segments(stream):
@@ -103,7 +105,7 @@ def _plain_header(stream: bytes) -> tuple[bytes, bool, int, tuple[int, int]]:
             continue
         if marker == SCAN_MARKER and frame:
             if frame in SEQUENTIAL_MARKERS:
-                segment = segment[:-3] + b"\x00\x3f\x00"  # the only band that there is
+                segment = segment[:-3] + b"\x00\x3f\x00"  # the only band there is
             return b"".join([*kept, segment, stream[end:]]), frame in LOSSLESS_MARKERS, components, size
         if marker in FRAME_MARKERS and len(segment) > 9:
             frame, components = marker, segment[9]

@@ -1,4 +1,4 @@
-"""What every decoder gives."""
+"""What every decoder returns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Spacing:
-    """Distance between the centres of neighbouring pixels.
+    """The distance between the centres of neighbouring pixels.
 
     Attributes:
         row, column: in mm, from one row to the next, and from one column to the next.
-        source: the DICOM attribute that said so. PixelSpacing has been corrected for magnification or calibrated, if
-            the file is right; ImagerPixelSpacing is measured at the detector, where the chest appears up to a tenth
-            larger than it is (PS3.3 section 10.7.1.3).
+        source: the DICOM attribute that states it. PixelSpacing is corrected for magnification or calibrated, if the
+            file is right; ImagerPixelSpacing is measured at the detector, where the chest appears up to 10 % larger
+            than it is (PS3.3 section 10.7.1.3).
     """
 
     row: float
@@ -31,18 +31,18 @@ class Spacing:
 
 @dataclass(frozen=True)
 class Radiograph:
-    """An image in memory.
+    """A decoded radiograph.
 
     Attributes:
-        picture: the image, bone bright and air dark, (height, width) uint8 or uint16 or Pillow's "L"; it may be smaller
-            than the image where `decode` was told what side suffices.
-        spacing: where the file knows it; formats other than DICOM state the resolution of print, which is not it.
-        rows_run_left: whether rows run towards the patient's left, as on an image that hangs as it should, or his right
-            (DICOM's PatientOrientation); None if the file does not say, or says something else.
-        scale: how many of the image's pixels one of the picture's stands for, along a side.
-        size: the image's own height and width; None if they are the picture's.
-        whole: reads the image at its own size; None if the picture has it.
-        file_bytes: the file that it was decoded from, not a copy; never printed.
+        picture: the image, bone bright and air dark, (height, width) uint8 or uint16 or Pillow's "L". It may be reduced
+            if `decode` was called with ``min_side``.
+        spacing: if the file states it. Formats other than DICOM state the resolution for print, which is ignored.
+        rows_run_left: whether rows run towards the patient's left, as in the standard view, or right (DICOM's
+            PatientOrientation); None if the file does not say, or says something else.
+        scale: pixels of the image per pixel of the picture, along a side.
+        size: full height and width; None if the picture has full size.
+        whole: decodes the image at full size; None if the picture has it.
+        file_bytes: the file that the image was decoded from. A reference, not a copy; left out of repr().
     """
 
     picture: Pixels | Image.Image
@@ -55,9 +55,9 @@ class Radiograph:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """(height, width) uint8 or uint16, the image at its own size.
+        """(height, width) uint8 or uint16, the image at full size.
 
-        The range in use is the file's own: a 12-bit image in a 16-bit PNG stays between 0 and 4095.
+        The range of values is the file's: a 12-bit image in a 16-bit PNG stays between 0 and 4095.
         """
         return np.asarray(self.picture) if self.whole is None else self.whole()
 

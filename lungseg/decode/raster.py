@@ -23,13 +23,13 @@ from lungseg.decode.damage import damage_reported
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
-# Pillow's own limit would pass for a damaged image; `limits` is stricter, and asked before any pixel is read.
+# Pillow's own limit would be reported as damage; `limits` is stricter, and is checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
-# It reports odd EXIF by quoting it.
+# Pillow warns of unusual EXIF with its content.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
 EXIF_ORIENTATION = 0x0112
-"""EXIF's tag."""
+"""The EXIF tag."""
 
 
 def decode_raster(data: bytes, pillow_name: str, min_side: int | None = None) -> Radiograph:
@@ -84,8 +84,8 @@ def _picture(image: Image.Image, data: bytes, min_side: int | None) -> Pixels | 
         return _colour_of_16_bits(data)
     if image.format == "PNG":
         image.load()
-        deque(inflate_rows(data), maxlen=0)  # Pillow looks neither behind the last row nor at the checksum
-    # Pillow's convert("L") clips 16-bit grey to white instead of scaling it: those modes are taken as they are.
+        deque(inflate_rows(data), maxlen=0)  # Pillow checks neither what follows the last row nor the checksum
+    # Pillow's convert("L") clips 16-bit grey to white instead of scaling it, so keep those modes as they are.
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)
     if isinstance(image, JpegImageFile):
@@ -98,14 +98,14 @@ def _picture(image: Image.Image, data: bytes, min_side: int | None) -> Pixels | 
         image.draft("L", (image.width // part, image.height // part))
     image.load()
     if image.format == "WEBP":
-        from lungseg.decode import webp  # few images need it
+        from lungseg.decode import webp  # rarely needed
 
         webp.check_webp_data(data, image)
     return image if image.mode == "L" else image.convert("L")
 
 
 def _is_large_enough(image: Image.Image, part: int, min_side: int | None) -> bool:
-    """Whether one part-th of a picture still has ``min_side`` pixels along the longer side; None is all of them."""
+    """Return whether 1/part of the image still has ``min_side`` pixels on its longer side; None means full size."""
     if min_side is None:
         return False
     share = min(1, min_side / max(image.size))
@@ -113,7 +113,7 @@ def _is_large_enough(image: Image.Image, part: int, min_side: int | None) -> boo
 
 
 def _has_colour_of_16_bits(image: Image.Image, data: bytes) -> bool:
-    """Whether Pillow would keep the upper 8 bits of each sample only: of a 12-bit image, 16 greys."""
+    """Return whether Pillow would keep only the upper 8 bits per sample, which leaves a 12-bit image 16 greys."""
     depth, colour_type = data[24], data[25]
     return image.format == "PNG" and depth == 16 and colour_type != 0
 

@@ -1,4 +1,4 @@
-"""TIFF images, through tifffile: the first page that is a picture of its own, at 1 to 16 bits."""
+"""TIFF images, through tifffile: the first page that is not a thumbnail, at 1 to 16 bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lungseg.decode.bounds.tiff import MAX_PAGES
 from lungseg.decode.greyscale import luminance, upright
 from lungseg.decode.radiograph import Pixels, Radiograph
 
-# tifffile reports odd tags by quoting them.
+# tifffile logs unusual tags with their content.
 logging.getLogger("tifffile").disabled = True
 
 TIFF_COMPRESSIONS = {
@@ -30,29 +30,29 @@ TIFF_COMPRESSIONS = {
     COMPRESSION.DEFLATE,
     COMPRESSION.PACKBITS,
 }
-"""Those that scanners and viewers write, each unpacked no further than the size that the header states."""
+"""Those that scanners and viewers write. Each is decompressed only up to the size that the header states."""
 
 TIFF_GREYS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 TIFF_COLOURS = {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
 
 MAX_PART_OVERHEAD = 2**14
-"""Bytes of headers and tables in one part of a picture that does not compress."""
+"""Bytes of headers and tables in one strip or tile that does not compress."""
 
 MAX_TILE_SIDE = 4096
-"""Pixels a side; a picture smaller than a tile has one that is larger than it, but none larger than both."""
+"""Pixels on a side: the only tile of a small image may be larger than the image, but not larger than this."""
 
 ORIENTATION_TAG = 274
 
 NO_VENDOR_FORMATS: dict[str, Any] = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
-"""Of a file that names one of these, tifffile would read all pages at once."""
+"""tifffile would read all pages at once of a file that claims to be one of these."""
 
 
 def decode_tiff(data: bytes) -> Radiograph:
-    """Decode the first page of a TIFF that is not marked as a reduced copy of another; further pages are left alone.
+    """Decode the first page of a TIFF that is not marked as a reduced copy; further pages are ignored.
 
     Raises:
-        UnsupportedFormat: floating-point or more than 16 bits, a compression that images are not written in, CMYK and
-            other colour models, or a volume.
+        UnsupportedFormat: floating-point or more than 16 bits, another compression or colour model (such as CMYK), or a
+            volume.
         DamagedImage, TooSmall, TooLarge.
         Exception: the file is broken; of any type.
     """
@@ -66,22 +66,24 @@ def decode_tiff(data: bytes) -> Radiograph:
 
 
 def _check_page(page: TiffPage, data: bytes) -> None:
-    """Refuse on the page's tags what must not, or cannot, be decoded."""
+    """Raise an error for what the page's tags say must not, or cannot, be decoded."""
     height, width = page.imagelength, page.imagewidth
     limits.check_size(height, width, len(data))
     if page.is_tiled and (page.tilelength > max(height, MAX_TILE_SIDE) or page.tilewidth > max(width, MAX_TILE_SIDE)):
         raise errors.DamagedImage("The TIFF's tiles are far larger than the image.")
     if page.imagedepth != 1 or page.samplesperpixel > limits.MAX_SAMPLES:
-        raise errors.UnsupportedFormat(f"The TIFF is a volume, or has more than {limits.MAX_SAMPLES} samples per pixel.")
+        raise errors.UnsupportedFormat(
+            f"The TIFF is a volume, or has more than {limits.MAX_SAMPLES} samples per pixel."
+        )
     if page.photometric not in TIFF_GREYS | TIFF_COLOURS | {PHOTOMETRIC.PALETTE}:
         raise errors.UnsupportedFormat("The TIFF's colour model is not greyscale, palette, RGB or YCbCr.")
     if page.dtype is None or page.dtype.kind not in "bui" or page.bitspersample > 16:
         raise errors.UnsupportedFormat("The TIFF's pixels are not integers of at most 16 bits.")
     if page.compression not in TIFF_COMPRESSIONS:
         raise errors.UnsupportedFormat("The TIFF's compression is not LZW, Deflate, PackBits or JPEG.")
-    # tifffile takes a strip without bytes for a black one: an interrupted writer leaves such.
+    # tifffile decodes a strip without bytes as black; an interrupted writer leaves such strips.
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    # And one that stopped before the last strip leaves it out of the list.
+    # A writer that stopped earlier leaves strips out of the list.
     if len(parts) < math.prod(page.chunked) or any(
         not offset or not count or offset + count > len(data) for offset, count in parts
     ):
@@ -91,30 +93,30 @@ def _check_page(page: TiffPage, data: bytes) -> None:
     ):
         raise errors.DamagedImage("The TIFF's strips or tiles overlap, or are far longer than the image.")
     if page.compression == COMPRESSION.JPEG:
-        # Each segment is a JPEG with a header of its own, and that is the size a codec allocates.
+        # Each part is a JPEG with its own header, which states the size that a codec allocates.
         for offset, count in parts:
             part = data[offset : offset + count]
             rows, columns = jpeg_size(part)
             if rows > max(height, page.tilelength) or columns > max(width, page.tilewidth):
                 raise errors.DamagedImage("A strip or tile of the TIFF is larger than its header states.")
-            # Tables that all parts share are left out of each (TIFF Technical Note 2).
+            # Tables shared by all parts are stored once (TIFF Technical Note 2).
             jpeg.check_jpeg_data(page.jpegtables[:-2] + part[2:] if page.jpegtables else part)
 
 
 def _uncompressed_bytes(page: TiffPage) -> int:
-    """Bytes of the picture without compression, tiles at the border counted whole."""
+    """Return the bytes of the page without compression, with full tiles at the border."""
     return math.prod(page.chunks) * math.prod(page.chunked) * (page.bitspersample + 7) // 8
 
 
 def _orientation(page: TiffPage) -> int:
-    """The orientation, which some programs write as bytes, or several times; 1 if it is no number."""
+    """Return the orientation, which some programs write as bytes, or several times; 1 if it is not a number."""
     value = page.tags.valueof(ORIENTATION_TAG, default=1)
     first = value[0] if isinstance(value, bytes | tuple) and value else value
     return first if isinstance(first, int) else 1
 
 
 def _decode_padded(page: TiffPage, data: bytes) -> NDArray[np.integer]:
-    """A page of PackBits strips that are padded, which the codec takes for damage.
+    """Decode a page of padded PackBits strips, which the codec rejects.
 
     Raises:
         ValueError: a strip is broken.
@@ -135,35 +137,35 @@ def _decode_page(page: TiffPage, data: bytes) -> NDArray[np.integer]:
     try:
         pixels: NDArray[np.integer] = page.asarray(maxworkers=1)
         return pixels
-    except Exception:  # tifffile passes on whatever the codec raises
+    except Exception:  # tifffile re-raises whatever the codec raises
         if padded and page.planarconfig == PLANARCONFIG.CONTIG:
             return _decode_padded(page, data)
         raise
 
 
 def _to_grey(page: TiffPage, data: bytes) -> Pixels:
-    """The page as uint8 or uint16, white bright, each grey as many steps from black as its depth allows."""
+    """Decode the page to uint8 or uint16, white bright."""
     pixels = _decode_page(page, data)
     if "S" in page.axes:
         pixels = np.moveaxis(pixels, page.axes.index("S"), -1)
     if page.photometric in TIFF_COLOURS and pixels.ndim == 3 and pixels.shape[2] >= 3:
-        # Only a JPEG's YCbCr has become RGB; else luminance is the first sample.
+        # Only JPEG converts YCbCr to RGB; otherwise luminance is the first sample.
         stored = page.photometric == PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG
         return np.ascontiguousarray(pixels[..., 0]) if stored else luminance(pixels)
     if pixels.ndim == 3:
         pixels = pixels[..., 0]  # grey with alpha
     if page.photometric == PHOTOMETRIC.PALETTE:
         return luminance(np.moveaxis(np.asarray(page.colormap), 0, -1))[pixels.astype(np.intp)]
-    return _scale_grey(pixels, page.bitspersample, turned=page.photometric == PHOTOMETRIC.MINISWHITE)
+    return _scale_grey(pixels, page.bitspersample, inverted=page.photometric == PHOTOMETRIC.MINISWHITE)
 
 
-def _scale_grey(pixels: NDArray[np.generic], bits: int, turned: bool) -> Pixels:
-    """Grey of any depth as uint8 or uint16; fewer than 8 bits are spread, so that shrinking finds greys between."""
+def _scale_grey(pixels: NDArray[np.generic], bits: int, inverted: bool) -> Pixels:
+    """Return greys of any depth as uint8 or uint16; fewer than 8 bits are scaled to 255, so resizing can mix them."""
     whole = pixels.astype(np.int32)
     if pixels.dtype.kind == "i":
         whole += 1 << (bits - 1)
     top = (1 << bits) - 1
-    if turned:
+    if inverted:
         whole = top - whole
     if bits < 8:
         whole = whole * 255 // top

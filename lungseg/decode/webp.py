@@ -1,7 +1,7 @@
-"""WebP files whose coded data is damaged: libwebp decodes them to another picture and reports nothing.
+"""Damage in WebP data, which libwebp decodes to another image without an error.
 
-Neither lossy nor lossless WebP has a checksum. But damage in the middle shifts where decoding ends: then the last bytes
-have no effect on the picture. In a whole file they have one, because an encoder writes nothing that is not read.
+Neither lossy nor lossless WebP has a checksum. But damage in the middle moves the point where decoding ends, so the
+last bytes have no effect on the image. In an intact file they do, because an encoder writes nothing that is not read.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from PIL import Image
 from lungseg import errors, limits
 
 TAIL_BYTES = {b"VP8 ": 10, b"VP8L": 2}
-"""Bytes at the end of a picture's chunk that are changed. The coder of lossy WebP may end with some that mean
-nothing (RFC 6386, section 7.3); lossless WebP ends within a byte (RFC 9649, section 3)."""
+"""Bytes at the end of the image's chunk that are changed. Lossy WebP may end with bytes that mean nothing (RFC 6386
+section 7.3); lossless WebP ends within a byte (RFC 9649 section 3)."""
 
 
 def check_webp_data(data: bytes, picture: Image.Image) -> None:
-    """Raise DamagedImage if the last bytes of a WebP's picture have no effect on it.
+    """Raise DamagedImage if the last bytes of a WebP have no effect on its image.
 
     Args:
         data: the whole file.
-        picture: as Pillow decodes it.
+        picture: the image as Pillow decoded it.
     """
     try:
         with Image.open(io.BytesIO(_with_other_tail(data)), formats=["WEBP"]) as image:
             has_effect = image.tobytes() != picture.tobytes()
     except (OSError, EOFError, ValueError, struct.error):
-        return  # a decoder that stumbles over them has read them
+        return  # a decoder that fails on the changed bytes has read them
     if not has_effect:
         raise errors.DamagedImage("The WebP data is damaged or truncated.")
 
 
 def _with_other_tail(data: bytes) -> bytes:
-    """Return the file with the last bytes of its picture inverted."""
+    """Return the file with the last bytes of its image data inverted."""
     position = 12
     for _ in range(limits.MAX_PARTS):
         kind, length = struct.unpack_from("<4sI", data, position)

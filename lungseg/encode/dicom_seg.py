@@ -1,4 +1,4 @@
-"""A result as a DICOM Segmentation object: each lung a binary segment on the image's own grid, in the image's study."""
+"""DICOM Segmentation: each lung is a binary segment on the image's grid, in the image's study."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from lungseg import __version__, errors
 from lungseg.decode import with_preamble
+from lungseg.decode.bounds.png import OWN_PROGRAM
 from lungseg.decode.dicom import read_dicom
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.result import Result
@@ -32,10 +33,8 @@ from lungseg.pipeline.result import Result
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-# It logs the UIDs of what it copies.
+# highdicom logs the UIDs of what it copies.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)
-
-NAME = "lung-segmentation"
 
 RADIOGRAPH_CLASSES = (
     ComputedRadiographyImageStorage,
@@ -43,7 +42,7 @@ RADIOGRAPH_CLASSES = (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-"""Images that have no place in space; a slice of a CT has one, and its segmentation would need it."""
+"""Images without a position in space; a CT slice has one, and its segmentation would need it."""
 
 TYPE_2_KEYWORDS = (
     "PatientName",
@@ -57,7 +56,7 @@ TYPE_2_KEYWORDS = (
     "ReferringPhysicianName",
     "PatientOrientation",
 )
-"""What is kept of the image, and left empty where the image does not have it (type 2 of the standard)."""
+"""Elements that are copied from the image, empty if the image lacks them (type 2 in the standard)."""
 
 OPTIONAL_KEYWORDS = (
     "IssuerOfPatientID",
@@ -73,43 +72,43 @@ OPTIONAL_KEYWORDS = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""What is kept of the image where it has it."""
+"""Elements that are copied if the image has them."""
 
 TEXT_VRS = ("LO", "PN", "SH")
 UID_PATTERN = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
-"""Leading zeros in a part are against the standard, but archives know images by such names."""
+"""Leading zeros in a component violate the standard, but archives use such UIDs."""
 
 UNKNOWN_MOMENT = ("19000101", "000000")
-"""Content date and time are required, and an image may have none."""
+"""Content date and time for images without any, because they are required."""
 
 SERIES_NUMBER = 900
-"""Number of the series: behind the image's own in a viewer's list."""
+"""A series number that viewers list after the image's own."""
 
 SEGMENT_FACTS = (
     (RIGHT, "Right lung", codes.cid244.Right, (0, 140, 255)),
     (LEFT, "Left lung", codes.cid244.Left, (255, 150, 0)),
 )
-"""Label, name, laterality and colour (RGB) of each segment; its number is the label."""
+"""Label (also the segment number), name, laterality and RGB colour of each segment."""
 
 
 def dicom_seg(result: Result) -> bytes:
-    """Write the lungs as a Segmentation object (binary), which belongs to the image's study and refers to the image.
+    """Return the lungs as a binary Segmentation object, which belongs to the image's study and refers to the image.
 
-    There are always two segments and two frames, of the image's size and orientation: the patient's right lung, then
-    the left. A lung that was not found has an empty frame. A radiograph has no place in space, so there is no frame of
-    reference: the frames lie on the image pixel by pixel.
+    It always has two segments and two frames of the image's size and orientation: the patient's right lung, then the
+    left. A lung that was not found has an empty frame. A radiograph has no position in space, so there is no frame of
+    reference: frames and image match pixel by pixel.
 
-    The same image, model and settings give the same bytes. So UIDs are derived from them, and the content's date and
-    time are the image's own (of its content, else its acquisition, else its study), not those of now.
+    The same image, model and settings give the same bytes. Therefore UIDs are derived from them, and content date and
+    time are the image's (of its content, acquisition or study, in this order), not the current ones.
 
-    Patient and study are the image's. What it lacks, or has in a form that the standard does not allow, is left empty,
-    or derived from the image's bytes where it must not be (the UIDs of study and series).
+    Patient and study are the image's. Elements that it lacks, or that violate the standard, are left empty; the UIDs of
+    study and series, which must not be empty, are derived from the image's bytes.
 
     Args:
-        result: what was found in the image, whose file must be DICOM.
+        result: of an image whose file is DICOM.
 
     Raises:
-        NeedsDicom: the image is not DICOM, not a radiograph, or has no UID that could be referred to.
+        NeedsDicom: the image is not DICOM, not a radiograph, or has no UID to refer to.
         NoLung: the mask is empty.
     """
     whole = with_preamble(result.radiograph.file_bytes)
@@ -124,17 +123,17 @@ def dicom_seg(result: Result) -> bytes:
         raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so the segmentation cannot refer to it.")
 
     segmentation = _segmentation(result, _source(header, result), _identity(result))
-    segmentation.update(_kept(header))
+    segmentation.update(_copied_elements(header))
     buffer = io.BytesIO()
     segmentation.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
 def _source(header: Dataset, result: Result) -> Dataset:
-    """The image as highdicom is to see it: what it is and how large, and nothing of the patient."""
+    """Return what highdicom needs to know of the image: its UIDs and its size, but nothing about the patient."""
     digest = hashlib.sha256(result.radiograph.file_bytes).hexdigest()
     source = Dataset()
-    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image's texts were written in
+    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image uses
     source.SOPClassUID = _uid(header, "SOPClassUID")
     source.SOPInstanceUID = _uid(header, "SOPInstanceUID")
     source.StudyInstanceUID = _uid(header, "StudyInstanceUID") or _derived(digest, "study")
@@ -146,8 +145,8 @@ def _source(header: Dataset, result: Result) -> Dataset:
 
 
 def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentation:
-    """The object without patient and moment."""
-    import highdicom  # takes a second, and few requests need it
+    """Return the object without patient, date and time."""
+    import highdicom  # takes a second to import, and is rarely needed
 
     spacing = result.radiograph.spacing
     measures = None
@@ -162,7 +161,7 @@ def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentatio
         series_number=SERIES_NUMBER,
         sop_instance_uid=_derived(identity, "object"),
         instance_number=1,
-        manufacturer=NAME,
+        manufacturer=OWN_PROGRAM,
         manufacturer_model_name=result.model.name,
         software_versions=__version__,
         device_serial_number=result.model.sha256,
@@ -173,7 +172,7 @@ def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentatio
         pixel_measures=measures,
         omit_empty_frames=False,
     )
-    # What highdicom takes from the clock or draws at random.
+    # Remove or replace what highdicom takes from the clock or from a random generator.
     del segmentation.InstanceCreationDate, segmentation.InstanceCreationTime
     for equipment in segmentation.ContributingEquipmentSequence:
         del equipment.ContributionDateTime
@@ -185,14 +184,14 @@ def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentatio
 def _segment(
     result: Result, identity: str, label: int, name: str, laterality: Code, colour: tuple[int, int, int]
 ) -> SegmentDescription:
-    """One lung, described by the standard's codes: the anatomical structure lung, right or left."""
+    """Describe one lung in the standard's codes: anatomical structure, lung, right or left."""
     import highdicom
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=result.model.name,
         family=codes.cid7162.ArtificialIntelligence,
         version=result.model.sha256,
-        source=NAME,
+        source=OWN_PROGRAM,
         parameters={"precision": result.model.precision, "threshold": str(result.threshold)},
     )
     segment = highdicom.seg.SegmentDescription(
@@ -212,7 +211,7 @@ def _segment(
 
 
 def _identity(result: Result) -> str:
-    """A digest of all that the object is made of."""
+    """Return a digest of everything that determines the object."""
     digest = hashlib.sha256(result.radiograph.file_bytes)
     for fact in (result.model.sha256, str(result.threshold), __version__):
         digest.update(fact.encode())
@@ -221,12 +220,12 @@ def _identity(result: Result) -> str:
 
 
 def _derived(identity: str, part: str) -> str:
-    """A UID of its own for each part of an object: a UUID as PS3.5 section B.2 writes it."""
+    """Return a UID for a part of an object: a UUID as in PS3.5 section B.2."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{identity} {part}').int}"
 
 
-def _kept(header: Dataset) -> Dataset:
-    """Patient, study, moment and what else is kept of the image."""
+def _copied_elements(header: Dataset) -> Dataset:
+    """Return the elements that are copied from the image, with date and time."""
     kept = Dataset()
     for keyword in (*TYPE_2_KEYWORDS, *OPTIONAL_KEYWORDS):
         values = _values(header, keyword)
@@ -237,7 +236,7 @@ def _kept(header: Dataset) -> Dataset:
 
 
 def _moment(header: Dataset) -> tuple[str, str]:
-    """The image's date and time."""
+    """Return the image's date and time."""
     for event in ("Content", "Acquisition", "Study"):
         date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
         if len(date) == 1:
@@ -246,15 +245,15 @@ def _moment(header: Dataset) -> tuple[str, str]:
 
 
 def _uid(header: Dataset, keyword: str) -> str:
-    """A UID of the image; empty if there is none."""
+    """Return a UID of the image; empty if there is none."""
     values = _values(header, keyword)
     return values[0] if len(values) == 1 else ""
 
 
 def _values(header: Dataset, keyword: str) -> list[str]:
-    """The values of an element; none of them if one cannot be read or is none of its kind.
+    """Return the values of an element; none if one of them is unreadable or invalid.
 
-    Texts are taken as they stand, even too long: archives know the patient by them.
+    Texts are copied as they are, even if too long: archives identify the patient by them.
     """
     kind = dictionary_VR(keyword)
     try:
@@ -268,7 +267,7 @@ def _values(header: Dataset, keyword: str) -> list[str]:
             if kind not in ("UI", *TEXT_VRS):
                 validate_value(kind, value, RAISE)
             {"DA": DA, "TM": TM}.get(kind, str)(value)
-    # pydicom fails on odd values in any way, and its texts quote them.
+    # pydicom raises exceptions of any type for invalid values, with texts that quote them.
     except Exception:
         return []
     return values

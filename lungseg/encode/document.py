@@ -1,4 +1,4 @@
-"""Everything about a result that is not a picture, as one JSON document."""
+"""The JSON document of a result: verdict, measurements, model and timings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lungseg.pipeline.result import Result
 
 
 def document(result: Result) -> dict[str, Any]:
-    """Verdict, measurements, model and timings of one image; `schemas.Segmentation` describes each member."""
+    """Return the document of one image; `schemas.Segmentation` describes each member."""
     film, verdict = result.radiograph, result.verdict
     lungs = measure_lungs(result)
     return {

@@ -1,4 +1,7 @@
-"""The forms in which a result is given: what `?format=` and `--format` name."""
+"""The output formats: what `?format=` and `--format` accept.
+
+To add a format, add one entry to FORMATS, and its encoder.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,17 @@ PNG_TYPE, JSON_TYPE = "image/png", "application/json"
 
 @dataclass(frozen=True)
 class Format:
-    """One form of a result.
+    """One output format.
 
     Attributes:
-        name: what callers ask for.
-        media_type: of the answer.
-        suffix: of its file, behind the image's whole name.
-        meaning: a line for help texts and the API's description.
-        encode: writes a result in this format.
+        name: what callers request.
+        media_type: of the response.
+        suffix: of the file, appended to the image's whole name.
+        meaning: one line for help texts and the API's description.
+        encode: encodes a result.
         accept: whether an Accept header that names the media type gets this format; one format per media type.
         text: whether AWS Lambda may return it as text; everything else goes in base64.
-        varies: whether it holds timings, so that two runs differ.
+        varies: whether it contains timings, so that two runs differ.
         in_all: whether "all" contains it.
     """
 
@@ -51,7 +54,7 @@ def _json(make: Callable[[Result], object]) -> Callable[[Result], bytes]:
 
 
 def _npz(result: Result) -> bytes:
-    """Arrays "mask" bool, "labels" uint8, "probability" float16, each (height, width); "spacing" mm, or empty."""
+    """Write "mask" bool, "labels" uint8 and "probability" float16, (height, width), and "spacing" in mm, or empty."""
     spacing = result.radiograph.spacing
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -71,13 +74,13 @@ def _dicom_seg(result: Result) -> bytes:
 
 
 def _preview(result: Result) -> bytes:
-    from lungseg.encode.preview import preview_png  # only the page asks for it
+    from lungseg.encode.preview import preview_png  # only the page requests it
 
     return preview_png(result)
 
 
 def _all(result: Result) -> bytes:
-    """A ZIP of every form with `in_all`; of those alone that can be made, as a PNG gives no DICOM object."""
+    """Write a ZIP of all formats with `in_all` that the image allows: a PNG has no DICOM Segmentation."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in FORMATS.values():
@@ -87,7 +90,7 @@ def _all(result: Result) -> bytes:
                 content = each.encode(result)
             except ProblemError:
                 continue
-            # A fixed time: the same image gives the same bytes.
+            # ZipInfo has a fixed time, so the same image gives the same bytes.
             archive.writestr(zipfile.ZipInfo(f"lungs{each.suffix}"), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
@@ -99,7 +102,7 @@ FORMATS = {
             "mask",
             PNG_TYPE,
             ".mask.png",
-            "the mask: 1-bit PNG of the image's own size, white = lung",
+            "the mask: 1-bit PNG of the image's size, white = lung",
             lambda result: png.bits_png(result.bits, result.geometry.width),
             accept=True,
         ),
@@ -107,28 +110,28 @@ FORMATS = {
             "labels",
             PNG_TYPE,
             ".labels.png",
-            "8-bit PNG: 1 the patient's right lung, 2 the left one, 0 elsewhere",
+            "8-bit PNG: 1 = the patient's right lung, 2 = the left lung, 0 = elsewhere",
             lambda result: png.labels_png(result.labels),
         ),
         Format(
             "overlay",
             PNG_TYPE,
             ".overlay.png",
-            "a picture to look at: the image with its lungs tinted and outlined",
+            "PNG to look at: the image with its lungs tinted and outlined",
             lambda result: overlay_png(result.radiograph.pixels, result.mask),
         ),
         Format(
             "probability",
             PNG_TYPE,
             ".probability.png",
-            "16-bit PNG of lung's probability, 65535 = 1",
+            "16-bit PNG of the probability of lung, 65535 = 1",
             lambda result: png.probability_png(result.probability),
         ),
         Format(
             "cutout",
             PNG_TYPE,
             ".cutout.png",
-            "the image cropped to the lungs and a small margin, at its own depth, bone bright",
+            "PNG of the image cropped to the lungs and a small margin, at its own bit depth, bone bright",
             png.cutout_png,
         ),
         Format(
@@ -154,7 +157,7 @@ FORMATS = {
             "rle",
             JSON_TYPE,
             ".rle.json",
-            "both lungs, and each, as COCO run lengths",
+            "COCO run lengths of both lungs, and of each",
             _json(shapes.run_lengths),
             text=True,
         ),
@@ -162,7 +165,7 @@ FORMATS = {
             "dicom-seg",
             "application/dicom",
             ".seg.dcm",
-            "DICOM Segmentation of both lungs, for an image that is DICOM",
+            "DICOM Segmentation of both lungs; needs a DICOM image",
             _dicom_seg,
             accept=True,
         ),
@@ -178,7 +181,7 @@ FORMATS = {
             "all",
             "application/zip",
             ".zip",
-            "a ZIP of all of the above that the image allows",
+            "ZIP of all formats above that the image allows",
             _all,
             accept=True,
             varies=True,
@@ -188,8 +191,8 @@ FORMATS = {
             "preview",
             PNG_TYPE,
             ".preview.png",
-            "RGB PNG of at most 1024 pixels a side, to draw from: red the image, green lung's probability, blue the "
-            "side (1 right, 2 left); its text chunk `document` is the JSON",
+            "RGB PNG for viewers, at most 1024 pixels on a side: red = image, green = probability of lung, blue = side "
+            "(1 right, 2 left); its text chunk `document` is the JSON",
             _preview,
             varies=True,
             in_all=False,
@@ -200,19 +203,19 @@ FORMATS = {
 
 
 def encode_each(result: Result, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
-    """Several forms of a result.
+    """Encode a result in several formats.
 
     Args:
         names: of FORMATS.
 
     Returns:
-        Each form's bytes, and the refusals of those that cannot be made of this image, by their names.
+        By name, the bytes of each format, and the errors of those that cannot be made of this image.
     """
-    made: dict[str, bytes] = {}
-    refusals: dict[str, ProblemError] = {}
+    contents: dict[str, bytes] = {}
+    problems: dict[str, ProblemError] = {}
     for name in names:
         try:
-            made[name] = FORMATS[name].encode(result)
+            contents[name] = FORMATS[name].encode(result)
         except ProblemError as error:
-            refusals[name] = error
-    return made, refusals
+            problems[name] = error
+    return contents, problems

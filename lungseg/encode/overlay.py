@@ -1,4 +1,4 @@
-"""The image with the mask's outline and a tint on the lungs: a picture to look at, not data."""
+"""The image with the lungs tinted and outlined: a picture to look at, not data."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ TINT = (0, 140, 255)
 OUTLINE = (255, 210, 0)
 TINT_SHARE = 0.22
 OUTLINE_SHARE = 1 / 500
-"""Width of the outline as a part of the longer side: about 2 pixels on a screen."""
+"""Width of the outline as a share of the longer side: about 2 pixels on a screen."""
 
 
 def draw_overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
-    """Lay a mask over its image.
+    """Draw a mask over its image.
 
     Args:
         pixels: (height, width) uint8 or uint16.
         mask: (height, width) bool, True = lung.
 
     Returns:
-        An RGB image of the image's size, the image's darkest and brightest half percent clipped.
+        An RGB picture of the image's size, with the darkest and brightest 0.5 % of the pixels clipped.
     """
     picture = np.repeat(screen_pixels(pixels)[..., np.newaxis], 3, axis=2)
     lungs = picture[mask]
@@ -34,19 +34,19 @@ def draw_overlay(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def overlay_png(pixels: Pixels, mask: NDArray[np.bool_]) -> bytes:
-    """`draw_overlay` as a PNG."""
+    """Return `draw_overlay` as a PNG."""
     return own_png(draw_overlay(pixels, mask))
 
 
 def screen_pixels(pixels: Pixels) -> NDArray[np.uint8]:
-    """An image as 8 bits for a screen, its darkest and brightest half percent clipped."""
+    """Return an image as 8 bits for a screen, with the darkest and brightest 0.5 % of the pixels clipped."""
     low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
     scaled = (pixels.astype(np.float32) - low) * (255 / max(high - low, 1))
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask's inner edge: a box blur is below 1 wherever something else than lung is within its radius."""
+    """Return the mask's inner edge: lung pixels whose box blur is below 1, with a non-lung pixel within the radius."""
     radius = max(1, round(max(mask.shape) * OUTLINE_SHARE / 2))
     blurred = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(radius))
     return mask & (np.asarray(blurred) < 255)

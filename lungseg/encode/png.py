@@ -1,4 +1,4 @@
-"""A result as PNG pictures: data for programs, each of the image's own size unless it says otherwise."""
+"""Results as PNG data for programs, at the image's size unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.result import Result
 
 MEMORY_LEVEL = 5
-"""zlib's memory for what it has seen: to prepare more takes a third of a mask's time, and saves no byte."""
+"""zlib's memory level: allocating more takes a third of a mask's time and saves no byte."""
 
 UP_FILTER = 2
-"""The filter that leaves of each row what is not as in the row above (PNG specification, clause 9)."""
+"""The filter that subtracts the row above (PNG specification, clause 9)."""
 
 CUTOUT_MARGIN = 0.02
-"""What a cutout keeps around the lungs, as a part of the image's longer side: the pleura lies on their edge."""
+"""Margin around the lungs in a cutout, as a share of the image's longer side: the pleura is on their edge."""
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (height, width) bool as a 1-bit grey PNG of the same size, white = lung."""
+    """Return a mask (height, width) bool as a 1-bit greyscale PNG, white = lung."""
     return bits_png(np.packbits(mask, axis=1), mask.shape[1])
 
 
 def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
-    """A mask of ``width`` pixels a row, (height, ceil(width / 8)) uint8, as a 1-bit grey PNG, 1 = white = lung.
+    """Return a packed mask, (height, ceil(width / 8)) uint8, ``width`` pixels per row, as a 1-bit PNG, white = lung.
 
-    Written here: Pillow first makes a byte of each bit, and takes four times as long for a larger file.
+    Not by Pillow, which unpacks each bit to a byte first, and takes 4 times as long for a larger file.
     """
     rows = np.empty((len(bits), bits.shape[1] + 1), np.uint8)
     rows[:, 0] = UP_FILTER
     rows[0, 1:] = bits[0]
     np.subtract(bits[1:], bits[:-1], out=rows[1:, 1:])
-    # Run lengths find all that is to be found in a mask, three times as fast as a search for repetitions.
+    # Run lengths find all the redundancy of a mask, 3 times as fast as a search for repetitions.
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
@@ -51,24 +51,24 @@ def bits_png(bits: NDArray[np.uint8], width: int) -> bytes:
 
 
 def labels_png(labels: NDArray[np.uint8]) -> bytes:
-    """Labels (height, width) as an 8-bit grey PNG: 0 elsewhere, 1 the patient's right lung, 2 the left one."""
+    """Return labels (height, width) as an 8-bit PNG: 1 = the patient's right lung, 2 = the left lung, 0 = elsewhere."""
     return own_png(Image.fromarray(labels))
 
 
 def probability_png(probability: NDArray[np.float32]) -> bytes:
-    """Probabilities (height, width) in [0, 1] as a 16-bit grey PNG; 65535 is 1."""
+    """Return probabilities (height, width) in [0, 1] as a 16-bit PNG; 65535 is 1."""
     return own_png(Image.fromarray(np.rint(probability * 65535).astype(np.uint16)))
 
 
 def grey_png(pixels: Pixels) -> bytes:
-    """Return an image (height, width) as a grey PNG of its own depth, unmarked: it may be segmented."""
+    """Return an image (height, width) as a greyscale PNG of its own depth, without the mark of an output."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def cutout_png(result: Result) -> bytes:
-    """The image cropped to the lungs and a margin around them, as a grey PNG of its own depth, bone bright.
+    """Return the image cropped to the lungs and a margin, as a greyscale PNG of its own depth, bone bright.
 
     Raises:
         NoLung: there is nothing to crop to.
@@ -79,7 +79,7 @@ def cutout_png(result: Result) -> bytes:
 
 
 def cutout_box(result: Result) -> tuple[int, int, int, int]:
-    """Where the cutout lies in the image: x and y of its top left pixel, width, height.
+    """Return the position of the cutout in the image: x and y of its top left pixel, width, height.
 
     Raises:
         NoLung.
@@ -96,7 +96,7 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
 
 
 def own_png(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
-    """Return a picture as a PNG that carries this program's mark.
+    """Return a picture as a PNG with the mark of this program's outputs.
 
     Args:
         image: the picture.

@@ -1,4 +1,4 @@
-"""What a program needs to draw an image and its lungs at any threshold, as one small PNG: the page at `/` lives on it."""
+"""One small PNG from which the page at `/` draws an image and its lungs at any threshold."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lungseg.model.preprocess import letterbox, shrink_image
 from lungseg.pipeline.result import Result
 
 MAX_PREVIEW_SIDE = 1024
-"""Pixels a side at most: twice the network's grid, and what a screen shows of an image; 1 MB in all."""
+"""Pixels on a side: twice the network's grid, and about the resolution of a screen; 1 MB in all."""
 
 
 def preview_png(result: Result) -> bytes:
-    """The image, lung's probability and the lungs' sides as the three channels of an 8-bit RGB PNG.
+    """Return the image, the probability of lung and the lungs' sides as the channels of an 8-bit RGB PNG.
 
-    Each is the image as it lies, shrunk to at most SIDE pixels a side and never enlarged.
+    All have the image's orientation, reduced to at most MAX_PREVIEW_SIDE pixels on a side and never upsampled.
 
-    Red is the image, bone bright, its darkest and brightest half percent clipped. Green is the probability p that the
-    network gave, not cleaned: the whole part of 256 p, at most 255, so that green > 127 is p >= 0.5 to the pixel. Blue
-    says which lung a pixel would belong to if it were lung: 1 the patient's right, 2 the left.
+    Red is the image, bone bright, with the darkest and brightest 0.5 % clipped. Green is the network's probability p,
+    not cleaned: floor(256 p), at most 255, so that green > 127 is exactly p >= 0.5. Blue is the lung that a pixel would
+    belong to: 1 = the patient's right, 2 = the left.
 
-    The text chunk "document" holds what `format=json` answers.
+    The text chunk "document" contains the JSON document.
     """
     film = result.radiograph
     geometry = letterbox(film.height, film.width, min(MAX_PREVIEW_SIDE, max(film.height, film.width)))

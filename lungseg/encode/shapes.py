@@ -1,4 +1,4 @@
-"""The lungs' outlines as polygons, and the mask as run lengths."""
+"""Lung outlines as polygons, and the mask as run lengths."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SIDE_NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 
 
 def contours(result: Result) -> dict[str, Any]:
-    """The lungs as a GeoJSON FeatureCollection (RFC 7946) in the image's pixels instead of degrees.
+    """Return the lungs as a GeoJSON FeatureCollection (RFC 7946), in pixels of the image instead of degrees.
 
-    One polygon for each connected part, largest first, its first ring the outline and the others holes. x runs to the
-    right and y down, from (0, 0) at the image's top left corner to (width, height); a pixel's centre lies at a half.
-    Outlines turn clockwise as they are seen on the image, holes counter-clockwise.
+    Each connected region is a polygon, largest first. Its first ring is the outline, the others are holes. x increases
+    to the right and y downwards, from (0, 0) at the image's top left corner to (width, height); the centre of the first
+    pixel is (0.5, 0.5). On the image, outlines are clockwise and holes counter-clockwise.
     """
     return {
         "type": "FeatureCollection",
@@ -34,30 +34,30 @@ def _feature(region: Region, result: Result) -> dict[str, Any]:
         "type": "Feature",
         "geometry": {
             "type": "Polygon",
-            "coordinates": [_film_points(outline, result).tolist() for outline in (region.outline, *region.holes)],
+            "coordinates": [_image_points(outline, result).tolist() for outline in (region.outline, *region.holes)],
         },
         "properties": {"label": label, "name": SIDE_NAMES[label]},
     }
 
 
 def _side(region: Region, sides: NDArray[np.uint8]) -> int:
-    """The lung to which most of a region's outline belongs."""
+    """Return the lung that most of a region's outline belongs to."""
     last = np.array(sides.shape[::-1]) - 1
     x, y = np.clip(np.rint(region.outline).astype(int), 0, last).T
     return RIGHT if (sides[y, x] == RIGHT).mean() >= 0.5 else LEFT
 
 
-def _film_points(outline: Outline, result: Result) -> NDArray[np.float64]:
-    """Points of the network's grid in the image's pixels: centres at whole numbers there, at halves here."""
+def _image_points(outline: Outline, result: Result) -> NDArray[np.float64]:
+    """Convert points from the network's grid, with pixel centres at integers, to the image, with centres at halves."""
     geometry = result.geometry
     scale = np.array([geometry.width / geometry.box_width, geometry.height / geometry.box_height])
     return np.round((outline + 0.5) * scale, 2)
 
 
 def run_lengths(result: Result) -> dict[str, Any]:
-    """The mask as COCO has it: compressed run lengths of both lungs, and of each.
+    """Return compressed COCO run lengths of both lungs, and of each.
 
-    ``pycocotools.mask.decode(document["lungs"])`` gives it back.
+    ``pycocotools.mask.decode(document["lungs"])`` returns the mask.
     """
     return {
         "lungs": _encode(result.mask),

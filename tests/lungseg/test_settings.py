@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -18,9 +19,11 @@ def test_page_is_generated() -> None:
 
 
 def test_every_variable_is_a_setting() -> None:
-    files = [ROOT / "serverless.py", ROOT / "template.yaml"]
-    files += [file for package in ("app", "lungseg") for file in (ROOT / package).rglob("*.py")]
-    named = {name for file in files for name in re.findall(r"LUNG_[A-Z0-9_]+", file.read_text())}
+    files = [ROOT / "serverless.py", *(ROOT / "app").rglob("*.py"), *(ROOT / "lungseg").rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    texts = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    texts.append((ROOT / "template.yaml").read_text())
+    named = {name for text in texts for name in re.findall(r"LUNG_[A-Z0-9_]+", text)}
     assert named == {each.name for each in settings.every_setting()}
 
 

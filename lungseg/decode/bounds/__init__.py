@@ -1,1 +1,1 @@
-"""What a file may hold before a decoder reads it: sizes, parts and lengths, checked on its headers."""
+"""Checks of a file's headers before a decoder reads it: sizes, number of parts, lengths."""

@@ -1,7 +1,7 @@
-"""DICOM data sets read within bounds.
+"""Limits on what pydicom reads of a data set.
 
-pydicom makes an object of every element and of every value in it, however many there are, and so a megabyte of small
-ones costs a second. What it reads and what it converts is therefore counted.
+pydicom creates an object for each element and each value, so a megabyte of small ones takes a second. Therefore what it
+reads and converts is counted.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from pydicom.hooks import hooks, raw_element_value
 from lungseg import errors, limits
 
 MAX_READS_PER_ELEMENT = 3
-"""How often pydicom reads for an element at most: tag and length, a length that does not fit there, the value."""
+"""Reads per element: tag and length, a long length, the value."""
 
 CHARACTER_SET_TAGS = (b"\x08\0\5\0", b"\0\x08\0\5")
-"""The tag of Specific Character Set in both byte orders: its value is taken apart while it is read."""
+"""The tag of Specific Character Set in both byte orders: pydicom splits its value while reading."""
 
 MAX_CHARACTER_SETS = 2**10
 
 MIN_LONG_READ = 2**12
-"""Bytes: a longer value costs what its bytes do, and the tag before it has been counted."""
+"""Bytes: reading a longer value takes time in proportion to its bytes, and its tag has been counted."""
 
 MAX_SEQUENCE = 2**23
 
 PIXEL_DATA_TAG = 0x7FE00010
 
 BINARY_VRS = {"OB", "OW", "OB or OW", "OD", "OF", "OL", "OV", "UN", "US", "SS", "US or SS", "US or OW"}
-"""Value representations of tables and of what is not taken apart."""
+"""Value representations of tables, and those that pydicom does not split."""
 
 
 class BoundedReader(io.BytesIO):
-    """A file that pydicom reads from, until it has read so often that there are more elements than any image's."""
+    """A file that allows pydicom a limited number of reads, which bounds the number of elements."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._left, self._tag = MAX_READS_PER_ELEMENT * limits.MAX_ELEMENTS, b""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does.
+        """Read like any file.
 
         Raises:
-            UnsupportedDicom: it was too often. pydicom may make an error of its own of that; `check` raises it again.
+            UnsupportedDicom: too many reads. pydicom may replace this error by its own; `check` raises it again.
         """
         if size is None or size < MIN_LONG_READ:
             self._left -= 1
@@ -60,13 +60,13 @@ class BoundedReader(io.BytesIO):
         return super().read(size)
 
     def check(self) -> None:
-        """Raise UnsupportedDicom if there was too much to read."""
+        """Raise UnsupportedDicom if there were too many reads."""
         if self._left < 0:
             raise errors.UnsupportedDicom(f"The object has more than {limits.MAX_ELEMENTS:,} elements.")
 
 
 def _convert_value(raw: RawDataElement, data: dict[str, Any], *, encoding: Any = None, **others: Any) -> None:
-    """pydicom's conversion of an element that something asks for, unless it is far larger than any image's."""
+    """Convert an element when it is accessed, as pydicom does, but raise UnsupportedDicom if it exceeds the limits."""
     kind, value = data["VR"], raw.value or b""
     if kind == "SQ" and len(value) <= MAX_SEQUENCE:
         stream = BoundedReader(value)

@@ -1,4 +1,4 @@
-"""Deflate streams inflated piece by piece, so that whoever reads them can stop before there is too much."""
+"""Deflate streams, inflated piece by piece, so that the caller can stop at a limit."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 READ_BYTES = 2**16
-"""Bytes that are taken of a stream at once; zlib copies what it has not come to, so few."""
+"""Compressed bytes that are passed to zlib at once; few, because zlib copies those that it has not used yet."""
 
 MAX_PIECE_BYTES = 2**20
-"""Bytes that are made of them at once."""
+"""Inflated bytes per piece."""
 
 
 class InflateReader:
-    """What a stream inflates to, in pieces, for one pass.
+    """Iterates once over the inflated pieces of a stream.
 
     Attributes:
-        taken: bytes of the stream that have been looked at.
+        taken: compressed bytes read so far.
     """
 
-    def __init__(self, parts: Iterable[memoryview], form: int = zlib.MAX_WBITS) -> None:
-        """The stream, or pieces of it; ``form`` is zlib's wbits, negative for one without header and checksum."""
-        self._parts, self._stream = parts, zlib.decompressobj(form)
+    def __init__(self, parts: Iterable[memoryview], wbits: int = zlib.MAX_WBITS) -> None:
+        """Take the parts of a stream; ``wbits`` is zlib's, negative for a stream without header and checksum."""
+        self._parts, self._stream = parts, zlib.decompressobj(wbits)
         self.taken = 0
 
     @property
     def ended(self) -> bool:
-        """Whether the stream came to its end."""
+        """Whether the end of the stream was reached."""
         return self._stream.eof
 
     def __iter__(self) -> Iterator[bytes]:
-        """The pieces.
+        """Yield the inflated pieces.
 
         Raises:
             zlib.error: the stream is broken.

@@ -1,4 +1,4 @@
-"""The size that a JPEG stream states, of any of the family: baseline to lossless, and JPEG-LS."""
+"""Segments of JPEG streams, from baseline to lossless and JPEG-LS: size, process, and what to strip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from lungseg import errors, limits
 
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-"""Start of frame: SOF0 to SOF15 but the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
+"""Start of frame: SOF0 to SOF15 without the three that are no frames (T.81 table B.1), and SOF55 of JPEG-LS (T.87)."""
 
 LOSSLESS_MARKERS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
 """Frames of lossless processes (T.81 table B.1), and of JPEG-LS."""
@@ -21,16 +21,16 @@ MAX_SCANS = 50
 """A progressive JPEG has about ten."""
 
 BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
-"""Markers without a length behind them (T.81 section B.1.1.3)."""
+"""Markers that no length follows (T.81 section B.1.1.3)."""
 
 NEXT_MARKER = re.compile(rb"[^\xff]*+\xff++([\x00-\xfe])")
-"""The next marker, behind bytes that belong to no segment, of which decoders take some, and fill bytes."""
+"""The next marker, after fill bytes and stray bytes of no segment, which decoders tolerate."""
 
 MAX_STRAY_BYTES = 2**16
-"""How many such bytes at a time."""
+"""Stray bytes that are skipped at a time."""
 
 METADATA_MARKERS = {*range(0xE0, 0xF0), 0xFE}
-"""Application segments and comments, which stand beside the picture."""
+"""Application segments and comments, which are not part of the image."""
 
 SCAN_MARKER = 0xDA
 
@@ -39,7 +39,7 @@ KEPT_METADATA = {
     0xE1: (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
     0xEE: (b"Adobe",),
 }
-"""Application segments that say how the picture is to be shown, by their first bytes; one of each is read."""
+"""Application segments that say how to display the image, by their first bytes; the first of each kind is kept."""
 
 
 def check_jpeg(stream: bytes) -> bytes:
@@ -54,10 +54,10 @@ def check_jpeg(stream: bytes) -> bytes:
 
 
 def iter_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each segment's marker, and where it starts and ends; up to the first that is not one.
+    """Yield each segment's marker, start and end, up to the first that is not a segment.
 
     Raises:
-        ValueError: there are more of them than any image's.
+        ValueError: too many segments.
     """
     position = 2
     for _ in range(limits.MAX_PARTS):
@@ -74,10 +74,10 @@ def iter_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def strip_ancillary_segments(stream: bytes) -> bytes:
-    """The JPEG without comments, profiles, thumbnails and whatever else stands beside its picture.
+    """Return the JPEG without comments, profiles, thumbnails and anything else that is not its image.
 
     Raises:
-        ValueError: it has no scan, or is in too many parts.
+        ValueError: no scan, or too many segments.
     """
     kept, whole, last, seen = [(0, 2)], True, 2, set[bytes]()
     for marker, start, end in iter_segments(stream):
@@ -96,28 +96,28 @@ def strip_ancillary_segments(stream: bytes) -> bytes:
 
 
 def check_scans(stream: bytes) -> None:
-    """Raise ValueError if a JPEG stream has far more scans than any program writes; each costs a pass over the image."""
+    """Raise ValueError if a JPEG has more scans than any program writes; each takes a pass over the image."""
     if stream.count(START_OF_SCAN) > MAX_SCANS:
         raise ValueError("too many scans")
 
 
 def check_jpeg_process(stream: bytes) -> None:
-    """Refuse a JPEG file that is whole, but of a kind that is read inside DICOM alone.
+    """Check that a JPEG file has a process that is read outside of DICOM.
 
     Raises:
-        UnsupportedFormat: it is lossless, JPEG-LS, or has more than 8 bits a sample.
+        UnsupportedFormat: lossless, JPEG-LS, or more than 8 bits per sample.
     """
     for marker, start, _end in iter_segments(stream):
         if marker in LOSSLESS_MARKERS:
-            raise errors.UnsupportedFormat("The file is a lossless JPEG or JPEG-LS, which is supported only inside DICOM.")
+            raise errors.UnsupportedFormat("Lossless JPEG and JPEG-LS are supported only inside DICOM.")
         if marker in FRAME_MARKERS:
             if stream[start + 4 : start + 5] != b"\x08":
-                raise errors.UnsupportedFormat("The JPEG has more than 8 bits per sample, which is supported only inside DICOM.")
+                raise errors.UnsupportedFormat("JPEG with more than 8 bits per sample is supported only inside DICOM.")
             return
 
 
 def has_colour_marker(stream: bytes) -> bool:
-    """Return whether a JPEG says itself what its colours are: by a JFIF or an Adobe segment."""
+    """Return whether a JFIF or an Adobe segment states the colour space."""
     return any(
         marker in (0xE0, 0xEE) and stream.startswith((b"JFIF\0", b"Adobe"), start + 4)
         for marker, start, _end in iter_segments(stream)
@@ -125,16 +125,16 @@ def has_colour_marker(stream: bytes) -> bool:
 
 
 def jpeg_size(stream: bytes) -> tuple[int, int]:
-    """Height and width of a JPEG or JPEG-LS stream, from its frame header; no pixel is decoded.
+    """Return height and width of a JPEG or JPEG-LS stream from its frame header; no pixel is decoded.
 
     Raises:
-        ValueError: there is no frame header where one must be, or no end behind it, which libjpeg would make up with
-            grey in place of what is missing; or it has too many scans.
+        ValueError: no frame header, too many scans, or no end marker, in whose place libjpeg would fill the rest with
+            grey.
     """
     check_scans(stream)
     for marker, start, _end in iter_segments(stream):
         if marker in FRAME_MARKERS and start + 9 <= len(stream):
-            # Coded data never holds these two bytes: each FF in it is followed by 00 or a restart marker.
+            # Coded data never contains these two bytes: each FF in it is followed by 00 or a restart marker.
             if stream.find(END_OF_IMAGE, start) < 0:
                 raise ValueError("no end of image")
             height, width = struct.unpack_from(">HH", stream, start + 5)

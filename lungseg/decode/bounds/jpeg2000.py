@@ -1,4 +1,4 @@
-"""What a JPEG 2000 codestream says of itself, before a decoder believes it (T.800 annex A)."""
+"""Checks of a JPEG 2000 codestream's headers before it is decoded (T.800 annex A)."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import struct
 from collections.abc import Iterator
 
 CODESTREAM_START = b"\xff\x4f\xff\x51"
-"""Start of codestream, and the SIZ segment that must follow."""
+"""Start of codestream, followed by the SIZ segment."""
 
 COD, COC, SOT, SOD, EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 
 START_OF_DATA = b"\xff\x93"
 
 BYPASS_BIT = 1
-"""The bit of a block style by which some bits are stored without coding (table A.19), where zeros are no damage."""
+"""The bit of a block style that stores some bits uncoded (table A.19), so that zeros are no sign of damage."""
 
 MAX_ZERO_RUN = 64
-"""Zero bytes that coded data may hold in a row; it looks random."""
+"""Consecutive zero bytes in coded data, which looks random."""
 
 MAX_CODESTREAM_PARTS = 100_000
-"""Precincts of all tiles, resolutions and components together, and segments, those of tile-parts too: a decoder holds
-some hundred bytes for each. A grey image of 40 megapixels has 13,000 precincts of 64 pixels a side, and encoders write
-larger ones."""
+"""Precincts of all tiles, resolutions and components together; also segments, including those of tile-parts. A decoder
+allocates a few hundred bytes for each. A greyscale image of 40 megapixels has 13,000 precincts of 64 x 64 pixels, and
+encoders write larger ones."""
 
 MAX_PACKETS = 2_000_000
-"""Precincts times quality layers; encoders write a dozen layers at most."""
+"""Precincts times quality layers; encoders write at most a dozen layers."""
 
 
 def check_codestream(stream: bytes, samples: int) -> tuple[int, int]:
-    """Height and width that a codestream states; nothing is decoded.
+    """Return the height and width that a codestream states; nothing is decoded.
 
     Args:
-        stream: the codestream, or a JP2 file that holds one.
-        samples: components that it must have.
+        stream: the codestream, or a JP2 file that contains one.
+        samples: number of components that it must have.
 
     Raises:
-        ValueError: there is none, or one of other components, or of more parts than any image's, or with a run of zeros.
-        struct.error: it ends within its header.
+        ValueError: no codestream, another number of components, too many parts, or a long run of zeros.
+        struct.error: the header is truncated.
     """
     start = stream.index(CODESTREAM_START) + 2
     x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components = struct.unpack_from(">8IH", stream, start + 6)
@@ -49,7 +49,7 @@ def check_codestream(stream: bytes, samples: int) -> tuple[int, int]:
     layers, packets, bypass = 1, 0, 0
     for most_layers, block_style, sides in _coding_styles(stream, start, components):
         layers = max(layers, most_layers)
-        # Each resolution has half the sides of the next finer one, which comes later.
+        # Each resolution has half the sides of the next finer one, which comes later in the list.
         precincts = sum(
             (((width >> level) >> across) + 1) * (((height >> level) >> down) + 1)
             for level, (across, down) in enumerate(reversed(sides))
@@ -64,10 +64,10 @@ def check_codestream(stream: bytes, samples: int) -> tuple[int, int]:
 
 
 def _check_zeros(stream: bytes, packets: int) -> None:
-    """Raise ValueError if a codestream holds a longer run of zeros than an encoder writes.
+    """Raise ValueError if a codestream has a longer run of zeros than an encoder writes.
 
-    A zero byte is an empty packet (section B.10.3). So a decoder takes a run of zeros for a picture without detail, and
-    reports nothing. But there are no more empty packets than packets.
+    A zero byte is an empty packet (section B.10.3). So a decoder reads a run of zeros as an image without detail, and
+    reports no error. But there cannot be more empty packets than packets.
     """
     data = stream.find(START_OF_DATA)
     if data > 0 and stream.find(bytes(packets + MAX_ZERO_RUN), data) > 0:
@@ -75,7 +75,7 @@ def _check_zeros(stream: bytes, packets: int) -> None:
 
 
 def _coding_styles(stream: bytes, position: int, components: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Of each coding style, in all headers: its layers, its blocks' style, and its precincts' exponents."""
+    """Yield layers, block style and precinct exponents of each coding style in all headers."""
     after_part = 0
     for _ in range(MAX_CODESTREAM_PARTS):
         if position + 4 > len(stream):
@@ -85,7 +85,7 @@ def _coding_styles(stream: bytes, position: int, components: int) -> Iterator[tu
         if marker == EOC:
             return
         if marker == SOD:
-            if after_part <= position:  # the last one may leave its length open
+            if after_part <= position:  # the last tile-part may leave its length open
                 return
             position = after_part
             continue
@@ -103,7 +103,7 @@ def _coding_styles(stream: bytes, position: int, components: int) -> Iterator[tu
 
 
 def _exponents(style: int, body: bytes) -> list[tuple[int, int]]:
-    """Two's exponents of precincts' width and height, the coarsest resolution first (tables A.15, A.20, A.21)."""
+    """Return the exponents of 2 for the precincts' width and height, coarsest first (tables A.15, A.20, A.21)."""
     levels = body[0] + 1
     if not style & 1:
         return [(15, 15)] * levels

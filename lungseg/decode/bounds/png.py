@@ -1,6 +1,6 @@
-"""The chunks of a PNG (PNG specification, clause 5), and the stream that its picture's are parts of.
+"""PNG chunks (PNG specification, clause 5) and the stream that the IDAT chunks contain.
 
-An image is read from its picture alone: what else a file may hold takes time and memory.
+Only the image itself is decoded: anything else in a file takes time and memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lungseg.decode.bounds.inflate import InflateReader
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 OWN_KEYWORD, OWN_PROGRAM = "Software", "lung-segmentation"
-"""The text chunk of this program's own PNGs: a keyword for the program that made them, and its name (PNG specification,
-11.3.3.2). A mask or an overlay that comes back as an image would give a mask again, of a picture of lungs."""
+"""The text chunk of this program's own PNGs: a keyword and the program's name (PNG specification, 11.3.3.2).
+Without it, an overlay that is sent back as an image would be segmented again."""
 
 OWN_KIND, OWN_TEXT = b"tEXt", f"{OWN_KEYWORD}\0{OWN_PROGRAM}".encode("latin-1")
-"""The chunk's kind, and what it holds."""
+"""That chunk's type and content."""
 
 MAX_SMALL_CHUNK, MAX_EXIF_CHUNK, MAX_TEXT_CHUNK = 2**10, 2**16, 2**20
 
@@ -39,22 +39,22 @@ MAX_CHUNK_BYTES = {
     b"tIME": MAX_SMALL_CHUNK,
     b"eXIf": MAX_EXIF_CHUNK,
 }
-"""Chunks that are handed on to a decoder, and the most bytes that one of them has."""
+"""Chunks that are passed to a decoder, and the maximum length of each."""
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
-"""The keyword of the text that may hold an orientation."""
+"""The keyword of the text that may contain an orientation."""
 
 CHANNELS_BY_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples to a pixel by colour type (section 11.2.2)."""
+"""Samples per pixel by colour type (section 11.2.2)."""
 
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-"""First row, first column, row step and column step of an interlaced PNG's passes (section 8.2)."""
+"""First row, first column, row step and column step of each pass of an interlaced PNG (section 8.2)."""
 
 MAX_DEFLATE_RATIO = 1032
-"""The most that a byte of deflate stands for: 258 bytes for each of four codes (RFC 1951, section 3.2.5)."""
+"""Bytes that one byte of deflate can expand to: 258 for each of 4 codes (RFC 1951 section 3.2.5)."""
 
 MAX_PNG_OVERHEAD = 2**16
-"""Bytes by which a stream that does not compress may be longer than its rows, and as much again as these."""
+"""Bytes by which an incompressible stream may exceed twice the length of its rows."""
 
 
 def check_png(data: bytes) -> bytes:
@@ -75,12 +75,12 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def iter_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Each chunk's kind, and where it starts and ends, its length and checksum included; the last may be cut short.
+    """Yield each chunk's type, start and end, including its length and checksum; the last may be truncated.
 
-    What follows the end chunk is no part of the PNG.
+    Bytes after the end chunk are not part of the PNG.
 
     Raises:
-        ValueError: there are more of them than any image's.
+        ValueError: too many chunks.
     """
     position = len(PNG_SIGNATURE)
     for _ in range(limits.MAX_PARTS):
@@ -102,18 +102,18 @@ def is_own_png(data: bytes) -> bool:
                 return True
             if kind in (b"IDAT", b"IEND"):
                 return False
-    except ValueError:  # more chunks than any image has: its decoder says so
+    except ValueError:  # too many chunks, which is reported when the PNG is checked
         pass
     return False
 
 
 def strip_ancillary_chunks(data: bytes) -> bytes:
-    """The PNG without texts, profiles, animations and whatever else stands beside its picture.
+    """Return the PNG without texts, profiles, animations and anything else that is not its image.
 
     Raises:
-        TooSmall, TooLarge, DamagedImage: by the sides that its header states.
-        ValueError: it is in too many parts, or its stream cannot be that of its picture.
-        KeyError, struct.error: it has no header.
+        TooSmall, TooLarge, DamagedImage: by the size that its header states.
+        ValueError: too many chunks, or a stream whose length does not fit the image.
+        KeyError, struct.error: no valid header.
     """
     if data[12:16] != b"IHDR":
         raise ValueError("no header")
@@ -139,7 +139,7 @@ def strip_ancillary_chunks(data: bytes) -> bytes:
 
 
 def uncompressed_size(data: bytes) -> int:
-    """Bytes of the picture's rows, each with the byte that names its filter, as the header states them."""
+    """Return the bytes of all rows, each with its filter byte, as the header states them."""
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits, size = depth * CHANNELS_BY_TYPE[colour_type], 0
     for row, column, row_step, column_step in ADAM7 if interlaced else ((0, 0, 1, 1),):
@@ -150,13 +150,13 @@ def uncompressed_size(data: bytes) -> int:
 
 
 def inflate_rows(data: bytes) -> Iterator[bytes]:
-    """Yield the picture's rows, piece by piece; not a byte more, however long the stream is.
+    """Yield the rows, piece by piece, and no byte more, however long the stream is.
 
-    Decoders ignore what follows the last row. After damage there often is something: zeros, for example, are taken for
+    Decoders ignore what follows the last row. Damage often leaves something there: zeros, for example, are decoded as
     pixels.
 
     Raises:
-        DamagedImage: the stream holds more or fewer rows than the header promises.
+        DamagedImage: the stream has more or fewer rows than the header states.
         zlib.error: the stream is broken, or its checksum is wrong.
     """
     view, left = memoryview(data), uncompressed_size(data)

@@ -1,6 +1,6 @@
-"""What a WebP or a BMP may hold, before Pillow opens it.
+"""Checks of WebP and BMP files before Pillow opens them.
 
-Pillow makes objects of every part that it finds, in Python: a file of small ones would keep it busy for a minute.
+Pillow creates Python objects for each chunk: a file of small chunks would keep it busy for a minute.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import struct
 from lungseg import errors, limits
 
 RUN_LENGTH_COMPRESSIONS = (1, 2)
-"""A BMP's compressions RLE8 and RLE4."""
+"""The BMP compressions RLE8 and RLE4."""
 
 
 def check_webp(data: bytes) -> bytes:
-    """Return a WebP as it is; raise ValueError if it has too many chunks, of which a frame of an animation is one."""
+    """Return a WebP as it is; raise ValueError if it has too many chunks. Each frame of an animation is one."""
     position = 12
     for _ in range(limits.MAX_PARTS):
         if position + 8 > len(data):
@@ -25,11 +25,11 @@ def check_webp(data: bytes) -> bytes:
 
 
 def check_bmp(data: bytes) -> bytes:
-    """Return a BMP as it is; refuse run lengths, which Pillow unpacks one by one, in Python.
+    """Return a BMP as it is, unless it is run-length encoded: Pillow decodes each run in Python.
 
     Raises:
-        UnsupportedFormat: it is made of run lengths.
-        struct.error: it ends too early.
+        UnsupportedFormat: it is run-length encoded.
+        struct.error: the header is truncated.
     """
     (header,) = struct.unpack_from("<I", data, 14)
     if header >= 40 and struct.unpack_from("<I", data, 30)[0] in RUN_LENGTH_COMPRESSIONS:

@@ -1,6 +1,6 @@
-"""How much a TIFF's directories hold, before tifffile believes it (TIFF 6.0, section 2; BigTIFF).
+"""Checks of a TIFF's directories before tifffile reads them (TIFF 6.0 section 2, BigTIFF).
 
-tifffile reads some values as soon as it comes to them, and makes an object of each number.
+tifffile reads some values at once, and creates an object for each number.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Iterator
 from lungseg import limits
 
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value by its type."""
+"""Bytes of one value by type."""
 
 BYTE_TYPES = (1, 2, 6, 7)
-"""Types that are read as one value, however long."""
+"""Types that tifffile reads as one value of any length."""
 
 MAX_TABLE_VALUES = {301: 3 * 2**16, 320: 3 * 2**16}
-"""The transfer function and the palette have a number for each grey and colour."""
+"""The transfer function and the palette have a number for each grey or colour."""
 
 MAX_PAGES = 16
 """How many pages are searched for the image: thumbnails may come first."""
 
 MAX_TAGS = 4096
 MAX_DIRECTORY_BYTES = 2**24
-"""Of the values of a directory: colour profiles, and what scanners write for themselves."""
+"""Bytes of all values of a directory: colour profiles, and private tags of scanners."""
 
 
 def check_tiff(data: bytes) -> bytes:
-    """Return a TIFF as it is, unless one of its first directories holds far more than any image's.
+    """Return a TIFF as it is, unless one of its first directories exceeds the limits.
 
     Raises:
         ValueError: too many or too long values.
-        struct.error: the file ends within its header.
+        struct.error: the header is truncated.
     """
     order = "<" if data.startswith(b"II") else ">"
     large = data[2:4] in (b"+\0", b"\0+")
@@ -49,7 +49,7 @@ def check_tiff(data: bytes) -> bytes:
             end = first + tags * struct.calcsize(entry)
             (start,) = struct.unpack_from(link, data, end)
         except struct.error:
-            break  # tifffile stops here, too
+            break  # as tifffile does
         _check_directory(struct.iter_unpack(entry, data[first:end]))
     return data
 
