@@ -1,6 +1,8 @@
-"""What images cost on AWS: `python -m benchmarks.cost`, from runs/bench/film.json and public prices.
+"""Cost of images on AWS, from the measured times in runs/bench/image.json and the prices in lungseg/remote/cost.py.
 
-Run `make bench` before. Every assumption is printed with the tables; prices are those of lungseg/remote/cost.py.
+    python -m benchmarks.cost           after make bench
+
+Every assumption is printed with the tables.
 """
 
 from __future__ import annotations
@@ -8,112 +10,100 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from benchmarks.machine import kept
+from benchmarks.machine import load_result
 from benchmarks.tables import table
 from lungseg.remote import cost as price
 
-MEMORY = (512, 884, price.CORE_MB, 2 * price.CORE_MB)
-"""MB of a function."""
+MEMORY_SIZES = (512, 884, price.MB_PER_CORE, 2 * price.MB_PER_CORE)
+"""Memory of a function, in MB."""
 
 COUNTS = (1, 1_000, 1_000_000, 1_000_000_000)
 
-STACK, QUOTA, MAP = price.DEFAULT_CONCURRENCY, 1_000, 10_000
-"""Functions at a time: the stack's default, an AWS account's default, and the most children of one Distributed Map."""
+CONCURRENCIES = (price.DEFAULT_CONCURRENCY, 1_000, 10_000)
+"""Parallel functions: the stack's default, an AWS account's default, and the maximum of a Distributed Map."""
 
-PUTS_A_SECOND = 3_500
-"""Of one prefix (Amazon S3 user guide, "Best practices design patterns")."""
+MAX_PUTS_PER_SECOND = 3_500
+"""Per prefix (Amazon S3 user guide, "Best practices design patterns")."""
 
-KEPT, JSON_BYTES = 0.023, 1_500
-"""Dollars for a GB and month of S3 Standard (first 50 TB), and the bytes of an image's JSON (assumed)."""
+DOLLARS_PER_GB_MONTH, JSON_BYTES = 0.023, 1_500
+"""Price of S3 Standard (first 50 TB), and the assumed size of an image's JSON."""
 
-FILM = "5 Mpx JPEG"
-"""The image of the table by number."""
+EXAMPLE = "5 Mpx JPEG"
+"""The image in the table by count."""
 
 
 def main() -> None:
-    """Print."""
-    result = kept("film")
+    """Print the tables."""
+    result = load_result("image")
     if result is None:
         raise SystemExit("error: nothing has been measured yet; run: make bench")
-    print(tables(result))
+    print(cost_tables(result))
 
 
-def tables(result: dict[str, Any]) -> str:
-    """Dollars by image and memory, and by number of images, with all that they rest on."""
-    return "\n\n".join((_by_memory(result), _by_number(result), *_assumptions(result)))
+def cost_tables(result: dict[str, Any]) -> str:
+    """Return the cost by image and memory, and by number of images, with the assumptions."""
+    return "\n\n".join((_by_memory(result), _by_count(result), *_assumptions(result)))
 
 
-def seconds_billed(film: dict[str, Any], memory: int, threads: dict[str, float] | None) -> float:
-    """Of one image in a warm function: its processor time, in whole milliseconds.
+def billed_seconds(image: dict[str, Any], memory: int, threads: dict[str, float] | None) -> float:
+    """Return the billed time of one image in a warm function: processor time, in whole milliseconds.
 
     Args:
-        image: of film.json; the handler's time, or the pipeline's of an image that no event carries.
-        memory: MB.
-        threads: the network's milliseconds by number of threads; None if they are not known.
+        image: from image.json; the handler's time, or the pipeline's if the image is too large for an event.
+        memory: in MB.
+        threads: the network's milliseconds by number of threads; None if they were not measured.
     """
-    took = film["milliseconds"].get("handler", film["milliseconds"]["pipeline"])
-    if memory >= 2 * price.CORE_MB and threads:
-        took -= film["stages"]["network"] * (1 - threads["2"] / threads["1"])
-    return math.ceil(took * max(1.0, price.CORE_MB / memory)) / 1000
+    milliseconds = image["milliseconds"].get("handler", image["milliseconds"]["pipeline"])
+    if memory >= 2 * price.MB_PER_CORE and threads:
+        milliseconds -= image["stages"]["network"] * (1 - threads["2"] / threads["1"])
+    return math.ceil(milliseconds * max(1.0, price.MB_PER_CORE / memory)) / 1000
 
 
-def dollars(seconds: float, memory: int) -> float:
-    """Of so much of a function's time."""
-    return seconds * memory / 1024 * price.LAMBDA_GB_SECOND["x86_64"]
+def lambda_dollars(seconds: float, memory: int) -> float:
+    """Return the price of a function's time."""
+    return seconds * memory / 1024 * price.PRICES["Lambda time, x86_64"].dollars
 
 
 def _by_memory(result: dict[str, Any]) -> str:
     threads = result.get("network_by_threads")
     rows = []
-    for name, film in result["films"].items():
-        billed = {memory: seconds_billed(film, memory, threads) for memory in MEMORY}
-        million = {memory: 1e6 * dollars(seconds, memory) for memory, seconds in billed.items()}
-        # Rounding up to milliseconds makes differences that mean nothing: among equals the fastest is the cheapest.
-        cheapest = max(memory for memory in MEMORY if million[memory] <= 1.02 * min(million.values()))
+    for name, image in result["images"].items():
+        billed = {memory: billed_seconds(image, memory, threads) for memory in MEMORY_SIZES}
+        million = {memory: 1e6 * lambda_dollars(seconds, memory) for memory, seconds in billed.items()}
+        # Rounding up to milliseconds causes meaningless differences: within 2 %, take the fastest as the cheapest.
+        cheapest = max(memory for memory in MEMORY_SIZES if million[memory] <= 1.02 * min(million.values()))
         fastest = min(billed, key=lambda memory: billed[memory])
-        cells = [f"{million[memory]:.2f} ({1000 * billed[memory]:.0f} ms)" for memory in MEMORY]
+        cells = [f"{million[memory]:.2f} ({1000 * billed[memory]:.0f} ms)" for memory in MEMORY_SIZES]
         rows.append([name, *cells, f"{cheapest:,} MB", f"{fastest:,} MB"])
-    head = ["dollars a million images", *(f"{memory:,} MB" for memory in MEMORY), "cheapest", "fastest"]
+    head = ["dollars per million images", *(f"{memory:,} MB" for memory in MEMORY_SIZES), "cheapest", "fastest"]
     return table(head, rows)
 
 
-def _by_number(result: dict[str, Any]) -> str:
-    film = result["films"].get(FILM) or next(iter(result["films"].values()))
-    memory = price.CORE_MB
-    processor = seconds_billed(film, memory, None)
-    storage = (price.STORAGE_MS + price.STORAGE_MS_MB * film["bytes"] / 1e6) / 1000
-    rows = []
+def _by_count(result: dict[str, Any]) -> str:
+    image = result["images"].get(EXAMPLE) or next(iter(result["images"].values()))
+    processor_ms = 1000 * billed_seconds(image, price.MB_PER_CORE, None)
+    settings = price.BackfillSettings()
+    rows, names = [], []
     for count in COUNTS:
-        batches = -(-count // price.DEFAULT_BATCH)
-        parts = {
-            "Lambda, processor": dollars(count * processor, memory),
-            "Lambda, waiting for S3": dollars(count * storage, memory),
-            "Lambda, requests": batches * price.LAMBDA_REQUEST,
-            "S3, PUT": count * price.PUTS * price.S3_PUT,
-            "S3, GET": count * price.GETS * price.S3_GET,
-            "S3, LIST": -(-count // 1000) * price.S3_PUT,
-            "Step Functions": batches * price.TRANSITIONS * price.STEP_TRANSITION,
-        }
-        times = [_duration(count, functions, processor + storage) for functions in (STACK, QUOTA, MAP)]
-        keep = count * (film["mask_bytes"] + JSON_BYTES) / 1e9 * KEPT
-        rows.append([f"{count:,}", *map(_money, (sum(parts.values()), *parts.values(), keep)), *times])
-    head = [
-        *("films", "dollars", "Lambda, processor", "Lambda, waiting for S3", "Lambda, requests", "S3, PUT", "S3, GET"),
-        *("S3, LIST", "Step Functions", "outputs a month"),
-        *(f"{functions:,} at a time" for functions in (STACK, QUOTA, MAP)),
-    ]
-    return table(head, rows)
+        listing = price.PrefixListing(count, count * image["bytes"], -(-count // 1000))
+        estimate = price.estimate_backfill(listing, settings, processor_ms)
+        names, dollars = list(estimate.dollars), estimate.dollars.values()
+        storage = count * (image["mask_bytes"] + JSON_BYTES) / 1e9 * DOLLARS_PER_GB_MONTH
+        times = [_duration(count, functions, estimate.image_ms / 1000) for functions in CONCURRENCIES]
+        rows.append([f"{count:,}", *map(_money, (sum(dollars), *dollars, storage)), *times])
+    times = [f"{functions:,} in parallel" for functions in CONCURRENCIES]
+    return table(["images", "dollars", *names, "outputs, per month", *times], rows)
 
 
 def _duration(count: int, functions: int, seconds: float) -> str:
-    """How long it takes; S3 may be what limits it."""
+    """Return the duration; it names S3 if that is the limit."""
     rate = min(functions, -(-count // price.DEFAULT_BATCH)) / seconds
-    limited = rate > PUTS_A_SECOND / price.PUTS
-    took = count / min(rate, PUTS_A_SECOND / price.PUTS)
+    max_rate = MAX_PUTS_PER_SECOND / price.PUTS
+    duration = count / min(rate, max_rate)
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if took >= 2 * size:
-            return f"{took / size:.1f} {unit}{', S3' if limited else ''}"
-    return f"{took:.1f} s"
+        if duration >= 2 * size:
+            return f"{duration / size:.1f} {unit}{', S3' if rate > max_rate else ''}"
+    return f"{duration:.1f} s"
 
 
 def _money(dollars: float) -> str:
@@ -121,40 +111,42 @@ def _money(dollars: float) -> str:
 
 
 def _assumptions(result: dict[str, Any]) -> list[str]:
-    found = result.get("network_by_threads")
-    second = "is taken for none"
-    if found:
-        second = f"shortens the network alone: {found['1']:.1f} ms on one thread, {found['2']:.1f} on two"
-    name = FILM if FILM in result["films"] else next(iter(result["films"]))
-    listed = (
-        f"Prices: {price.PRICES}; ${price.LAMBDA_GB_SECOND['x86_64']:.10f} a GB-second on x86_64, "
-        f"${1e6 * price.LAMBDA_REQUEST:.2f} a million requests, S3 ${1000 * price.S3_PUT:g} a thousand PUT or LIST and "
-        f"${1000 * price.S3_GET:g} a thousand GET, ${1000 * price.STEP_TRANSITION:g} a thousand transitions, ${KEPT:g} "
-        "a GB and month.",
-        f"A core of Lambda is as fast as the one that was measured ({result['machine']['processor']}, "
-        f"{result['machine']['instructions']}), and a function "
-        f"of {price.CORE_MB:,} MB has one whole core; below that, time grows as {price.CORE_MB:,} MB / memory, so that "
-        f"an image's processor time costs the same whatever the memory. Above it a second core {second}.",
-        "The first table is processor time alone, of a warm function: the handler's, or the pipeline's for an image that "
-        "is too large for an event. Not in it: cold starts, API Gateway, S3. Billed time is rounded up to "
-        "milliseconds; within 2 % of each other two memories cost the same, and the faster one is the cheapest.",
-        f"The second table is the backfill of {name}s in a bucket: one image after the other in batches of "
-        f"{price.DEFAULT_BATCH}, {price.CORE_MB:,} MB, {price.PUTS} PUT and {price.GETS} GET an image, "
-        f"{price.TRANSITIONS} transitions a batch, a LIST for a thousand keys. {price.STORAGE_MS} ms and "
-        f"{price.STORAGE_MS_MB} ms a MB of waiting for S3 are assumed, not measured; that time is billed as well.",
-        f"Outputs are a mask of the size measured and {JSON_BYTES:,} bytes of JSON (assumed), in S3 Standard.",
-        f"{STACK} functions at a time are the stack's default, {QUOTA:,} an account's quota before it is raised, "
-        f"{MAP:,} the most of one Distributed Map. S3 takes {PUTS_A_SECOND:,} PUT a second and prefix: one prefix is "
-        'assumed, and a time that this limits says "S3".',
-        "Left out: free tiers, discounts, logs, KMS, queues, transfer to other regions, what is retried.",
+    threads = result.get("network_by_threads")
+    second_core = "is assumed to make no difference"
+    if threads:
+        second_core = f"speeds up the network only: {threads['1']:.1f} ms on one thread, {threads['2']:.1f} on two"
+    name = EXAMPLE if EXAMPLE in result["images"] else next(iter(result["images"]))
+    prices = ", ".join(
+        f"{key} ${each.dollars:.10g} per {each.units:,} {each.unit}"
+        for key, each in price.PRICES.items()
+        if "arm64" not in key and "Express" not in key
     )
-    cold = kept("cold")
+    listed = [
+        f"Prices: {price.PRICES_SOURCE}; {prices}, storage ${DOLLARS_PER_GB_MONTH:g} per GB and month.",
+        f"A Lambda core is assumed to be as fast as the measured one ({result['machine']['processor']}, "
+        f"{result['machine']['instructions']}), and {price.MB_PER_CORE:,} MB to be one whole core. Below that, time "
+        "grows in proportion, so an image's processor time costs the same whatever the memory. Above it, a second core "
+        f"{second_core}.",
+        "The first table is the processor time of a warm function: the handler's, or the pipeline's for an image too "
+        "large for an event. It excludes cold starts, API Gateway and S3. Billed time is rounded up to "
+        "milliseconds. Costs within 2 % count as equal, and the faster memory as the cheapest.",
+        f"The second table is a backfill of the image {name}: {price.MB_PER_CORE:,} MB, one image after the other in "
+        f"batches of {price.DEFAULT_BATCH}, {price.PUTS} PUT and {price.GETS} GET per image, {price.TRANSITIONS} "
+        f"transitions per batch, one LIST per 1,000 keys. {price.STORAGE_MS} ms and {price.STORAGE_MS_PER_MB} ms per "
+        "MB of waiting for S3 are assumed, not measured; this time is billed, too.",
+        f"Outputs are a mask of the measured size and {JSON_BYTES:,} bytes of JSON (assumed), in S3 Standard.",
+        f"{CONCURRENCIES[0]} parallel functions are the stack's default, {CONCURRENCIES[1]:,} an account's default "
+        f"quota, {CONCURRENCIES[2]:,} the maximum of a Distributed Map. S3 accepts {MAX_PUTS_PER_SECOND:,} PUT per "
+        'second and prefix; with one prefix, durations that this limits are marked "S3".',
+        "Not included: free tiers, discounts, logs, KMS, queues, transfer to other regions, retries.",
+    ]
+    cold = load_result("cold")
     if cold is not None:
-        start = dollars(cold["milliseconds"]["INIT"] / 1000, price.CORE_MB)
-        most = max(cold["memory"].values())
-        listed += (
-            f"A cold start is billed {cold['milliseconds']['INIT']:.0f} ms more, ${1e6 * start:.2f} for a million of "
-            f"them; the function held {most:.0f} MiB at most, with 20 Mpx of 16 bits.",
+        init = cold["milliseconds"]["INIT"]
+        listed.append(
+            f"A cold start is billed {init:.0f} ms more, ${1e6 * lambda_dollars(init / 1000, price.MB_PER_CORE):.2f} "
+            f"per million. The function's peak memory was {max(cold['memory'].values()):.0f} MiB, with a 16-bit image of "
+            "20 Mpx."
         )
     return ["\n".join(f"- {line}" for line in listed)]
 

@@ -54,33 +54,42 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 """The media type of a problem document (https://www.rfc-editor.org/rfc/rfc9457)."""
 
 
-class ProblemError(Exception):
-    """A request, its image or its output cannot be processed.
+class CodedError(Exception):
+    """An error with a code and a remedy: `ProblemError` here, or `lungseg.remote.errors.RemoteError`.
 
     Attributes:
-        status: HTTP status of the response.
+        status: HTTP status of the response, or the one that fits; from 500 on, the caller is not at fault.
         code: stable, machine-readable name.
         title: a short summary, the same for every occurrence.
-        remedy: what the caller can do.
+        remedy: what the caller can do; may be empty if another program wrote it.
         detail: what is wrong this time, with the value or the limit.
     """
+
+    status: int
+    code: str
+    title: str
+    remedy: str
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def line(self) -> str:
+        """Return the error as one line for a terminal."""
+        return " ".join(part for part in (f"{self.code}:", self.detail, self.remedy) if part)
+
+
+class ProblemError(CodedError):
+    """A request, its image or its output cannot be processed."""
 
     status = 422
     code = "film-error"
     title = "The image cannot be segmented"
     remedy = "Send one frontal chest X-ray."
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
     def problem(self) -> dict[str, Any]:
         """Return the error as a problem document (RFC 9457)."""
         return problem_document(self.status, self.code, self.title, self.detail, self.remedy)
-
-    def line(self) -> str:
-        """Return the error as one line for a terminal."""
-        return f"{self.code}: {self.detail} {self.remedy}"
 
 
 class RequestError(ProblemError):

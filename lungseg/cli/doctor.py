@@ -76,12 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             remedy = f" {check.remedy}" if check.remedy else ""
             print(f"{check.state:<8} {check.name}: {check.text}.{remedy}", flush=True)
-    has_failed = any(check.state == "failed" for check in checks)
+    failed = sum(check.state == "failed" for check in checks)
     if arguments.json:
-        json.dump({"ok": not has_failed, "checks": [asdict(check) for check in checks]}, sys.stdout, indent=2)
+        json.dump({"ok": not failed, "checks": [asdict(check) for check in checks]}, sys.stdout, indent=2)
         print()
+    else:
+        warnings = sum(check.state == "warning" for check in checks)
+        print(f"{len(checks)} checks: {failed} failed, {warnings} warning{'s' * (warnings != 1)}")
     sys.stdout.flush()
-    return EXIT_FAILED if has_failed else EXIT_DONE
+    return EXIT_FAILED if failed else EXIT_DONE
 
 
 def _run_checks(arguments: argparse.Namespace) -> Iterator[CheckResult]:

@@ -1,1 +1,1 @@
-"""Checks of an installation, of a service and of a stack on AWS."""
+"""Check an installation, a service over HTTP, or a stack on AWS."""

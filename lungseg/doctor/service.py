@@ -1,4 +1,4 @@
-"""Is a service set up as it should be, as far as HTTP tells? Each check sends what it speaks of; no image is needed."""
+"""Check a service over HTTP: authorisation, model, binary mode, payload limit and jobs. No image is needed."""
 
 from __future__ import annotations
 
@@ -24,185 +24,170 @@ from lungseg.remote.segment import MAX_DIRECT_BYTES, NO_JOBS_CODES
 from lungseg.remote.service import ServiceClient
 
 ACCEPT_HEADERS = ("image/png", "*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
-"""What programs, curl and browsers say that they take; each must get the picture."""
+"""The Accept headers of programs, of curl and of browsers; each must get the PNG."""
 
 OVERSIZED_BYTES = 4_800_000
-"""In base64 more than the 6 MiB that Lambda takes for an invocation, and less than the gateway's own 10 MB."""
+"""As base64 more than Lambda's limit of 6 MiB per invocation, and less than API Gateway's own limit of 10 MB."""
 
 MAX_JOB_SECONDS = 120
-"""For the drawing's job: ten times what a cold function takes."""
+"""Ten times what the test pattern's job takes on a cold function."""
 
-BINARY_REMEDY = "Set the API's binary media types to */* (template.yaml does), and deploy its stage again."
+BINARY_REMEDY = "Set the API's binary media types to */* as in template.yaml, and deploy its stage again."
 
 
 def check_service(service: ServiceClient, deployed: bool, job: bool) -> Iterator[CheckResult]:
-    """All of them, until one leaves no sense in the rest.
+    """Run all checks; stop if the service is down or rejects the credentials.
 
     Args:
-        deployed: whether it is a stack's; of a service on a local machine less is asked.
-        job: whether to send a drawing through a job as well, which leaves objects in the buckets for some days.
+        deployed: whether it is a stack's service; a local server may lack authorisation and jobs.
+        job: whether to send the test pattern through a job, too. It stays in the buckets until they expire it.
     """
-    for check in (_health, lambda each: _access(each, deployed)):
-        found = list(check(service))
-        yield from found
-        if any(each.state == "failed" and each.name in ("service", "credentials") for each in found):
+    health = _check_health(service)
+    yield health
+    if health.state == "failed":
+        return
+    yield _check_authorisation(service, deployed)
+    credentials = _check_credentials(service)
+    if credentials is not None:
+        yield credentials
+        if credentials.state == "failed":
             return
-    rest: list[tuple[str, Callable[[ServiceClient], Iterator[CheckResult]]]] = [
-        ("model", _model),
-        ("binary mode", _binary),
-        ("payload limit", lambda each: _payload(each, deployed)),
-        ("jobs", lambda each: _jobs(each, deployed)),
+    checks: list[tuple[str, Callable[[], CheckResult]]] = [
+        ("model", lambda: _check_model(service)),
+        ("binary mode", lambda: _check_binary_mode(service)),
+        ("payload limit", lambda: _check_payload_limit(service, deployed)),
+        ("jobs", lambda: _check_jobs(service, deployed)),
     ]
-    for name, check in [*rest, ("a job", _job)] if job else rest:
+    if job:
+        checks.append(("test job", lambda: _check_test_job(service)))
+    for name, check in checks:
         try:
-            yield from check(service)
+            yield check()
         except (RemoteError, ProblemError) as error:
             yield CheckResult(name, "failed", error.detail.rstrip("."), error.remedy)
 
 
-def _health(service: ServiceClient) -> Iterator[CheckResult]:
+def _check_health(service: ServiceClient) -> CheckResult:
     try:
         answer = service.send_request("GET", "/health", authenticated=False)
         document = json.loads(answer.content) if answer.status_code == 200 else {}
     except RemoteError as error:
-        yield CheckResult("service", "failed", error.detail.rstrip("."), error.remedy)
-        return
+        return CheckResult("service", "failed", error.detail.rstrip("."), error.remedy)
     except ValueError:
         document = {}
     if not isinstance(document, dict) or document.get("status") != "ok":
-        text = f"GET /health without a key answered {answer.status_code}"
-        yield CheckResult("service", "failed", text, "Check the address, and that /health asks for no key.")
-    elif document.get("version") != __version__:
-        yield CheckResult(
-            "service", "warning", "it is up, and of another version than this program", "Deploy this version."
-        )
-    else:
-        yield CheckResult("service", "ok", f"it is up, version {__version__}")
+        text = f"GET /health without a key returned {answer.status_code}"
+        return CheckResult("service", "failed", text, "Check the address, and that /health needs no key.")
+    if document.get("version") != __version__:
+        text = "running, but its version differs from this program's"
+        return CheckResult("service", "warning", text, "Deploy this version.")
+    return CheckResult("service", "ok", f"running, version {__version__}")
 
 
-def _access(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
+def _check_authorisation(service: ServiceClient, deployed: bool) -> CheckResult:
     status = service.send_request("GET", "/v1/model", authenticated=False).status_code
     if status in (401, 403):
-        yield CheckResult("authorisation", "ok", f"who gives no credentials is refused ({status})")
-    elif service.is_local and not deployed:
-        yield CheckResult("authorisation", "ok", "nobody is asked for credentials, on this machine")
-    else:
-        remedy = "Deploy with the template's own authorisation, or put something in front that asks."
-        text = f"who gives no credentials gets {status}, and no refusal"
-        yield CheckResult("authorisation", "failed" if deployed else "warning", text, remedy)
+        return CheckResult("authorisation", "ok", f"requests without credentials are rejected ({status})")
+    if service.is_local and not deployed:
+        return CheckResult("authorisation", "ok", "none, on this machine")
+    text = f"requests without credentials are not rejected ({status})"
+    remedy = "Deploy with the template's own authorisation, or put an authenticating proxy in front."
+    return CheckResult("authorisation", "failed" if deployed else "warning", text, remedy)
+
+
+def _check_credentials(service: ServiceClient) -> CheckResult | None:
     answer = service.send_request("GET", "/v1/model")
     if answer.status_code != 200:
-        refusal = error_responses.service_error(answer)
-        yield CheckResult("credentials", "failed", refusal.detail.rstrip("."), refusal.remedy)
-    elif service.credentials:
-        yield CheckResult("credentials", "ok", "these are let in")
+        error = error_responses.service_error(answer)
+        return CheckResult("credentials", "failed", error.detail.rstrip("."), error.remedy)
+    return CheckResult("credentials", "ok", "accepted") if service.credentials else None
 
 
-def _model(service: ServiceClient) -> Iterator[CheckResult]:
+def _check_model(service: ServiceClient) -> CheckResult:
     try:
         card = json.loads(service.send_request("GET", "/v1/model").content)["segmentation"]
         digest, model = str(card["sha256"]), load_models().lung
     except (ValueError, KeyError, TypeError):
-        yield CheckResult("model", "failed", "GET /v1/model tells no digest", "Check the address and the version.")
-        return
+        return CheckResult("model", "failed", "GET /v1/model returned no digest", "Check the address and the version.")
     except ModelError as error:
-        yield CheckResult("model", "warning", f"it cannot be compared: {error}", "Run: python -m lungseg doctor")
-        return
-    own = model.card.quantised_from or model.sha256
+        return CheckResult("model", "warning", f"it cannot be compared: {error}", "Run: python -m lungseg doctor")
     if digest == model.sha256:
-        yield CheckResult("model", "ok", f"the same as this installation's, {digest[:16]}")
-    elif (card.get("quantised_from") or digest) == own:
-        text = f"the same as this installation's, in {card.get('precision')} where this processor serves"
-        yield CheckResult("model", "ok", f"{text} {model.card.precision}: edges of masks may differ by a pixel")
-    else:
-        text = f"it serves {digest[:16]!r}, and this installation has {model.sha256[:16]!r}: masks will differ"
-        yield CheckResult("model", "warning", text, "Deploy again, or set LUNG_MODEL alike.")
+        return CheckResult("model", "ok", f"the same as here, {digest[:16]}")
+    if (card.get("quantised_from") or digest) == (model.card.quantised_from or model.sha256):
+        text = f"the same as here, but in {card.get('precision')} instead of {model.card.precision}"
+        return CheckResult("model", "ok", f"{text}: mask edges may differ by a pixel")
+    text = f"it serves {digest[:16]!r}, this installation {model.sha256[:16]!r}: masks will differ"
+    return CheckResult("model", "warning", text, "Deploy again, or set LUNG_MODEL to the same model.")
 
 
-def _binary(service: ServiceClient) -> Iterator[CheckResult]:
+def _check_binary_mode(service: ServiceClient) -> CheckResult:
     png = ImageSource.of(picture_file(draw_phantom(), "PNG"))
     for accept in ACCEPT_HEADERS:
         answer = service.send_request("POST", "/v1/segment", headers={"Accept": accept}, image=png)
-        code = error_responses.problem_code(answer)
-        if code == "mangled-body":
-            yield CheckResult(
-                "binary mode", "failed", "binary media types are off: an image arrives as text", BINARY_REMEDY
-            )
-        elif answer.status_code != 200:
+        if error_responses.problem_code(answer) == "mangled-body":
+            text = "binary media types are off: images arrive as text"
+            return CheckResult("binary mode", "failed", text, BINARY_REMEDY)
+        if answer.status_code != 200:
             raise error_responses.service_error(answer)
-        elif not answer.content.startswith(PNG_SIGNATURE):
-            text = "binary media types are off: the mask comes back as text"
+        if not answer.content.startswith(PNG_SIGNATURE):
+            text = "binary media types are off: masks are returned as text"
             if not _is_base64_png(answer):
-                text = f"{accept.partition(',')[0]} gets something else than a PNG"
-            yield CheckResult("binary mode", "failed", text, BINARY_REMEDY)
-        else:
-            continue
-        return
-    yield CheckResult("binary mode", "ok", "a drawing goes and its mask comes unchanged, whatever Accept says")
+                text = f"with Accept: {accept.partition(',')[0]}, the response is not a PNG"
+            return CheckResult("binary mode", "failed", text, BINARY_REMEDY)
+    return CheckResult("binary mode", "ok", "images and masks arrive unchanged, whatever the Accept header")
 
 
 def _is_base64_png(answer: httpx2.Response) -> bool:
     return answer.content.lstrip(b'"').startswith(b"iVBORw0KGgo")
 
 
-def _payload(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
-    fits = service.send_request("POST", "/v1/segment", image=_padded(MAX_DIRECT_BYTES))
-    if fits.status_code != 200:
-        text = (
-            f"an image of {MAX_DIRECT_BYTES:,} bytes is answered {fits.status_code}: remote segment sends such directly"
-        )
-        yield CheckResult("payload limit", "failed", text, "Check what stands before the service, and its own limits.")
-        return
-    over = service.send_request("POST", "/v1/segment", image=_padded(OVERSIZED_BYTES), retry_statuses=frozenset())
+def _check_payload_limit(service: ServiceClient, deployed: bool) -> CheckResult:
+    direct = service.send_request("POST", "/v1/segment", image=_padded_png(MAX_DIRECT_BYTES))
+    if direct.status_code != 200:
+        text = f"{MAX_DIRECT_BYTES:,} bytes, which `remote segment` sends in one request, return {direct.status_code}"
+        return CheckResult("payload limit", "failed", text, "Check the limits of what is in front of the service.")
+    over = service.send_request("POST", "/v1/segment", image=_padded_png(OVERSIZED_BYTES), retry_statuses=frozenset())
     if over.status_code == 200:
-        text = f"{OVERSIZED_BYTES:,} bytes pass: no gateway stands before it, its own limit is {limits.MAX_BYTES:,}"
-        yield CheckResult("payload limit", "warning" if deployed else "ok", text)
-    elif over.status_code == 413:
-        yield CheckResult(
-            "payload limit", "ok", f"{MAX_DIRECT_BYTES:,} bytes pass, {OVERSIZED_BYTES:,} are refused (413)"
-        )
-    else:
-        text = f"{MAX_DIRECT_BYTES:,} bytes pass, {OVERSIZED_BYTES:,} are answered {over.status_code} and not 413"
-        yield CheckResult(
-            "payload limit", "warning", text, "Nothing: remote segment sends images of that size as jobs."
-        )
+        text = f"{OVERSIZED_BYTES:,} bytes pass: there is no gateway; the service's limit is {limits.MAX_BYTES:,}"
+        return CheckResult("payload limit", "warning" if deployed else "ok", text)
+    if over.status_code == 413:
+        text = f"{MAX_DIRECT_BYTES:,} bytes pass, {OVERSIZED_BYTES:,} are rejected (413)"
+        return CheckResult("payload limit", "ok", text)
+    text = f"{MAX_DIRECT_BYTES:,} bytes pass, {OVERSIZED_BYTES:,} return {over.status_code} instead of 413"
+    return CheckResult("payload limit", "warning", text, "Nothing to do: `remote segment` sends such images as jobs.")
 
 
-def _padded(count: int) -> ImageSource:
-    """The drawing as a PNG of so many bytes: a chunk that decoders pass over goes before its last one."""
+def _padded_png(count: int) -> ImageSource:
+    """Return the test pattern as a PNG of so many bytes, padded by a chunk that decoders skip."""
     png = picture_file(draw_phantom(), "PNG")
     head, end = png[:-12], png[-12:]
     return ImageSource.of(head + png_chunk(b"paDd", bytes(count - len(png) - 12)) + end)
 
 
-def _jobs(service: ServiceClient, deployed: bool) -> Iterator[CheckResult]:
+def _check_jobs(service: ServiceClient, deployed: bool) -> CheckResult:
     answer = service.send_request("GET", f"/v1/jobs/{'0' * 32}")
     code = error_responses.problem_code(answer)
     if code == "no-such-job":
-        yield CheckResult("jobs", "ok", "large images can be sent")
-    elif code in NO_JOBS_CODES and not deployed:
-        yield CheckResult("jobs", "ok", "none are taken, for want of buckets; large images go in one request")
-    else:
-        error = error_responses.service_error(answer)
-        yield CheckResult("jobs", "failed", f"large images cannot be sent: {error.detail.rstrip('.')}", error.remedy)
+        return CheckResult("jobs", "ok", "large images can be sent")
+    if code in NO_JOBS_CODES and not deployed:
+        return CheckResult("jobs", "ok", "none, because there are no buckets; large images go in one request")
+    error = error_responses.service_error(answer)
+    return CheckResult("jobs", "failed", f"large images cannot be sent: {error.detail.rstrip('.')}", error.remedy)
 
 
-def _job(service: ServiceClient) -> Iterator[CheckResult]:
-    """The drawing through bucket, trigger, function and back."""
-    output_format = FORMATS["mask"]
-    job, refusal = RemoteJob.create(service, output_format, Options())
+def _check_test_job(service: ServiceClient) -> CheckResult:
+    """Send the test pattern through bucket, trigger and function."""
+    mask = FORMATS["mask"]
+    job, answer = RemoteJob.create(service, mask, Options())
     if job is None:
-        raise error_responses.service_error(refusal)
+        raise error_responses.service_error(answer)
     job.upload(ImageSource.of(picture_file(draw_phantom(), "PNG")))
     try:
         results = job.wait(MAX_JOB_SECONDS)
     except JobUnfinished:
-        remedy = "Look at the bucket's notification, the queue's messages, and the batch function's log."
-        yield CheckResult(
-            "a job", "failed", f"a drawing was uploaded, and is not done after {MAX_JOB_SECONDS} s", remedy
-        )
-        return
-    if job.download_output(results, output_format.name).startswith(PNG_SIGNATURE):
-        yield CheckResult("a job", "ok", "a drawing was uploaded and segmented, and its mask came back")
-    else:
-        yield CheckResult("a job", "failed", "what came back is no PNG", "Look at the batch function's log.")
+        text = f"the test pattern was uploaded, but its job is not done after {MAX_JOB_SECONDS} s"
+        remedy = "Check the bucket's notification, the queue's messages, and the batch function's log."
+        return CheckResult("test job", "failed", text, remedy)
+    if job.download_output(results, mask.name).startswith(PNG_SIGNATURE):
+        return CheckResult("test job", "ok", "the test pattern was uploaded and segmented, and its mask downloaded")
+    return CheckResult("test job", "failed", "the output is not a PNG", "Check the batch function's log.")

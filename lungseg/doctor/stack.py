@@ -1,4 +1,8 @@
-"""Is a stack set up as it should be, as far as AWS tells? What the caller may not look at is a warning."""
+"""Check a stack on AWS. What the caller may not read is a warning.
+
+For changes made by hand, CloudFormation's drift detection is more complete. These checks need no rights to it, and
+cover what would otherwise go unnoticed: open buckets, images that are never processed, and dead letters.
+"""
 
 from __future__ import annotations
 
@@ -20,166 +24,132 @@ STACK_OUTPUTS = (
     "DeadLetterQueueUrl",
     "BackfillStateMachineArn",
 )
-"""ApiKeyId is left out: a stack with IAM or JWT authorisation has none."""
+"""Without ApiKeyId, which a stack with IAM or JWT authorisation lacks."""
 
 DENIED_CODES = ("AccessDenied", "NotAuthorized", "Unauthorized", "Forbidden")
-"""In the code with which AWS keeps a caller from looking."""
+"""Parts of the codes with which AWS denies access."""
 
-REDEPLOY = "Deploy template.yaml again; somebody has changed it by hand."
+REDEPLOY = (
+    "Deploy template.yaml again: somebody changed the stack by hand. "
+    "`aws cloudformation detect-stack-drift` shows all such changes."
+)
 
 
 def check_stack(stack: Stack) -> Iterator[CheckResult]:
-    """All of them, in the order in which an image passes."""
+    """Run all checks, in the order in which an image passes the stack's parts."""
     missing = [name for name in STACK_OUTPUTS if not stack.outputs.get(name)]
     if missing:
-        remedy = "Name the stack that template.yaml of this version was deployed as, or deploy it again."
-        yield CheckResult("stack outputs", "failed", f"it has no {', '.join(missing)}", remedy)
+        remedy = "Name a stack that was deployed from this version's template.yaml, or deploy it again."
+        yield CheckResult("stack outputs", "failed", f"missing: {', '.join(missing)}", remedy)
         return
-    yield CheckResult("stack outputs", "ok", f"all {len(STACK_OUTPUTS)} are there")
-    checks: list[tuple[str, Callable[[], Iterator[CheckResult]]]] = [
-        ("input bucket", lambda: _bucket(stack, "input bucket", stack.output("InputBucketName"))),
-        ("output bucket", lambda: _bucket(stack, "output bucket", stack.output("OutputBucketName"))),
-        ("trigger", lambda: _trigger(stack)),
-        ("batch function", lambda: _source(stack)),
-        ("dead letters", lambda: _dead_letters(stack)),
+    yield CheckResult("stack outputs", "ok", f"all {len(STACK_OUTPUTS)} present")
+    checks: list[tuple[str, Callable[[], CheckResult]]] = [
+        ("input bucket", lambda: _check_bucket(stack, "input bucket", stack.output("InputBucketName"))),
+        ("output bucket", lambda: _check_bucket(stack, "output bucket", stack.output("OutputBucketName"))),
+        ("trigger", lambda: _check_trigger(stack)),
+        ("batch function", lambda: _check_event_source(stack)),
+        ("dead letters", lambda: _check_dead_letters(stack)),
     ]
     for name, check in checks:
         try:
-            with aws_errors("it cannot be looked at"):
-                yield from check()
+            with aws_errors("it cannot be read"):
+                yield check()
         except AwsRefused as error:
-            closed = any(word in error.answer for word in DENIED_CODES)
-            yield CheckResult(name, "warning" if closed else "failed", error.detail.rstrip("."), error.remedy)
+            is_denied = any(word in error.aws_code for word in DENIED_CODES)
+            yield CheckResult(name, "warning" if is_denied else "failed", error.detail.rstrip("."), error.remedy)
 
 
-def _bucket(stack: Stack, name: str, bucket: str) -> Iterator[CheckResult]:
+def _check_bucket(stack: Stack, name: str, bucket: str) -> CheckResult:
+    """Check for public access and plain HTTP. Encryption needs no check: S3 encrypts every object since 2023."""
     storage = stack.client("s3")
-    block = _ask(storage.get_public_access_block, bucket, "NoSuchPublicAccessBlockConfiguration")
-    shut = block is not None and all(block["PublicAccessBlockConfiguration"].values())
-    text = "the public is kept out" if shut else "public access is not blocked altogether"
-    yield CheckResult(f"{name}, public access", *_verdict(shut, text))
-
-    policy = _ask(storage.get_bucket_policy, bucket, "NoSuchBucketPolicy")
-    shut = policy is not None and _denies_plain_http(json.loads(policy["Policy"]))
-    text = "plain HTTP is refused" if shut else "images may travel unencrypted: no policy refuses plain HTTP"
-    yield CheckResult(f"{name}, TLS", *_verdict(shut, text))
-
-    rules = _ask(storage.get_bucket_encryption, bucket, "ServerSideEncryptionConfigurationNotFoundError")
-    found = [
-        rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"]
-        for rule in (rules or {}).get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
-        if "ApplyServerSideEncryptionByDefault" in rule
-    ]
-    text = f"objects are encrypted ({', '.join(found)})" if found else "no encryption is set"
-    yield CheckResult(f"{name}, encryption", *_verdict(bool(found), text))
+    block = _read_setting(storage.get_public_access_block, bucket, "NoSuchPublicAccessBlockConfiguration")
+    policy = _read_setting(storage.get_bucket_policy, bucket, "NoSuchBucketPolicy")
+    problems = []
+    if block is None or not all(block["PublicAccessBlockConfiguration"].values()):
+        problems.append("public access is not fully blocked")
+    if policy is None or not _denies_plain_http(json.loads(policy["Policy"])):
+        problems.append("no policy denies plain HTTP")
+    if problems:
+        return CheckResult(name, "failed", "; ".join(problems), REDEPLOY)
+    return CheckResult(name, "ok", "public access and plain HTTP are blocked")
 
 
-def _verdict(good: bool, text: str) -> Any:
-    """State, text and remedy of a check that template.yaml sees to."""
-    return ("ok", text) if good else ("failed", text, REDEPLOY)
-
-
-def _ask(call: Callable[..., Any], bucket: str, absent: str) -> Any:
-    """What is set on a bucket; None if nothing is."""
+def _read_setting(call: Callable[..., Any], bucket: str, absent_code: str) -> Any:
+    """Return a setting of a bucket; None if it has none."""
     try:
         return call(Bucket=bucket)
     except Exception as error:
-        if aws_error_code(error) == absent:
+        if aws_error_code(error) == absent_code:
             return None
         raise
 
 
 def _denies_plain_http(policy: dict[str, Any]) -> bool:
-    for rule in _list(policy.get("Statement", [])):
+    for rule in _as_list(policy.get("Statement", [])):
         condition = rule.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
         everyone = rule.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
-        everything = "s3:*" in _list(rule.get("Action", [])) or "*" in _list(rule.get("Action", []))
-        if rule.get("Effect") == "Deny" and everyone and everything and str(condition).lower() == "false":
+        actions = _as_list(rule.get("Action", []))
+        is_denied = rule.get("Effect") == "Deny" and ("s3:*" in actions or "*" in actions)
+        if is_denied and everyone and str(condition).lower() == "false":
             return True
     return False
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _trigger(stack: Stack) -> Iterator[CheckResult]:
-    queue = _attributes(stack, "QueueUrl")["QueueArn"]
-    settings = stack.client("s3").get_bucket_notification_configuration(Bucket=stack.output("InputBucketName"))
-    here = [each for each in settings.get("QueueConfigurations", []) if each["QueueArn"] == queue]
-    created = [each for each in here if any(name.startswith("s3:ObjectCreated:") for name in each["Events"])]
-    if not created:
-        if "EventBridgeConfiguration" in settings:
-            text = "new images are told to EventBridge; whether a rule leads on to the queue is not looked at"
-            yield CheckResult(
-                "trigger", "warning", text, "Look at EventBridge's rules, or use the bucket's notification."
-            )
-        else:
-            yield CheckResult("trigger", "failed", "new images are not told to the stack's queue", REDEPLOY)
-        return
-    filters = [_filter(each) for each in created]
-    all_images = any("s3:ObjectCreated:*" in each["Events"] for each in created)
-    if not all_images:
-        events = ", ".join(sorted({name for each in created for name in each["Events"]}))
-        yield CheckResult("trigger", "warning", f"of new images only {events} are told", REDEPLOY)
-    else:
-        yield CheckResult("trigger", "ok", f"new images are told to the queue: {' and '.join(filters)}")
-    if not any(_matches(each, "jobs/x/film") for each in created):
-        yield CheckResult(
-            "trigger, jobs", "failed", "its filter leaves out the images of jobs (jobs/ID/film)", REDEPLOY
-        )
+def _check_trigger(stack: Stack) -> CheckResult:
+    """Check that S3 notifies the queue of every new object, those of jobs included."""
+    queue = _queue_attributes(stack, "QueueUrl")["QueueArn"]
+    found = stack.client("s3").get_bucket_notification_configuration(Bucket=stack.output("InputBucketName"))
+    rules = [
+        {rule["Name"].lower(): rule["Value"] for rule in each.get("Filter", {}).get("Key", {}).get("FilterRules", [])}
+        for each in found.get("QueueConfigurations", [])
+        if each["QueueArn"] == queue and "s3:ObjectCreated:*" in each["Events"]
+    ]
+    if any("jobs/x/film".startswith(each.get("prefix", "")) and not each.get("suffix") for each in rules):
+        prefixes = " and ".join(json.dumps(each.get("prefix", "")) for each in rules)
+        return CheckResult("trigger", "ok", f"new objects are sent to the queue, for the prefixes {prefixes}")
+    if rules:
+        return CheckResult("trigger", "failed", "images of jobs (jobs/ID/film) are not sent to the queue", REDEPLOY)
+    if "EventBridgeConfiguration" in found:
+        text = "new objects are sent to EventBridge; whether a rule forwards them to the queue is not checked"
+        return CheckResult("trigger", "warning", text, "Check EventBridge's rules, or use the bucket's notification.")
+    return CheckResult("trigger", "failed", "new objects are not all sent to the queue", REDEPLOY)
 
 
-def _rules(configuration: dict[str, Any]) -> dict[str, str]:
-    rules = configuration.get("Filter", {}).get("Key", {}).get("FilterRules", [])
-    return {rule["Name"].lower(): rule["Value"] for rule in rules}
-
-
-def _filter(configuration: dict[str, Any]) -> str:
-    rules = _rules(configuration)
-    told = [f"{name} {json.dumps(rules[name])}" for name in ("prefix", "suffix") if rules.get(name)]
-    return " and ".join(told) or "all of them"
-
-
-def _matches(configuration: dict[str, Any], key: str) -> bool:
-    rules = _rules(configuration)
-    return key.startswith(rules.get("prefix", "")) and key.endswith(rules.get("suffix", ""))
-
-
-def _source(stack: Stack) -> Iterator[CheckResult]:
-    queue = _attributes(stack, "QueueUrl")["QueueArn"]
+def _check_event_source(stack: Stack) -> CheckResult:
+    queue = _queue_attributes(stack, "QueueUrl")["QueueArn"]
     sources = stack.client("lambda").list_event_source_mappings(FunctionName=stack.output("BatchFunctionName"))
     found = next((each for each in sources["EventSourceMappings"] if each.get("EventSourceArn") == queue), None)
     if found is None or found.get("State") not in ("Enabled", "Enabling", "Updating", "Creating"):
-        yield CheckResult("batch function", "failed", "it does not take images from the queue", REDEPLOY)
-    elif "ReportBatchItemFailures" not in found.get("FunctionResponseTypes", []):
-        text = "one image that fails makes all of its batch come again (no ReportBatchItemFailures)"
-        yield CheckResult("batch function", "failed", text, REDEPLOY)
-    else:
-        yield CheckResult(
-            "batch function", "ok", "it takes images from the queue, and gives back those alone that fail"
-        )
+        return CheckResult("batch function", "failed", "it does not receive images from the queue", REDEPLOY)
+    if "ReportBatchItemFailures" not in found.get("FunctionResponseTypes", []):
+        text = "one failed image makes SQS send its whole batch again (no ReportBatchItemFailures)"
+        return CheckResult("batch function", "failed", text, REDEPLOY)
+    return CheckResult("batch function", "ok", "it receives images from the queue, and only failed ones are retried")
 
 
-def _dead_letters(stack: Stack) -> Iterator[CheckResult]:
-    url, dead = stack.output("DeadLetterQueueUrl"), _attributes(stack, "DeadLetterQueueUrl")
-    policy = json.loads(_attributes(stack, "QueueUrl").get("RedrivePolicy", "{}"))
+def _check_dead_letters(stack: Stack) -> CheckResult:
+    url, dead = stack.output("DeadLetterQueueUrl"), _queue_attributes(stack, "DeadLetterQueueUrl")
+    policy = json.loads(_queue_attributes(stack, "QueueUrl").get("RedrivePolicy", "{}"))
     if policy.get("deadLetterTargetArn") != dead["QueueArn"]:
-        yield CheckResult("dead letters", "failed", "the queue has no dead-letter queue, or another one", REDEPLOY)
-        return
+        return CheckResult("dead letters", "failed", "the queue has another dead-letter queue, or none", REDEPLOY)
     count = int(dead["ApproximateNumberOfMessages"])
     if not count:
-        yield CheckResult("dead letters", "ok", f"none; an image is tried {policy.get('maxReceiveCount')} times")
-        return
+        text = f"none; an image is tried {policy.get('maxReceiveCount')} times"
+        return CheckResult("dead letters", "ok", text)
     remedy = (
-        f"Look: aws sqs receive-message --visibility-timeout 0 --queue-url {url} ; the function's log has the causes. "
-        f"Once they are mended: aws sqs start-message-move-task --source-arn {dead['QueueArn']}"
+        f"List them: aws sqs receive-message --visibility-timeout 0 --queue-url {url} ; the function's log has the "
+        f"causes. Once fixed: aws sqs start-message-move-task --source-arn {dead['QueueArn']}"
     )
-    yield CheckResult("dead letters", "warning", f"{count:,} image{'s' * (count != 1)} could not be done", remedy)
+    text = f"{count:,} image{'s' * (count != 1)} could not be processed"
+    return CheckResult("dead letters", "warning", text, remedy)
 
 
-def _attributes(stack: Stack, output: str) -> dict[str, str]:
+def _queue_attributes(stack: Stack, output: str) -> dict[str, str]:
     queue = stack.client("sqs").get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=["All"])
     if "QueueArn" not in queue.get("Attributes", {}):
-        raise AwsRefused("The queue tells nothing of itself.")
+        raise AwsRefused("SQS returned no attributes of the queue.")
     return dict(queue["Attributes"])

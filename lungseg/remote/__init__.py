@@ -1,4 +1,4 @@
-"""A deployed service from a workstation: images sent to it, buckets done by it, and whether it is set up right.
+"""Client of a deployed service: send one image, or start and follow a backfill of a bucket.
 
 The service itself imports nothing from here.
 """

@@ -1,4 +1,4 @@
-"""AWS from a workstation, with the caller's own credentials: clients, its failures as refusals, a stack's outputs."""
+"""boto3 with the caller's own credentials: clients, errors, and the outputs of a stack."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from lungseg.remote import errors
 
 
 def aws_session(region: str | None = None) -> Any:
-    """boto3's session of a region; None is the one of its own settings.
+    """Return a boto3 session; without a region, that of the AWS configuration.
 
     Raises:
-        AwsRefused: those settings name a profile that is not there.
+        AwsRefused: the configuration names a profile that does not exist.
     """
     import boto3
 
-    with aws_errors("AWS's settings cannot be used"):
+    with aws_errors("The AWS configuration cannot be used"):
         return boto3.session.Session(region_name=region)
 
 
 def aws_client(service: str, region: str | None = None, session: Any = None) -> Any:
-    """boto3's client of a service.
+    """Return a boto3 client of a service.
 
     Args:
-        session: the session that it is of, which is slow to make; None makes one.
+        session: a session to reuse, because creating one is slow; None creates one.
 
     Raises:
-        AwsRefused: no region is known.
+        AwsRefused: no region is configured.
     """
     from botocore.config import Config
 
     settings = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=10, read_timeout=60)
     session = session or aws_session(region)
-    with aws_errors(f"There is no client for {service}"):
+    with aws_errors(f"No {service} client can be created"):
         return session.client(service, config=settings)
 
 
 @contextlib.contextmanager
-def aws_errors(what: str) -> Iterator[None]:
-    """Where AWS is asked: its failures become refusals that name no bucket, key or credential.
+def aws_errors(failure: str) -> Iterator[None]:
+    """Translate boto3's exceptions within the block into errors that quote no bucket, key or credential.
 
     Args:
-        what: cannot be done then, as the beginning of a sentence.
+        failure: what failed, as the beginning of a sentence.
 
     Raises:
-        AwsRefused: AWS says no, or cannot be asked that way.
+        AwsRefused: AWS returned an error, or the request could not be made.
         Unreachable.
     """
     from botocore.exceptions import (
@@ -64,15 +64,15 @@ def aws_errors(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "an error")
-        raise errors.AwsRefused(f"{what}: {error.operation_name} answered {code}.", code) from None
+        raise errors.AwsRefused(f"{failure}: {error.operation_name} returned {code}.", code) from None
     except (NoCredentialsError, PartialCredentialsError):
-        raise errors.AwsRefused(f"{what}: there are no AWS credentials.") from None
+        raise errors.AwsRefused(f"{failure}: there are no AWS credentials.") from None
     except NoRegionError:
-        raise errors.AwsRefused(f"{what}: no region is named.") from None
+        raise errors.AwsRefused(f"{failure}: no region is configured.") from None
     except HTTPClientError:
-        raise errors.Unreachable(f"{what}: AWS cannot be reached.") from None
+        raise errors.Unreachable(f"{failure}: AWS cannot be reached.") from None
     except BotoCoreError as error:
-        raise errors.AwsRefused(f"{what} ({type(error).__name__}).") from None
+        raise errors.AwsRefused(f"{failure} ({type(error).__name__}).") from None
 
 
 def aws_error_code(error: BaseException) -> str:
@@ -83,12 +83,12 @@ def aws_error_code(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed stack.
+    """A deployed CloudFormation stack.
 
     Attributes:
-        name: in CloudFormation.
-        region: None is the one of boto3's own settings.
-        outputs: by their keys.
+        name: of the stack.
+        region: None is that of the AWS configuration.
+        outputs: values by key.
     """
 
     name: str
@@ -97,29 +97,31 @@ class Stack:
 
     @classmethod
     def describe(cls, name: str, region: str | None = None) -> Stack:
-        """The stack as CloudFormation describes it.
+        """Look up a stack by its name.
 
         Raises:
-            AwsRefused: there is none, or it may not be looked at.
+            AwsRefused: it does not exist, or the caller may not describe it.
             Unreachable.
         """
-        formation = aws_client("cloudformation", region)
-        with aws_errors("The stack cannot be looked at"):
-            (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
+        cloudformation = aws_client("cloudformation", region)
+        with aws_errors("The stack cannot be described"):
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
         return cls(name, region, {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])})
 
     def output(self, key: str) -> str:
-        """One output.
+        """Return one output.
 
         Raises:
-            AwsRefused: the stack has none of that key.
+            AwsRefused: the stack has no such output.
         """
         if not self.outputs.get(key):
-            raise errors.AwsRefused(f"The stack has no output {key}: it is not this service's, or not quite deployed.")
+            raise errors.AwsRefused(
+                f"The stack has no output {key}: it was not made from template.yaml, or its deployment failed."
+            )
         return self.outputs[key]
 
     def client(self, service: str) -> Any:
-        """boto3's client of a service, where the stack is."""
+        """Return a boto3 client of a service in the stack's region."""
         return aws_client(service, self.region, self._session)
 
     @cached_property
@@ -127,14 +129,14 @@ class Stack:
         return aws_session(self.region)
 
     def api_key(self) -> str:
-        """The value of its API key; empty if it has none, as with IAM or a JWT authorizer.
+        """Return the stack's API key; empty if it has none, as with IAM or JWT authorisation.
 
         Raises:
-            AwsRefused: it may not be looked at.
+            AwsRefused: the caller may not read it.
         """
-        identity = self.outputs.get("ApiKeyId", "")
-        if not identity:
+        key_id = self.outputs.get("ApiKeyId", "")
+        if not key_id:
             return ""
         gateway = self.client("apigateway")
         with aws_errors("The stack's API key cannot be read"):
-            return str(gateway.get_api_key(apiKey=identity, includeValue=True)["value"])
+            return str(gateway.get_api_key(apiKey=key_id, includeValue=True)["value"])

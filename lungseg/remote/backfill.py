@@ -1,4 +1,4 @@
-"""A bucket's images through a stack's state machine: listed, started, followed to the end."""
+"""Backfill a bucket with a stack's state machine: list a prefix, start an execution, follow it to its end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from lungseg.remote import errors
 from lungseg.remote.aws import Stack, aws_client, aws_errors
 from lungseg.remote.cost import (
-    CORE_MB,
     DEFAULT_ARCHITECTURE,
     DEFAULT_BATCH,
     DEFAULT_CONCURRENCY,
+    MB_PER_CORE,
     BackfillSettings,
     PrefixListing,
 )
@@ -26,20 +26,20 @@ from lungseg.terminal import escape_name
 RUNNING_STATES = ("RUNNING", "PENDING_REDRIVE")
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 1.0, 10.0
-"""Seconds between two looks at an execution, which runs for minutes or hours."""
+"""Seconds between two polls of an execution, which runs for minutes or hours."""
 
 FAILED_STATES = ("failed", "timedOut", "aborted")
 
 
 @dataclass(frozen=True)
 class ExecutionResult:
-    """How an execution ended.
+    """The result of an execution.
 
     Attributes:
-        status: Step Functions' name for it.
-        error: the name of what stopped it; empty if nothing did.
-        items: its map run's items, by what became of them.
-        counts: its images by what became of them, if it tells.
+        status: as Step Functions names it, such as "SUCCEEDED".
+        error: name of the error that stopped it; empty if none did.
+        items: items of its map run by state.
+        counts: images by outcome, if its reports can be read.
     """
 
     status: str
@@ -49,38 +49,38 @@ class ExecutionResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all was done."""
+        """Whether every image is done."""
         failed = sum(self.items[name] for name in FAILED_STATES) + self.counts.get("failed", 0)
         return self.status == "SUCCEEDED" and not failed
 
     def summary_line(self) -> str:
-        """It in one line."""
+        """Return the result as one line."""
         items = ", ".join(f"{self.items[name]:,} {name}" for name in ("succeeded", *FAILED_STATES) if self.items[name])
         images = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
-        told = [f"items: {items or 'none'}"] + ([f"images: {images}"] if images else [])
+        parts = [f"items: {items or 'none'}"] + ([f"images: {images}"] if images else [])
         error = f" ({escape_name(self.error)})" if self.error else ""
-        return f"backfill: {self.status.lower()}{error}; {'; '.join(told)}"
+        return f"backfill: {self.status.lower()}{error}; {'; '.join(parts)}"
 
 
 def list_prefix(bucket: str, prefix: str, region: str | None = None, page: int = 1000) -> PrefixListing:
-    """Count what lies below a prefix; what is empty or ends in a slash is no image.
+    """Count the images below a prefix, without empty objects and keys that end in a slash.
 
     Args:
-        page: objects for one request; a thousand are the most.
+        page: objects per request, at most 1,000.
 
     Raises:
         AwsRefused, Unreachable.
     """
     storage = aws_client("s3", region)
-    asked = {"Bucket": bucket, "Prefix": prefix, "PaginationConfig": {"PageSize": page}}
+    query = {"Bucket": bucket, "Prefix": prefix, "PaginationConfig": {"PageSize": page}}
     count = size = lists = 0
-    with aws_errors("The bucket cannot be listed"), progress_bar("listing", None, "object") as seen:
-        for part in storage.get_paginator("list_objects_v2").paginate(**asked):
+    with aws_errors("The bucket cannot be listed"), progress_bar("listing", None, "object") as bar:
+        for answer in storage.get_paginator("list_objects_v2").paginate(**query):
             lists += 1
-            sizes = [each["Size"] for each in part.get("Contents", []) if not each["Key"].endswith("/")]
+            sizes = [each["Size"] for each in answer.get("Contents", []) if not each["Key"].endswith("/")]
             images = [each for each in sizes if each]
             count, size = count + len(images), size + sum(images)
-            seen.update(len(images))
+            bar.update(len(images))
     return PrefixListing(count, size, lists)
 
 
@@ -90,15 +90,15 @@ def read_backfill_settings(
     concurrency: int | None = None,
     architecture: str | None = None,
 ) -> BackfillSettings:
-    """How a stack does its images, as far as it may be looked at; what is given goes before it.
+    """Read the settings of a stack, as far as the caller may; arguments override them.
 
     Args:
-        stack: None if it is not known.
+        stack: None to assume the template's defaults.
     """
     found: dict[str, Any] = {}
     if stack is not None:
         try:
-            with aws_errors("The stack's function and state machine cannot be looked at"):
+            with aws_errors("The stack's function and state machine cannot be described"):
                 function = stack.output("BatchFunctionName")
                 found = stack.client("lambda").get_function_configuration(FunctionName=function)
             found = _first_map(_definition(stack.output("BackfillStateMachineArn"))) | {
@@ -106,28 +106,28 @@ def read_backfill_settings(
                 "Architectures": found.get("Architectures", [DEFAULT_ARCHITECTURE]),
             }
         except errors.AwsRefused:
-            pass  # an estimate needs no permission
-    express = found.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS"
+            pass  # an estimate must work without permissions
+    is_express = found.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS"
     return BackfillSettings(
-        memory or found.get("MemorySize", CORE_MB),
+        memory or found.get("MemorySize", MB_PER_CORE),
         concurrency or found.get("MaxConcurrency", DEFAULT_CONCURRENCY),
         found.get("ItemBatcher", {}).get("MaxItemsPerBatch", DEFAULT_BATCH),
-        express,
+        is_express,
         architecture or found.get("Architectures", [DEFAULT_ARCHITECTURE])[0],
-        known=concurrency is None and "MaxConcurrency" in found,
+        is_known=concurrency is None and "MaxConcurrency" in found,
     )
 
 
 def start_execution(machine: str, bucket: str, prefix: str) -> str:
-    """Start the state machine over a prefix of its bucket; the ARN of the execution.
+    """Start the state machine for a prefix of its bucket; return the execution's ARN.
 
     Raises:
-        AwsRefused: it may not be started, or is not one of that bucket.
+        AwsRefused: the caller may not start it, or it belongs to another bucket.
         Unreachable.
     """
-    # Its images are those of the bucket in its definition: the same prefix of another bucket would be silently missed.
+    # The bucket is fixed in its definition: with another bucket, it would list the same prefix of the wrong one.
     if bucket not in json.dumps(_definition(machine)):
-        raise errors.AwsRefused("That state machine does the images of another bucket.")
+        raise errors.AwsRefused("That state machine processes another bucket.")
     with aws_errors("The state machine cannot be started"):
         states = aws_client("stepfunctions", _region(machine))
         answer = states.start_execution(stateMachineArn=machine, input=json.dumps({"prefix": prefix}))
@@ -135,19 +135,19 @@ def start_execution(machine: str, bucket: str, prefix: str) -> str:
 
 
 def follow_execution(execution: str, pause: Callable[[float], None] = time.sleep) -> ExecutionResult:
-    """Wait for the end of an execution, with a bar of its items.
+    """Wait for the end of an execution, with a progress bar of its items.
 
     Raises:
         AwsRefused, Unreachable.
     """
-    states, rest = aws_client("stepfunctions", _region(execution)), MIN_POLL_SECONDS
-    with progress_bar("items", None, "item") as moved:
+    states, interval = aws_client("stepfunctions", _region(execution)), MIN_POLL_SECONDS
+    with progress_bar("items", None, "item") as bar:
         while True:
             with aws_errors("The execution cannot be followed"):
                 state = states.describe_execution(executionArn=execution)
                 items = _count_items(states, execution)
-            moved.total = items["total"] or None
-            moved.update(sum(items[name] for name in ("succeeded", *FAILED_STATES)) - moved.n)
+            bar.total = items["total"] or None
+            bar.update(sum(items[name] for name in ("succeeded", *FAILED_STATES)) - bar.n)
             if state["status"] not in RUNNING_STATES:
                 return ExecutionResult(
                     state["status"],
@@ -155,8 +155,8 @@ def follow_execution(execution: str, pause: Callable[[float], None] = time.sleep
                     items,
                     count_images(state.get("output"), _region(execution)),
                 )
-            pause(rest)
-            rest = min(MAX_POLL_SECONDS, 1.5 * rest)
+            pause(interval)
+            interval = min(MAX_POLL_SECONDS, 1.5 * interval)
 
 
 def _count_items(states: Any, execution: str) -> Counter[str]:
@@ -167,24 +167,24 @@ def _count_items(states: Any, execution: str) -> Counter[str]:
 
 
 def count_images(output: str | None, region: str) -> dict[str, int]:
-    """The images of all batches by what became of them, from the reports that the map run leaves in a bucket.
+    """Count the images of all batches by outcome, from the reports that the map run writes to a bucket.
 
     Args:
-        output: the execution's, which says where they are.
+        output: of the execution, which names the reports.
 
     Returns:
-        Empty if there are none, or if they may not be read: they decide nothing but the last line and the exit code.
+        Empty without readable reports: only the last line and the exit code depend on them.
     """
     found: Counter[str] = Counter()
     try:
-        place = json.loads(output or "{}")["ResultWriterDetails"]
+        location = json.loads(output or "{}")["ResultWriterDetails"]
         storage = aws_client("s3", region)
 
         def read(key: str) -> Any:
-            return json.loads(storage.get_object(Bucket=place["Bucket"], Key=key)["Body"].read())
+            return json.loads(storage.get_object(Bucket=location["Bucket"], Key=key)["Body"].read())
 
         with aws_errors("The reports cannot be read"):
-            for file in read(place["Key"])["ResultFiles"]["SUCCEEDED"]:
+            for file in read(location["Key"])["ResultFiles"]["SUCCEEDED"]:
                 for batch in read(file["Key"]):
                     found.update(json.loads(batch["Output"]))
     except (RemoteError, ValueError, KeyError, TypeError):
@@ -193,13 +193,13 @@ def count_images(output: str | None, region: str) -> dict[str, int]:
 
 
 def _definition(machine: str) -> Any:
-    with aws_errors("The state machine cannot be looked at"):
+    with aws_errors("The state machine cannot be described"):
         states = aws_client("stepfunctions", _region(machine))
         return json.loads(states.describe_state_machine(stateMachineArn=machine)["definition"])
 
 
 def _first_map(definition: Any) -> dict[str, Any]:
-    """The settings of the first distributed map of a definition."""
+    """Return the first distributed map of a definition."""
     return next((each for each in _all_states(definition) if each.get("Type") == "Map"), {})
 
 
@@ -210,12 +210,12 @@ def _all_states(definition: Any) -> Iterator[dict[str, Any]]:
 
 
 def _region(arn: str) -> str:
-    """The region in an ARN, which is where its service is to be asked.
+    """Return the region in an ARN.
 
     Raises:
-        AwsRefused: it is no ARN.
+        AwsRefused: it is not an ARN.
     """
     parts = arn.split(":")
     if len(parts) < 6 or parts[0] != "arn":
-        raise errors.AwsRefused("The state machine is not named by an ARN (arn:aws:states:REGION:...).")
+        raise errors.AwsRefused("The state machine's name is not an ARN (arn:aws:states:REGION:...).")
     return parts[3]

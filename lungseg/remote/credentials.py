@@ -1,4 +1,4 @@
-"""Who a caller says that he is: an API key, a bearer token, or a request signed with AWS credentials."""
+"""Caller credentials: API key, bearer token or SigV4."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lungseg.remote import errors
 
 @dataclass(frozen=True)
 class Credentials:
-    """What goes along with each request to the service, and to no other host.
+    """Credentials that are sent with each request to the service, and to no other host.
 
     Attributes:
-        key: of API Gateway's usage plan, for ``X-Api-Key``; empty for none.
+        key: API key of an API Gateway usage plan, for ``X-Api-Key``; empty for none.
         token: for ``Authorization: Bearer``; empty for none.
-        sign: whether requests are signed with AWS's own credentials (SigV4), as IAM authorisation wants.
-        region: to sign for; found by the service's host name, or by AWS's own settings, if it is None.
+        sign: whether to sign requests with AWS credentials (SigV4), as IAM authorisation requires.
+        region: to sign for; None takes it from the service's host name, or else from the AWS configuration.
     """
 
     key: str = field(default="", repr=False)
@@ -34,21 +34,21 @@ class Credentials:
         return bool(self.key or self.token or self.sign)
 
     def http_auth(self, base: httpx2.URL) -> httpx2.Auth | None:
-        """What adds it to the requests of a client of ``base``.
+        """Return the httpx2 authentication for requests to ``base``; None without credentials.
 
         Raises:
-            InsecureAddress: it would travel where others can read it.
-            AwsRefused: requests are to be signed, and there are no credentials or no region.
+            InsecureAddress: they would be sent unencrypted to another machine.
+            AwsRefused: there are no AWS credentials to sign with, or no region.
         """
         if not self:
             return None
         if base.scheme != "https" and not is_loopback(base.host):
-            raise errors.InsecureAddress("It begins with http://, and leads away from this machine.")
+            raise errors.InsecureAddress("The address starts with http:// and is not on this machine.")
         return _CallerAuth(self, base)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name can only mean this machine."""
+    """Return whether a host name can only mean this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -57,13 +57,13 @@ def is_loopback(host: str) -> bool:
 
 class _CallerAuth(httpx2.Auth):
     requires_request_body = True
-    """The signature covers it; a body that travels unsigned is read from memory just so."""
+    """SigV4 signs the body, so httpx2 must read it whole before `auth_flow`."""
 
     def __init__(self, credentials: Credentials, base: httpx2.URL) -> None:
         self._credentials, self._base = credentials, base
         self.requires_request_body = credentials.sign
         if credentials.sign:
-            self._signer  # noqa: B018 - so that missing credentials are known before an image is read
+            self._signer  # noqa: B018 - missing credentials fail here, before an image is read
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         if self._credentials.key:
@@ -87,13 +87,13 @@ class _CallerAuth(httpx2.Auth):
         if credentials is None:
             raise errors.AwsRefused("There are no AWS credentials to sign with.")
         if not region:
-            raise errors.AwsRefused("It is not known which region to sign for.")
+            raise errors.AwsRefused("The region to sign for is unknown.")
         return SigV4Auth(credentials, "execute-api", region)
 
     def _sign(self, request: httpx2.Request) -> None:
         from botocore.awsrequest import AWSRequest
 
-        # Headers that a proxy may change are left unsigned; the signer adds the host and the time.
+        # Other headers stay unsigned, because a proxy may change them; the signer adds the host and the time.
         signed = AWSRequest(request.method, str(request.url), data=request.content)
         self._signer.add_auth(signed)
         for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):

@@ -1,4 +1,4 @@
-"""What another program refused, as a refusal of ours: one line with its code, what was found and what to do."""
+"""Turn the error responses of a service, a gateway or a bucket into exceptions with a one-line text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lungseg.remote.retry import retry_after_seconds
 from lungseg.terminal import escape_name
 
 MAX_TEXT_LENGTH = 400
-"""Characters of a member that are shown: it comes from elsewhere, and is to stay one line."""
+"""Characters of a member that are shown. Another program wrote it, and the error must stay one line."""
 
 NO_SUCH_PATH = "Missing Authentication Token"
-"""What API Gateway says of a path that it does not have."""
+"""API Gateway's message for a path that it does not have, in a 403."""
 
 
 def error_from_problem(document: dict[str, Any]) -> errors.RemoteError:
-    """A problem document (RFC 9457) as the refusal that it was made of."""
+    """Return the error that a problem document (RFC 9457) describes."""
     detail = _read_text(document, "detail")
     # A gateway's own texts have no full stop.
     error = errors.RemoteError(detail if detail.endswith((".", "!", "?")) else f"{detail}.")
@@ -34,38 +34,41 @@ def error_from_problem(document: dict[str, Any]) -> errors.RemoteError:
 
 
 def problem_code(answer: httpx2.Response) -> str:
-    """The code of a problem document; empty if the answer is none, as a gateway's own are not."""
+    """Return the code of a problem document; empty if the response is not one, as with a gateway's own errors."""
     document = _read_document(answer)
     return _read_text(document, "code") if answer.status_code >= 400 and "detail" in document else ""
 
 
 def service_error(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
-    """What the service, or a gateway before it, answered instead of what was asked for."""
+    """Return the error for an unexpected response of the service, or of a gateway in front of it."""
     status, document = answer.status_code, _read_document(answer)
     if problem_code(answer):
         return error_from_problem(document | {"status": status})
     message = _read_text(document, "message", 100)
-    text = f"The service answered {status}" + (f" ({message})." if message else ".")
+    text = f"The service returned {status}" + (f" ({message})." if message else ".")
     if (seconds := retry_after_seconds(answer)) is not None:
-        text += f" It asks to wait {seconds:.0f} s."
+        text += f" Its Retry-After is {seconds:.0f} s."
     if answer.is_redirect:
-        return errors.BadAnswer(f"The service answered {status}, which leads elsewhere; that is not followed.")
+        return errors.BadAnswer(f"The service returned {status}, a redirect; redirects are not followed.")
     if status in (401, 403) and message != NO_SUCH_PATH:
         return errors.NotAuthorised(text)
     if status == 413:
-        return TooLarge("A gateway before the service takes no request of this size.")
+        return TooLarge("A gateway in front of the service rejects requests of this size.")
     if status == 429 or status >= 500:
         return errors.Busy(text)
     return errors.BadAnswer(text)
 
 
 def storage_error(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
-    """What a bucket answered to a presigned request; its XML also holds names and signatures, which stay there."""
+    """Return the error for a bucket's response to a presigned request.
+
+    Only the code is quoted: the rest of S3's XML holds keys and signatures.
+    """
     found = re.search(r"<Code>([A-Za-z]{1,60})</Code>", answer.text[:4000])
     code = found[1] if found else ""
     if code == "EntityTooLarge":
-        return TooLarge("The image has more bytes than the bucket takes.")
-    return errors.StorageRefused(f"It answered {answer.status_code}" + (f" ({code})." if code else "."))
+        return TooLarge("The image is larger than the bucket accepts.")
+    return errors.StorageRefused(f"It returned {answer.status_code}" + (f" ({code})." if code else "."))
 
 
 def _read_document(answer: httpx2.Response) -> dict[str, Any]:

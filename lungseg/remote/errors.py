@@ -1,67 +1,69 @@
-"""Every way in which a remote command can fail besides the image: one class each, with its stable code and remedy.
+"""Errors of `remote` and `doctor` that are not about the image: one class each, with its stable code and remedy.
 
-docs/ERRORS.md lists them, and a test holds the two together. None quotes a key, a bucket or a presigned address.
+docs/ERRORS.md lists them; `make docs` writes the table. No text quotes an object key or a presigned URL.
 """
 
 from __future__ import annotations
 
+from lungseg.errors import CodedError
 
-class RemoteError(Exception):
-    """A service cannot be used from here, or it refused: one line on standard error.
 
-    Attributes:
-        status: of HTTP, or what it would be; from 500 on the fault is not the caller's.
-        code, title, remedy, detail: as those of `lungseg.errors.ProblemError`.
-    """
+class RemoteError(CodedError):
+    """The service cannot be used from here, or it returned an error."""
 
     status = 500
     code = "remote-error"
     title = "The service cannot be used"
-    remedy = "Try again; if it stays, report the time to the service's operator."
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-    def line(self) -> str:
-        """It as one line of text, for a terminal."""
-        return " ".join(part for part in (f"{self.code}:", self.detail, self.remedy) if part)
+    remedy = "Try again. If it keeps failing, report the time to the service's operator."
 
 
 class BadAddress(RemoteError):
+    """The URL, or a proxy of the environment, is not usable."""
+
     status = 400
     code = "bad-address"
-    title = "The address is not one of a service"
-    remedy = "Give what goes before /v1/segment: a stack's output ApiUrl, or http://127.0.0.1:8000."
+    title = "The address is not the base URL of a service"
+    remedy = "Use the stack's output ApiUrl, or http://127.0.0.1:8000 for a local server."
 
 
 class InsecureAddress(RemoteError):
+    """Credentials are only sent over TLS or to this machine."""
+
     status = 400
     code = "insecure-address"
-    title = "Credentials would travel where others can read them"
-    remedy = "Use the service's address that begins with https://."
+    title = "Credentials would be sent unencrypted"
+    remedy = "Use the service's https:// address."
 
 
 class NotAuthorised(RemoteError):
+    """The service, or the gateway in front of it, returned 401 or 403."""
+
     status = 403
     code = "not-authorised"
-    title = "The service does not let this caller in"
-    remedy = "Give the API key in LUNG_API_KEY, a token in LUNG_TOKEN, or --sign with AWS credentials that may call it."
+    title = "The service rejected the credentials"
+    remedy = "Set the API key in LUNG_API_KEY or a token in LUNG_TOKEN, or use --sign with AWS credentials."
 
 
 class AwsRefused(RemoteError):
+    """An AWS API call failed, or could not be made.
+
+    Attributes:
+        aws_code: AWS's own error code, such as "AccessDenied"; empty if no request was sent.
+    """
+
     status = 400
     code = "aws-refused"
-    title = "AWS does not do what was asked of it"
-    remedy = "Check the name, --region, and what your AWS credentials are and may do."
+    title = "The AWS request failed"
+    remedy = "Check the name, --region, and the permissions of your AWS credentials."
 
-    def __init__(self, detail: str, answer: str = "") -> None:
-        """Args: ``answer`` is AWS's own code, as "AccessDenied"; empty if AWS was not even asked."""
+    def __init__(self, detail: str, aws_code: str = "") -> None:
         super().__init__(detail)
-        self.answer = answer
+        self.aws_code = aws_code
 
 
 class Unreachable(RemoteError):
+    """No connection, a timeout, or a certificate that is not trusted."""
+
     status = 503
     code = "unreachable"
     title = "The service cannot be reached"
@@ -69,40 +71,45 @@ class Unreachable(RemoteError):
 
 
 class Busy(RemoteError):
+    """The service still returned 429 or 5xx after all attempts."""
+
     status = 503
     code = "busy"
-    title = "The service is busy or does not work"
-    remedy = "Try again in some minutes; its operator finds the cause with `python -m lungseg doctor --stack NAME`."
+    title = "The service is busy or out of order"
+    remedy = "Try again in a few minutes. Its operator finds the cause with `python -m lungseg doctor --stack NAME`."
 
 
 class BadAnswer(RemoteError):
+    """The response is not one that this service sends."""
+
     status = 502
     code = "bad-answer"
-    title = "What answers is not this service"
-    remedy = "Check the address: a stack's ends with its stage, as its output ApiUrl has it."
+    title = "The response does not come from this service"
+    remedy = "Check the address. A stack's ends with its stage, as in its output ApiUrl."
 
 
 class StorageRefused(RemoteError):
+    """S3 rejected a presigned request."""
+
     status = 502
     code = "storage-refused"
-    title = "The bucket refuses the upload or the download"
-    remedy = "Try again: its permission lasts minutes only. If it stays, check this machine's clock."
+    title = "The bucket rejected the upload or the download"
+    remedy = "Try again: presigned URLs expire within minutes. If it keeps failing, check this machine's clock."
 
 
 class NotMade(RemoteError):
+    """The job is done, but its results lack the requested format."""
+
     status = 422
     code = "not-made"
-    title = "This form cannot be made of this image"
-    remedy = "Ask for another one: dicom-seg needs a DICOM image, and cutout lungs."
+    title = "This format cannot be produced for this image"
+    remedy = "Choose another format: dicom-seg needs a DICOM image, and cutout needs lungs."
 
 
 class JobUnfinished(RemoteError):
+    """The job did not finish in time, or expired before its image was uploaded."""
+
     status = 504
     code = "job-unfinished"
-    title = "The job has not come to an end"
-    remedy = "Send the image again, or wait longer with --wait; the operator looks at the queue and its dead letters."
-
-
-def kinds() -> list[type[RemoteError]]:
-    """Every kind, in the order of this file."""
-    return RemoteError.__subclasses__()
+    title = "The job has not finished"
+    remedy = "Send the image again, or raise --wait. The operator should check the queue and its dead letters."

@@ -1,4 +1,4 @@
-"""An image on its way: where its bytes are, and how much of it has gone."""
+"""The image to upload: a file or bytes, read anew for every attempt, with a progress bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lungseg import limits
 from lungseg.errors import Unreadable
 
-CHUNK = 2**16
+CHUNK_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ImageSource:
     """An image that can be read again for every attempt to send it.
 
     Attributes:
-        source: its file, or its bytes where it came from a pipe.
+        source: its path, or its bytes if it came from a pipe.
         size: in bytes.
     """
 
@@ -32,20 +32,20 @@ class ImageSource:
 
     @classmethod
     def of(cls, source: Path | bytes) -> ImageSource:
-        """An image, by its size alone.
+        """Check the size of an image without reading it.
 
         Raises:
             TooLarge, EmptyBody, Unreadable.
         """
         try:
-            size = len(source) if isinstance(source, bytes) else _size(source)
+            size = len(source) if isinstance(source, bytes) else _file_size(source)
         except OSError as error:
             raise Unreadable(f"The file cannot be read ({error.strerror}).") from None
         limits.check_bytes(size)
         return cls(source, size)
 
     def open(self) -> BinaryIO:
-        """The image from its beginning.
+        """Open the image at its beginning.
 
         Raises:
             Unreadable.
@@ -56,18 +56,11 @@ class ImageSource:
             raise Unreadable(f"The file cannot be read ({error.strerror}).") from None
 
 
-def _size(path: Path) -> int:
-    if path.exists() and not path.is_file():  # to open a pipe waits for somebody who writes to it
-        raise OSError(0, "it is no file")
-    with path.open("rb") as file:  # and not its name: may it be read at all?
-        return os.fstat(file.fileno()).st_size
-
-
 class ProgressReader:
-    """A file that moves a bar as it is read, as the HTTP library reads it: whole, in pieces, from its beginning."""
+    """A file object that advances a progress bar. httpx2 reads it whole or in chunks, and rewinds it."""
 
     def __init__(self, image: ImageSource, bar: tqdm[Any]) -> None:
-        self._image, self._bar = image, bar
+        self._bar = bar
         self._file = image.open()
 
     def __enter__(self) -> ProgressReader:
@@ -77,32 +70,39 @@ class ProgressReader:
         self._file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self.read(CHUNK):
-            yield piece
+        while chunk := self.read(CHUNK_BYTES):
+            yield chunk
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes."""
-        piece = self._file.read(count)
-        self._bar.update(len(piece))
-        return piece
+        """Read the next bytes."""
+        chunk = self._file.read(count)
+        self._bar.update(len(chunk))
+        return chunk
 
     def tell(self) -> int:
-        """Where the next bytes come from."""
+        """Return the position."""
         return self._file.tell()
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Read on from somewhere else."""
-        return self._file.seek(place, whence)
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Change the position."""
+        return self._file.seek(offset, whence)
 
 
-def progress_bar(what: str, total: int | None, unit: str = "B", shown: bool = True) -> tqdm[Any]:
-    """A progress bar on standard error, if that is a terminal; it goes when it is done."""
+def progress_bar(title: str, total: int | None, unit: str = "B", is_shown: bool = True) -> tqdm[Any]:
+    """Return a progress bar on standard error, if that is a terminal; it disappears when it is done."""
     return tqdm(
-        desc=what,
+        desc=title,
         total=total,
         unit=unit,
         unit_scale=unit == "B",
         unit_divisor=1024,
         leave=False,
-        disable=not shown or sys.stderr is None or not sys.stderr.isatty(),
+        disable=not is_shown or sys.stderr is None or not sys.stderr.isatty(),
     )
+
+
+def _file_size(path: Path) -> int:
+    if path.exists() and not path.is_file():  # opening a named pipe would block until somebody writes to it
+        raise OSError(0, "it is not a regular file")
+    with path.open("rb") as file:  # opened, so that a file without read permission fails here
+        return os.fstat(file.fileno()).st_size

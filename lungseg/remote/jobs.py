@@ -1,4 +1,4 @@
-"""An image's job: an upload of its own, the wait for its end, and the results, which lie in a bucket meanwhile."""
+"""Process one image as a job: upload it to the bucket, poll until it is done, download the outputs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from lungseg.remote.image_source import ImageSource, progress_bar
 from lungseg.remote.service import ServiceClient
 
 MIN_JOB_POLL_SECONDS, MAX_JOB_POLL_SECONDS, JOB_POLL_GROWTH = 0.5, 10.0, 1.5
-"""Seconds between two looks at a job: a warm function takes about one, a cold one ten, and a queue as long as it is."""
+"""Seconds between two polls. A warm function takes about 1 s, a cold one 10 s, and a queue has no upper bound."""
 
 JobResults = Mapping[str, Mapping[str, Any]]
+"""The presigned download of each output, by format."""
 
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job that a service has taken on.
+    """A job that a service has accepted.
 
     Attributes:
-        service: which.
+        service: the service.
         id: 32 hexadecimal digits.
-        ticket: where its image goes, as POST /v1/jobs has told.
+        ticket: the presigned upload of its image, from POST /v1/jobs.
     """
 
     service: ServiceClient
@@ -41,50 +42,50 @@ class RemoteJob:
     def create(
         cls, service: ServiceClient, output_format: Format, options: Options
     ) -> tuple[RemoteJob | None, httpx2.Response]:
-        """A new job, and the answer that it comes from; None if that is a refusal.
+        """Create a job; return it with the response, or None with an error response.
 
         Raises:
             Unreachable, BadAnswer.
         """
-        wanted: dict[str, Any] = {"formats": [output_format.name], "clean": options.clean, "upright": options.upright}
+        document: dict[str, Any] = {"formats": [output_format.name], "clean": options.clean, "upright": options.upright}
         if options.threshold is not None:
-            wanted["threshold"] = options.threshold
-        answer = service.send_request("POST", "/v1/jobs", document=wanted)
+            document["threshold"] = options.threshold
+        answer = service.send_request("POST", "/v1/jobs", document=document)
         if answer.status_code != 201:
             return None, answer
-        document = _read_json(answer)
-        identity, ticket = document.get("id"), document.get("upload")
-        whole = (
+        created = _read_json(answer)
+        job_id, ticket = created.get("id"), created.get("upload")
+        is_complete = (
             isinstance(ticket, dict) and isinstance(ticket.get("url"), str) and isinstance(ticket.get("fields"), dict)
         )
-        if not (isinstance(identity, str) and identity.isalnum() and whole):
-            raise errors.BadAnswer("The service answered POST /v1/jobs with something else than a job.")
-        return cls(service, identity, ticket or {}), answer
+        if not (isinstance(job_id, str) and job_id.isalnum() and is_complete):
+            raise errors.BadAnswer("The response to POST /v1/jobs does not describe a job.")
+        return cls(service, job_id, ticket or {}), answer
 
     def upload(self, image: ImageSource) -> None:
-        """Send the image to its bucket.
+        """Upload the image to the bucket.
 
         Raises:
             TooLarge, Unreachable, StorageRefused.
         """
-        most = self.ticket.get("max_bytes")
-        if isinstance(most, int) and image.size > most:
-            raise TooLarge(f"The image has {image.size:,} bytes, and the service takes {most:,}.")
+        max_bytes = self.ticket.get("max_bytes")
+        if isinstance(max_bytes, int) and image.size > max_bytes:
+            raise TooLarge(f"The image has {image.size:,} bytes; the service's limit is {max_bytes:,}.")
         self.service.upload_image(self.ticket["url"], self.ticket["fields"], image)
 
     def wait(self, seconds: float, pause: Callable[[float], None] = time.sleep) -> JobResults:
-        """The addresses of its results, once it is done.
+        """Poll until the job is done; return its results.
 
         Raises:
-            JobUnfinished: it is not within so many seconds, or was given up.
-            RemoteError: it has failed, with the problem that the image has.
+            JobUnfinished: it takes longer, or expired before its image arrived.
+            RemoteError: it failed; the error is the image's own.
         """
-        end, rest = time.monotonic() + seconds, MIN_JOB_POLL_SECONDS
-        with progress_bar("waiting", None, "look") as looks:
+        end, interval = time.monotonic() + seconds, MIN_JOB_POLL_SECONDS
+        with progress_bar("waiting", None, "poll") as bar:
             while True:
                 document = self._get_status()
-                looks.set_description(str(document.get("status")))
-                looks.update()
+                bar.set_description(str(document.get("status")))
+                bar.update()
                 match document.get("status"):
                     case "done":
                         results = document.get("results")
@@ -93,22 +94,22 @@ class RemoteJob:
                         problem = document.get("problem")
                         raise error_responses.error_from_problem(problem if isinstance(problem, dict) else {})
                     case "expired":
-                        raise errors.JobUnfinished("Its time has passed before an image had come.")
-                if time.monotonic() + rest > end:
-                    raise errors.JobUnfinished(f"It is not done {seconds:.0f} s after its image was sent.")
-                pause(rest)
-                rest = min(MAX_JOB_POLL_SECONDS, rest * JOB_POLL_GROWTH)
+                        raise errors.JobUnfinished("The job expired before its image was uploaded.")
+                if time.monotonic() + interval > end:
+                    raise errors.JobUnfinished(f"It is not done {seconds:.0f} s after the upload.")
+                pause(interval)
+                interval = min(MAX_JOB_POLL_SECONDS, interval * JOB_POLL_GROWTH)
 
     def download_output(self, results: JobResults, name: str) -> bytes:
-        """One result.
+        """Download one output.
 
         Raises:
-            NotMade: there is none of that name.
+            NotMade: the job produced none in this format.
             Unreachable, StorageRefused.
         """
         found = results.get(name)
         if not isinstance(found, dict) or not isinstance(found.get("url"), str):
-            raise errors.NotMade(f"The job is done, and of this image it gives no {name}.")
+            raise errors.NotMade(f"The job is done, but it produced no {name} for this image.")
         return self.service.download_output(found["url"])
 
     def _get_status(self) -> dict[str, Any]:
@@ -124,5 +125,5 @@ def _read_json(answer: httpx2.Response) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise errors.BadAnswer("The service's answer is no JSON document.")
+        raise errors.BadAnswer("The service's response is not a JSON document.")
     return document

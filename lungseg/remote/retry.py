@@ -1,4 +1,4 @@
-"""Sending again what failed for a while: lost connections, throttles, servers that are just starting."""
+"""Retry requests that failed temporarily: lost connections, throttling, servers that are still starting."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lungseg.remote import errors
 from lungseg.terminal import print_status
 
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
-"""Statuses that say: the same request may well succeed later."""
+"""Statuses after which the same request may succeed later."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long to wait.
+    """How often and how long to wait between attempts.
 
     Attributes:
-        attempts: in all; five of them span what a cold start or a throttle's bucket takes.
-        first_pause: seconds before the second attempt, at most; each pause is twice as long as the one before.
-        max_pause: seconds of one pause where the server names none.
-        max_retry_after: seconds of one pause that the server asks for; one that asks for more is given up.
+        attempts: in total; 5 of them span a cold start, or the refill of a throttle's token bucket.
+        first_pause: seconds before the second attempt, at most; each pause is twice as long as the previous one.
+        max_pause: seconds of one pause without Retry-After.
+        max_retry_after: seconds; a response with a longer Retry-After is returned at once.
     """
 
     attempts: int = 5
     first_pause: float = 1.0
     max_pause: float = 30.0
-    max_retry_after: float = 120.0  # the most that `serve` asks for (lungseg.server.admission.MAX_RETRY_AFTER)
+    max_retry_after: float = 120.0  # lungseg.server.admission.MAX_RETRY_AFTER, the longest that `serve` sends
 
     def send_with_retries(
         self,
@@ -42,76 +42,76 @@ class RetryPolicy:
         retry_statuses: frozenset[int] = TRANSIENT_STATUSES,
         pause: Callable[[float], None] = time.sleep,
     ) -> httpx2.Response:
-        """Send until it is answered for good, or until the attempts are used up.
+        """Send until a response is final, or until the attempts are used up.
 
         Args:
-            send: builds the request anew each time, and reads the whole answer.
+            send: builds a new request each time, and reads the whole response.
             retry_statuses: statuses after which to send again.
 
         Returns:
-            The last answer, whatever its status.
+            The last response, whatever its status.
 
         Raises:
-            Unreachable: the last attempt gave none.
+            Unreachable: the last attempt got no response.
         """
         for attempt in range(1, self.attempts + 1):
-            wished = None
+            requested = None
             try:
                 answer = send()
             except httpx2.RequestError as error:
                 if attempt == self.attempts or not _is_transient(error):
                     raise errors.Unreachable(_describe_failure(error)) from None
-                why = _describe_failure(error)
+                reason = _describe_failure(error)
             else:
-                wished = retry_after_seconds(answer)
+                requested = retry_after_seconds(answer)
                 if (
                     answer.status_code not in retry_statuses
                     or attempt == self.attempts
-                    or (wished or 0) > self.max_retry_after
+                    or (requested or 0) > self.max_retry_after
                 ):
                     return answer
-                why = f"The service answered {answer.status_code}."
-            seconds = self._pause(attempt) if wished is None else wished
+                reason = f"The service returned {answer.status_code}."
+            seconds = self._pause(attempt) if requested is None else requested
             if sys.stderr.isatty():
-                print_status(f"{why} Trying again in {seconds:.1f} s")
+                print_status(f"{reason} Retrying in {seconds:.1f} s")
             pause(seconds)
         raise AssertionError("attempts is at least 1")
 
     def _pause(self, attempt: int) -> float:
-        # Half of it by chance: callers that failed together do not come back together.
+        # Half of the pause is random, so that clients that failed together do not return together.
         longest = min(self.max_pause, self.first_pause * 2 ** (attempt - 1))
         return random.uniform(longest / 2, longest)
 
 
 def retry_after_seconds(answer: httpx2.Response) -> float | None:
-    """The seconds that an answer asks to wait, given as a number or as a date; None if it does not say."""
+    """Return the seconds of a Retry-After header, which is a number or a date; None without a valid one."""
     text = answer.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):  # no date, or one without a zone
+    except (TypeError, ValueError):  # not a date, or a date without a time zone
         return None
 
 
 def _is_transient(error: httpx2.RequestError) -> bool:
-    """A certificate that is not trusted will not be so in a second."""
+    """Return whether another attempt may succeed; an untrusted certificate stays untrusted."""
     return not isinstance(error, httpx2.UnsupportedProtocol | httpx2.ProxyError) and _certificate_error(error) is None
 
 
 def _describe_failure(error: httpx2.RequestError) -> str:
-    """What happened; the error's own text may hold a presigned address."""
+    """Return what happened in our words; the error's own text may contain a presigned URL."""
     if (tls := _certificate_error(error)) is not None:
-        return f"Its certificate is not trusted ({getattr(tls, 'verify_message', 'for no named reason')})."
+        return f"Its certificate is not trusted ({getattr(tls, 'verify_message', 'no reason given')})."
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-        return "No connection can be made."
+        return "The connection failed."
     if isinstance(error, httpx2.TimeoutException):
-        return "There was no answer in time."
+        return "The response timed out."
     if isinstance(error, httpx2.ProxyError):
-        return "The proxy refuses to connect."
+        return "The proxy refused the connection."
     if isinstance(error, httpx2.DecodingError):
-        return "The answer cannot be unpacked."
-    return "The connection broke off."
+        return "The response cannot be decompressed."
+    return "The connection was lost."
 
 
 def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

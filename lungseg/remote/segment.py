@@ -1,4 +1,4 @@
-"""One image through a deployed service: directly while it fits into a request, else through a job."""
+"""Segment one image with a deployed service: in one request if it fits, else as a job."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ and the rest is for the request's headers, which the event holds twice.
 """
 
 JOB_NEEDED_CODES = frozenset({"answer-too-large"})
-"""Refusals of an answer that is too large for Lambda, while a job would lead to it."""
+"""Errors that a job avoids: the output exceeds Lambda's response limit."""
 
 NO_JOBS_CODES = frozenset({"jobs-unavailable", "not-found", "method-not-allowed"})
-"""What a service answers that takes no jobs, as a local one. It has no gateway's limit either."""
+"""Errors of a service without jobs, such as a local one. It has no gateway and no gateway limit either."""
 
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """What came back for an image.
+    """The output of one image, with its verdict.
 
     Attributes:
-        content: in the form that was asked for.
-        decision: the verdict's: accept, review or reject.
-        reasons: its codes, the gravest first.
-        job: the id of the job that it went through; None if it was sent directly.
+        content: in the requested format.
+        decision: of the verdict: accept, review or reject.
+        reasons: codes of the verdict, the most serious first.
+        job: the job's id; None if the image was sent directly.
     """
 
     content: bytes
@@ -54,20 +54,20 @@ def segment_remotely(
     wait: float,
     notify: Callable[[str], None],
 ) -> RemoteResult:
-    """The image in one format.
+    """Return the image's output in one format.
 
     Args:
-        wait: seconds after its upload until which a job must be done.
-        notify: gets a line where the image takes another way than its size had let expect.
+        wait: seconds that a job may take after its upload.
+        notify: called with a line if the image is sent again as a job.
 
     Raises:
-        RemoteError, ProblemError: the service refuses the image, or cannot be used.
+        RemoteError, ProblemError: the service rejects the image, or cannot be used.
     """
     if image.size <= MAX_DIRECT_BYTES:
         answer = _send_directly(service, image, output_format, options)
         if error_responses.problem_code(answer) not in JOB_NEEDED_CODES:
             return _read_result(answer)
-        notify(f"the {output_format.name} is too large for an answer; the image goes again, through a job")
+        notify(f"the {output_format.name} is too large for one response; sending the image again as a job")
     job, refusal = RemoteJob.create(service, output_format, options)
     if job is None:
         if error_responses.problem_code(refusal) not in NO_JOBS_CODES:

@@ -1,4 +1,4 @@
-"""A service over HTTP: what is asked of it goes with the caller's credentials, what lies in a bucket without."""
+"""HTTP client of a service. Requests to the service carry the caller's credentials, those to a bucket do not."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from lungseg.remote.image_source import ImageSource, ProgressReader, progress_ba
 from lungseg.remote.retry import TRANSIENT_STATUSES, RetryPolicy
 
 HTTP_TIMEOUT = httpx2.Timeout(120, connect=15)
-"""Seconds for one step. A gateway gives up after 29; a local server that is sent the largest image takes longer."""
+"""Seconds for one step. API Gateway gives up after 29 s; a local server needs longer for the largest images."""
 
 MIN_PROGRESS_BYTES = 2**18
-"""Bytes of an answer from which on a bar shows how much has come."""
+"""Larger responses get a progress bar."""
 
 MAX_OUTPUT_BYTES, MAX_DOCUMENT_BYTES, MAX_PROBLEM_BYTES = 2**29, 2**24, 2**20
-"""The longest answers: an output of the largest image in every format, a JSON document, and what an error says."""
+"""The longest responses: the largest image in every format, a JSON document, an error."""
 
 USER_AGENT = f"lung-segmentation/{__version__} Python/{platform.python_version()}"
 
 
 class ServiceClient:
-    """One service. A context manager: its connections are closed at the end."""
+    """Client of one service. A context manager that closes its connections."""
 
     def __init__(self, url: str, credentials: Credentials | None = None, retries: RetryPolicy | None = None) -> None:
-        """Args: ``url`` is what goes before /v1/segment.
+        """Args: ``url`` is the base URL, without /v1/segment.
 
         Raises:
-            BadAddress: the URL is none of a service, or a proxy of the environment has no usable one.
-            InsecureAddress, AwsRefused: as `Credentials.http_auth` does.
+            BadAddress: the URL is not one of a service, or a proxy of the environment is not usable.
+            InsecureAddress, AwsRefused: see `Credentials.http_auth`.
         """
         self.base = _parse_address(url)
         self.credentials = credentials or Credentials()
@@ -55,7 +55,7 @@ class ServiceClient:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine."""
+        """Whether the service runs on this machine."""
         return is_loopback(self.base.host)
 
     def send_request(
@@ -70,16 +70,16 @@ class ServiceClient:
         image: ImageSource | None = None,
         retry_statuses: frozenset[int] = TRANSIENT_STATUSES,
     ) -> httpx2.Response:
-        """One request, sent again if it fails for a while; the whole answer, whatever its status.
+        """Send a request, with retries; return the whole response, whatever its status.
 
         Args:
-            path: as the service's own, such as "/v1/segment".
-            authenticated: whether the credentials go along.
-            document: goes as JSON.
-            image: goes as the raw body.
+            path: such as "/v1/segment".
+            authenticated: whether to send the credentials.
+            document: to send as JSON.
+            image: to send as the raw body.
 
         Raises:
-            Unreachable.
+            Unreachable, BadAnswer.
         """
         url = f"{str(self.base).rstrip('/')}{path}"
         client = self._client(url, authenticated)
@@ -88,17 +88,17 @@ class ServiceClient:
             if image is None:
                 request = client.build_request(method, url, params=parameters, headers=headers, json=document)
                 return _send_whole(client, request, MAX_DOCUMENT_BYTES)
-            with progress_bar("upload", image.size) as moved, ProgressReader(image, moved) as body:
-                kind = {"Content-Type": "application/octet-stream"}
+            with progress_bar("upload", image.size) as bar, ProgressReader(image, bar) as body:
+                content_type = {"Content-Type": "application/octet-stream"}
                 request = client.build_request(
-                    method, url, params=parameters, headers=kind | dict(headers or {}), content=body
+                    method, url, params=parameters, headers=content_type | dict(headers or {}), content=body
                 )
-                return _send_whole(client, request, MAX_OUTPUT_BYTES, moved.close)
+                return _send_whole(client, request, MAX_OUTPUT_BYTES, bar.close)
 
         return self._retries.send_with_retries(send, retry_statuses)
 
     def upload_image(self, url: str, fields: Mapping[str, str], image: ImageSource) -> None:
-        """Send an image to where a presigned POST leads: its fields first, then the image, straight from the disk.
+        """Send an image by a presigned POST: first its form fields, then the file, which is never held in memory.
 
         Raises:
             Unreachable, StorageRefused, TooLarge, BadAnswer.
@@ -107,18 +107,18 @@ class ServiceClient:
         client = self._client(url)
 
         def send() -> httpx2.Response:
-            with progress_bar("upload", image.size) as moved, ProgressReader(image, moved) as body:
-                # The image's own name stays here.
+            with progress_bar("upload", image.size) as bar, ProgressReader(image, bar) as body:
+                # A fixed file name: the image's own may name the patient.
                 part: Any = ("image", body, "application/octet-stream")
                 request = client.build_request("POST", url, data=dict(fields), files={"file": part})
-                return _send_whole(client, request, MAX_DOCUMENT_BYTES, moved.close)
+                return _send_whole(client, request, MAX_DOCUMENT_BYTES, bar.close)
 
         answer = self._retries.send_with_retries(send)
         if not answer.is_success:
             raise error_responses.storage_error(answer)
 
     def download_output(self, url: str) -> bytes:
-        """What a presigned GET leads to.
+        """Return the content of a presigned GET.
 
         Raises:
             Unreachable, StorageRefused, BadAnswer.
@@ -133,60 +133,55 @@ class ServiceClient:
         return answer.content
 
     def _client(self, url: str, authenticated: bool = False) -> httpx2.Client:
-        """Return the client for an address.
+        """Return the client for a URL.
 
-        Args:
-            url: of the request; what is for this machine takes no proxy, which could read image and credentials.
-            authenticated: whether the credentials go along.
+        Requests to this machine bypass the proxy, which could read the image and the credentials.
 
         Raises:
-            BadAddress: the environment names a proxy that cannot be used.
+            BadAddress: the environment names a proxy that is not usable.
         """
-        kind = (authenticated, is_loopback(httpx2.URL(url).host))
-        if kind not in self._clients:
+        key = (authenticated, is_loopback(httpx2.URL(url).host))
+        if key not in self._clients:
             try:
-                self._clients[kind] = httpx2.Client(
+                self._clients[key] = httpx2.Client(
                     auth=self._auth if authenticated else None,
-                    transport=httpx2.HTTPTransport() if kind[1] else None,
+                    transport=httpx2.HTTPTransport() if key[1] else None,
                     timeout=HTTP_TIMEOUT,
-                    # They would lead credentials, and the image, to somewhere else.
+                    # A redirect could send the credentials and the image to another host.
                     follow_redirects=False,
-                    # 1 MB of gzip may stand for 1 GB, and outputs are compressed already.
+                    # 1 MB of gzip may expand to 1 GB, and outputs are compressed already.
                     headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 )
             except (ValueError, ImportError):
-                raise errors.BadAddress(
-                    "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used."
-                ) from None
-        return self._clients[kind]
+                raise errors.BadAddress("The proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is not usable.") from None
+        return self._clients[key]
 
     def _check_presigned(self, url: str) -> None:
+        """Raise BadAnswer unless a presigned URL is encrypted, or leads from an http:// service to its own kind."""
         try:
-            place = httpx2.URL(url)
+            target = httpx2.URL(url)
         except httpx2.InvalidURL:
-            place = httpx2.URL("")
-        plain = place.scheme == "http" and self.base.scheme == "http" and (is_loopback(place.host) or not self.is_local)
-        if place.scheme != "https" and not plain:
-            raise errors.BadAnswer("The service leads to an address that is no https:// one.")
+            target = httpx2.URL("")
+        is_plain_allowed = self.base.scheme == "http" and (is_loopback(target.host) or not self.is_local)
+        if target.scheme != "https" and not (target.scheme == "http" and is_plain_allowed):
+            raise errors.BadAnswer("The service returned a presigned URL that is not https://.")
 
 
 def _send_whole(
-    client: httpx2.Client, request: httpx2.Request, max_bytes: int, sent: Callable[[], None] = lambda: None
+    client: httpx2.Client, request: httpx2.Request, max_bytes: int, on_sent: Callable[[], None] = lambda: None
 ) -> httpx2.Response:
-    """Return the answer to a request, read whole; a bar shows large ones.
+    """Send a request; return its response, read whole.
 
     Args:
-        client: sends it.
-        request: what to send.
-        max_bytes: bytes of the longest answer that is taken; of an error, no more than MAX_PROBLEM_BYTES are kept.
-        sent: is called when the request is through.
+        max_bytes: of the response; of an error, at most MAX_PROBLEM_BYTES are kept.
+        on_sent: called when the request has been sent.
 
     Raises:
-        BadAnswer: it is longer, or packed although nothing packed was asked for.
+        BadAnswer: the response is longer, or compressed although no compression was requested.
     """
     answer = client.send(request, stream=True)
     try:
-        sent()
+        on_sent()
         content = _read_body(answer, max_bytes)
     finally:
         answer.close()
@@ -196,35 +191,35 @@ def _send_whole(
 
 
 def _read_body(answer: httpx2.Response, max_bytes: int) -> bytes:
-    """Return the bytes of an answer; none of an error that is packed or too long, whose status says enough.
+    """Return the body of a response; of an error that is compressed or too long nothing, as its status is enough.
 
     Raises:
         BadAnswer.
     """
-    packed = answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+    is_compressed = answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
     length = answer.headers.get("Content-Length", "")
     total = int(length[:20]) if length.isascii() and length.isdecimal() else None
     if answer.is_error:
         max_bytes = MAX_PROBLEM_BYTES
-    elif packed:
-        raise errors.BadAnswer("The service's answer is packed, which it was not asked for.")
-    content, pieces = 0, []
-    with progress_bar("download", total, shown=(total or 0) > MIN_PROGRESS_BYTES) as moved:
-        for piece in () if packed or (total or 0) > max_bytes else answer.iter_raw():
-            pieces.append(piece)
-            content += len(piece)
-            moved.update(len(piece))
-            if content > max_bytes:
+    elif is_compressed:
+        raise errors.BadAnswer("The service's response is compressed, although no compression was requested.")
+    count, chunks = 0, []
+    with progress_bar("download", total, is_shown=(total or 0) > MIN_PROGRESS_BYTES) as bar:
+        for chunk in () if is_compressed or (total or 0) > max_bytes else answer.iter_raw():
+            chunks.append(chunk)
+            count += len(chunk)
+            bar.update(len(chunk))
+            if count > max_bytes:
                 break
-    if not answer.is_error and max(content, total or 0) > max_bytes:
-        raise errors.BadAnswer(f"The service's answer is longer than {max_bytes:,} bytes.")
-    return b"".join(pieces) if content <= max_bytes else b""
+    if not answer.is_error and max(count, total or 0) > max_bytes:
+        raise errors.BadAnswer(f"The service's response is longer than {max_bytes:,} bytes.")
+    return b"".join(chunks) if count <= max_bytes else b""
 
 
 def _plain_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
-    """Return headers without those that say how the answer travelled."""
-    gone = ("content-encoding", "content-length", "transfer-encoding")
-    return [(name, value) for name, value in headers.multi_items() if name.lower() not in gone]
+    """Return the headers without those that describe the encoding in transit."""
+    transit = ("content-encoding", "content-length", "transfer-encoding")
+    return [(name, value) for name, value in headers.multi_items() if name.lower() not in transit]
 
 
 def _parse_address(url: str) -> httpx2.URL:
@@ -232,7 +227,7 @@ def _parse_address(url: str) -> httpx2.URL:
         base = httpx2.URL(url)
     except httpx2.InvalidURL:
         base = httpx2.URL("")
-    whole = base.scheme in ("http", "https") and base.host and "%" not in base.host and (base.port or 1) < 65536
-    if not whole or base.query or base.fragment or base.userinfo:
-        raise errors.BadAddress("The address is no https://HOST/STAGE or http://HOST:PORT.")
+    is_valid = base.scheme in ("http", "https") and base.host and "%" not in base.host and (base.port or 1) < 65536
+    if not is_valid or base.query or base.fragment or base.userinfo:
+        raise errors.BadAddress("The address is not of the form https://HOST/STAGE or http://HOST:PORT.")
     return base
