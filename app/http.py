@@ -53,7 +53,7 @@ def accept(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         response = request(HTTPCycle(scope, _decode_body(event))(_app_with_size_check))
         check_response_size(len(response["body"]))
     except errors.ProblemError as error:
-        return request(HTTPCycle(scope, b"")(problems.answer(error.problem())))
+        return request(HTTPCycle(scope, b"")(problems.problem_response(error.problem())))
     return response
 
 
@@ -77,7 +77,7 @@ async def _app_with_size_check(scope: Scope, receive: Receive, send: Send) -> No
     """The app; an image whose answer Lambda could not carry is refused by its header, not after all has been done."""
     asked = HTTPConnection(scope)
     try:
-        name = negotiation.choose(asked.query_params.get("format"), asked.headers.get("accept", "")).name
+        name = negotiation.choose_format(asked.query_params.get("format"), asked.headers.get("accept", "")).name
     except errors.ProblemError:
         name = ""  # the route refuses it
     with extra_size_check(partial(check_expected_size, bytes_per_pixel=MIN_BYTES_PER_PIXEL.get(name, 0))):
@@ -90,7 +90,7 @@ _mangum = Mangum(_app_with_size_check, lifespan="off", text_mime_types=TEXT_MEDI
 
 def _plain_problem(error: errors.ProblemError, event: dict[str, Any]) -> dict[str, Any]:
     """Return a problem document without Mangum, in a format that every source of HTTP events takes."""
-    refusal = problems.answer(error.problem())
+    refusal = problems.problem_response(error.problem())
     headers = dict(refusal.headers)
     answer = {"statusCode": refusal.status_code, "headers": headers, "body": bytes(refusal.body).decode()}
     if "multiValueHeaders" in event:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.buckets.s3 import ObjectStore
     from app.buckets.settings import BucketSettings
 
-JOB_ERRORS = openapi.refusals(
+JOB_ERRORS = openapi.problem_responses(
     errors.BadParameter,
     errors.BodyTooLarge,
     errors.RequestTimeout,
@@ -30,7 +30,7 @@ JOB_ERRORS = openapi.refusals(
     errors.StorageUnavailable,
 )
 
-JOB_STATE_ERRORS = JOB_ERRORS | openapi.refusals(errors.NoSuchJob)
+JOB_STATE_ERRORS = JOB_ERRORS | openapi.problem_responses(errors.NoSuchJob)
 
 
 def _check_format(name: str) -> str:

@@ -60,11 +60,11 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="rewrite docs/PERFORMANCE.md")
     arguments = parser.parse_args()
     from benchmarks.kinds import made
-    from lungseg.server.admission import places
+    from lungseg.server.admission import read_capacity
 
     sizes = (("1 Mpx JPEG", "JPEG", 1), ("5 Mpx JPEG", "JPEG", 5), ("5 Mpx PNG", "PNG", 5))
     films = {film.name: film.data for film in (made(*size) for size in sizes)}
-    concurrent, waiting = places()
+    concurrent, waiting = read_capacity()
     result: dict[str, Any] = {
         "machine": machine.describe(),
         "concurrent": concurrent,

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     cores = core_count()
     _set_environment(arguments, cores)
-    concurrent, _ = admission.places()
+    concurrent, _ = admission.read_capacity()
     # Concurrent images with one core each finish sooner than consecutive images with all cores.
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
@@ -102,8 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
             access_log=False,
             ws="none",
             server_header=False,
-            http=protocol.Protocol,
-            backlog=protocol.BACKLOG,
+            http=protocol.LimitedProtocol,
+            backlog=protocol.ACCEPT_BACKLOG,
             timeout_keep_alive=protocol.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             log_config=quiet.log_config(),

@@ -20,24 +20,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lungseg import errors, limits, settings
 from lungseg.model.session import core_count
 from lungseg.server import intake
-from lungseg.server.budget import Budget, Hold
-from lungseg.server.intake import STEP
+from lungseg.server.budget import ByteBudget, Reservation
+from lungseg.server.intake import PROGRESS_BYTES
 
-WAITING_EACH = 4
+DEFAULT_WAITING_PER_CORE = 4
 """Images that wait for each one that is worked on, unless ``LUNG_WAITING`` says otherwise: their clients wait for less
 than a second, and their bytes take less memory than the decoded images."""
 
 MAX_RETRY_AFTER = 120
 """Seconds that Retry-After asks for at most."""
 
-MAX_OUTSIDE_SECONDS = 20
+MAX_REJECTED_SECONDS = 20
 """Seconds of them for the images that were turned away before."""
 
-ABORT = "lung.abort"
+ABORT_EXTENSION = "lung.abort"
 """The ASGI extension by which the server of `serve` (lungseg.server.protocol) lets a connection be cut off."""
 
 
-def places() -> tuple[int, int]:
+def read_capacity() -> tuple[int, int]:
     """Return how many images this process works on at a time, and how many more may wait.
 
     ``LUNG_CONCURRENT`` and ``LUNG_WAITING`` say so; else one for each core that the process may use, and WAITING_EACH
@@ -47,20 +47,20 @@ def places() -> tuple[int, int]:
         ModelError: they are not whole numbers, or nothing may be worked on.
     """
     concurrent = settings.CONCURRENT.read(core_count())
-    return concurrent, settings.WAITING.read(WAITING_EACH * concurrent)
+    return concurrent, settings.WAITING.read(DEFAULT_WAITING_PER_CORE * concurrent)
 
 
-class _Full(Exception):
+class _QueueFull(Exception):
     """There is no place, or no memory, for a request whose body was being read."""
 
 
 @dataclass
-class _Turn:
+class _AdmittedRequest:
     """Where one request is: its bytes, and since when it has a place and a core."""
 
-    hold: Hold
+    reservation: Reservation
     has_place: bool = False
-    began: float | None = None
+    started_at: float | None = None
     is_evicted: bool = False
 
 
@@ -70,21 +70,21 @@ class Admission:
     def __init__(self, app: ASGIApp, concurrent: int, waiting: int) -> None:
         """Guard ``app``: ``concurrent`` images are worked on, ``waiting`` more are queued."""
         self.app = app
-        self._concurrent, self._places = concurrent, concurrent + waiting
+        self._concurrent, self._max_admitted = concurrent, concurrent + waiting
         self._cores = asyncio.Semaphore(concurrent)
-        self._inside = 0
-        self._outside: deque[float] = deque(maxlen=10_000)  # when each that was turned away will come again
-        self._seconds = 0.2  # of an image's work: a guess, until some have been seen
-        self._working: set[float] = set()  # when each began
+        self._admitted = 0
+        self._rejected_until: deque[float] = deque(maxlen=10_000)  # when each that was turned away will come again
+        self._seconds_per_image = 0.2  # of an image's work: a guess, until some have been seen
+        self._start_times: set[float] = set()  # when each began
         # One body and one answer of any size for each core; two of them at least, so that one never locks out another.
-        self._budget = Budget(limits.MAX_BYTES * max(2, concurrent))
+        self._budget = ByteBudget(limits.MAX_BYTES * max(2, concurrent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app as soon as it is this request's turn."""
-        if not intake.takes_image(scope):
+        """Run the app as soon as this request is admitted."""
+        if not intake.is_segment_request(scope):
             await self.app(scope, receive, send)
-        elif self._inside >= self._places:
-            await self._turn_away(scope, receive, send)
+        elif self._admitted >= self._max_admitted:
+            await self._reject(scope, receive, send)
         else:
             await self._admit(scope, receive, send)
 
@@ -93,62 +93,62 @@ class Admission:
         assert task is not None
 
         def evict() -> None:
-            turn.is_evicted = True
+            request.is_evicted = True
             task.cancel()
 
-        turn = _Turn(self._budget.open(evict))
+        request = _AdmittedRequest(self._budget.reserve(evict))
         started = False
 
-        async def in_turn() -> Message:
+        async def receive_and_admit() -> Message:
             message = await receive()
-            if message["type"] == "http.request" and not turn.has_place:
-                await self._take_in(message, turn, receive)
-                if not message.get("more_body") and turn.began is None:
+            if message["type"] == "http.request" and not request.has_place:
+                await self._count_body(message, request, receive)
+                if not message.get("more_body") and request.started_at is None:
                     return {"type": "http.disconnect"}
             return message
 
-        async def watch(message: Message) -> None:
+        async def send_and_release(message: Message) -> None:
             nonlocal started
             # The answer is made by now: however slowly the client takes it, the next image's work may begin.
             if not started:
                 started = True
-                self._release(turn)
-            await _send_in_steps(message, send, turn.hold)
+                self._release(request)
+            await _send_in_steps(message, send, request.reservation)
 
         try:
-            await self.app(scope, in_turn, watch)
-        except _Full:
-            await self._turn_away(scope, receive, send)
+            await self.app(scope, receive_and_admit, send_and_release)
+        except _QueueFull:
+            await self._reject(scope, receive, send)
         except asyncio.CancelledError:
-            if not turn.is_evicted:
+            if not request.is_evicted:
                 raise
             task.uncancel()
-            await self._end(scope, receive, send, started)
+            await self._end_evicted(scope, receive, send, started)
         finally:
-            self._release(turn)
-            turn.hold.close()
+            self._release(request)
+            request.reservation.close()
 
-    async def _take_in(self, message: Message, turn: _Turn, receive: Receive) -> None:
+    async def _count_body(self, message: Message, request: _AdmittedRequest, receive: Receive) -> None:
         """Account for a piece of a body; with the last one, wait for a core.
 
         Raises:
             _Full.
         """
         count = len(message.get("body", b""))
-        if not turn.hold.grow(count):
-            raise _Full
-        turn.hold.move(count)
+        if not request.reservation.try_grow(count):
+            raise _QueueFull
+        request.reservation.add_progress(count)
         if message.get("more_body"):
             return
-        if self._inside >= self._places:
-            raise _Full
-        self._inside += 1
-        turn.has_place, turn.hold.waits = True, False
-        if await self._get_core(receive):
-            turn.began = time.monotonic()
-            self._working.add(turn.began)
+        if self._admitted >= self._max_admitted:
+            raise _QueueFull
+        self._admitted += 1
+        request.has_place, request.reservation.is_waiting = True, False
+        if await self._wait_for_core(receive):
+            request.started_at = time.monotonic()
+            self._start_times.add(request.started_at)
 
-    async def _get_core(self, receive: Receive) -> bool:
+    async def _wait_for_core(self, receive: Receive) -> bool:
         """Wait for a core; return False, having none, if the client leaves before there is one."""
         left = asyncio.ensure_future(_wait_for_disconnect(receive))
         for _ in range(4):  # turns of the loop, after which the end of a connection that closed behind its body is seen
@@ -164,40 +164,40 @@ class Admission:
                 self._cores.release()
         return has_core
 
-    def _release(self, turn: _Turn) -> None:
+    def _release(self, request: _AdmittedRequest) -> None:
         """Give back core and place, whichever the request has."""
-        if turn.began is not None:
-            self._seconds += 0.1 * (time.monotonic() - turn.began - self._seconds)
-            self._working.discard(turn.began)
-            turn.began = None
+        if request.started_at is not None:
+            self._seconds_per_image += 0.1 * (time.monotonic() - request.started_at - self._seconds_per_image)
+            self._start_times.discard(request.started_at)
+            request.started_at = None
             self._cores.release()
-        if turn.has_place:
-            turn.has_place = False
-            self._inside -= 1
+        if request.has_place:
+            request.has_place = False
+            self._admitted -= 1
 
-    def _wait(self) -> int:
-        """Return the seconds until the turn of one more that comes behind all that are inside, or were turned away."""
+    def _estimate_wait(self) -> int:
+        """Return the seconds until one more image could start, behind all that are admitted or were rejected."""
         now = time.monotonic()
-        while self._outside and self._outside[0] <= now:
-            self._outside.popleft()
+        while self._rejected_until and self._rejected_until[0] <= now:
+            self._rejected_until.popleft()
         # Work that takes longer than usual shows only by what it has taken so far.
-        longest = max((now - began for began in self._working), default=0.0)
-        inside = max(self._seconds, longest) * self._inside / self._concurrent
+        longest = max((now - began for began in self._start_times), default=0.0)
+        inside = max(self._seconds_per_image, longest) * self._admitted / self._concurrent
         # Those that were turned away before come first; but many of them may never come.
-        outside = min(MAX_OUTSIDE_SECONDS, self._seconds * len(self._outside) / self._concurrent)
+        outside = min(MAX_REJECTED_SECONDS, self._seconds_per_image * len(self._rejected_until) / self._concurrent)
         seconds = min(MAX_RETRY_AFTER, max(1, math.ceil(inside + outside)))
-        self._outside.append(now + seconds)
+        self._rejected_until.append(now + seconds)
         return seconds
 
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = errors.Overloaded(f"{self._places} images are being worked on or wait already.")
-        await intake.refuse(error, scope, receive, send, {"Retry-After": str(self._wait())})
+    async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = errors.Overloaded(f"{self._max_admitted} images are being worked on or wait already.")
+        await intake.send_problem(error, scope, receive, send, {"Retry-After": str(self._estimate_wait())})
 
-    async def _end(self, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
+    async def _end_evicted(self, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
         """End a request that was evicted: with an answer, where none has begun."""
-        abort = scope.get("extensions", {}).get(ABORT)
+        abort = scope.get("extensions", {}).get(ABORT_EXTENSION)
         if not started:
-            await self._turn_away(scope, receive, send)
+            await self._reject(scope, receive, send)
         elif abort is not None:
             abort()
             await asyncio.sleep(0)  # until the server knows, which would complain of half an answer
@@ -208,15 +208,15 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def _send_in_steps(message: Message, send: Send, hold: Hold) -> None:
+async def _send_in_steps(message: Message, send: Send, reservation: Reservation) -> None:
     """Send an answer's body by 64 KB: a server buffers a single message whole, however slowly the client reads."""
     body = message.get("body", b"")
-    if message["type"] != "http.response.body" or len(body) <= STEP:
+    if message["type"] != "http.response.body" or len(body) <= PROGRESS_BYTES:
         await send(message)
         return
-    hold.start_answer(len(body))
-    for start in range(0, len(body), STEP):
-        piece = body[start : start + STEP]
-        more = start + STEP < len(body) or message.get("more_body", False)
+    reservation.start_response(len(body))
+    for start in range(0, len(body), PROGRESS_BYTES):
+        piece = body[start : start + PROGRESS_BYTES]
+        more = start + PROGRESS_BYTES < len(body) or message.get("more_body", False)
         await send({"type": "http.response.body", "body": piece, "more_body": more})
-        hold.move(len(piece))
+        reservation.add_progress(len(piece))

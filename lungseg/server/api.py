@@ -27,11 +27,11 @@ from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
 from lungseg.server import negotiation, openapi, problems
 from lungseg.server.intake import Intake
-from lungseg.server.middleware import Head, NoSniff
-from lungseg.server.schemas import Health, ModelCard, ModelOut, Parameters, Ready
+from lungseg.server.middleware import HeadRequests, NoSniff
+from lungseg.server.schemas import HealthOut, ModelCardsOut, ModelOut, ReadyOut, SegmentParameters
 from lungseg.server.upload import read_upload
 
-EXPOSED = (
+EXPOSED_HEADERS = (
     "ETag",
     "Retry-After",
     "Server-Timing",
@@ -42,7 +42,7 @@ EXPOSED = (
 )
 """Headers that a page of another origin may read."""
 
-DOCS_FILES = "/docs/files"
+DOCS_FILES_PATH = "/docs/files"
 
 
 @asynccontextmanager
@@ -50,28 +50,28 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Load every codec before the first request; Lambda, which has no lifespan, imports what it needs when it does."""
     from lungseg.server import readiness
 
-    await run_in_threadpool(readiness.load)
+    await run_in_threadpool(readiness.load_codecs)
     yield
 
 
 router = APIRouter()
 
 
-@router.post("/v1/segment", response_class=Response, **openapi.SEGMENT)
-async def post_segment(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+@router.post("/v1/segment", response_class=Response, **openapi.SEGMENT_ROUTE)
+async def post_segment(request: Request, query: Annotated[SegmentParameters, Query()]) -> Response:
     """Send the image as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
 
     PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
     """
     upload = await read_upload(request)
-    wanted = _with_fields(query, upload.fields)
-    chosen = negotiation.choose(wanted.format, request.headers.get("accept", ""))
+    wanted = _merge_fields(query, upload.fields)
+    chosen = negotiation.choose_format(wanted.format, request.headers.get("accept", ""))
     return await run_in_threadpool(
-        _answer, upload.image, chosen, wanted.options(), request.headers.get("if-none-match", "")
+        _segment_response, upload.image, chosen, wanted.options(), request.headers.get("if-none-match", "")
     )
 
 
-def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
+def _merge_fields(query: SegmentParameters, fields: dict[str, str]) -> SegmentParameters:
     """Return the parameters of a query and of a form together.
 
     Raises:
@@ -80,26 +80,26 @@ def _with_fields(query: Parameters, fields: dict[str, str]) -> Parameters:
     if twice := query.model_fields_set & set(fields):
         raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
     try:
-        return Parameters.model_validate(query.model_dump(exclude_unset=True) | fields)
+        return SegmentParameters.model_validate(query.model_dump(exclude_unset=True) | fields)
     except ValidationError as error:
-        raise errors.BadParameter(problems.describe(error.errors())) from None
+        raise errors.BadParameter(problems.describe_errors(error.errors())) from None
 
 
-def _answer(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
-    tag = negotiation.etag(film, chosen, Recipe(options, load_models().digests))
+def _segment_response(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
+    tag = negotiation.make_etag(film, chosen, Recipe(options, load_models().digests))
     # An image never lies in a shared cache, and a private one asks each time.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
-    if negotiation.has_already(if_none_match, tag):
+    if negotiation.matches_etag(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     result = segment(film, options)
     started = time.perf_counter()
     content = chosen.encode(result)
     encoded = 1000 * (time.perf_counter() - started)
-    headers |= _facts(result) | {"Server-Timing": _timing(result.milliseconds | {"encode": encoded})}
+    headers |= _result_headers(result) | {"Server-Timing": _server_timing(result.milliseconds | {"encode": encoded})}
     return Response(content, media_type=chosen.media_type, headers=headers)
 
 
-def _facts(result: Result) -> dict[str, str]:
+def _result_headers(result: Result) -> dict[str, str]:
     """What travels with every answer, whatever its form."""
     expected = result.verdict.expected_dice
     return {
@@ -109,33 +109,33 @@ def _facts(result: Result) -> dict[str, str]:
     } | ({} if expected is None else {"X-Lung-Expected-Dice": f"{expected:.4f}"})
 
 
-def _timing(stages: dict[str, float]) -> str:
+def _server_timing(stages: dict[str, float]) -> str:
     return ", ".join(f"{stage};dur={value:.1f}" for stage, value in stages.items())
 
 
 @router.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
-def get_model() -> ModelCard:
+def get_model() -> ModelCardsOut:
     """The cards that travel in the models' files: what they were trained on, their scores, their input."""
     model, view = load_models().lung, load_models().view
     served = {"sha256": model.sha256, "precision_reason": model.precision_reason}
-    return ModelCard(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
+    return ModelCardsOut(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
 
 
 @router.get("/health", summary="Is the process up?")
-def get_health() -> Health:
+def get_health() -> HealthOut:
     """Answers at once, whatever state the model is in."""
-    return Health(status="ok", version=__version__)
+    return HealthOut(status="ok", version=__version__)
 
 
 @router.get("/ready", summary="Can images be sent?", responses=openapi.READY_ERRORS)
-def get_ready() -> Ready:
+def get_ready() -> ReadyOut:
     """Answers once the models and the codecs are loaded; 503 while a format is missing."""
     from lungseg.server import readiness
 
-    readiness.check()
+    readiness.check_readiness()
     model = load_models().lung
     identity = ModelIdentity.of(model)
-    return Ready(status="ready", model=ModelOut(**asdict(identity)))
+    return ReadyOut(status="ready", model=ModelOut(**asdict(identity)))
 
 
 @router.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
@@ -157,9 +157,9 @@ def get_docs(request: Request) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url=f"{root}{request.app.openapi_url}",
         title=request.app.title,
-        swagger_js_url=f"{root}{DOCS_FILES}/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}{DOCS_FILES}/swagger-ui.css",
-        swagger_favicon_url=f"{root}{DOCS_FILES}/favicon.png",
+        swagger_js_url=f"{root}{DOCS_FILES_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{DOCS_FILES_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{DOCS_FILES_PATH}/favicon.png",
         swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
     )
     page.headers["Content-Security-Policy"] = browser.security_policy(
@@ -176,36 +176,36 @@ def create_app() -> FastAPI:
     """Return the HTTP API, as the environment sets it up."""
     app = FastAPIOffline(
         title="Lung segmentation of frontal chest radiographs",
-        description=openapi.DESCRIPTION,
+        description=openapi.API_DESCRIPTION,
         version=__version__,
         redoc_url=None,  # it fetches its maker's logo
-        static_url=DOCS_FILES,
+        static_url=DOCS_FILES_PATH,
         docs_url=None,  # get_docs answers it, with a policy
         lifespan=lifespan,
         redirect_slashes=False,  # behind a proxy the redirect would lead an image to plain HTTP
     )
-    problems.install(app)
+    problems.install_handlers(app)
     _add_middleware(app)
     app.include_router(router)
-    openapi.describe(app)
+    openapi.drop_validation_responses(app)
     return app
 
 
 def _add_middleware(app: FastAPI) -> None:
     """Wrap ``app``: what is added last sees a request first."""
-    app.add_middleware(Head)
+    app.add_middleware(HeadRequests)
     app.add_middleware(Intake)
 
     origins = settings.CORS_ORIGINS.read([])
 
     if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
         from lungseg.server import admission
-        from lungseg.server.guard import Guard
+        from lungseg.server.guard import CrossSiteGuard
 
-        concurrent, waiting = admission.places()
+        concurrent, waiting = admission.read_capacity()
         app.add_middleware(admission.Admission, concurrent=concurrent, waiting=waiting)
 
-        app.add_middleware(Guard, hosts=settings.HOSTS.read([]), origins=origins)
+        app.add_middleware(CrossSiteGuard, hosts=settings.HOSTS.read([]), origins=origins)
 
     # Outside all that is ours: what one of them does not expect is answered, and logged without its text.
     app.add_middleware(problems.LastResort)
@@ -217,5 +217,5 @@ def _add_middleware(app: FastAPI) -> None:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=EXPOSED,
+            expose_headers=EXPOSED_HEADERS,
         )

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lungseg import errors
 from lungseg.server import intake
 
-SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing (RFC 9110 section 9.2.1); what they answer, a page of another origin cannot read."""
 
 
-class Guard:
+class CrossSiteGuard:
     """Answers 421 to unknown hosts, and 403 to what a page of another site sends."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
@@ -42,7 +42,7 @@ class Guard:
             try:
                 self._check(scope)
             except errors.ProblemError as error:
-                await intake.refuse(error, scope, receive, send, {"Connection": "close"})
+                await intake.send_problem(error, scope, receive, send, {"Connection": "close"})
                 return
         await self.app(scope, receive, send)
 
@@ -53,7 +53,7 @@ class Guard:
         is_missing = not host and scope.get("http_version") == "1.0"
         if self._hosts and not is_missing and not self._is_known(host):
             raise errors.UnknownHost("The request was sent to a name that is none of this server's.")
-        if scope["method"] not in SAFE and not self._is_own(headers, host):
+        if scope["method"] not in SAFE_METHODS and not self._is_own(headers, host):
             raise errors.CrossSite("The request's Origin or Sec-Fetch-Site is that of another site.")
 
     def _is_known(self, host: str) -> bool:

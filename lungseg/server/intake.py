@@ -14,22 +14,22 @@ from lungseg.server import problems
 
 log = logging.getLogger(__name__)
 
-STEP = 2**16
+PROGRESS_BYTES = 2**16
 """Bytes that count as progress: a client that moves one byte at a time makes none."""
 
-PATH = "/v1/segment"
+SEGMENT_PATH = "/v1/segment"
 
-STALL_SECONDS = 30.0
+MAX_STALL_SECONDS = 30.0
 """The longest that a client may take for 64 KB of a body, or for what is left of it."""
 
-DRAIN_SECONDS = 5.0
+MAX_DRAIN_SECONDS = 5.0
 """How long the rest of a refused body is thrown away: a connection that is closed before its client has sent
 everything may lose the answer (RFC 9112 section 9.6)."""
 
 
-def takes_image(scope: Scope) -> bool:
+def is_segment_request(scope: Scope) -> bool:
     """Whether a request is a POST to /v1/segment, whatever a proxy put before that path."""
-    return bool(scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATH))
+    return bool(scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(SEGMENT_PATH))
 
 
 class Intake:
@@ -49,13 +49,13 @@ class Intake:
             await self.app(scope, receive, send)
             return
         try:
-            _check_head(scope)
-            body = await _read(receive, _limit(scope), takes_image(scope))
+            _check_headers(scope)
+            body = await _read_body(receive, _max_body_bytes(scope), is_segment_request(scope))
         except errors.ProblemError as error:
             headers = {"Connection": "close"}
             if isinstance(error, errors.UnsupportedEncoding):
                 headers["Accept-Encoding"] = "gzip"  # RFC 9110 section 15.5.16
-            await refuse(error, scope, receive, send, headers)
+            await send_problem(error, scope, receive, send, headers)
             return
         if body is None:
             log.info("the client left before its request had arrived")
@@ -74,31 +74,31 @@ def content_encoding(headers: Headers) -> str:
     return headers.get("content-encoding", "identity").strip().lower()
 
 
-def _limit(scope: Scope) -> int:
-    return limits.MAX_BYTES if takes_image(scope) else limits.MAX_JSON_BYTES
+def _max_body_bytes(scope: Scope) -> int:
+    return limits.MAX_BYTES if is_segment_request(scope) else limits.MAX_JSON_BYTES
 
 
-def _too_large(image: bool) -> errors.ProblemError:
+def _size_error(image: bool) -> errors.ProblemError:
     if image:
         return errors.TooLarge(f"The image has more than {limits.MAX_BYTES:,} bytes.")
     return errors.BodyTooLarge(f"The body has more than {limits.MAX_JSON_BYTES:,} bytes.")
 
 
-def _check_head(scope: Scope) -> None:
+def _check_headers(scope: Scope) -> None:
     """Refuse what the headers alone show.
 
     Raises:
         TooLarge, BodyTooLarge, UnsupportedEncoding.
     """
-    headers, image = Headers(scope=scope), takes_image(scope)
+    headers, image = Headers(scope=scope), is_segment_request(scope)
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > _limit(scope):
-        raise _too_large(image)
+    if length.isdecimal() and int(length[:20]) > _max_body_bytes(scope):
+        raise _size_error(image)
     if content_encoding(headers) not in (("identity", "gzip", "x-gzip") if image else ("identity",)):
         raise errors.UnsupportedEncoding("The body has a Content-Encoding that cannot be undone here.")
 
 
-async def _read(receive: Receive, limit: int, image: bool) -> bytes | None:
+async def _read_body(receive: Receive, limit: int, image: bool) -> bytes | None:
     """Return a request's body; None if the client left.
 
     Raises:
@@ -108,8 +108,8 @@ async def _read(receive: Receive, limit: int, image: bool) -> bytes | None:
     size, more = 0, True
     try:
         while more:
-            step = size + STEP
-            async with asyncio.timeout(STALL_SECONDS):
+            step = size + PROGRESS_BYTES
+            async with asyncio.timeout(MAX_STALL_SECONDS):
                 while more and size < step:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -117,14 +117,14 @@ async def _read(receive: Receive, limit: int, image: bool) -> bytes | None:
                     piece = message.get("body", b"")
                     size, more = size + len(piece), message.get("more_body", False)
                     if size > limit:
-                        raise _too_large(image)
+                        raise _size_error(image)
                     body.write(piece)
     except TimeoutError:
-        raise errors.RequestTimeout(f"Less than 64 KB of the body came in {STALL_SECONDS:.0f} seconds.") from None
+        raise errors.RequestTimeout(f"Less than 64 KB of the body came in {MAX_STALL_SECONDS:.0f} seconds.") from None
     return body.getvalue()
 
 
-async def refuse(
+async def send_problem(
     error: errors.ProblemError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
 ) -> None:
     """Answer with a problem document, then throw away some of what the client still sends.
@@ -132,19 +132,19 @@ async def refuse(
     A client that waits for `100 Continue` gets none, and its connection ends here.
     """
     asks = Headers(scope=scope).get("expect", "").lower() == "100-continue"
-    answer = problems.answer(error.problem(), (headers or {}) | ({"Connection": "close"} if asks else {}))
+    answer = problems.problem_response(error.problem(), (headers or {}) | ({"Connection": "close"} if asks else {}))
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": True})
     if not asks:
-        await _throw_away(receive)
+        await _drain_body(receive)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _throw_away(receive: Receive) -> None:
+async def _drain_body(receive: Receive) -> None:
     """Read the rest of a request and keep none of it; no more than an image may have, and not for long."""
     count = 0
     try:
-        async with asyncio.timeout(DRAIN_SECONDS):
+        async with asyncio.timeout(MAX_DRAIN_SECONDS):
             while count <= limits.MAX_BYTES:
                 message = await receive()
                 count += len(message.get("body", b""))

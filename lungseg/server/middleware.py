@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Head:
+class HeadRequests:
     """Makes a GET of each HEAD, and keeps the body of its answer back."""
 
     def __init__(self, app: ASGIApp) -> None:

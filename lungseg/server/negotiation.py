@@ -10,11 +10,11 @@ from lungseg import errors
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.pipeline.recipe import Recipe
 
-BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
+FORMATS_BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
 """What an Accept header chooses among; the last, the mask, is what a sender gets that takes several alike."""
 
 
-def choose(name: str | None, accept: str) -> Format:
+def choose_format(name: str | None, accept: str) -> Format:
     """The form of an answer: the one named, else the one that the Accept header likes best.
 
     Raises:
@@ -26,15 +26,15 @@ def choose(name: str | None, accept: str) -> Format:
             raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
         return FORMATS[name]
     try:
-        media_type = best_match(list(BY_MEDIA_TYPE), (accept or "*/*").lower())
+        media_type = best_match(list(FORMATS_BY_MEDIA_TYPE), (accept or "*/*").lower())
     except MimeTypeParseException:
         media_type = FORMATS["mask"].media_type  # RFC 9110 section 12.5.1: a header may be left out of account
     if not media_type:
-        raise errors.NotAcceptable(f"The Accept header allows none of {', '.join(BY_MEDIA_TYPE)}.")
-    return BY_MEDIA_TYPE[media_type]
+        raise errors.NotAcceptable(f"The Accept header allows none of {', '.join(FORMATS_BY_MEDIA_TYPE)}.")
+    return FORMATS_BY_MEDIA_TYPE[media_type]
 
 
-def etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
+def make_etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
     """Return the entity tag of an answer: the same image, format and recipe give the same bytes.
 
     The tag is weak for formats that contain JSON, because JSON contains timings.
@@ -43,7 +43,7 @@ def etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
     return f'W/"{digest}"' if output_format.varies else f'"{digest}"'
 
 
-def has_already(if_none_match: str, tag: str) -> bool:
+def matches_etag(if_none_match: str, tag: str) -> bool:
     """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
 
     "*" names none: the sender has no answer then, and bytes that are no image would pass for one.

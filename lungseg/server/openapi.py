@@ -10,9 +10,9 @@ from lungseg import errors
 from lungseg.decode.formats import IMAGE_FORMATS
 from lungseg.encode.formats import FORMATS
 from lungseg.server import problems
-from lungseg.server.schemas import Parameters, RunLengths, Segmentation
+from lungseg.server.schemas import RunLengths, Segmentation, SegmentParameters
 
-DESCRIPTION = """\
+API_DESCRIPTION = """\
 Send a frontal chest radiograph, get its lung mask.
 
     curl --data-binary @film.dcm 'https://HOST/v1/segment' -o mask.png
@@ -24,7 +24,7 @@ refusal is an RFC 9457 problem document with a stable `code` and a `remedy`.
 It reports lungs, makes no diagnosis, and is not a medical device.
 """
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY_CONTENT = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
@@ -34,14 +34,14 @@ def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: found for key, found in (schema | value).items() if key in kept}
 
 
-FORM = {
+SEGMENT_FORM = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": BINARY["schema"] | {"description": "The image."}}
-    | {name: _form_field(schema) for name, schema in Parameters.model_json_schema()["properties"].items()},
+    "properties": {"file": BINARY_CONTENT["schema"] | {"description": "The image."}}
+    | {name: _form_field(schema) for name, schema in SegmentParameters.model_json_schema()["properties"].items()},
 }
 
-BODY = {
+SEGMENT_BODY = {
     "required": True,
     "description": "One image.",
     "content": dict.fromkeys(
@@ -49,12 +49,12 @@ BODY = {
             "application/octet-stream",
             *(each.media_type for each in sorted(IMAGE_FORMATS, key=lambda each: each.name != "DICOM")),
         ),
-        BINARY,
+        BINARY_CONTENT,
     )
-    | {"multipart/form-data": {"schema": FORM}},
+    | {"multipart/form-data": {"schema": SEGMENT_FORM}},
 }
 
-HEADERS = {
+SEGMENT_HEADERS = {
     name: {"description": meaning, "schema": {"type": "string"}}
     for name, meaning in {
         "X-Lung-Decision": "The verdict: accept, review or reject.",
@@ -71,43 +71,43 @@ ELSEWHERE = (errors.FileError, errors.StorageError, errors.BrowserError)
 """Errors that POST /v1/segment of a deployed service never returns."""
 
 
-def refusals(*kinds: type[errors.ProblemError]) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*kinds: type[errors.ProblemError]) -> dict[int | str, dict[str, Any]]:
     """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
     return {
-        status: problems.response(", ".join(kind.code for kind in kinds if kind.status == status))
+        status: problems.problem_schema(", ".join(kind.code for kind in kinds if kind.status == status))
         for status in sorted({kind.status for kind in kinds})
     }
 
 
-def _responses() -> dict[int | str, dict[str, Any]]:
+def _segment_responses() -> dict[int | str, dict[str, Any]]:
     """Every answer of the route that segments, by status."""
     media_types = dict.fromkeys(each.media_type for each in FORMATS.values())
-    content: dict[str, Any] = {media: BINARY for media in media_types if media != "application/json"}
+    content: dict[str, Any] = {media: BINARY_CONTENT for media in media_types if media != "application/json"}
     content["application/geo+json"] = {"schema": {"type": "object"}}
     answers: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "The answer, in the form asked for.",
             "model": Segmentation | RunLengths,
             "content": content,
-            "headers": HEADERS,
+            "headers": SEGMENT_HEADERS,
         },
         304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
     }
-    return answers | refusals(*(kind for kind in errors.every_problem() if not issubclass(kind, ELSEWHERE)))
+    return answers | problem_responses(*(kind for kind in errors.every_problem() if not issubclass(kind, ELSEWHERE)))
 
 
-SEGMENT: dict[str, Any] = {
+SEGMENT_ROUTE: dict[str, Any] = {
     "summary": "Segment the lungs of one image",
-    "responses": _responses(),
-    "openapi_extra": {"requestBody": BODY},
+    "responses": _segment_responses(),
+    "openapi_extra": {"requestBody": SEGMENT_BODY},
 }
 
-MODEL_ERRORS = refusals(errors.ModelUnavailable)
+MODEL_ERRORS = problem_responses(errors.ModelUnavailable)
 
-READY_ERRORS = refusals(errors.ModelUnavailable, errors.Shortage)
+READY_ERRORS = problem_responses(errors.ModelUnavailable, errors.Shortage)
 
 
-def describe(app: FastAPI) -> None:
+def drop_validation_responses(app: FastAPI) -> None:
     """Leave out of ``app``'s description the 422 that FastAPI adds for parameters: `problems` answers 400 instead."""
     whole = app.openapi
 

@@ -15,43 +15,43 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungseg import errors
-from lungseg.server.schemas import Parameters, Problem
+from lungseg.server.schemas import Problem, SegmentParameters
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = "10"
+SHORTAGE_RETRY_SECONDS = "10"
 """After a shortage."""
 
-MAX_NAMED = 5
+MAX_NAMED_ERRORS = 5
 """Errors of one request that are named."""
 
 
-def response(meaning: str) -> dict[str, Any]:
+def problem_schema(meaning: str) -> dict[str, Any]:
     """A route's OpenAPI entry for one status that it answers with a problem document."""
     return {"description": meaning, "content": {errors.PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Answer every refusal and failure of ``app`` with a problem document."""
 
     @app.exception_handler(errors.ProblemError)
     async def film_error(_: Request, error: errors.ProblemError) -> Response:
-        return answer(error.problem())
+        return problem_response(error.problem())
 
     @app.exception_handler(errors.ModelError)
     async def model_error(_: Request, error: errors.ModelError) -> Response:
         log.error("the model cannot be served: %s", error)
-        return answer(errors.ModelUnavailable("The model is missing, damaged or of another kind.").problem())
+        return problem_response(errors.ModelUnavailable("The model is missing, damaged or of another kind.").problem())
 
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
         # The places and rules alone: the error also quotes what was sent, of which a member's unknown name is a part.
-        return answer(errors.BadParameter(describe(error.errors())).problem())
+        return problem_response(errors.BadParameter(describe_errors(error.errors())).problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # FastAPI's own, of a JSON body that is not even text
-            return answer(errors.BadParameter("The request's body cannot be read.").problem())
+            return problem_response(errors.BadParameter("The request's body cannot be read.").problem())
         document = errors.problem_document(
             error.status_code,
             {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error"),
@@ -59,23 +59,23 @@ def install(app: FastAPI) -> None:
             "This path or method is not served.",
             "POST an image to /v1/segment; /docs describes the service.",
         )
-        return answer(document, error.headers)
+        return problem_response(document, error.headers)
 
 
-def describe(found: Sequence[Any]) -> str:
+def describe_errors(found: Sequence[Any]) -> str:
     """Return what pydantic found wrong: the first MAX_NAMED places and rules, nothing of what was sent."""
-    wrong = list(dict.fromkeys(map(_describe_one, found)))
-    rest = len(wrong) - MAX_NAMED
-    return "; ".join(wrong[:MAX_NAMED] + ([f"and {rest} more"] if rest > 0 else [])) + "."
+    wrong = list(dict.fromkeys(map(_describe_error, found)))
+    rest = len(wrong) - MAX_NAMED_ERRORS
+    return "; ".join(wrong[:MAX_NAMED_ERRORS] + ([f"and {rest} more"] if rest > 0 else [])) + "."
 
 
-def _describe_one(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     if error["type"] != "extra_forbidden":
         return f"{error['loc'][-1]}: {error['msg']}"
     # The unknown name is not quoted: it is the client's text.
     if error["loc"][0] == "body":
         return "unknown member"
-    return f"unknown parameter (known: {', '.join(sorted(Parameters.model_fields))})"
+    return f"unknown parameter (known: {', '.join(sorted(SegmentParameters.model_fields))})"
 
 
 class LastResort:
@@ -102,7 +102,7 @@ class LastResort:
             if started:
                 raise
             closing = errors.Overloaded("The server is shutting down.").problem()
-            await answer(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
+            await problem_response(closing, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
         except Exception as error:
             log.error("internal error: %s in %s", type(error).__name__, errors.raised_at(error))
             is_shortage = _is_shortage(error)
@@ -110,8 +110,8 @@ class LastResort:
                 failure: errors.ProblemError = errors.InternalError("An unexpected error stopped the request.")
                 if is_shortage:
                     failure = errors.Shortage(f"The request ended with an {type(error).__name__}.")
-                retry = {"Retry-After": RETRY_SECONDS} if is_shortage else None
-                await answer(failure.problem(), retry)(scope, receive, send)
+                retry = {"Retry-After": SHORTAGE_RETRY_SECONDS} if is_shortage else None
+                await problem_response(failure.problem(), retry)(scope, receive, send)
 
 
 def _is_shortage(error: Exception) -> bool:
@@ -121,7 +121,7 @@ def _is_shortage(error: Exception) -> bool:
     return isinstance(error, MemoryError | ImportError)
 
 
-def answer(document: dict[str, Any], headers: Any = None) -> Response:
+def problem_response(document: dict[str, Any], headers: Any = None) -> Response:
     """Return a problem document as a response, which is an ASGI app as well; no cache keeps it."""
     fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return JSONResponse(

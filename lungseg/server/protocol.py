@@ -14,45 +14,45 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lungseg import errors
 from lungseg.server import problems
-from lungseg.server.admission import ABORT
+from lungseg.server.admission import ABORT_EXTENSION
 
-HEADER_SECONDS = 10.0
+MAX_HEADER_SECONDS = 10.0
 """The longest that a connection may go without a request's headers being complete."""
 
 KEEP_ALIVE_SECONDS = 75
 """How long a connection may stay open between two requests. Clients and proxies must close theirs first (httpx after 5 s,
 nginx and AWS's load balancers after 60 s): a request that crosses the server's close on its way is lost."""
 
-WRITE_SECONDS = 30.0
+MAX_WRITE_SECONDS = 30.0
 """The longest that a client may take for the next 48 KB of an answer (asyncio's buffer, from full to a quarter)."""
 
-CLOSE_SECONDS = 5.0
+MAX_CLOSE_SECONDS = 5.0
 """The longest that a connection which is being closed may keep what its client does not take."""
 
-MAX_FRAMING = 2**16
+MAX_FRAMING_BYTES = 2**16
 """Bytes of a request besides its body, more than the body has: headers, chunks' sizes, trailers."""
 
-BACKLOG = 64
+ACCEPT_BACKLOG = 64
 """Connections that are accepted in one turn of asyncio's loop; they are ours some turns later."""
 
-PENDING = 4 * BACKLOG
+MAX_PENDING = 4 * ACCEPT_BACKLOG
 """Descriptors of connections that are accepted, but not yet ours to count."""
 
 MAX_CONNECTIONS = 2048
 """Connections of a process, where it may have as many descriptors."""
 
-RESERVED = 64
+RESERVED_DESCRIPTORS = 64
 """Descriptors for everything else: the listener, the event loop, libraries that are loaded."""
 
-BAD_REQUEST = errors.problem_document(
+BAD_REQUEST_PROBLEM = errors.problem_document(
     400, "bad-request", "The request is not valid HTTP", "The request cannot be parsed.", "Use an HTTP/1.1 client."
 )
-NO_MEMORY = errors.Shortage("There was no memory to read the request.").problem()
-TOO_MUCH_FRAMING = errors.problem_document(
+NO_MEMORY_PROBLEM = errors.Shortage("There was no memory to read the request.").problem()
+FRAMING_PROBLEM = errors.problem_document(
     431,
     "headers-too-large",
     "The request's headers or chunks are too large",
-    f"The request has more than {MAX_FRAMING:,} bytes of headers, chunk sizes and trailers.",
+    f"The request has more than {MAX_FRAMING_BYTES:,} bytes of headers, chunk sizes and trailers.",
     "Send fewer headers, and bodies with Content-Length or in chunks of at least 1 KB.",
 )
 
@@ -60,7 +60,7 @@ TOO_MUCH_FRAMING = errors.problem_document(
 def raise_descriptor_limit() -> None:
     """Let this process and its children have as many descriptors as MAX_CONNECTIONS needs, if the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + PENDING + RESERVED
+    wanted = MAX_CONNECTIONS + MAX_PENDING + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -71,10 +71,10 @@ def max_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(8, min(MAX_CONNECTIONS, soft - min(PENDING, soft // 2) - RESERVED))
+    return max(8, min(MAX_CONNECTIONS, soft - min(MAX_PENDING, soft // 2) - RESERVED_DESCRIPTORS))
 
 
-class Protocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
     # Class defaults: on_message_begin may come before anything else is set.
@@ -95,7 +95,9 @@ class Protocol(HttpToolsProtocol):
     def _make_room(self) -> None:
         if len(self.connections) > max_connections():
             # Those that were ended are in the set until the event loop's next turn.
-            others = [each for each in cast("set[Protocol]", self.connections) if not each.transport.is_closing()]
+            others = [
+                each for each in cast("set[LimitedProtocol]", self.connections) if not each.transport.is_closing()
+            ]
             if len(others) > max_connections():
                 idle = [each for each in others if not each._is_busy()]
                 min(idle, key=lambda each: each._since, default=self).transport.abort()
@@ -109,15 +111,15 @@ class Protocol(HttpToolsProtocol):
         if self not in self.connections:  # it is lost
             return
         if self.transport.is_closing():
-            name, seconds = "closing", CLOSE_SECONDS
+            name, seconds = "closing", MAX_CLOSE_SECONDS
         elif self.flow.write_paused:
-            name, seconds = "writing", WRITE_SECONDS
+            name, seconds = "writing", MAX_WRITE_SECONDS
         elif self._is_busy():
             name, seconds = "busy", float("inf")
         elif self._is_between_requests:
             name, seconds = "kept alive", KEEP_ALIVE_SECONDS
         else:
-            name, seconds = "idle", HEADER_SECONDS
+            name, seconds = "idle", MAX_HEADER_SECONDS
         state = (name, self._requests, self._drains)
         if state != self._state:
             self._state, self._since = state, self.loop.time()
@@ -130,14 +132,14 @@ class Protocol(HttpToolsProtocol):
         self._framing += len(data)
         self._is_between_requests = False
         super().data_received(data)
-        if self._framing > MAX_FRAMING and not self.transport.is_closing():
-            self._refuse(TOO_MUCH_FRAMING)
+        if self._framing > MAX_FRAMING_BYTES and not self.transport.is_closing():
+            self._refuse(FRAMING_PROBLEM)
 
     def on_message_begin(self) -> None:
         """Count anew, and offer the app a way to cut the connection off."""
         self._framing = self._headers = 0
         super().on_message_begin()
-        extensions: dict[str, Any] = {ABORT: self.transport.abort}
+        extensions: dict[str, Any] = {ABORT_EXTENSION: self.transport.abort}
         self.scope["extensions"] = extensions
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -147,7 +149,7 @@ class Protocol(HttpToolsProtocol):
             ValueError.
         """
         self._headers += len(name) + len(value)
-        if self._headers > MAX_FRAMING:
+        if self._headers > MAX_FRAMING_BYTES:
             raise ValueError
         super().on_header(name, value)
 
@@ -175,9 +177,9 @@ class Protocol(HttpToolsProtocol):
         """Answer what is no HTTP with a problem document."""
         error = sys.exc_info()[1]  # uvicorn calls this while it handles the parser's error
         if error is not None and isinstance(error.__context__, MemoryError):
-            self._refuse(NO_MEMORY)
+            self._refuse(NO_MEMORY_PROBLEM)
         else:
-            self._refuse(TOO_MUCH_FRAMING if self._headers > MAX_FRAMING else BAD_REQUEST)
+            self._refuse(FRAMING_PROBLEM if self._headers > MAX_FRAMING_BYTES else BAD_REQUEST_PROBLEM)
 
     def _refuse(self, document: dict[str, Any]) -> None:
         if self._is_busy() and self.cycle.response_started:
@@ -185,8 +187,8 @@ class Protocol(HttpToolsProtocol):
             return
         headers = {"Connection": "close"}
         if document["status"] == 503:
-            headers["Retry-After"] = problems.RETRY_SECONDS
-        answer = problems.answer(document, headers)
+            headers["Retry-After"] = problems.SHORTAGE_RETRY_SECONDS
+        answer = problems.problem_response(document, headers)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
         self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
         self.transport.close()

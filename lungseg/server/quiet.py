@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-SECONDS = 60.0
+QUIET_SECONDS = 60.0
 
 MAX_MESSAGES = 1000
 """Different messages that are remembered; a program has some dozen."""
@@ -24,8 +24,8 @@ class OncePerMinute(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         key, now = (record.name, record.getMessage()), time.monotonic()
-        last, dropped = self._seen.get(key, (-SECONDS, 0))
-        if now - last < SECONDS:
+        last, dropped = self._seen.get(key, (-QUIET_SECONDS, 0))
+        if now - last < QUIET_SECONDS:
             self._seen[key] = last, dropped + 1
             return False
         if len(self._seen) >= MAX_MESSAGES:

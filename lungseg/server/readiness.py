@@ -15,14 +15,14 @@ from lungseg.model.selfcheck import draw_phantom
 
 log = logging.getLogger(__name__)
 
-IMAGECODECS = ("DEFLATE", "DICOMRLE", "JPEG2K", "JPEG8", "JPEGLS", "LZW", "PACKBITS", "PNG", "ZLIB")
+USED_IMAGECODECS = ("DEFLATE", "DICOMRLE", "JPEG2K", "JPEG8", "JPEGLS", "LZW", "PACKBITS", "PNG", "ZLIB")
 """What lungseg.decode and tifffile call of imagecodecs, which imports each at its first use; drawings use some."""
 
 _lock = threading.Lock()
 _missing: list[str] | None = None
 
 
-def load() -> None:
+def load_codecs() -> None:
     """Read a test pattern in every format, which imports all codecs; log what fails."""
     global _missing  # noqa: PLW0603
     import imagecodecs
@@ -31,18 +31,18 @@ def load() -> None:
 
     with _lock:
         _missing = [each.name for each in selftest.check_decoders(draw_phantom()) if each.fault]
-        _missing += [name for name in IMAGECODECS if not getattr(imagecodecs, name).available]
+        _missing += [name for name in USED_IMAGECODECS if not getattr(imagecodecs, name).available]
     if _missing:
         log.error("not ready: %s", ", ".join(_missing))
 
 
-def check() -> None:
+def check_readiness() -> None:
     """Raise Shortage if a format was missing at the start and still is; where `load` was not called, return.
 
     Raises:
         Shortage.
     """
     if _missing:
-        load()
+        load_codecs()
     if _missing:
         raise errors.Shortage(f"{len(_missing)} formats cannot be read, of which the first is {_missing[0]}.")

@@ -10,12 +10,12 @@ from lungseg.encode.formats import FORMATS
 from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.options import Options
 
-FORMAT = "The answer's form; it goes before the Accept header. " + "; ".join(
+FORMAT_HELP = "The answer's form; it goes before the Accept header. " + "; ".join(
     f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
 )
-THRESHOLD = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
-CLEAN = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
-UPRIGHT = "Recognise turned and inverted images, and segment them as if they were not."
+THRESHOLD_HELP = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
+CLEAN_HELP = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
+UPRIGHT_HELP = "Recognise turned and inverted images, and segment them as if they were not."
 
 DecisionName = Literal["accept", "review", "reject"]
 
@@ -25,19 +25,19 @@ class OptionsIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    threshold: float | None = Field(default=None, gt=0, lt=1, description=THRESHOLD)
-    clean: bool = Field(default=True, description=CLEAN)
-    upright: bool = Field(default=True, description=UPRIGHT)
+    threshold: float | None = Field(default=None, gt=0, lt=1, description=THRESHOLD_HELP)
+    clean: bool = Field(default=True, description=CLEAN_HELP)
+    upright: bool = Field(default=True, description=UPRIGHT_HELP)
 
     def options(self) -> Options:
         """Return them for the pipeline."""
         return Options(self.threshold, self.clean, self.upright)
 
 
-class Parameters(OptionsIn):
+class SegmentParameters(OptionsIn):
     """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
 
-    format: str | None = Field(default=None, description=FORMAT, json_schema_extra={"enum": list(FORMATS)})
+    format: str | None = Field(default=None, description=FORMAT_HELP, json_schema_extra={"enum": list(FORMATS)})
 
 
 class Problem(BaseModel):
@@ -88,7 +88,7 @@ class SpacingOut(BaseModel):
     source: Literal["PixelSpacing", "ImagerPixelSpacing"]
 
 
-class FilmOut(BaseModel):
+class ImageOut(BaseModel):
     """The image as it was read."""
 
     width: int
@@ -131,7 +131,7 @@ class Segmentation(BaseModel):
     """What `format=json` answers."""
 
     verdict: VerdictOut
-    film: FilmOut
+    film: ImageOut
     lungs: LungsOut
     threshold: float = Field(gt=0, lt=1)
     model: ModelOut
@@ -153,21 +153,21 @@ class RunLengths(BaseModel):
     left: RunLength
 
 
-class Health(BaseModel):
+class HealthOut(BaseModel):
     """The process is up."""
 
     status: Literal["ok"]
     version: str
 
 
-class Ready(BaseModel):
+class ReadyOut(BaseModel):
     """Images can be sent."""
 
     status: Literal["ready"]
     model: ModelOut
 
 
-class ModelCard(BaseModel):
+class ModelCardsOut(BaseModel):
     """The served models' own facts, as they travel in their files."""
 
     segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")

@@ -14,12 +14,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lungseg import errors, limits
 from lungseg.server import intake
-from lungseg.server.schemas import Parameters
+from lungseg.server.schemas import SegmentParameters
 
 # The multipart parser logs what it could not read.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
-MAX_FIELDS = len(Parameters.model_fields)
+MAX_FIELDS = len(SegmentParameters.model_fields)
 """Fields of a form besides the file."""
 
 MAX_PART_BYTES = 1000
@@ -103,13 +103,15 @@ def gunzip(data: bytes) -> bytes:
 
 
 async def _read_form(headers: Headers, body: bytes) -> Upload:
-    parser = InMemoryParser(headers, _pieces(body), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_PART_BYTES)
+    parser = InMemoryParser(
+        headers, _split_body(body), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_PART_BYTES
+    )
     try:
         form = await parser.parse()
         part = form.get("file")
         if not isinstance(part, UploadFile):
             raise errors.MalformedUpload("The multipart body has no file part named 'file'.")
-        return Upload(await part.read(), _fields(form))
+        return Upload(await part.read(), _read_fields(form))
     except (MultiPartException, ValueError):  # ValueError: the charset that it names is none for texts
         raise errors.MalformedUpload(
             f"The multipart body is broken, or has more than one file, {MAX_FIELDS} fields, or {MAX_PART_BYTES} "
@@ -119,12 +121,12 @@ async def _read_form(headers: Headers, body: bytes) -> Upload:
         parser.close()
 
 
-async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(body), intake.STEP):
-        yield body[start : start + intake.STEP]
+async def _split_body(body: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(body), intake.PROGRESS_BYTES):
+        yield body[start : start + intake.PROGRESS_BYTES]
 
 
-def _fields(form: FormData) -> dict[str, str]:
+def _read_fields(form: FormData) -> dict[str, str]:
     """Return the fields of a form other than the file.
 
     Raises:

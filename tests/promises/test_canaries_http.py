@@ -31,7 +31,7 @@ from app import dispatch, response_limit
 from app.main import app
 from lungseg import errors, limits
 from lungseg.server.admission import Admission
-from lungseg.server.guard import Guard
+from lungseg.server.guard import CrossSiteGuard
 
 
 def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
@@ -73,7 +73,7 @@ def test_http_api_leaks_no_canary(
         assert code == "bad-parameter", request.label
     seen.add(ask(client, Request("job", "GET", f"/v1/jobs/{canary('jobId')}"), ears))
     monkeypatch.setenv("LUNG_OUTPUT_BUCKET", f"nowhere-{canary('bucket').lower()}")
-    dispatch.settings.cache_clear()
+    dispatch.read_bucket_settings.cache_clear()
     seen.add(ask(client, Request("bucket", path="/v1/jobs", headers={"Content-Type": "application/json"}), ears))
     for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
         monkeypatch.delenv(name)
@@ -89,11 +89,11 @@ def test_http_api_leaks_no_canary(
         patch.setattr(limits, "MAX_BYTES", 1000)
         seen.add(ask(client, whole, ears))
     with monkeypatch.context() as patch:
-        patch.setattr("lungseg.server.intake.STALL_SECONDS", 0.01)
+        patch.setattr("lungseg.server.intake.MAX_STALL_SECONDS", 0.01)
         seen.add(ask(TestClient(_silent), whole, ears))
-    seen.add(ask(TestClient(Guard(app, [canary("host")])), whole, ears))
+    seen.add(ask(TestClient(CrossSiteGuard(app, [canary("host")])), whole, ears))
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
-        seen.add(ask(TestClient(Guard(app)), Request("headers", body=film.data, headers=headers), ears))
+        seen.add(ask(TestClient(CrossSiteGuard(app)), Request("headers", body=film.data, headers=headers), ears))
     seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), ears))
     for failure in (*failures(), MemoryError(canary("memory"))):
         with monkeypatch.context() as patch:

@@ -41,7 +41,7 @@ def test_bucket_image_leaks_no_canary(
     ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
-    dispatch.settings.cache_clear()
+    dispatch.read_bucket_settings.cache_clear()
     placed = KEY_PLACES | caught(repr(BESIDE))
     for film, code in some(films, 9, lambda each: each[1]):
         buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)

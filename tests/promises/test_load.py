@@ -49,7 +49,7 @@ def expected(film: bytes, form: str) -> bytes:
     try:
         return FORMATS[form].encode(segment(film))
     except ProblemError as refusal:
-        return bytes(problems.answer(refusal.problem(), {}).body)
+        return bytes(problems.problem_response(refusal.problem(), {}).body)
 
 
 def run(work: Coroutine[Any, Any, Seen | dict[str, str]]) -> Any:

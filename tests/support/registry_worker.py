@@ -150,8 +150,8 @@ def show_output_format(folder: Path) -> dict[str, Any]:
     return {
         "written": (folder / "chest.area.txt").read_text().split()[0],
         "help": "area" in run_command("segment", "--help").split(),
-        "accept": negotiation.choose(None, "text/x-area").name,
-        "openapi": "`area`" in schemas.FORMAT,
+        "accept": negotiation.choose_format(None, "text/x-area").name,
+        "openapi": "`area`" in schemas.FORMAT_HELP,
         "text on Lambda": "text/x-area" in TEXT_MEDIA_TYPES,
         "buckets": "area" in read_bucket_settings().formats,
     }

@@ -12,7 +12,7 @@ from lungseg.encode.formats import FORMATS
 from lungseg.pipeline import recipe as recipe_module
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.recipe import Recipe
-from lungseg.server.negotiation import etag
+from lungseg.server.negotiation import make_etag
 
 BASE = Recipe(Options(), ("lung", "view"))
 
@@ -41,6 +41,6 @@ def test_recipe_digest_depends_on_version_and_facts(monkeypatch: pytest.MonkeyPa
 
 def test_etag_and_manifest_depend_on_the_precision_of_the_model(tmp_path: Path) -> None:
     recipes = [Recipe(Options(), (digest, "view")) for digest in ("fp32", "int8")]
-    assert len({etag(b"image", FORMATS["mask"], recipe) for recipe in recipes}) == 2
+    assert len({make_etag(b"image", FORMATS["mask"], recipe) for recipe in recipes}) == 2
     specs = [BatchSpec(tmp_path, tmp_path, ("mask",), recipe.options, recipe.models) for recipe in recipes]
     assert specs[0].recipe != specs[1].recipe

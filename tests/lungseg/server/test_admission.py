@@ -22,7 +22,7 @@ from lungseg.errors import ModelError
 from lungseg.pipeline.segment import segment
 from lungseg.server import admission, intake
 from lungseg.server.admission import Admission
-from lungseg.server.intake import PATH
+from lungseg.server.intake import SEGMENT_PATH
 
 Message = dict[str, Any]
 
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 class Request:
     """One request as a server hands it on, its body sent when the test says so."""
 
-    def __init__(self, guarded: Admission, path: str = PATH, method: str = "POST", **headers: str) -> None:
+    def __init__(self, guarded: Admission, path: str = SEGMENT_PATH, method: str = "POST", **headers: str) -> None:
         self.asked = 0
         self.sent: list[Message] = []
         self.body: asyncio.Queue[Message] = asyncio.Queue()
@@ -67,7 +67,7 @@ class App:
         self.ends: asyncio.Queue[type[Exception] | None] = asyncio.Queue()
 
     async def __call__(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["path"] != PATH:
+        if scope["path"] != SEGMENT_PATH:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             return
         while (message := await receive()).get("more_body"):
@@ -151,7 +151,7 @@ def test_who_asks_before_he_sends_is_not_told_to_go_on() -> None:
 
 
 def test_a_sender_that_never_ends_is_not_heard_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.05)
 
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
@@ -213,7 +213,7 @@ def test_the_more_are_turned_away_the_later_they_are_to_come_again() -> None:
             await asyncio.gather(*(each.task for each in late))
             waits = [int(each.headers["retry-after"]) for each in late]
             assert waits == sorted(waits)
-            assert (waits[0], waits[-1]) == (1, admission.MAX_OUTSIDE_SECONDS + 1)
+            assert (waits[0], waits[-1]) == (1, admission.MAX_REJECTED_SECONDS + 1)
 
     drive(course())
 
@@ -262,14 +262,14 @@ def test_other_routes_are_open_when_no_film_is_let_in() -> None:
 
 def test_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_CONCURRENT", "3")
-    assert admission.places() == (3, 12)
+    assert admission.read_capacity() == (3, 12)
     monkeypatch.setenv("LUNG_WAITING", "0")
-    assert admission.places() == (3, 0)
+    assert admission.read_capacity() == (3, 0)
     for name, wrong in (("LUNG_CONCURRENT", "0"), ("LUNG_CONCURRENT", "many"), ("LUNG_WAITING", "-1")):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(name, wrong)
             with pytest.raises(ModelError, match=name):
-                admission.places()
+                admission.read_capacity()
 
 
 def test_nothing_of_it_is_there_on_lambda() -> None:

@@ -10,14 +10,14 @@ import pytest
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
-from lungseg.server.guard import Guard
+from lungseg.server.guard import CrossSiteGuard
 
 HOSTS = ["localhost", "lung.example"]
 
 app = PlainTextResponse("let in")
 
 
-def status(method: str, guarded: Guard, **headers: str) -> int:
+def status(method: str, guarded: CrossSiteGuard, **headers: str) -> int:
     """Status of a request: 200 where it is let in."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return TestClient(guarded).request(method, "/", headers=sent).status_code
@@ -31,12 +31,12 @@ def status(method: str, guarded: Guard, **headers: str) -> int:
     ],
 )
 def test_unknown_host_is_refused(host: str, expected: int) -> None:
-    assert status("GET", Guard(app, HOSTS), host=host) == expected
+    assert status("GET", CrossSiteGuard(app, HOSTS), host=host) == expected
 
 
 def test_any_host_is_let_in_where_the_setting_says_so() -> None:
-    assert status("GET", Guard(app, ["*"]), host="evil.example") == 200
-    assert status("GET", Guard(app), host="evil.example") == 200
+    assert status("GET", CrossSiteGuard(app, ["*"]), host="evil.example") == 200
+    assert status("GET", CrossSiteGuard(app), host="evil.example") == 200
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_any_host_is_let_in_where_the_setting_says_so() -> None:
     ],
 )
 def test_post_of_another_sites_page_is_refused(headers: dict[str, str], expected: int) -> None:
-    guarded = Guard(app, HOSTS, ["https://pacs.example"])
+    guarded = CrossSiteGuard(app, HOSTS, ["https://pacs.example"])
     assert status("POST", guarded, host="localhost:8000", **headers) == expected
     # A link that leads here from another site changes nothing.
     assert status("GET", guarded, host="localhost:8000", **headers) == 200

@@ -23,7 +23,7 @@ from lungseg.server import api, readiness
 PROGRAM = """
 import pickle, sys
 from lungseg.server import readiness
-readiness.load()
+readiness.load_codecs()
 from lungseg.decode import decode
 before = set(sys.modules)
 for image in pickle.load(sys.stdin.buffer):

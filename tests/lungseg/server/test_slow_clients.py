@@ -32,7 +32,7 @@ def running(graceful: int = 1) -> Iterator[tuple[Address, uvicorn.Server]]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=protocol.Protocol,
+        http=protocol.LimitedProtocol,
         log_config=None,
         lifespan="off",
         ws="none",
@@ -93,13 +93,13 @@ def post(path: str, *headers: str) -> bytes:
 def test_connection_without_a_whole_header_is_closed(
     begin: bytes, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "MAX_HEADER_SECONDS", 0.5)
     with sent(address, begin) as line:
         assert answer(line) == b""
 
 
 def test_connection_that_trickles_after_an_answer_is_closed(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "MAX_HEADER_SECONDS", 0.5)
     with sent(address, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n") as line:
         started = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -127,8 +127,8 @@ def test_connection_is_closed_when_no_request_follows(address: Address, monkeypa
 
 @pytest.mark.parametrize("path", ["/v1/segment", "/v1/jobs", "/nowhere"])
 def test_slow_body_is_refused(path: str, address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(intake, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(intake, "MAX_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.1)
     with sent(address, post(path, "Content-Length: 1000") + b"x") as line:
         assert code(answer(line)) == (408, "request-timeout")
 
@@ -139,7 +139,7 @@ def test_slow_body_is_refused(path: str, address: Address, monkeypatch: pytest.M
 def test_large_body_is_refused_on_every_route(
     path: str, expected: str, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.1)
     monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
     # By its length alone, also before a client that asks is told to go on.
     for headers in (["Content-Length: 100001"], ["Content-Length: 100001", "Expect: 100-continue"]):
@@ -187,8 +187,8 @@ def test_ambiguous_length_closes_the_connection(request_bytes: bytes, address: A
 def test_answer_that_is_not_read_is_given_up(
     address: Address, monkeypatch: pytest.MonkeyPatch, rg1: bytes, small: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.5)
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "MAX_WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "MAX_HEADER_SECONDS", 0.5)
     request = post("/v1/segment?format=npz", f"Content-Length: {len(rg1)}") + rg1
     with sent(address, request, receive_buffer=4096) as line:
         assert line.recv(15) == b"HTTP/1.1 200 OK"
