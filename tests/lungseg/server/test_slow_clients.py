@@ -110,7 +110,7 @@ def test_connection_that_trickles_after_an_answer_is_closed(address: Address, mo
 
 
 def test_connection_is_kept_between_requests(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "MAX_HEADER_SECONDS", 0.5)
     request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
     with sent(address, request) as line:
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
