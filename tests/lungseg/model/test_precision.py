@@ -1,4 +1,4 @@
-"""Which form of a model serves on which processor, why, and what is an error."""
+"""The precision that serves on each processor, its reason, and the errors."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.segment import segment
 
 VNNI, NONE, UNKNOWN = ("avx512_vnni",), (), None
-"""What `processor.dot_products` says of three processors."""
+"""What `processor.dot_products` returns on three processors."""
 
 
 def open_int8() -> LungNetwork:
-    """The shipped INT8 model, with float sums where this processor's own would saturate."""
+    """Load the shipped INT8 model, with float sums where 8-bit sums would saturate."""
     return LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=not processor.dot_products())
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A copy of the shipped FP32 file, its INT8 file beside it."""
+    """A copy of the shipped FP32 file, with its INT8 file beside it."""
     for path in (LUNG_WEIGHTS, int8_path(LUNG_WEIGHTS)):
         shutil.copy(path, tmp_path)
     return tmp_path / LUNG_WEIGHTS.name
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool = True) -> None:
-    """Let this be a processor with these dot products, whose INT8 kernels pass their self-check or do not."""
+def fake_processor(monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool = True) -> None:
+    """Simulate a processor with these dot products, whose INT8 kernels pass their self-check or fail it."""
     monkeypatch.setattr(processor, "dot_products", lambda: products)
     monkeypatch.setattr(LungNetwork, "checks_out", lambda self: passes or self.card.precision == "fp32")
 
@@ -66,7 +66,7 @@ def test_processor_and_setting_decide_the_precision(
     served: str,
     reason: str,
 ) -> None:
-    pretend(monkeypatch, products, passes)
+    fake_processor(monkeypatch, products, passes)
     model = choose_precision(LUNG_WEIGHTS, wanted, 1)
     assert (model.card.precision, model.precision_reason) == (served, reason)
 
@@ -75,10 +75,10 @@ def test_processor_and_setting_decide_the_precision(
     ("products", "passes", "cause"),
     [(NONE, True, "no 8-bit dot products"), (VNNI, False, "failed its self-check"), (UNKNOWN, False, "self-check")],
 )
-def test_int8_on_a_processor_that_cannot_serve_it_is_an_error(
+def test_int8_is_an_error_on_processors_that_cannot_serve_it(
     monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool, cause: str
 ) -> None:
-    pretend(monkeypatch, products, passes)
+    fake_processor(monkeypatch, products, passes)
     with pytest.raises(ModelError, match=cause) as raised:
         choose_precision(LUNG_WEIGHTS, "int8", 1)
     assert "Unset it" in str(raised.value)
@@ -86,12 +86,12 @@ def test_int8_on_a_processor_that_cannot_serve_it_is_an_error(
         choose_precision(int8_path(LUNG_WEIGHTS), "auto", 1)
 
 
-def test_int8_file_that_does_not_serve_is_not_opened(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where the processor rules it out nor where the setting does: it may be damaged, or missing."""
+def test_unused_int8_file_is_not_opened(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the processor or the setting excludes it, it may be damaged or missing."""
     int8_path(weights).write_bytes(b"damaged")
-    pretend(monkeypatch, NONE)
+    fake_processor(monkeypatch, NONE)
     assert choose_precision(weights, "auto", 1).card.precision == "fp32"
-    pretend(monkeypatch, VNNI)
+    fake_processor(monkeypatch, VNNI)
     assert choose_precision(weights, "fp32", 1).card.precision == "fp32"
     with pytest.raises(ModelError, match="damaged"):
         choose_precision(weights, "auto", 1)
@@ -105,9 +105,9 @@ def test_model_without_an_int8_file_serves_in_fp32(weights: Path) -> None:
         choose_precision(weights, "int8", 1)
 
 
-def test_named_int8_file_serves_alone_and_never_as_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_int8_file_never_serves_as_fp32(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.unlink()
-    pretend(monkeypatch, VNNI)
+    fake_processor(monkeypatch, VNNI)
     model = choose_precision(int8_path(weights), "auto", 1)
     assert (model.card.precision, model.precision_reason) == ("int8", PrecisionReason.NAMED)
     with pytest.raises(ModelError, match="only file is int8"):
@@ -117,7 +117,7 @@ def test_named_int8_file_serves_alone_and_never_as_fp32(weights: Path, monkeypat
 def test_failed_self_check_is_a_warning_only_with_dot_products(
     weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The real check on a real file, which promises lung where it gives none."""
+    """The real check, on a file whose expected answer is inverted."""
     quantised = int8_path(weights)
     card = card_of(quantised.read_bytes())
     card["self_check"] = [1 - mean for mean in card["self_check"]]
@@ -150,8 +150,8 @@ def test_int8_and_fp32_masks_agree(rg1: bytes) -> None:
     assert dice(*masks) > 0.998
 
 
-def test_float_sums_give_the_kernels_answer(rg1: bytes) -> None:
-    """On a processor with dot products; elsewhere the kernels saturate, which the self-check must notice."""
+def test_float_sums_match_the_kernels(rg1: bytes) -> None:
+    """With dot products they match; without, the kernels saturate and the self-check must fail."""
     portable = LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=True)
     kernels = LungNetwork(int8_path(LUNG_WEIGHTS), 1)
     assert portable.checks_out()
@@ -180,7 +180,7 @@ def test_command_line_names_precision_and_reason(tmp_path: Path, small: bytes) -
     assert [row[name] for name in ("precision", "precision_reason")] == expected
 
 
-def test_int8_where_it_cannot_serve_is_one_line(small: bytes) -> None:
+def test_int8_setting_without_dot_products_prints_one_line(small: bytes) -> None:
     done = run("segment", "-", data=small, LUNG_PRECISION="int8")
     if processor.dot_products() == ():
         assert done.returncode == 1
@@ -190,8 +190,8 @@ def test_int8_where_it_cannot_serve_is_one_line(small: bytes) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
-def test_instructions_are_some_of_those_that_the_kernel_lists() -> None:
-    """Some, because an emulator shows the host's /proc/cpuinfo."""
+def test_instructions_are_a_subset_of_the_kernels() -> None:
+    """A subset, because an emulator shows the host's /proc/cpuinfo."""
     found = processor.instructions()
     listed = re.findall(r"^(?:flags|Features)\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
     assert found is not None

@@ -1,4 +1,4 @@
-"""Image to network and back: nothing squashed, nothing shifted, exposure without influence."""
+"""Preprocessing keeps aspect and position, ignores exposure, and upsampling reverses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEC = InputSpec()
 
 
 @pytest.mark.parametrize("shape", [(4020, 4892), (4892, 4020), (512, 421), (300, 200), (2000, 2000)])
-def test_a_mask_survives_the_way_there_and_back(shape: tuple[int, int]) -> None:
+def test_mask_survives_the_round_trip(shape: tuple[int, int]) -> None:
     rows, columns = np.mgrid[: shape[0], : shape[1]] / np.array(shape)[:, None, None]
     mask = np.hypot((rows - 0.45) / 0.3, (columns - 0.3) / 0.15) < 1
     geometry = letterbox(*shape, SPEC.size)
@@ -27,13 +27,13 @@ def test_a_mask_survives_the_way_there_and_back(shape: tuple[int, int]) -> None:
     assert dice(back > 0.5, mask) > 0.997
 
 
-def test_aspect_is_kept() -> None:
+def test_letterbox_keeps_the_aspect_ratio() -> None:
     geometry = letterbox(4020, 4892, 512)
     assert (geometry.box_height, geometry.box_width) == (421, 512)
     assert (geometry.top, geometry.left) == (45, 0)
 
 
-def test_depth_and_exposure_change_nothing(rg1_pixels: NDArray[np.uint16]) -> None:
+def test_bit_depth_and_exposure_do_not_matter(rg1_pixels: NDArray[np.uint16]) -> None:
     reference, _ = preprocess(rg1_pixels, SPEC)
     twelve_bits, _ = preprocess((rg1_pixels >> 4).astype(np.uint16), SPEC)
     brighter, _ = preprocess((rg1_pixels >> 1) + np.uint16(20000), SPEC)
@@ -47,31 +47,31 @@ def test_input_is_standardised_and_padded_with_the_mean(rg1_pixels: NDArray[np.u
     inputs, geometry = preprocess(rg1_pixels, InputSpec(channels=3))
     assert inputs.shape == (1, 3, 512, 512)
     assert inputs.dtype == np.float32
-    film = inputs[0, 0][geometry.box]
-    assert abs(film.mean()) < 1e-3
-    assert abs(film.std() - 1) < 1e-3
+    box = inputs[0, 0][geometry.box]
+    assert abs(box.mean()) < 1e-3
+    assert abs(box.std() - 1) < 1e-3
     assert (inputs[0, :, :, : geometry.left] == 0).all()
 
 
 @pytest.mark.parametrize("shape", [(2304, 2170), (2305, 2171), (4611, 3001), (700, 1999), (300, 200), (64, 5000)])
-def test_a_film_shrinks_alike_at_both_depths(shape: tuple[int, int]) -> None:
-    """Blocks at the bottom and the right edge are smaller where a side is odd."""
-    film = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+def test_both_bit_depths_shrink_alike(shape: tuple[int, int]) -> None:
+    """Blocks at the bottom and right edges are smaller if a side is odd."""
+    image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     geometry = letterbox(*shape, 512)
-    eight, sixteen = shrink_image(film, geometry), shrink_image(film.astype(np.uint16) * 257, geometry)
+    eight, sixteen = shrink_image(image, geometry), shrink_image(image.astype(np.uint16) * 257, geometry)
     assert sixteen.dtype == np.uint16
-    # Pillow rounds to whole greys between its two steps.
+    # Pillow rounds to integers between its two steps.
     assert abs(eight * 257.0 - sixteen).max() <= 1.5 * 257
 
 
-def test_a_bright_marker_does_not_dim_the_film(rg1_pixels: NDArray[np.uint16]) -> None:
+def test_bright_marker_does_not_dim_the_image(rg1_pixels: NDArray[np.uint16]) -> None:
     plain = standardise(rg1_pixels[::4, ::4] >> 4, SPEC)
     marked = (rg1_pixels[::4, ::4] >> 4).copy()
     marked[5:15, 5:35] = 65535  # sixteen times as bright as bone
     assert abs(standardise(marked, SPEC)[40:] - plain[40:]).mean() < 0.05
 
 
-def test_a_film_of_one_grey_is_refused() -> None:
+def test_image_of_one_grey_is_refused() -> None:
     with pytest.raises(errors.BlankImage):
         preprocess(np.full((300, 300), 77, np.uint8), SPEC)
 
@@ -82,7 +82,7 @@ def test_a_film_of_one_grey_is_refused() -> None:
 @example(1, 7, 300, 300, 0)
 @example(40, 40, 39, 300, 0)
 @example(40, 40, 41, 40, 0)
-def test_the_mask_is_the_enlarged_probability_above_its_threshold(
+def test_upsampled_bits_equal_the_thresholded_probability(
     box_height: int, box_width: int, height: int, width: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def test_the_mask_is_the_enlarged_probability_above_its_threshold(
     threshold = float(random.choice([0.5, 0.001, 0.999, float(box.flat[0])]))
     geometry = Geometry(height, width, 40, 0, 0, box_height, box_width)
     probability = upsample_probability(box, geometry)
-    # Two ways to add the same numbers up round differently in the last place.
+    # The two methods round differently in the last digit.
     clear = np.abs(probability - threshold) > 1e-6
     bits = upsample_bits(box, geometry, threshold)
     assert bits.shape == (height, -(-width // 8))

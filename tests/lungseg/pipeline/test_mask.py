@@ -1,4 +1,4 @@
-"""Lungs from a probability: their parts, what is dropped or filled, and whose right they are."""
+"""Regions of the mask, the removal of fragments and holes, and the assignment of sides."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cleaned_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 LUNGS = disc(100, 55, 35) | disc(100, 145, 30)
 
 
-def test_regions_are_the_connected_parts_largest_first() -> None:
+def test_regions_are_sorted_by_area() -> None:
     ring = LUNGS & ~disc(100, 55, 10)
     large, small = find_regions(soft(ring), 0.5)
     assert large.area == pytest.approx(np.pi * (35**2 - 10**2), rel=0.03)
@@ -44,21 +44,21 @@ def test_regions_are_the_connected_parts_largest_first() -> None:
     assert (large.outline[0] == large.outline[-1]).all()
 
 
-def test_a_lung_that_reaches_the_border_has_a_closed_outline() -> None:
+def test_outline_of_a_lung_at_the_border_is_closed() -> None:
     (region,) = find_regions(soft(disc(100, 0, 40)), 0.5)
     assert region.area == pytest.approx(np.pi * 40**2 / 2, rel=0.05)
 
 
-def test_specks_go_and_holes_are_filled() -> None:
-    speck_with_a_hole = disc(20, 100, 6) & ~disc(20, 100, 3)
-    dirty = (LUNGS & ~disc(90, 55, 6)) | speck_with_a_hole
+def test_fragments_are_removed_and_holes_filled() -> None:
+    fragment_with_a_hole = disc(20, 100, 6) & ~disc(20, 100, 3)
+    dirty = (LUNGS & ~disc(90, 55, 6)) | fragment_with_a_hole
     cleaned = cleaned_of(soft(dirty)) > 0.5
     np.testing.assert_array_equal(cleaned, LUNGS)
 
 
 @pytest.mark.parametrize("side", [90, 333])
-def test_a_higher_threshold_gives_a_subset_also_beside_what_was_cleaned(side: int) -> None:
-    """Its specks and holes are other ones, and the image's pixels beside them average them with the lung."""
+def test_higher_threshold_gives_a_subset_after_cleaning(side: int) -> None:
+    """Each threshold has other fragments and holes, and upsampling interpolates between them and the lung."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
 
     def bump(y: float, x: float, radius: float) -> NDArray[np.float64]:
@@ -75,20 +75,20 @@ def test_a_higher_threshold_gives_a_subset_also_beside_what_was_cleaned(side: in
         before = mask
 
 
-def test_the_mediastinum_between_touching_lungs_is_no_hole() -> None:
+def test_mediastinum_between_touching_lungs_is_not_filled() -> None:
     both = disc(100, 100, 80) & ~disc(100, 100, 45)
     np.testing.assert_array_equal(cleaned_of(soft(both)) > 0.5, both)
 
 
 @pytest.mark.parametrize("mask", [LUNGS, np.zeros_like(LUNGS), np.ones_like(LUNGS)])
-def test_what_is_clean_is_left_as_it_is(mask: NDArray[np.bool_]) -> None:
+def test_clean_probability_is_returned_unchanged(mask: NDArray[np.bool_]) -> None:
     probability = soft(mask)
     assert cleaned_of(probability) is probability
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("turns", range(4))
-def test_the_patients_right_lung_is_found_however_the_film_lies(turns: int, mirrored: bool) -> None:
+def test_right_lung_is_found_in_every_pose(turns: int, mirrored: bool) -> None:
     upright = np.where(disc(100, 55, 35), RIGHT, np.where(disc(100, 145, 30), LEFT, 0)).astype(np.uint8)
     stored = np.rot90(upright[:, ::-1] if mirrored else upright, turns)
     mask = np.ascontiguousarray(stored > 0)
@@ -97,14 +97,14 @@ def test_the_patients_right_lung_is_found_however_the_film_lies(turns: int, mirr
     np.testing.assert_array_equal(found * mask, stored)
 
 
-def test_lungs_that_touch_are_parted_at_the_thinnest_place() -> None:
+def test_touching_lungs_are_split_at_the_thinnest_place() -> None:
     touching = disc(100, 65, 40) | disc(100, 135, 36)
     found = assign_sides(touching, find_regions(soft(touching), 0.5), 1, swapped=False) * touching
     assert dice(found == RIGHT, disc(100, 65, 40)) > 0.97
     assert dice(found == LEFT, disc(100, 135, 36)) > 0.97
 
 
-def test_a_bridge_between_lungs_is_halved() -> None:
+def test_bridge_between_lungs_is_split_in_half() -> None:
     mask = np.zeros((60, 60), bool)
     mask[10:50, 5:29] = mask[10:50, 31:55] = mask[28:32, 29:31] = True
     found = assign_sides(mask, find_regions(soft(mask), 0.5), 1, swapped=False) * mask
@@ -113,42 +113,40 @@ def test_a_bridge_between_lungs_is_halved() -> None:
 
 
 @pytest.mark.parametrize(("x", "label"), [(50, RIGHT), (150, LEFT)])
-def test_a_lung_alone_is_not_cut_in_two(x: int, label: int) -> None:
+def test_single_lung_is_not_split(x: int, label: int) -> None:
     alone = disc(100, x, 35)
     found = assign_sides(alone, find_regions(soft(alone), 0.5), 1, swapped=False) * alone
     assert set(np.unique(found)) == {0, label}
 
 
-def test_an_empty_mask_has_no_region() -> None:
+def test_empty_mask_has_no_region() -> None:
     empty = np.zeros((SIDE, SIDE), bool)
     assert find_regions(soft(empty), 0.5) == []
     assert assign_sides(empty, [], 1, swapped=False).shape == (SIDE, SIDE)
 
 
-def test_lung_at_the_border_is_outlined_to_the_pictures_very_edge() -> None:
+def test_outline_reaches_the_edge_of_the_image() -> None:
     (region,) = find_regions(soft(np.ones_like(LUNGS)), 0.5)
     assert region.area == SIDE * SIDE
     assert (region.outline.min(), region.outline.max()) == (-0.5, SIDE - 0.5)
 
 
 def block(top: int, bottom: int, left: int, right: int, shape: tuple[int, int] = (60, 90)) -> NDArray[np.bool_]:
-    """True from the first row and column up to the second, which are out."""
+    """Return a mask of rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the ends excluded."""
     mask = np.zeros(shape, bool)
     mask[top:bottom, left:right] = True
     return mask
 
 
 CROSSING = (0.97 - 0.5) / (0.97 - 0.02)
-"""How far from a bright pixel's centre, towards a dark one's, `soft` crosses one half."""
+"""Distance from a bright pixel's centre, towards a dark one's, at which `soft` crosses 0.5."""
 
 
 @pytest.mark.parametrize(
     ("top", "bottom", "left", "right"),
     [(10, 30, 40, 70), (0, 20, 0, 30), (40, 60, 60, 90), (1, 59, 1, 89), (5, 6, 7, 8)],
 )
-def test_an_outline_runs_where_the_probability_crosses_the_threshold(
-    top: int, bottom: int, left: int, right: int
-) -> None:
+def test_outline_follows_the_threshold(top: int, bottom: int, left: int, right: int) -> None:
     (region,) = find_regions(soft(block(top, bottom, left, right)), 0.5)
     sides_found = [*region.outline.min(0), *region.outline.max(0)]
     inner = [left - CROSSING, top - CROSSING, right - 1 + CROSSING, bottom - 1 + CROSSING]
@@ -159,12 +157,12 @@ def test_an_outline_runs_where_the_probability_crosses_the_threshold(
     assert region.holes == ()
 
 
-def test_a_pixel_at_the_threshold_is_no_lung() -> None:
+def test_probability_equal_to_the_threshold_is_not_lung() -> None:
     assert find_regions(np.full((60, 90), 0.5, np.float32), 0.5) == []
     assert len(find_regions(np.full((60, 90), 0.51, np.float32), 0.5)) == 1
 
 
-def test_what_is_cleaned_is_a_probability_and_nothing_else_is_touched() -> None:
+def test_cleaning_changes_only_fragments_and_holes() -> None:
     probability = soft((LUNGS & ~disc(90, 55, 6)) | disc(20, 100, 4))
     cleaned = cleaned_of(probability)
     assert (cleaned[disc(90, 55, 6)] == np.float32(0.501)).all()
@@ -176,16 +174,16 @@ def test_what_is_cleaned_is_a_probability_and_nothing_else_is_touched() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_left_of_specks_of_any_shape(seed: int) -> None:
+def test_fragments_of_any_shape_are_removed(seed: int) -> None:
     generator = np.random.default_rng(seed)
     outside = ~(disc(100, 55, 39) | disc(100, 145, 34))
-    specks = (generator.random((SIDE, SIDE)) > 0.85) & outside
-    probability = soft(LUNGS | specks)
-    probability[specks] = generator.uniform(0.51, 0.99, specks.sum())
+    fragments = (generator.random((SIDE, SIDE)) > 0.85) & outside
+    probability = soft(LUNGS | fragments)
+    probability[fragments] = generator.uniform(0.51, 0.99, fragments.sum())
     np.testing.assert_array_equal(cleaned_of(probability) > 0.5, LUNGS)
 
 
-def test_one_lung_is_parted_from_the_missing_one_at_the_films_middle() -> None:
+def test_single_lung_takes_its_half_of_the_image() -> None:
     for wide in (200, 201):
         alone = np.zeros((SIDE, wide), bool)
         alone[:, :SIDE][:, : min(wide, SIDE)] = disc(100, 50, 35)
@@ -195,14 +193,14 @@ def test_one_lung_is_parted_from_the_missing_one_at_the_films_middle() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("shift", [-35, 0, 35])
-def test_lungs_that_lie_off_the_middle_are_parted_between_them(axis: int, shift: int) -> None:
+def test_off_centre_lungs_are_split_between_them(axis: int, shift: int) -> None:
     first, second = disc(100, 65 + shift, 30), disc(100, 135 + shift, 28)
     if axis == 0:
         first, second = first.T, second.T
     mask = first | second
     found = assign_sides(mask, find_regions(soft(mask), 0.5), axis, swapped=False)
     np.testing.assert_array_equal(found * mask, np.where(first, RIGHT, np.where(second, LEFT, 0)))
-    # The middle of the gap parts what is neither.
+    # Between the lungs, the sides meet in the middle of the gap.
     row = found[0] if axis == 1 else found[:, 0]
     gap = np.flatnonzero(~mask.any(1 - axis)[80 + shift : 130 + shift]) + 80 + shift
     assert np.flatnonzero(row == LEFT)[0] == pytest.approx(np.median(gap) + 0.5, abs=1)
@@ -211,8 +209,8 @@ def test_lungs_that_lie_off_the_middle_are_parted_between_them(axis: int, shift:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_lung_with_an_arm_across_the_midline_stays_one(axis: int) -> None:
-    """As where an air-filled bowel or a tube is taken for lung: all of it goes to the side of most of it."""
+def test_region_across_the_midline_stays_whole(axis: int) -> None:
+    """Air-filled bowel or a tube may be segmented as lung: the whole region goes to the side of its larger part."""
     lung, other = disc(100, 55, 35), disc(100, 145, 30)
     arm = np.zeros_like(lung)
     arm[131:135, 55:135] = True
@@ -225,23 +223,23 @@ def test_a_lung_with_an_arm_across_the_midline_stays_one(axis: int) -> None:
     np.testing.assert_array_equal(found * mask, np.where(lung, RIGHT, np.where(other, LEFT, 0)))
 
 
-def test_a_small_region_takes_nothing_from_a_larger_one() -> None:
-    """A speck that is kept, in the bend of a lung: the larger region is drawn last."""
+def test_small_region_does_not_change_a_larger_one() -> None:
+    """A fragment in the concavity of a lung: the larger region is drawn last."""
     lung, other = disc(100, 55, 35) & ~disc(100, 75, 10), disc(100, 145, 30)
-    speck = disc(100, 75, 6)
-    mask = lung | other | speck
+    fragment = disc(100, 75, 6)
+    mask = lung | other | fragment
     found = assign_sides(mask, find_regions(soft(mask), 0.5), 1, swapped=False)
-    np.testing.assert_array_equal(found * mask, np.where(lung | speck, RIGHT, np.where(other, LEFT, 0)))
+    np.testing.assert_array_equal(found * mask, np.where(lung | fragment, RIGHT, np.where(other, LEFT, 0)))
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_regions_hold_their_own_holes_and_islands_are_regions(seed: int) -> None:
-    """As contourpy's newest algorithm has them, in blobs and in noise."""
+def test_regions_match_contourpys_newest_algorithm(seed: int) -> None:
+    """Outlines, their holes and islands in holes are equal, in blobs and in noise."""
     random = np.random.default_rng(seed)
     probability = random.random((30, 41), np.float32) if seed % 2 else random.random((7, 9), np.float32)
     if seed % 2 == 0:
         probability = np.asarray(Image.fromarray(probability).resize((60, 50), Image.Resampling.BILINEAR))
-    # Nothing at the border, so that all of both is closed within.
+    # Pad with zeros, so that every outline is closed within the array.
     probability = np.pad(probability, 2)
     newest = contour_generator(z=probability, fill_type=FillType.OuterOffset).filled(0.5, np.inf)
     wanted = [[points[a:b] for a, b in pairwise(offsets)] for points, offsets in zip(*newest, strict=True)]
@@ -249,6 +247,6 @@ def test_regions_hold_their_own_holes_and_islands_are_regions(seed: int) -> None
 
 
 def _as_sets(found: list[list[NDArray[np.float64]]]) -> set[tuple[frozenset[object], frozenset[object]]]:
-    """Outlines of a region and its holes, wherever each begins."""
+    """Return each region's outline and holes as sets of points, independent of where they start."""
     points = [[frozenset(map(tuple, np.round(line[1:], 6))) for line in lines] for lines in found]
     return {(outline, frozenset(holes)) for outline, *holes in points}

@@ -1,4 +1,4 @@
-"""The verdict on real pictures: images as they may come, and what is no chest image."""
+"""The verdict on real images: rotated, cropped or mirrored ones, and images that are not a chest X-ray."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def codes(result: Result) -> list[str]:
     return [reason.code for reason in result.verdict.reasons]
 
 
-def test_a_film_as_it_should_be_is_accepted_without_a_word(upright: Result) -> None:
+def test_standard_image_is_accepted_without_notes(upright: Result) -> None:
     assert upright.verdict.decision == Decision.ACCEPT
     assert upright.verdict.reasons == ()
     assert upright.verdict.confidence > 0.9
@@ -41,46 +41,46 @@ def test_a_film_as_it_should_be_is_accepted_without_a_word(upright: Result) -> N
 
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("turns", range(4))
-def test_turned_and_inverted_films_simply_work(
+def test_rotated_and_inverted_images_are_segmented(
     small: NDArray[np.uint16], upright: Result, turns: int, inverted: bool
 ) -> None:
-    film = np.rot90(65535 - small if inverted else small, turns)
-    result = segment(png(np.ascontiguousarray(film)))
+    image = np.rot90(65535 - small if inverted else small, turns)
+    result = segment(png(np.ascontiguousarray(image)))
     assert dice(np.rot90(result.mask, -turns), upright.mask) > 0.99
     assert dice(np.rot90(result.labels, -turns) == 1, upright.labels == 1) > 0.99
     assert result.verdict.decision == Decision.ACCEPT
     assert codes(result) == ["turned"] * (turns > 0) + ["inverted"] * inverted
 
 
-def test_a_film_is_taken_as_it_is_if_one_says_so(small: NDArray[np.uint16], upright: Result) -> None:
-    film = png(np.ascontiguousarray(np.rot90(small)))
-    result = segment(film, Options(upright=False))
+def test_pose_is_not_detected_without_upright(small: NDArray[np.uint16], upright: Result) -> None:
+    rotated = png(np.ascontiguousarray(np.rot90(small)))
+    result = segment(rotated, Options(upright=False))
     assert "turned" not in codes(result)
     assert dice(np.rot90(result.mask, -1), upright.mask) < 0.9
     assert result.verdict.decision != Decision.ACCEPT
 
 
-def test_the_lying_tag_of_a_real_film_costs_nothing(shared: Path) -> None:
-    right, lying = (
+def test_wrong_monochrome1_tag_is_noted(shared: Path) -> None:
+    correct, wrong = (
         segment((shared / "dicom" / f"{name}.dcm").read_bytes())
         for name in ("chest_pa_jpeg_baseline", "chest_pa_wrong_monochrome1_tag")
     )
-    # The image was shrunk and kept its spacing, by which its lungs measure 72 cm2.
-    assert codes(right) == ["implausible-size"]
-    assert codes(lying) == ["implausible-size", "inverted"]
-    assert dice(right.mask, lying.mask) > 0.99
+    # The image was shrunk without a change of its spacing, so its lungs measure 72 cm2.
+    assert codes(correct) == ["implausible-size"]
+    assert codes(wrong) == ["implausible-size", "inverted"]
+    assert dice(correct.mask, wrong.mask) > 0.99
 
 
 @pytest.mark.parametrize("name", ["RG3_UNCR.dcm", "RG3_J2KI.dcm", "CT_small.dcm", "MR2_UNCR.dcm", "693_UNCR.dcm"])
-def test_what_is_no_chest_film_is_not_accepted(name: str) -> None:
-    """A leg, slices of CT and MR, a picture of a scanner."""
+def test_other_radiology_is_not_accepted(name: str) -> None:
+    """A leg, CT and MR slices, a picture of a scanner."""
     result = segment(packaged(name).read_bytes())
     assert result.verdict.decision != Decision.ACCEPT
     assert {"not-frontal", "doubtful-view"} & set(codes(result))
 
 
-def test_other_views_of_the_chest_are_not_accepted(shared: Path) -> None:
-    """Laterals, and those CT pictures that no network was trained on: every second one."""
+def test_other_chest_views_are_not_accepted(shared: Path) -> None:
+    """Lateral views, and the CT images that no network was trained on: every second one."""
     for folder in ("lateral", "ct"):
         pictures = sorted((shared / "other" / folder).iterdir())[1::2]
         decisions = [segment(picture.read_bytes()).verdict.decision for picture in pictures]
@@ -89,8 +89,8 @@ def test_other_views_of_the_chest_are_not_accepted(shared: Path) -> None:
             assert Decision.ACCEPT not in decisions
 
 
-def test_a_child_s_chest_is_a_chest(shared: Path) -> None:
-    """Children of one to five years, two thirds with pneumonia, of patients that no network was trained on."""
+def test_children_are_not_rejected(shared: Path) -> None:
+    """Children aged one to five, two thirds with pneumonia, from patients that no network was trained on."""
     folder = shared / "more" / "v7_children"
     with (folder / "index.csv").open(newline="") as file:
         names = [row["id"] for row in csv.DictReader(file) if row["split"] == "validation"]
@@ -100,24 +100,24 @@ def test_a_child_s_chest_is_a_chest(shared: Path) -> None:
     assert decisions.count(Decision.REJECT) <= 0.02 * len(decisions)
 
 
-def test_half_a_film_is_not_accepted(small: NDArray[np.uint16]) -> None:
+def test_half_an_image_is_not_accepted(small: NDArray[np.uint16]) -> None:
     half = small[:, : small.shape[1] // 2]
     assert segment(png(np.ascontiguousarray(half))).verdict.decision != Decision.ACCEPT
 
 
-def test_lungs_that_run_into_the_border_are_for_review(small: NDArray[np.uint16]) -> None:
+def test_lungs_cut_off_at_the_border_are_reviewed(small: NDArray[np.uint16]) -> None:
     cropped = segment(png(np.ascontiguousarray(small[:, 110:])))
     assert "cut-off" in codes(cropped)
 
 
-def test_a_film_of_few_pixels_is_for_review(small: NDArray[np.uint16]) -> None:
+def test_small_image_is_reviewed(small: NDArray[np.uint16]) -> None:
     image = Image.fromarray((small >> 8).astype(np.uint8)).resize((140, 150))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     assert "small-film" in codes(segment(buffer.getvalue()))
 
 
-def test_what_the_file_says_of_right_and_left_counts(small: NDArray[np.uint16]) -> None:
+def test_orientation_in_the_file_decides_mirroring(small: NDArray[np.uint16]) -> None:
     hung = segment(dicom(small, PatientOrientation=["L", "F"]))
     assert codes(hung) == []
     other = segment(dicom(small, PatientOrientation=["R", "F"]))
@@ -125,7 +125,7 @@ def test_what_the_file_says_of_right_and_left_counts(small: NDArray[np.uint16]) 
     np.testing.assert_array_equal(hung.labels == 1, other.labels == 2)
 
 
-def test_the_gravest_reason_decides() -> None:
+def test_most_serious_reason_decides() -> None:
     for number in range(len(REASONS)):
         verdict = Verdict(REASONS[number:], 1.0, 1.0)
         assert verdict.decision == REASONS[number].decision
