@@ -5,14 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import re
 import uuid
 from typing import TYPE_CHECKING
 
 from pydicom import Dataset
-from pydicom.config import RAISE
-from pydicom.datadict import dictionary_VR
-from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
@@ -21,12 +17,12 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-from pydicom.valuerep import DA, TM, validate_value
 
 from lungseg import __version__, errors
 from lungseg.decode import with_preamble
 from lungseg.decode.bounds.png import OWN_PROGRAM
-from lungseg.decode.dicom import read_dicom
+from lungseg.decode.dataset import read_dicom
+from lungseg.encode.dicom_elements import TYPE_2_KEYWORDS, copied_elements, read_uid
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.result import Result
 
@@ -43,43 +39,6 @@ RADIOGRAPH_CLASSES = (
     SecondaryCaptureImageStorage,
 )
 """Images without a position in space; a CT slice has one, and its segmentation would need it."""
-
-TYPE_2_KEYWORDS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientOrientation",
-)
-"""Elements that are copied from the image, empty if the image lacks them (type 2 in the standard)."""
-
-OPTIONAL_KEYWORDS = (
-    "IssuerOfPatientID",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyDescription",
-    "BodyPartExamined",
-    "TimezoneOffsetFromUTC",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
-"""Elements that are copied if the image has them."""
-
-TEXT_VRS = ("LO", "PN", "SH")
-UID_PATTERN = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
-"""Leading zeros in a component violate the standard, but archives use such UIDs."""
-
-UNKNOWN_MOMENT = ("19000101", "000000")
-"""Content date and time for images without any, because they are required."""
 
 SERIES_NUMBER = 900
 """A series number that viewers list after the image's own."""
@@ -117,13 +76,13 @@ def dicom_seg(result: Result) -> bytes:
     if not result.labels.any():
         raise errors.NoLung("The mask is empty; there is nothing to segment.")
     header = read_dicom(whole)
-    if _uid(header, "SOPClassUID") not in RADIOGRAPH_CLASSES:
+    if read_uid(header, "SOPClassUID") not in RADIOGRAPH_CLASSES:
         raise errors.NeedsDicom("The image is a DICOM object other than CR, DX or SC.")
-    if not _uid(header, "SOPInstanceUID"):
+    if not read_uid(header, "SOPInstanceUID"):
         raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so the segmentation cannot refer to it.")
 
     segmentation = _segmentation(result, _source(header, result), _identity(result))
-    segmentation.update(_copied_elements(header))
+    segmentation.update(copied_elements(header))
     buffer = io.BytesIO()
     segmentation.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -134,10 +93,10 @@ def _source(header: Dataset, result: Result) -> Dataset:
     digest = hashlib.sha256(result.radiograph.file_bytes).hexdigest()
     source = Dataset()
     source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image uses
-    source.SOPClassUID = _uid(header, "SOPClassUID")
-    source.SOPInstanceUID = _uid(header, "SOPInstanceUID")
-    source.StudyInstanceUID = _uid(header, "StudyInstanceUID") or _derived(digest, "study")
-    source.SeriesInstanceUID = _uid(header, "SeriesInstanceUID") or _derived(digest, "image's series")
+    source.SOPClassUID = read_uid(header, "SOPClassUID")
+    source.SOPInstanceUID = read_uid(header, "SOPInstanceUID")
+    source.StudyInstanceUID = read_uid(header, "StudyInstanceUID") or _derived(digest, "study")
+    source.SeriesInstanceUID = read_uid(header, "SeriesInstanceUID") or _derived(digest, "image's series")
     source.Rows, source.Columns = result.labels.shape
     for keyword in TYPE_2_KEYWORDS:
         setattr(source, keyword, None)
@@ -222,52 +181,3 @@ def _identity(result: Result) -> str:
 def _derived(identity: str, part: str) -> str:
     """Return a UID for a part of an object: a UUID as in PS3.5 section B.2."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{identity} {part}').int}"
-
-
-def _copied_elements(header: Dataset) -> Dataset:
-    """Return the elements that are copied from the image, with date and time."""
-    kept = Dataset()
-    for keyword in (*TYPE_2_KEYWORDS, *OPTIONAL_KEYWORDS):
-        values = _values(header, keyword)
-        if values or keyword in TYPE_2_KEYWORDS:
-            setattr(kept, keyword, values)
-    kept.ContentDate, kept.ContentTime = _moment(header)
-    return kept
-
-
-def _moment(header: Dataset) -> tuple[str, str]:
-    """Return the image's date and time."""
-    for event in ("Content", "Acquisition", "Study"):
-        date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
-        if len(date) == 1:
-            return date[0], time[0] if len(time) == 1 else UNKNOWN_MOMENT[1]
-    return UNKNOWN_MOMENT
-
-
-def _uid(header: Dataset, keyword: str) -> str:
-    """Return a UID of the image; empty if there is none."""
-    values = _values(header, keyword)
-    return values[0] if len(values) == 1 else ""
-
-
-def _values(header: Dataset, keyword: str) -> list[str]:
-    """Return the values of an element; none if one of them is unreadable or invalid.
-
-    Texts are copied as they are, even if too long: archives identify the patient by them.
-    """
-    kind = dictionary_VR(keyword)
-    try:
-        element = header[keyword]
-        if kind != element.VR or element.is_empty:
-            return []
-        values = [str(each) for each in (element.value if isinstance(element.value, MultiValue) else [element.value])]
-        for value in values:
-            if kind == "UI" and not UID_PATTERN.fullmatch(value):
-                return []
-            if kind not in ("UI", *TEXT_VRS):
-                validate_value(kind, value, RAISE)
-            {"DA": DA, "TM": TM}.get(kind, str)(value)
-    # pydicom raises exceptions of any type for invalid values, with texts that quote them.
-    except Exception:
-        return []
-    return values
