@@ -47,7 +47,7 @@ def is_measured(row: TableRow) -> bool:
 
 def table_row(document: dict[str, Any]) -> TableRow:
     """Return the row of one image, without its path, from its JSON document (`lungseg.encode.document`)."""
-    verdict, image, lungs = document["verdict"], document["film"], document["lungs"]
+    verdict, image, lungs = document["verdict"], document["image"], document["lungs"]
     columns = {
         "width": image["width"],
         "height": image["height"],

@@ -25,7 +25,7 @@ def document(result: Result) -> dict[str, Any]:
             "expected_dice": None if verdict.expected_dice is None else round(verdict.expected_dice, 4),
             "doubtful_parts": list(verdict.doubtful_parts),
         },
-        "film": {
+        "image": {
             "width": film.width,
             "height": film.height,
             "spacing_mm": None if film.spacing is None else asdict(film.spacing),

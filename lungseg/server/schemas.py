@@ -131,7 +131,7 @@ class Segmentation(BaseModel):
     """What `format=json` answers."""
 
     verdict: VerdictOut
-    film: ImageOut
+    image: ImageOut
     lungs: LungsOut
     threshold: float = Field(gt=0, lt=1)
     model: ModelOut

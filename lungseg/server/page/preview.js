@@ -14,7 +14,7 @@ async function readPreview(bytes) {
     if (kind === "IDAT") packed.push(body);
     if (kind === "tEXt") {
       const [key, text] = new TextDecoder("latin1").decode(body).split("\0");
-      if (key === "document") facts = parseFacts(text);
+      if (key === "document") facts = JSON.parse(text);
     }
   }
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
@@ -49,10 +49,4 @@ function unfilter(rows, width, height) {
     above = line;
   }
   return planes;
-}
-
-/** Parses the server's JSON about an image. */
-function parseFacts(text) {
-  const facts = JSON.parse(text);
-  return { ...facts, image: facts.image ?? facts.film };
 }

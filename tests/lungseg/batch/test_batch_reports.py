@@ -88,7 +88,7 @@ class TestReports:
                 "expected_dice": 0.91,
                 "doubtful_parts": ["left lower", "left middle"],
             },
-            "film": {"width": 640, "height": 480},
+            "image": {"width": 640, "height": 480},
             "lungs": {
                 "both": {"pixels": 30, "mm2": 12.345, "box": box, "centroid": centre},
                 "right": {"pixels": 30, "mm2": 12.345, "box": box, "centroid": centre},

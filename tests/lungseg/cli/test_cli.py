@@ -44,7 +44,7 @@ class TestSegment:
         done = run("segment", "-", "--format", "json", "-o", "-", data=rg1_png)
         document = json.loads(done.stdout)
         assert f"verdict: {document['verdict']['decision']}" in done.stderr.decode()
-        assert document["film"]["width"] == 1841
+        assert document["image"]["width"] == 1841
 
     @pytest.mark.parametrize("name", FORMATS)
     def test_every_format_equals_the_http_response(
@@ -231,7 +231,7 @@ class TestSegment:
             if name == "mask":
                 assert "terminal" in one_line(done)
             else:
-                assert json.loads(os.read(ours, 100_000))["film"]["width"] == 1841
+                assert json.loads(os.read(ours, 100_000))["image"]["width"] == 1841
             os.close(ours)
 
     def test_http_and_cli_return_identical_bytes(self, rg1_png: bytes) -> None:

@@ -90,7 +90,7 @@ def test_cutout_is_the_film_around_the_lungs(result: Result) -> None:
 def test_the_document_is_what_the_schema_says(result: Result) -> None:
     document = Segmentation.model_validate_json(encoded_as("json", result))
     assert document.verdict.decision == "accept"
-    assert document.film.spacing_mm is None  # the file says 0\\0
+    assert document.image.spacing_mm is None  # the file says 0\\0
     right, left, both = document.lungs.right, document.lungs.left, document.lungs.both
     assert right.pixels + left.pixels == both.pixels == int(result.mask.sum())
     assert document.lungs.right_to_left == pytest.approx(right.pixels / left.pixels, abs=1e-4)
