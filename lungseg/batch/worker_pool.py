@@ -1,7 +1,7 @@
 """A pool of worker processes. If one dies, only the image that it was processing is affected.
 
 A pool of the standard library breaks as a whole when one of its processes dies, and does not say which task it was
-processing.
+processing. Pebble's pool does, but is LGPL-licensed, and can neither retry an image alone nor pass on the lock.
 """
 
 from __future__ import annotations

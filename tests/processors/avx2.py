@@ -83,7 +83,7 @@ def check_segment() -> str:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "mask.png"
         done = run_app("segment", image, "-o", output)
-        starts = ["film: ", "verdict: ", "mask: "]
+        starts = ["image: ", "verdict: ", "mask: "]
         lines = done.stderr.decode().splitlines()
         good = [line.startswith(start) for line, start in zip(lines, starts, strict=False)]
         expect(done.returncode == 0, f"segment ends with {done.returncode}: {lines}")
