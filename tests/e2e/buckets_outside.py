@@ -1,4 +1,4 @@
-"""Two buckets of a local S3 that containers reach: at the bridge's address, where nobody else does."""
+"""Two buckets of a local S3 that only containers reach: it listens on the bridge's address."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from servers import REGION, client, environment, free_ports, running
 
 @dataclass(frozen=True)
 class Outside:
-    """S3, and what a function must be told to use it.
+    """S3, and the environment of functions that use it.
 
     Attributes:
-        s3: boto3's client.
-        images, masks: the buckets.
-        environment: of the function.
+        s3: a boto3 client.
+        films, masks: the buckets.
+        environment: for functions.
     """
 
     s3: Any
@@ -31,14 +31,14 @@ class Outside:
     environment: dict[str, str]
 
     def mask(self, key: str) -> bytes:
-        """An object of the bucket of masks."""
+        """Return an object of the output bucket."""
         content: bytes = self.s3.get_object(Bucket=self.masks, Key=key)["Body"].read()
         return content
 
 
 @contextlib.contextmanager
 def outside(folder: Path, films: str = "films", masks: str = "masks") -> Iterator[Outside]:
-    """moto's S3 with both buckets, gone with the ``with``."""
+    """Run moto's S3 with both buckets during the ``with`` block."""
     host, (port,) = gateway(), free_ports(1)
     url = f"http://{host}:{port}"
     with running([sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)], folder / "moto.log"):

@@ -1,4 +1,4 @@
-"""The container engine, and the image in a container under Lambda's limits."""
+"""The container engine, and the container image under Lambda's limits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The repository: the build's context."""
+"""The repository, which is the build context."""
 
 LAB = ROOT.parent / "shared" / "lab" / "engine"
-"""A script that may lie beside the checkout, and that starts an engine where there is none."""
+"""An optional script beside the checkout that starts an engine where there is none."""
 
 IMAGE = "lung-segmentation:e2e"
 
 
 def run(*command: object, seconds: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command and what it wrote; an AssertionError with that text where it fails."""
+    """Run a command; raise AssertionError with its output if it fails."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=seconds, check=False, **options)
     assert done.returncode == 0, (
         f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
@@ -35,7 +35,7 @@ def run(*command: object, seconds: float = 300, **options: Any) -> subprocess.Co
 
 @contextlib.contextmanager
 def engine() -> Iterator[str | None]:
-    """Docker, for as long as the ``with``: the machine's own, else the one that LAB starts.
+    """Run Docker during the ``with`` block: the machine's own, or the one that LAB starts.
 
     Yields:
         None, or why there is none.
@@ -47,7 +47,7 @@ def engine() -> Iterator[str | None]:
             if not LAB.exists():
                 yield "no container engine: `docker version` fails, and nothing beside the checkout starts one"
                 return
-            # Where it keeps its data, unless it is told another place.
+            # Its default data folder.
             os.environ.setdefault("LAB", str(Path(tempfile.gettempdir()) / "lab"))
             os.environ["DOCKER_HOST"] = f"unix://{os.environ['LAB']}/docker.sock"
             ours = not _answers()
@@ -73,15 +73,15 @@ def _answers() -> bool:
 
 
 def gateway() -> str:
-    """The host's address as containers see it, and nobody else."""
+    """Return the host's address that only containers reach."""
     (network,) = json.loads(run("docker", "network", "inspect", "bridge").stdout)
     config = network["IPAM"]["Config"][0]
-    # An engine that was told nothing of a gateway takes the first address, and does not say so.
+    # Without a configured gateway the engine uses the first address.
     return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
 
 class Container:
-    """The image, answering as a function."""
+    """The container image, running as a function."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class Container:
         self._url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
 
     def invoke(self, event: object, seconds: float = 120) -> Any:
-        """The function's answer to one event."""
+        """Return the function's response to one event."""
         request = urllib.request.Request(self._url, data=json.dumps(event).encode())
         deadline = time.monotonic() + 30
         while True:
@@ -97,27 +97,27 @@ class Container:
                 with urllib.request.urlopen(request, timeout=seconds) as response:
                     return json.loads(response.read())
             except (ConnectionError, urllib.error.URLError):
-                # The port is open before the emulator listens behind it.
+                # The port is open before the emulator listens.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
     def inside(self, *command: str) -> str:
-        """What a command prints in there."""
+        """Return the output of a command inside the container."""
         return run("docker", "exec", self.name, *command).stdout
 
     def peak(self) -> int:
-        """Bytes of memory at the most, pages of files that it read included."""
+        """Return the peak memory in bytes, including the page cache."""
         either = "cat /sys/fs/cgroup/memory.peak 2>/dev/null || cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes"
         return int(self.inside("sh", "-c", either))
 
     def resident(self) -> int:
-        """Bytes that its largest process held at the most."""
+        """Return the peak resident bytes of its largest process."""
         found = self.inside("sh", "-c", "cat /proc/[0-9]*/status | grep VmHWM")
         return max(int(line.split()[1]) * 1024 for line in found.splitlines())
 
     def log(self) -> str:
-        """What it wrote."""
+        """Return its log."""
         done = run("docker", "logs", self.name)
         return done.stdout + done.stderr
 
@@ -126,17 +126,17 @@ class Container:
 def container(
     environment: Mapping[str, str] | None = None, *, memory: int = 512, seconds: int = 60
 ) -> Iterator[Container]:
-    """The image as Lambda runs it: no root, no capability, /tmp alone to write to, a share of a processor by memory.
+    """Run the image as Lambda does: no root, no capabilities, only /tmp writable, processor time by memory.
 
     Args:
         environment: the function's.
-        memory: MB; 1,769 are one processor.
+        memory: MB; 1,769 MB have one processor.
         seconds: the function's timeout.
     """
     told = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(seconds), "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory)}
     told |= environment or {}
     limits = ["--read-only", "--tmpfs", "/tmp", "--user", "1000", "--cap-drop", "ALL", "--memory", f"{memory}m"]
-    # Without it the container may swap as much again as it has memory.
+    # Otherwise the container may swap as much as it has memory.
     limits += ["--memory-swap", f"{memory}m", "--cpus", f"{memory / 1769:.2f}"]
     variables = [part for name, value in told.items() for part in ("--env", f"{name}={value}")]
     name = run("docker", "run", "--detach", *limits, *variables, "--publish", "127.0.0.1::8080", IMAGE).stdout.strip()

@@ -1,7 +1,7 @@
-"""What moto lacks to run a state machine: Lambda's Invoke, answered by the real handler behind the runtime interface.
+"""Lambda's Invoke, which moto lacks, served by the real handler behind the runtime interface.
 
-moto's Step Functions calls the other services at http://localhost:MOTO_PORT. There stands this server: it answers
-Invoke itself, and passes all else on to moto.
+moto's Step Functions calls other services at http://localhost:MOTO_PORT. This server listens there, handles Invoke, and
+forwards everything else to moto.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from urllib.parse import unquote
 from runtime import FunctionError, Runtime
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
-"""Headers of one connection, which go no further."""
+"""Hop-by-hop headers, which are not forwarded."""
 
 
 class Invocations:
     """Functions that share the invocations of one name.
 
     Attributes:
-        calls: each event with the function's answer, in the order in which they were done.
+        calls: each event with its response, in order of completion.
         failures: what functions raised.
-        throttles: how many of the next invocations are refused, as for want of concurrency.
+        throttles: how many of the next invocations are throttled.
     """
 
     def __init__(self, arn: str, moto: int, functions: list[Runtime], throttles: int = 0) -> None:
@@ -42,13 +42,13 @@ class Invocations:
             self._idle.put(function)
 
     def invoke(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of Invoke's answer."""
+        """Return status, headers and body of Invoke's response."""
         assert unquote(path.split("/")[3]) == self._arn, path
         with self._lock:
             refused = self.throttles > 0
             self.throttles -= refused
         if refused:
-            # moto's Step Functions fails over an error without the id of its request.
+            # moto's Step Functions fails on an error without a request id.
             named = {"x-amzn-errortype": "TooManyRequestsException", "x-amzn-RequestId": str(uuid.uuid4())}
             return 429, named, b'{"Message": "Rate Exceeded."}'
         event = json.loads(body)
@@ -57,7 +57,7 @@ class Invocations:
             answer = function.invoke(event)
         except FunctionError as error:
             kind, _, text = str(error).partition(": ")
-            kind = "Runtime.ExitError" if kind == "the runtime died" else kind  # what Lambda calls it
+            kind = "Runtime.ExitError" if kind == "the runtime died" else kind  # Lambda's name for it
             self.failures.append(f"{kind}: {text}")
             told = json.dumps({"errorType": kind, "errorMessage": text}).encode()
             return 200, {"X-Amz-Function-Error": "Unhandled"}, told
@@ -70,7 +70,7 @@ class Invocations:
 
 @contextlib.contextmanager
 def answering(port: int, invocations: Invocations) -> Iterator[None]:
-    """The server, for as long as the ``with``."""
+    """Run the server during the ``with`` block."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -101,7 +101,7 @@ def answering(port: int, invocations: Invocations) -> Iterator[None]:
                 connection.close()
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever)

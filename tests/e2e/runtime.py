@@ -1,4 +1,4 @@
-"""Lambda's real runtime interface, without a container: the emulator of aws-sam-cli's wheel runs awslambdaric."""
+"""Lambda's real runtime interface without a container: the emulator in aws-sam-cli's wheel runs awslambdaric."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from processes import alive, wait_for
 from servers import free_ports, listening, running
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The repository: where a function's code lies."""
+"""The repository, which has the functions' code."""
 
 
 class FunctionError(Exception):
-    """The function raised, timed out, or died: Lambda would call the invocation failed."""
+    """The function raised, timed out, or was killed: for Lambda, the invocation failed."""
 
 
 class Runtime:
-    """A function, served by Lambda's runtime interface.
+    """A function behind Lambda's runtime interface.
 
-    It does one request at a time, as Lambda has it: give each thread a runtime of its own.
+    It handles one request at a time, as on Lambda: give each thread its own.
 
     Attributes:
-        log: what the emulator and the function write: what CloudWatch would get.
+        log: output of the emulator and the function, as CloudWatch would get it.
     """
 
     def __init__(self, emulator: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -42,7 +42,7 @@ class Runtime:
         self.log = log
 
     def invoke(self, event: object, seconds: float = 120) -> Any:
-        """The function's answer to one event. A function that was killed is started anew, as Lambda does.
+        """Return the function's response to one event. A killed function is restarted, as on Lambda.
 
         Raises:
             FunctionError.
@@ -52,22 +52,22 @@ class Runtime:
             with urllib.request.urlopen(request, timeout=seconds) as response:
                 body = response.read()
         except (OSError, http.client.HTTPException, urllib.error.HTTPError) as error:
-            # 502 is the emulator's word for a runtime that has exited.
+            # The emulator responds with 502 when the runtime has exited.
             raise FunctionError(f"the runtime died: {error}") from error
         try:
             answer = json.loads(body)
         except ValueError:
-            # A timeout comes as plain text, with status 200.
+            # The emulator reports a timeout as plain text with status 200.
             raise FunctionError(body.decode(errors="replace")) from None
         if isinstance(answer, dict) and {"errorType", "errorMessage"} <= set(answer):
             raise FunctionError(f"{answer['errorType']}: {answer['errorMessage']}")
         return answer
 
     def kill(self) -> int:
-        """SIGKILL the function's process, as when Lambda takes the machine or memory runs out.
+        """Send SIGKILL to the function's process, as Lambda does when memory runs out.
 
         Returns:
-            How many processes were killed: 0 before the first invocation.
+            The number of killed processes: 0 before the first invocation.
         """
         children = self._children()
         for child in children:
@@ -76,7 +76,7 @@ class Runtime:
         return len(children)
 
     def _children(self) -> list[int]:
-        """The function's process; the emulator is a Go program, and any of its threads may be the parent."""
+        """Return the function's processes; any thread of the emulator, a Go program, may be the parent."""
         threads = Path(f"/proc/{self._emulator.pid}/task").glob("*/children")
         return [int(child) for each in threads for child in each.read_text().split() if alive(int(child))]
 
@@ -89,20 +89,20 @@ def runtime(
     folder: Path = ROOT,
     timeout: int = 60,
 ) -> Iterator[Runtime]:
-    """A function in a process of its own, gone with the ``with``.
+    """Run a function in its own process during the ``with`` block.
 
     Args:
-        log: file for what it writes.
-        environment: all that it is told by its environment, but for what Lambda sets.
+        log: file for its output.
+        environment: its environment, without what Lambda sets.
         handler: module and name.
-        folder: where the module lies.
-        timeout: of the function, seconds.
+        folder: the module's folder.
+        timeout: the function's, in seconds.
     """
     port, api = free_ports(2)
     command = [
         str(emulator()),
         *("--log-level", "INFO"),
-        # Both: without the second one all emulators on a machine want port 9001.
+        # Without the second option, all emulators on a machine use port 9001.
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
         *("--runtime-api-address", f"127.0.0.1:{api}"),
         *(sys.executable, "-m", "awslambdaric", handler),
@@ -122,12 +122,12 @@ def runtime(
         try:
             yield function
         finally:
-            # Before the emulator: a function in the middle of an event would outlive it.
+            # Before the emulator, which a function in the middle of an event would outlive.
             function.kill()
 
 
 def emulator() -> Path:
-    """The emulator's binary."""
+    """Return the path of the emulator."""
     spec = find_spec("samcli")
     assert spec is not None, "aws-sam-cli is not installed: pip install -r tests/e2e/requirements.txt"
     assert spec.origin is not None

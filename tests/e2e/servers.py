@@ -1,7 +1,7 @@
-"""Servers that stand in for AWS, each in a process of its own on free ports, and gone when its ``with`` ends.
+"""Servers that replace AWS, each in its own process on free ports, during a ``with`` block.
 
-``moto(folder)`` has S3 that notifies SQS; ``seaweed(folder)`` is a real S3 server that checks every signature. Both
-give a ``Server``, whose ``client("s3")`` is boto3's.
+``moto(folder)`` has S3 and SQS; ``seaweed(folder)`` is an S3 server that checks every signature. Both yield a
+``Server``, whose ``client("s3")`` returns a boto3 client.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from processes import wait_for
 
 KEY_ID, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "eu-central-1"
-"""Credentials that open nothing: the example of AWS's own documentation."""
+"""Example credentials of AWS's documentation."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Server:
     Attributes:
         url: its endpoint.
         process: its process.
-        log: what it wrote.
+        log: file of its output.
     """
 
     url: str
@@ -42,25 +42,25 @@ class Server:
     log: Path
 
     def client(self, service: str, **options: Any) -> Any:
-        """boto3's client of a service ("s3", "sqs") at this server."""
+        """Return a boto3 client of a service ("s3", "sqs") at this server."""
         return client(service, self.url, **options)
 
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment so that its boto3 comes here."""
+        """Return environment variables that point boto3 to this server."""
         return environment(self.url)
 
 
 def client(service: str, url: str, **options: Any) -> Any:
-    """boto3's client of a service at an endpoint."""
-    # A session of one's own: the default one is built lazily and not safe to build from two threads.
+    """Return a boto3 client of a service at an endpoint."""
+    # A new session: the default one is built lazily, which is not thread-safe.
     session = boto3.Session(aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET, region_name=REGION)
-    # s3v4: presigned URLs are still of version 2 by default where a region allows it.
+    # s3v4: in some regions presigned URLs default to version 2.
     config = Config(signature_version="s3v4" if service == "s3" else None, max_pool_connections=20, **options)
     return session.client(service, endpoint_url=url, config=config)
 
 
 def environment(url: str) -> dict[str, str]:
-    """What a process needs in its environment so that its boto3 goes to an endpoint."""
+    """Return environment variables that point boto3 to an endpoint."""
     return {
         "AWS_ACCESS_KEY_ID": KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -75,7 +75,7 @@ def environment(url: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def moto(folder: Path) -> Iterator[Server]:
-    """S3 and SQS of moto: notifications, visibility timeouts, redrive; presigned signatures are not checked."""
+    """Run moto's S3 and SQS: notifications, visibility timeouts, redrive; presigned signatures are not checked."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with running(command, folder / "moto.log") as process:
@@ -86,7 +86,7 @@ def moto(folder: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def seaweed(folder: Path) -> Iterator[Server]:
-    """S3 of SeaweedFS: signatures and expiry are checked; it sends no notifications."""
+    """Run SeaweedFS: S3 that checks signatures and expiry, but sends no notifications."""
     data = folder / "seaweed"
     data.mkdir(parents=True)
     keys = {"accessKey": KEY_ID, "secretKey": SECRET}
@@ -99,16 +99,16 @@ def seaweed(folder: Path) -> Iterator[Server]:
     parts = ["master", "volume", "filer", "s3"]
     ports = free_ports(2 * len(parts))
     flags = [f"-{part}.port={port}" for part, port in zip(parts, ports, strict=False)]
-    # Named too: by default the gRPC port is the other one plus 10,000, which may be taken or above 65,535.
+    # By default a gRPC port is the other port plus 10,000, which may be taken or above 65,535.
     flags += [f"-{part}.port.grpc={port}" for part, port in zip(parts, ports[len(parts) :], strict=True)]
     command = [
         *(str(Path(sysconfig.get_path("scripts")) / "weed"), "server", "-filer", "-s3", "-ip=127.0.0.1"),
         *(f"-dir={data}", f"-s3.config={config}", *flags, "-s3.port.iceberg=0", "-s3.port.lance=0"),
         f"-filer.localSocket={data / 'filer.sock'}",
         f"-s3.localSocket={data / 's3.sock'}",
-        # A bucket is a collection with volumes of its own: the default of eight is soon used up.
+        # Every bucket has its own volumes, which soon exceed the default of eight.
         *("-volume.max=100", "-master.volumeSizeLimitMB=64", "-volume.preStopSeconds=0"),
-        # On by default: it reports to its makers.
+        # Telemetry is on by default.
         "-master.telemetry=false",
     ]
     with running(command, folder / "seaweed.log") as process:
@@ -118,7 +118,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, no two the same."""
+    """Return different ports that nothing listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -127,7 +127,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def listening(port: int) -> bool:
-    """Whether somebody takes connections at a port."""
+    """Return whether something listens on a port."""
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
@@ -136,13 +136,13 @@ def listening(port: int) -> bool:
 def running(
     command: list[str], log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, ended by its own id with the ``with``.
+    """Run a process during the ``with`` block.
 
     Args:
         command: program and arguments.
-        log: file for what it writes.
-        environment: all of it; None is this process's own.
-        folder: that it runs in.
+        log: file for its output.
+        environment: its environment; None for this process's.
+        folder: its working folder.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -154,7 +154,7 @@ def running(
         try:
             yield process
         finally:
-            # What they hold is thrown away: no need to let them end well, which takes SeaweedFS ten seconds.
+            # Their data is discarded, so kill them: SeaweedFS takes 10 s to shut down.
             process.kill()
 
 

@@ -1,4 +1,4 @@
-"""The batch path at its edges, one event at a time: replaced images, a throttle, time that runs out, the log."""
+"""Edge cases of the batch path, one event at a time: replaced images, throttling, lack of time, the log."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crew import FILMS, MASKS, make_buckets
-from faults import Faults, faults
+from batch_functions import INPUTS, OUTPUTS, make_buckets, s3_message
+from failing_proxy import FailingProxy, failing_proxy
 from films import dicom
 from objects import pixels_of
 from processes import smaller
 from runtime import FunctionError, Runtime, runtime
 from servers import Server, moto
-from test_batch_seaweed import from_s3
 
 from app.invocation import MIN_REMAINING_MS
 
 TRIES = 5
-"""How often a request is sent before it counts as failed."""
+"""Tries of a request before it fails."""
 
 
-BUCKETS = {"LUNG_INPUT_BUCKET": FILMS, "LUNG_OUTPUT_BUCKET": MASKS, "LUNG_FORMATS": "mask dicom-seg"}
+BUCKETS = {"LUNG_INPUT_BUCKET": INPUTS, "LUNG_OUTPUT_BUCKET": OUTPUTS, "LUNG_FORMATS": "mask dicom-seg"}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A function, and the buckets that it works on through a proxy which does nothing by itself."""
+    """A function, and its buckets behind a proxy that by itself fails nothing."""
 
     server: Server
     function: Runtime
-    proxy: Faults
+    proxy: FailingProxy
     s3: Any
     settings: dict[str, str]
 
@@ -43,7 +42,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("bench")
-    with moto(folder) as server, faults(server.url, seed=0, slow_downs=0) as proxy:
+    with moto(folder) as server, failing_proxy(server.url, seed=0, slow_downs=0) as proxy:
         s3 = server.client("s3")
         make_buckets(s3)
         settings = server.environment() | BUCKETS | {"AWS_ENDPOINT_URL_S3": proxy.url}
@@ -52,9 +51,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def deliver(function: Runtime, *keys: str) -> list[int]:
-    """A batch of SQS messages; the places of those handed back."""
+    """Deliver a batch of SQS messages; return the indexes of failed ones."""
     messages = [
-        {"messageId": str(place), "body": from_s3(key), "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:::q"}
+        {
+            "messageId": str(place),
+            "body": s3_message(key),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:::q",
+        }
         for place, key in enumerate(keys)
     ]
     answer = function.invoke({"Records": messages})
@@ -62,62 +66,62 @@ def deliver(function: Runtime, *keys: str) -> list[int]:
 
 
 def there(bench: Bench, prefix: str) -> set[str]:
-    """What follows a prefix in the names of the outputs."""
-    found = bench.s3.list_objects_v2(Bucket=MASKS, Prefix=prefix).get("Contents", [])
+    """Return the outputs with a prefix, without the prefix."""
+    found = bench.s3.list_objects_v2(Bucket=OUTPUTS, Prefix=prefix).get("Contents", [])
     return {each["Key"].removeprefix(prefix) for each in found}
 
 
 @pytest.mark.parametrize("failing", ["removal", "nothing"])
-def test_a_problem_goes_when_a_good_film_takes_its_place(bench: Bench, rg1_png: bytes, failing: str) -> None:
+def test_valid_replacement_removes_the_problem_document(bench: Bench, rg1_png: bytes, failing: str) -> None:
     key = f"problem/{failing}"
-    bench.s3.put_object(Bucket=FILMS, Key=key, Body=b"Dear colleague, " * 100)
+    bench.s3.put_object(Bucket=INPUTS, Key=key, Body=b"Dear colleague, " * 100)
     assert deliver(bench.function, key) == []
     assert there(bench, key) == {".error.json"}
-    bench.s3.put_object(Bucket=FILMS, Key=key, Body=smaller(rg1_png))
+    bench.s3.put_object(Bucket=INPUTS, Key=key, Body=smaller(rg1_png))
     if failing == "removal":
-        # A request that deletes objects has the bucket as its path, and one that lists them.
-        bench.proxy.outages[f"/{MASKS}"] = TRIES
+        # Requests that delete or list objects have the bucket as their path.
+        bench.proxy.outages[f"/{OUTPUTS}"] = TRIES
         assert deliver(bench.function, key) == [0]
     assert deliver(bench.function, key) == []
     assert there(bench, key) == {".mask.png", ".json"}
 
 
-def test_no_form_of_an_older_film_stays_beside_a_new_one(bench: Bench, rg1_png: bytes) -> None:
+def test_replacement_removes_all_outputs_of_the_older_image(bench: Bench, rg1_png: bytes) -> None:
     png = smaller(rg1_png)
-    bench.s3.put_object(Bucket=FILMS, Key="forms/a", Body=dicom(pixels_of(png)))
+    bench.s3.put_object(Bucket=INPUTS, Key="forms/a", Body=dicom(pixels_of(png)))
     assert deliver(bench.function, "forms/a") == []
     assert there(bench, "forms/a") == {".mask.png", ".seg.dcm", ".json"}
-    # Of a PNG no DICOM object can be made: the one that is there is of another image.
-    bench.s3.put_object(Bucket=FILMS, Key="forms/a", Body=png)
+    # A PNG gives no DICOM object: an existing one belongs to another image.
+    bench.s3.put_object(Bucket=INPUTS, Key="forms/a", Body=png)
     assert deliver(bench.function, "forms/a") == []
     assert there(bench, "forms/a") == {".mask.png", ".json"}
 
 
-def test_outputs_go_when_a_bad_film_takes_their_place(bench: Bench, rg1_png: bytes) -> None:
-    bench.s3.put_object(Bucket=FILMS, Key="bad/a", Body=dicom(pixels_of(smaller(rg1_png))))
+def test_rejected_replacement_removes_the_outputs(bench: Bench, rg1_png: bytes) -> None:
+    bench.s3.put_object(Bucket=INPUTS, Key="bad/a", Body=dicom(pixels_of(smaller(rg1_png))))
     assert deliver(bench.function, "bad/a") == []
-    bench.s3.put_object(Bucket=FILMS, Key="bad/a", Body=rg1_png[:2000])
+    bench.s3.put_object(Bucket=INPUTS, Key="bad/a", Body=rg1_png[:2000])
     # Late, and twice.
     assert deliver(bench.function, "bad/a", "bad/a") == []
     assert there(bench, "bad/a") == {".error.json"}
 
 
 @pytest.mark.parametrize("kinds", ["bad good", "good bad", "good good", "bad bad"])
-def test_who_read_the_older_film_does_not_win_by_ending_last(
+def test_slower_function_with_older_image_does_not_win(
     bench: Bench, rg1_png: bytes, tmp_path: Path, kinds: str
 ) -> None:
     key = f"race/{kinds}"
     old, new = two_films(rg1_png, kinds)
-    bench.s3.put_object(Bucket=FILMS, Key=key, Body=old)
+    bench.s3.put_object(Bucket=INPUTS, Key=key, Body=old)
 
-    # The other function reaches the buckets without the proxy.
+    # The other function uses no proxy.
     with runtime(tmp_path / "other.log", bench.server.environment() | BUCKETS) as other:
 
         def overtake(method: str, path: str, status: int) -> None:
-            """The older image's bytes are on their way to the reader: meanwhile all is done for a newer one."""
-            if (method, path) == ("GET", f"/{FILMS}/{key}"):
+            """Process a newer image while the older one is being read."""
+            if (method, path) == ("GET", f"/{INPUTS}/{key}"):
                 bench.proxy.after = unmoved
-                bench.s3.put_object(Bucket=FILMS, Key=key, Body=new)
+                bench.s3.put_object(Bucket=INPUTS, Key=key, Body=new)
                 assert deliver(other, key) == []
 
         unmoved, bench.proxy.after = bench.proxy.after, overtake
@@ -127,7 +131,7 @@ def test_who_read_the_older_film_does_not_win_by_ending_last(
 
 
 @pytest.mark.parametrize("kinds", ["bad good", "good bad", "good good"])
-def test_a_function_may_die_after_any_request(bench: Bench, rg1_png: bytes, kinds: str) -> None:
+def test_function_may_be_killed_after_any_request(bench: Bench, rg1_png: bytes, kinds: str) -> None:
     old, new = two_films(rg1_png, kinds)
     requests = 0
 
@@ -140,9 +144,9 @@ def test_a_function_may_die_after_any_request(bench: Bench, rg1_png: bytes, kind
     unmoved = bench.proxy.after
     for number in itertools.count(1):
         key = f"death/{kinds}/{number}"
-        bench.s3.put_object(Bucket=FILMS, Key=key, Body=old)
+        bench.s3.put_object(Bucket=INPUTS, Key=key, Body=old)
         assert deliver(bench.function, key) == []
-        bench.s3.put_object(Bucket=FILMS, Key=key, Body=new)
+        bench.s3.put_object(Bucket=INPUTS, Key=key, Body=new)
         requests, bench.proxy.after = number, die
         with contextlib.suppress(FunctionError):
             assert deliver(bench.function, key) == []
@@ -156,28 +160,28 @@ def test_a_function_may_die_after_any_request(bench: Bench, rg1_png: bytes, kind
 
 
 def two_films(rg1_png: bytes, kinds: str) -> list[bytes]:
-    """An image, and what takes its place; each good or bad."""
+    """Yield an image and its replacement; each valid or rejected."""
     bodies = {"bad": [b"text" * 9, b""], "good": [smaller(rg1_png, 128), smaller(rg1_png, 140)]}
     return [bodies[kind][number] for number, kind in enumerate(kinds.split())]
 
 
 def check(bench: Bench, key: str, kinds: str) -> None:
-    """Outputs are there of the second image alone."""
+    """Assert that only the second image has outputs."""
     assert there(bench, key) == ({".error.json"} if kinds.endswith("bad") else {".mask.png", ".json"})
-    version = bench.s3.head_object(Bucket=FILMS, Key=key)["VersionId"]
+    version = bench.s3.head_object(Bucket=INPUTS, Key=key)["VersionId"]
     for suffix in there(bench, key):
-        assert bench.s3.head_object(Bucket=MASKS, Key=key + suffix)["Metadata"]["film-version"] == version
+        assert bench.s3.head_object(Bucket=OUTPUTS, Key=key + suffix)["Metadata"]["film-version"] == version
 
 
-def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_path: Path) -> None:
+def test_images_without_time_left_are_returned(bench: Bench, rg1: bytes, tmp_path: Path) -> None:
     keys = [f"time/{number}" for number in range(10)]
     for key in keys:
-        bench.s3.put_object(Bucket=FILMS, Key=key, Body=rg1)
-    # Room for the first images alone, on a busy machine too: all ten take three times as long.
+        bench.s3.put_object(Bucket=INPUTS, Key=key, Body=rg1)
+    # Time for the first images only, even on a busy machine: all ten take three times as long.
     with runtime(
         tmp_path / "short.log", bench.settings | {"LUNG_FORMATS": "mask all"}, timeout=MIN_REMAINING_MS // 1000 + 10
     ) as function:
-        # The time that a function takes to start counts with its first event here.
+        # The first event includes the cold start here.
         assert deliver(function, "time/nothing") == []
         later = deliver(function, *keys)
     assert later
@@ -187,24 +191,24 @@ def test_what_there_is_no_time_for_is_handed_back(bench: Bench, rg1: bytes, tmp_
     assert sorted(done) == [f"{number}.mask.png" for number in range(later[0])]
 
 
-def test_one_film_s_throttle_fails_that_film_alone(bench: Bench, rg1_png: bytes) -> None:
+def test_throttled_image_fails_alone(bench: Bench, rg1_png: bytes) -> None:
     keys = [f"throttle/{number}" for number in range(3)]
     for key in keys:
-        bench.s3.put_object(Bucket=FILMS, Key=key, Body=smaller(rg1_png))
-    bench.proxy.outages[f"/{FILMS}/{keys[1]}"] = TRIES
+        bench.s3.put_object(Bucket=INPUTS, Key=key, Body=smaller(rg1_png))
+    bench.proxy.outages[f"/{INPUTS}/{keys[1]}"] = TRIES
     assert deliver(bench.function, *keys) == [1]
     assert deliver(bench.function, *keys) == []
-    masks = bench.s3.list_object_versions(Bucket=MASKS, Prefix="throttle/")["Versions"]
+    masks = bench.s3.list_object_versions(Bucket=OUTPUTS, Prefix="throttle/")["Versions"]
     assert len(masks) == 3 * len({".mask.png", ".json"})
-    # Telling why is the log's task; without a name.
+    # The log has the reason, without a name.
     log = bench.function.log.read_text()
     assert "SlowDown" in log
     assert keys[1] not in log
 
 
-def test_the_log_counts_films_by_what_became_of_them(bench: Bench, rg1_png: bytes) -> None:
-    bench.s3.put_object(Bucket=FILMS, Key="count/good", Body=smaller(rg1_png))
-    bench.s3.put_object(Bucket=FILMS, Key="count/bad", Body=b"")
+def test_log_counts_images_by_outcome(bench: Bench, rg1_png: bytes) -> None:
+    bench.s3.put_object(Bucket=INPUTS, Key="count/good", Body=smaller(rg1_png))
+    bench.s3.put_object(Bucket=INPUTS, Key="count/bad", Body=b"")
     assert deliver(bench.function, "count/good", "count/bad", "count/gone") == []
     lines = bench.function.log.read_text().splitlines()
     metrics = [json.loads(line) for line in lines if line.startswith("{") and "_aws" in line]

@@ -1,4 +1,4 @@
-"""The image of the unchanged Dockerfile, looked into, and run under Lambda's limits."""
+"""The container image of the unchanged Dockerfile: its contents, and runs under Lambda's limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from processes import command
 from events.make_event import MAX_EVENT, fill_event
 
 SIZE = (4348, 4618)
-"""Columns and rows of an image of 20 megapixels, in RG1's proportions."""
+"""Columns and rows of an image of 20 megapixels, with RG1's aspect ratio."""
 
 IMPORTS = """
 import ast, importlib, pathlib, sys
@@ -35,7 +35,7 @@ for file in files:
             importlib.import_module(name)
 print(len(files), "files")
 """
-"""Imports all that any module of the service imports, late imports included."""
+"""Imports everything that any module of the service imports, also within functions."""
 
 FOUND = """
 import pathlib, stat
@@ -51,33 +51,33 @@ print(unread + written + bare)
 
 @pytest.fixture(scope="module")
 def large(rg1_pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """RG1 at 20 megapixels."""
+    """Return RG1 at 20 megapixels."""
     resized = Image.fromarray(rg1_pixels.astype(np.float32)).resize(SIZE, Image.Resampling.BILINEAR)
     return np.asarray(resized).round().astype(np.uint16)
 
 
 @pytest.fixture(scope="module")
 def aws(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    """S3 as the containers reach it."""
+    """Yield S3 for the containers."""
     with outside(tmp_path_factory.mktemp("aws")) as found:
         yield found
 
 
 def python(image: str, program: str, *options: str) -> str:
-    """What a program prints in the image, run by a user without rights."""
+    """Run a program in the container image as an unprivileged user; return its output."""
     return run(
         "docker", "run", "--rm", *options, "--user", "1000", "--entrypoint", "python3", image, "-c", program
     ).stdout
 
 
 def from_command_line(film: bytes, folder: Path) -> bytes:
-    """The mask that `python -m lungseg segment` writes."""
+    """Return the mask that `python -m lungseg segment` writes."""
     (folder / "film").write_bytes(film)
     run(*command("segment", folder / "film", "--output", folder / "mask.png"), cwd=ROOT)
     return (folder / "mask.png").read_bytes()
 
 
-def test_it_holds_the_service_and_nothing_else(image: str) -> None:
+def test_image_contains_only_the_service(image: str) -> None:
     listed = python(image, "import pathlib; print(*pathlib.Path('/var/task').rglob('*'), sep='\\n')").splitlines()
     packages = {each.removeprefix("/var/task/").split("/")[0].lower() for each in listed}
     assert {"serverless.py", "app", "lungseg", "onnxruntime", "boto3"} <= packages
@@ -97,22 +97,20 @@ def test_it_holds_the_service_and_nothing_else(image: str) -> None:
     assert not [each for each in listed if each.startswith("/var/task/lungseg/") and Path(each).suffix == ".txt"]
 
 
-def test_every_file_can_be_read_by_anyone_changed_by_none_and_is_compiled(image: str) -> None:
+def test_every_file_is_world_readable_read_only_and_compiled(image: str) -> None:
     assert python(image, FOUND).strip() == "[]"
 
 
-def test_all_that_the_service_imports_is_there(image: str) -> None:
+def test_all_imports_of_the_service_are_installed(image: str) -> None:
     print(python(image, IMPORTS))
 
 
-def test_onnxruntime_tells_nobody_of_us(image: str) -> None:
+def test_onnxruntime_sends_no_telemetry(image: str) -> None:
     program = "import onnxruntime, pathlib; print([str(e) for e in pathlib.Path('/tmp').rglob('*')])"
     assert python(image, program, "--env", "HOME=/tmp", "--tmpfs", "/tmp").strip() == "[]"
 
 
-def test_a_film_of_20_megapixels_through_the_api_at_512_mb(
-    image: str, large: NDArray[np.uint16], tmp_path: Path
-) -> None:
+def test_20_megapixels_through_the_api_at_512_mb(image: str, large: NDArray[np.uint16], tmp_path: Path) -> None:
     film = encode(Image.fromarray((large >> 8).astype(np.uint8)), "PNG")
     event = fill_event(json.loads((ROOT / "events" / "api_gateway_v1.json").read_text()), film, "film.png")
     assert len(json.dumps(event)) < MAX_EVENT
@@ -123,10 +121,10 @@ def test_a_film_of_20_megapixels_through_the_api_at_512_mb(
     assert base64.b64decode(answer["body"]) == from_command_line(film, tmp_path)
 
 
-def test_a_film_of_20_megapixels_through_s3_at_512_mb(
+def test_20_megapixels_through_s3_at_512_mb(
     image: str, aws: Outside, large: NDArray[np.uint16], tmp_path: Path
 ) -> None:
-    """16 bits: too large for an event, so it comes from a bucket."""
+    """16 bits are too large for an event, so the image comes from a bucket."""
     film = png(large)
     assert len(film) > MAX_EVENT
     aws.s3.put_object(Bucket=aws.films, Key="in/a b.png", Body=film)
@@ -141,7 +139,7 @@ def test_a_film_of_20_megapixels_through_s3_at_512_mb(
 
 
 def tell(what: str, function: Container) -> str:
-    """Print the most memory that a container took; its log."""
+    """Print a container's peak memory; return its log."""
     log = function.log()
     (report,) = [line for line in log.splitlines() if line.startswith("REPORT")]
     took = ", ".join(part for part in report.split("\t")[1:] if part.endswith("ms"))

@@ -1,4 +1,4 @@
-"""What AWS's rules, hadolint and checkov say of template.yaml and Dockerfile. No engine is needed."""
+"""Check template.yaml and Dockerfile with sam, cfn-lint, hadolint and checkov. No container engine is needed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from engine import ROOT, run
 TEMPLATE, DOCKERFILE = ROOT / "template.yaml", ROOT / "Dockerfile"
 
 LINUX = ["2_28", "2_27", "2_26", "2_24", "2_17", "2014", "2_12", "2010", "2_5", "1"]
-"""What a system of glibc 2.28 takes, as AWS's base image of Python 3.12 does; pip takes each one by its word."""
+"""Tags that glibc 2.28 supports, as in AWS's base image of Python 3.12; pip must be given each of them."""
 
 
-def test_sam_finds_the_template_valid(tmp_path: Path) -> None:
-    # In a folder of its own: sam writes .aws-sam beside where it runs.
+def test_sam_accepts_the_template(tmp_path: Path) -> None:
+    # In its own folder, because sam writes .aws-sam to the working folder.
     assert "is a valid SAM Template" in run(tool("sam"), "validate", "--lint", "-t", TEMPLATE, cwd=tmp_path).stdout
 
 
@@ -30,7 +30,7 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_checkov_finds_nothing() -> None:
-    # Without the flag it fetches guidelines from its makers.
+    # Without the flag, checkov downloads guidelines.
     run(tool("checkov"), "--skip-download", "--quiet", "--compact", "--file", TEMPLATE, DOCKERFILE)
 
 

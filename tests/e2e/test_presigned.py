@@ -1,6 +1,6 @@
-"""An image too large for one request: a job, its upload by a presigned form, and its results by presigned addresses.
+"""Jobs, for images too large for one request: upload by a presigned form, results by presigned URLs.
 
-The bucket is SeaweedFS, which checks signatures, policies and expiry; both functions answer through Lambda's runtime
+The bucket is SeaweedFS, which checks signatures, policies and expiry. Both functions run behind Lambda's runtime
 interface.
 """
 
@@ -19,17 +19,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import boto3
 import pytest
-from crew import FILMS, MASKS, make_buckets
+from batch_functions import INPUTS, OUTPUTS, make_buckets, s3_message
 from processes import run, wait_for
 from runtime import Runtime, runtime
 from servers import KEY_ID, REGION, SECRET, seaweed
-from test_batch_seaweed import from_s3
 
 from app.buckets import s3
 
 EVENT = Path(__file__).parents[2] / "events" / "api_gateway_v1.json"
 HASTE = 2
-"""Seconds for which the addresses hold that the hasty function gives."""
+"""Seconds for which the presigned URLs of the hasty function are valid."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Service:
     """The deployed service.
 
     Attributes:
-        function: that of template.yaml; whichever event it gets.
-        hasty: the same with addresses that hold for HASTE seconds.
-        s3: boto3's client.
+        function: as in template.yaml, for any event.
+        hasty: the same with URLs that are valid for HASTE seconds.
+        s3: a boto3 client.
     """
 
     function: Runtime
@@ -53,7 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with seaweed(folder) as server:
         s3 = server.client("s3")
         make_buckets(s3)
-        settings = server.environment() | {"LUNG_INPUT_BUCKET": FILMS, "LUNG_OUTPUT_BUCKET": MASKS}
+        settings = server.environment() | {"LUNG_INPUT_BUCKET": INPUTS, "LUNG_OUTPUT_BUCKET": OUTPUTS}
         with (
             runtime(folder / "function.log", settings) as function,
             runtime(folder / "hasty.log", settings | {"LUNG_UPLOAD_SECONDS": str(HASTE)}) as hasty,
@@ -62,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def ask(function: Runtime, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-    """One request, as API Gateway passes it on; status and JSON of the answer."""
+    """Send a request as API Gateway does; return status and JSON of the response."""
     event = json.loads(EVENT.read_text()) | {"path": path, "httpMethod": method}
     event["headers"]["Accept"] = event["headers"]["Content-Type"] = "application/json"
     event["multiValueHeaders"] = {name: [value] for name, value in event["headers"].items()}
@@ -85,17 +84,17 @@ def state(function: Runtime, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def trigger(service: Service, job: dict[str, Any]) -> None:
-    """What the upload sets off in AWS."""
-    body = from_s3(f"jobs/{job['id']}/film")
+    """Send the notification of an upload, as AWS does."""
+    body = s3_message(f"jobs/{job['id']}/film")
     message = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "eventSourceARN": f"arn:aws:sqs:{REGION}:1:q"}
     assert service.function.invoke({"Records": [message]}) == {"batchItemFailures": []}
 
 
 def send(job: dict[str, Any], film: bytes, **changes: str | None) -> int:
-    """Upload an image by a job's form; the answer's status.
+    """Upload an image with a job's form; return the status of the response.
 
     Args:
-        changes: to the form's fields, "_" for "-"; None leaves one out.
+        changes: other values of form fields, "_" for "-"; None removes one.
     """
     fields = dict(job["upload"]["fields"]) | {name.replace("_", "-"): value for name, value in changes.items()}
     boundary = uuid.uuid4().hex
@@ -111,7 +110,7 @@ def send(job: dict[str, Any], film: bytes, **changes: str | None) -> int:
 
 
 def fetch(request: urllib.request.Request | str) -> tuple[int, str, bytes]:
-    """Status, media type and body of an answer."""
+    """Return status, media type and body of a response."""
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read()
@@ -124,7 +123,7 @@ def other(digit: str) -> str:
     return "1" if digit == "0" else "0"
 
 
-def test_a_large_film_goes_the_whole_way(service: Service, rg1: bytes, tmp_path: Path) -> None:
+def test_large_image_completes_a_job(service: Service, rg1: bytes, tmp_path: Path) -> None:
     assert len(rg1) > 6_291_456  # more than Lambda takes in one request
     job = new_job(service.function)
     assert state(service.function, job)["status"] == "waiting"
@@ -145,7 +144,7 @@ def test_a_large_film_goes_the_whole_way(service: Service, rg1: bytes, tmp_path:
     assert json.loads(document)["verdict"]["decision"] == "accept"
 
 
-def test_a_job_gives_what_it_was_asked_for(service: Service, rg1_png: bytes, tmp_path: Path) -> None:
+def test_job_gives_the_requested_formats(service: Service, rg1_png: bytes, tmp_path: Path) -> None:
     job = new_job(service.function, {"formats": ["labels", "contours"], "threshold": 0.7})
     assert send(job, rg1_png) == 204
     trigger(service, job)
@@ -157,7 +156,7 @@ def test_a_job_gives_what_it_was_asked_for(service: Service, rg1_png: bytes, tmp
     assert fetch(results["contours"]["url"])[1] == "application/geo+json"
 
 
-def test_a_bad_film_fails_its_job(service: Service) -> None:
+def test_rejected_image_fails_its_job(service: Service) -> None:
     job = new_job(service.function)
     assert send(job, b"Dear colleague, " * 100) == 204
     trigger(service, job)
@@ -166,7 +165,7 @@ def test_a_bad_film_fails_its_job(service: Service) -> None:
     assert failed["problem"]["code"] == "unsupported-format"
 
 
-def test_a_changed_form_is_refused(service: Service) -> None:
+def test_changed_form_is_rejected(service: Service) -> None:
     job, another = new_job(service.function), new_job(service.function)
     fields = job["upload"]["fields"]
     policy = json.loads(base64.b64decode(fields["policy"]))
@@ -184,15 +183,15 @@ def test_a_changed_form_is_refused(service: Service) -> None:
         "more": {"x_amz_meta_film": "of somebody"},
     }
     refused = {name: send(job, film, **each) for name, each in changes.items()}
-    # Without a signature it is no signed form at all.
+    # Without a signature, the form is not signed at all.
     assert refused == dict.fromkeys(changes, 403) | {"no signature": refused["no signature"]}
     assert refused["no signature"] in (400, 403)
-    assert "Contents" not in service.s3.list_objects_v2(Bucket=FILMS, Prefix=f"jobs/{job['id']}/")
-    assert "Contents" not in service.s3.list_objects_v2(Bucket=FILMS, Prefix=f"jobs/{another['id']}/")
+    assert "Contents" not in service.s3.list_objects_v2(Bucket=INPUTS, Prefix=f"jobs/{job['id']}/")
+    assert "Contents" not in service.s3.list_objects_v2(Bucket=INPUTS, Prefix=f"jobs/{another['id']}/")
     assert send(job, film) == 204
 
 
-def test_size_is_limited(service: Service) -> None:
+def test_upload_size_is_limited(service: Service) -> None:
     job = new_job(service.function)
     most = job["upload"]["max_bytes"]
     assert send(job, b"") == 400
@@ -201,13 +200,13 @@ def test_size_is_limited(service: Service) -> None:
     assert send(job, bytes(most)) == 204
 
 
-def test_a_form_expires_and_so_does_its_job(service: Service) -> None:
+def test_form_and_job_expire(service: Service) -> None:
     job = new_job(service.hasty)
     wait_for(lambda: state(service.hasty, job)["status"] == "expired", 10 * HASTE)
     assert send(job, b"film" * 100) == 403
 
 
-def test_an_address_of_a_result_is_for_that_result_and_for_a_while(service: Service, rg1_png: bytes) -> None:
+def test_result_url_is_for_one_result_and_expires(service: Service, rg1_png: bytes) -> None:
     job = new_job(service.function)
     send(job, rg1_png)
     trigger(service, job)
@@ -224,13 +223,13 @@ def test_an_address_of_a_result_is_for_that_result_and_for_a_while(service: Serv
     assert fetch(state(service.hasty, job)["results"]["mask"]["url"])[0] == 200
 
 
-def test_an_unknown_job_is_told_so(service: Service) -> None:
+def test_unknown_job_is_not_found(service: Service) -> None:
     status, problem = ask(service.function, "GET", f"/v1/jobs/{'0' * 32}")
     assert (status, problem["code"]) == (404, "no-such-job")
 
 
-def test_addresses_name_the_bucket_s_own_region() -> None:
-    # The global endpoint answers a new bucket's requests with a redirect for hours, and no form survives one.
+def test_urls_name_the_region_of_the_bucket() -> None:
+    # For hours, the global endpoint redirects requests for a new bucket, which breaks form uploads.
     session = boto3.Session(aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET, region_name=REGION)
     here = s3.ObjectStore(session.client("s3", config=s3.CLIENT_CONFIG))
     host = f"films.s3.{REGION}.amazonaws.com"

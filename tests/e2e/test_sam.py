@@ -1,4 +1,4 @@
-"""`sam local`: what `sam build` makes of template.yaml, invoked with whole events and asked over HTTP."""
+"""`sam local` with the output of `sam build`: whole events, and HTTP."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from servers import free_ports, listening, running
 from events.make_event import MAX_EVENT, fill_event
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-"""What Firefox and Chromium send when a person opens an address."""
+"""The Accept header of Firefox and Chromium when a person opens a URL."""
 
 
 @pytest.fixture(scope="module")
 def film() -> bytes:
-    """RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds 4.5 MB of image."""
+    """Return RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds an image of 4.5 MB."""
     found = packaged("RG1_J2KR.dcm").read_bytes()
     assert len(found) * 4 / 3 < MAX_EVENT < packaged("RG1_UNCR.dcm").stat().st_size * 4 / 3
     return found
@@ -36,7 +36,7 @@ def film() -> bytes:
 
 @pytest.fixture(scope="module")
 def mask(film: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The image's mask as the command line writes it."""
+    """Return the image's mask as the command line writes it."""
     folder = tmp_path_factory.mktemp("mask")
     (folder / "film.dcm").write_bytes(film)
     run(*command("segment", folder / "film.dcm", "--output", folder / "mask.png"), cwd=ROOT)
@@ -44,12 +44,12 @@ def mask(film: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def event(name: str, film: bytes, key: str = "film.dcm", bucket: str | None = None) -> dict[str, Any]:
-    """One of events/*.json with an image."""
+    """Return one of events/*.json with an image."""
     return fill_event(json.loads((ROOT / "events" / f"{name}.json").read_text()), film, key, bucket)
 
 
 def invoke(template: Path, function: str, event: dict[str, Any]) -> tuple[Any, str]:
-    """What `sam local invoke` gives, and what it writes beside."""
+    """Return the response of `sam local invoke`, and its stderr."""
     file = template.parent / "event.json"
     file.write_text(json.dumps(event))
     done = run(
@@ -60,13 +60,13 @@ def invoke(template: Path, function: str, event: dict[str, Any]) -> tuple[Any, s
 
 
 def told(template: Path, variables: dict[str, str], folder: Path) -> Path:
-    """The template with more variables for its functions: sam gives them no other than a template declares."""
+    """Return the template with more environment variables: sam sets only those that a template declares."""
     anchor = "        POWERTOOLS_METRICS_NAMESPACE: LungSegmentation\n"
     text = template.read_text()
     assert text.count(anchor) == 1
     more = "".join(f"        {name}: {json.dumps(value)}\n" for name, value in variables.items())
     copy = folder / "template.yaml"
-    # Of two variables of the same name the later one holds.
+    # Of two variables with the same name, the later one wins.
     copy.write_text(text.replace(anchor, anchor + more))
     return copy
 
@@ -75,7 +75,7 @@ def test_one_image_serves_both_functions(built: Path) -> None:
     assert len(set(re.findall(r"ImageUri: (.*)", built.read_text()))) == 1
 
 
-def test_the_api_function_gives_the_command_lines_bytes(built: Path, film: bytes, mask: bytes) -> None:
+def test_api_function_returns_the_bytes_of_the_command_line(built: Path, film: bytes, mask: bytes) -> None:
     answer, log = invoke(built, "ApiFunction", event("api_gateway_v1", film))
     assert answer["statusCode"] == 200, answer
     assert answer["headers"]["content-type"] == "image/png"
@@ -84,7 +84,7 @@ def test_the_api_function_gives_the_command_lines_bytes(built: Path, film: bytes
 
 
 @pytest.mark.parametrize("name", ["s3", "sqs", "eventbridge", "sqs_eventbridge", "distributed_map", "direct"])
-def test_the_batch_function_writes_the_command_lines_bytes(
+def test_batch_function_writes_the_bytes_of_the_command_line(
     name: str, built: Path, film: bytes, mask: bytes, tmp_path: Path
 ) -> None:
     key = "in/a b+c ü.dcm"
@@ -100,17 +100,17 @@ def test_the_batch_function_writes_the_command_lines_bytes(
 
 @pytest.fixture(scope="module")
 def api(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `sam local start-api`."""
+    """Yield the URL of `sam local start-api`."""
     (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("api") / "start-api.log"
-    # A process that was started in the background ignores SIGINT, and so would sam.
+    # Processes started in the background ignore SIGINT, and so would sam.
     command = ["env", "--default-signal=INT", str(tool("sam")), "local", "start-api"]
     command += ["--template", str(built), "--port", str(port)]
     command += ["--skip-pull-image", "--warm-containers", "LAZY"]
     with running(command, log, folder=built.parent) as process:
         wait_for(lambda: listening(port), 120)
         yield f"http://127.0.0.1:{port}"
-        # Told to terminate, sam would leave its warm containers behind.
+        # On SIGTERM, sam would leave its warm containers running.
         process.send_signal(signal.SIGINT)
         process.wait(60)
 
@@ -124,7 +124,7 @@ def test_curl_gets_the_mask_through_the_api(accept: str, api: str, film: bytes, 
     assert (tmp_path / "mask.png").read_bytes() == mask
 
 
-def test_health_and_refusals_through_the_api(api: str) -> None:
+def test_health_and_errors_through_the_api(api: str) -> None:
     with urllib.request.urlopen(f"{api}/health", timeout=60) as answer:
         assert answer.status == 200
     done = subprocess.run(

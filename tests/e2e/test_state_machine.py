@@ -1,8 +1,8 @@
-"""The backfill's definition out of template.yaml: checked by cfn-lint, and run over 200 keys with the real handler.
+"""The backfill's state machine from template.yaml: checked by cfn-lint, and run over 200 keys with the real handler.
 
-moto's Step Functions walks the states: it lists the bucket and selects the items, then runs the batches, retries and
-rounds; each task is the real handler behind Lambda's runtime interface. It knows no ItemBatcher: between the two the
-test makes the batches, as large and with the input that the definition says. The tolerance of failures, it ignores.
+moto's Step Functions runs the states: it lists the bucket and selects the items, then runs batches, retries and rounds.
+Each task is the real handler behind Lambda's runtime interface. moto has no ItemBatcher, so the test makes the batches
+as the definition says. moto ignores the tolerance of failures.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ ROLE = "arn:aws:iam::123456789012:role/backfill"
 
 GOOD, POISON = 188, 10
 KEYS = GOOD + POISON + 2
-"""One is the marker of the folder itself, as the S3 console makes it, and one kills each process that begins it."""
+"""Two more: a folder marker, as the S3 console makes it, and an image that kills every process."""
 
 KILLER = "in/100 killer.png"
 
 SECONDS = MIN_REMAINING_MS // 1000 + 2
-"""The function's timeout: it begins no image within the reserve, so one call is not enough for a batch."""
+"""The function's timeout: it starts no image within the reserve, so that one call is too short for a batch."""
 
 
 def definition() -> dict[str, Any]:
-    """The state machine that the template makes of its parameters' defaults."""
+    """Return the state machine of the template with default parameters."""
     names = {"InputBucket": FILMS, "OutputBucket": MASKS, "BatchFunction.Arn": ARN}
     found: dict[str, Any] = json.loads(resource(names)["DefinitionString"])
     return found
 
 
 def resource(names: dict[str, str]) -> dict[str, Any]:
-    """The state machine's properties."""
+    """Return the state machine's properties."""
     found: dict[str, Any] = deployed(names)["Resources"]["BackfillStateMachine"]["Properties"]
     return found
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """moto with Step Functions that really run, and the batch function."""
+    """moto with Step Functions that run, and the batch function."""
 
     s3: Any
     steps: Any
@@ -72,9 +72,9 @@ class Cloud:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    """All of it, gone after the test."""
+    """Run everything during a test."""
     moto, front = free_ports(2)
-    # Path style: bucket.localhost is a name that not every resolver knows.
+    # Path style, because not every resolver knows bucket.localhost.
     (tmp_path / "config").write_text("[default]\ns3 =\n    addressing_style = path\n")
     told = os.environ | {"MOTO_PORT": str(front), "AWS_CONFIG_FILE": str(tmp_path / "config")}
     url = f"http://127.0.0.1:{moto}"
@@ -102,7 +102,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 def answers(s3: Any) -> bool:
-    """Whether the server is up."""
+    """Return whether the server is up."""
     with contextlib.suppress(BotoCoreError, ClientError):
         s3.list_buckets()
         return True
@@ -110,7 +110,7 @@ def answers(s3: Any) -> bool:
 
 
 def execute(cloud: Cloud, definition: dict[str, Any], given: dict[str, Any], seconds: float = 300) -> dict[str, Any]:
-    """An execution's end."""
+    """Run an execution; return its final description."""
     name = f"backfill-{len(cloud.steps.list_state_machines()['stateMachines'])}"
     machine = cloud.steps.create_state_machine(name=name, definition=json.dumps(definition), roleArn=ROLE)
     started = cloud.steps.start_execution(stateMachineArn=machine["stateMachineArn"], input=json.dumps(given))
@@ -126,15 +126,15 @@ def execute(cloud: Cloud, definition: dict[str, Any], given: dict[str, Any], sec
 
 
 def without(state: dict[str, Any], *names: str) -> dict[str, Any]:
-    """A state without some of its fields."""
+    """Return a state without some of its fields."""
     return {name: each for name, each in state.items() if name not in names}
 
 
 def backfill(cloud: Cloud, given: dict[str, Any]) -> dict[str, Any]:
-    """The execution's end; the map's items are read by one machine, and their batches done by another."""
+    """Run a backfill: one machine reads the map's items, another runs their batches. Return its final description."""
     machine = definition()
     films = machine["States"]["FilmsOfPrefix"]
-    # moto's grammar has no whole number here.
+    # moto's parser accepts no integer here.
     films["ToleratedFailurePercentage"] = float(films["ToleratedFailurePercentage"])
 
     config = films["ItemProcessor"]["ProcessorConfig"]
@@ -157,14 +157,14 @@ def backfill(cloud: Cloud, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_films(machine: dict[str, Any], films: dict[str, Any]) -> dict[str, Any]:
-    """The definition with another map over a prefix, and none over an inventory, whose batches moto could not read."""
+    """Return the definition with another map over a prefix, and none over an inventory, which moto cannot read."""
     return machine | {
         "States": machine["States"] | {"FilmsOfPrefix": films, "FilmsOfInventory": {"Type": "Pass", "End": True}}
     }
 
 
-def test_cfn_lint_finds_the_definition_valid(tmp_path: Path) -> None:
-    """As an object: in the template it is a text with parameters in it, into which cfn-lint does not look."""
+def test_cfn_lint_accepts_the_definition(tmp_path: Path) -> None:
+    """As an object: in the template it is a string with parameters, which cfn-lint does not check."""
     properties = resource({"BackfillRole.Arn": ROLE}) | {"Definition": definition()}
     properties = {name: each for name, each in properties.items() if name != "DefinitionString"}
     machine = {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}
@@ -172,8 +172,8 @@ def test_cfn_lint_finds_the_definition_valid(tmp_path: Path) -> None:
     assert run(tool("cfn-lint"), tmp_path / "template.json").stdout == ""
 
 
-def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    # Large ones, so that no machine does a batch of them in the two seconds that a call has for it.
+def test_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    # Large images, so that no machine processes a batch in the 2 s of a call.
     films = [smaller(rg1_png, width) for width in range(1500, 1700, 40)]
     masks = [mask_png(segment(film).mask) for film in films]
     good = [f"in/{number:03} a+b %20 ü.png" for number in range(GOOD)]
@@ -206,7 +206,7 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     size = definition()["States"]["FilmsOfPrefix"]["ItemBatcher"]["MaxItemsPerBatch"]
     with capsys.disabled():
         print(f"\n{KEYS} keys, {len(last)} batches, {len(calls)} calls, {dict(counts)}, 3 throttles; {seconds:.1f} s")
-    # The batch of the killer was split, and sent again when all of it was done.
+    # The killer's batch was split, and sent again when all of it was done.
     size_of_split = sum("delivery" in answer for _, answer in calls if not answer["Items"])
     assert counts["done"] + counts["skipped"] == GOOD
     assert counts["skipped"] < size_of_split <= size
@@ -214,7 +214,7 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     assert len(last) == -(-KEYS // size)
     assert len(calls) > len(last), "no call ran out of time: the loop was not tried"
     assert cloud.invocations.throttles == 0
-    # A second time nothing is left to do.
+    # The second time, nothing is left to do.
     calls.clear()
     assert backfill(cloud, {"prefix": "in/"})["status"] == "SUCCEEDED"
     again = sum((Counter(answer["counts"]) for _, answer in calls if not answer["Items"]), Counter[str]())
@@ -222,7 +222,7 @@ def test_the_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.Capt
     assert len(cloud.invocations.failures) == 3, "the killer is known"
 
 
-def test_it_says_what_it_wants(cloud: Cloud) -> None:
+def test_missing_input_is_named(cloud: Cloud) -> None:
     machine = with_films(definition(), {"Type": "Pass", "End": True})
     end = execute(cloud, machine, {"folder": "in/"})
     assert (end["status"], end["error"]) == ("FAILED", "NoSource")

@@ -1,5 +1,5 @@
-"""Whatever Lambda is called with, there is a defined answer: over HTTP a status and a problem document, of records what
-their source understands, or an error of a declared type where that is how a source is told.
+"""Every event has a defined response: over HTTP a status and a problem document, for records what their source expects,
+or an error of a declared type if the source expects that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from processes import smaller
 HERE = Path(__file__).parent
 SEED = 20_261_123
 COUNT = cases(400, 20_000)
-"""Events, dealt to the two doors in turns."""
+"""Events, given to the two entry points in turn."""
 DOORS = ("http", "records")
 
 
-def test_every_event_has_a_defined_answer(ledger: Ledger, small: bytes, tmp_path: Path) -> None:
+def test_every_event_has_a_defined_response(ledger: Ledger, small: bytes, tmp_path: Path) -> None:
     film = tmp_path / "film.png"
     film.write_bytes(smaller(small, 96))
     environment = os.environ | {
@@ -55,7 +55,7 @@ def test_every_event_has_a_defined_answer(ledger: Ledger, small: bytes, tmp_path
     answers = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     ledger.enter(
         5,
-        "Every Lambda event has a defined answer",
+        "Every Lambda event has a defined response",
         f"{tried:,} events of {len(originals())} shapes at {len(DOORS)} doors, seed {SEED}",
         f"{len(broken)} without; {answers}; slowest {max(part['slowest'] for part in parts):.2f} s",
     )

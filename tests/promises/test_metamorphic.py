@@ -1,8 +1,8 @@
-"""What must hold between an image and the same image changed, whatever the image: on RG1, and on public test images where
-they lie beside the checkout (they are segmented here, and never tuned on).
+"""Metamorphic relations between an image and a changed copy: on RG1, and on public test images if they are beside the
+checkout (they are only segmented here, never used for tuning).
 
-Each bound has room below the worst that was measured on all of them; docs/RELIABILITY.md has the figures. The worst is
-mostly one image, whose right lung ends in fluid: there is no edge to find, and anything moves the one that is guessed.
+Each bound leaves room below the worst value measured on all of them, which is in docs/RELIABILITY.md. The worst is
+mostly one image whose right lung ends in fluid: it has no edge there, and any change moves the estimated one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SEED = int(os.environ.get("LUNG_SEED", random.randrange(2**32))) if WHOLE else 7
-"""Of all examples; LUNG_SEED repeats a run of `make prove`."""
+"""Seed of all examples; LUNG_SEED repeats a run of `make prove`."""
 
 SIDE = 512
-"""Pixels of an image's longer side: what the public images have."""
+"""Longer side in pixels, as in the public images."""
 
 CXR = {
     "montgomery": "pulmonary-chest-xray-abnormalities/Montgomery/MontgomerySet/CXR_png",
@@ -47,7 +47,7 @@ CXR = {
 
 
 class Films:
-    """Images by name, and what was found in them."""
+    """Images by name, and their results."""
 
     def __init__(self, kind: str, read: dict[str, Callable[[], Grey]]) -> None:
         self.kind, self._read = kind, read
@@ -56,20 +56,20 @@ class Films:
 
     @property
     def names(self) -> st.SearchStrategy[str]:
-        """Any of them."""
+        """Draw a name."""
         return st.sampled_from(sorted(self._read))
 
     def __len__(self) -> int:
         return len(self._read)
 
     def pixels(self, name: str) -> Grey:
-        """An image's greys."""
+        """Return an image's pixels."""
         if name not in self._pixels:
             self._pixels[name] = self._read[name]()
         return self._pixels[name]
 
     def result(self, name: str) -> Result:
-        """What is found in an image as it is."""
+        """Return the result of an unchanged image."""
         if name not in self._results:
             self._results[name] = segment(png(self.pixels(name)))
         return self._results[name]
@@ -81,7 +81,7 @@ def _rg1() -> Grey:
 
 
 def _public(shared: Path) -> dict[str, Callable[[], Grey]]:
-    """The images of both published test splits."""
+    """Return the images of both published test splits."""
     found: dict[str, Callable[[], Grey]] = {}
     for source, folder in CXR.items():
         for line in (shared / "splits" / source / "test.txt").read_text().split():
@@ -97,7 +97,7 @@ def _public(shared: Path) -> dict[str, Callable[[], Grey]]:
 
 @pytest.fixture(scope="module", params=["RG1", "public test images"])
 def films(request: pytest.FixtureRequest) -> Films:
-    """RG1; and the public images, without which the test is skipped."""
+    """Return RG1, or the public images; skip the test without them."""
     if request.param == "RG1":
         return Films("RG1", {"RG1": _rg1})
     return Films(request.param, _public(request.getfixturevalue("shared")))
@@ -105,25 +105,25 @@ def films(request: pytest.FixtureRequest) -> Films:
 
 @dataclass
 class Measured:
-    """What one relation gave.
+    """Measurements of one relation.
 
     Attributes:
-        values: one for each example, 1 where it holds to the pixel.
-        worst: the example of the least of them.
+        values: one per example, 1 if it holds to the pixel.
+        worst: the example with the smallest value.
     """
 
     values: list[float] = field(default_factory=list)
     worst: str = ""
 
     def add(self, value: float, example: str) -> None:
-        """Keep an example's value."""
+        """Add an example's value."""
         if value < min(self.values, default=2):
             self.worst = example
         self.values.append(value)
 
     @property
     def line(self) -> str:
-        """Worst and mean."""
+        """Return worst and mean as text."""
         return f"worst {min(self.values):.4f}, mean {self.mean:.4f}"
 
     @property
@@ -131,13 +131,13 @@ class Measured:
         return float(np.mean(self.values))
 
     def holds(self, worst: float, mean: float) -> None:
-        """Fail unless the least and the mean are above a bound."""
+        """Fail unless the smallest value and the mean are above their bounds."""
         assert min(self.values) >= worst, self.worst
         assert self.mean >= mean
 
 
 def examples(films: Films, small: int, whole: int) -> Callable[[Any], Any]:
-    """How many to draw: a quarter of them of RG1."""
+    """Return the number of examples: a quarter for RG1."""
     part = 0.25 if films.kind == "RG1" else 0.75
     count = round(cases(small, whole) * part)
     decorate = settings(
@@ -152,7 +152,7 @@ def examples(films: Films, small: int, whole: int) -> Callable[[Any], Any]:
 
 
 def enter(ledger: Ledger, films: Films, relation: str, count: int, found: str) -> None:
-    """One line of this promise."""
+    """Enter one line of this promise."""
     how = f", seed {SEED}" if WHOLE else ""
     ledger.enter(3, relation, f"{count:,} comparisons on {len(films)} images ({films.kind}){how}", found)
 
@@ -164,21 +164,21 @@ def _resized(pixels: Grey, scale: float) -> Grey:
 
 
 def _mask_resized(mask: Mask, like: Mask) -> Mask:
-    """A mask on another's grid."""
+    """Return a mask resized to another's grid."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(grey.resize(like.shape[::-1], Image.Resampling.BILINEAR)) > 127
 
 
 def _lungs(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """The lesser agreement of the right lungs and of the left ones."""
+    """Return the smaller Dice of the right lungs and of the left lungs."""
     return min(dice(one == lung, other == lung) for lung in (RIGHT, LEFT))
 
 
 ORIENTATIONS = {"L\\F": "R\\F", "R\\F": "L\\F"}
-"""DICOM's PatientOrientation of an image, and of the same image mirrored."""
+"""PatientOrientation of an image, and of the same image mirrored."""
 
 
-def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(films: Films, ledger: Ledger) -> None:
+def test_mirrored_image_gives_mirrored_mask_with_sides_swapped(films: Films, ledger: Ledger) -> None:
     masks, doubtful_masks, lungs, seen = Measured(), Measured(), Measured(), []
 
     @examples(films, 6, 320)
@@ -195,7 +195,7 @@ def test_a_mirrored_film_gives_the_mirrored_mask_with_right_and_left_swapped(fil
         is_doubtful = any(reason.code == "doubtful-mask" for each in (one, other) for reason in each.verdict.reasons)
         group = doubtful_masks if is_doubtful else masks
         group.add(dice(other.mask, one.mask[:, ::-1]), f"{name} x {scale:.3f}")
-        # The patient's lungs keep their names where it is known that the image is mirrored; else they are swapped.
+        # If the image is known to be mirrored, the lungs keep their names; otherwise they are swapped.
         expected = one.labels[:, ::-1]
         if one.pose.mirrored == other.pose.mirrored:
             expected = np.choose(expected, (0, LEFT, RIGHT)).astype(np.uint8)
@@ -237,7 +237,7 @@ def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
 
 
 LOST = 0.05
-"""Part of an image that a moderate gain may make white or black."""
+"""Fraction of an image that a moderate gain may clip."""
 
 
 def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
@@ -276,8 +276,8 @@ def test_scale_changes_little(films: Films, ledger: Ledger) -> None:
     masks.holds(0.97, 0.99)
 
 
-def test_a_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None:
-    """To the pixel, whether specks and holes are cleaned or not."""
+def test_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None:
+    """To the pixel, with or without cleaning."""
     plain, cleaned = Measured(), Measured()
     step = st.one_of(st.floats(0.001, 0.05), st.floats(0.05, 0.9))
 
@@ -301,13 +301,13 @@ def test_a_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None
 
 SIDES = st.one_of(st.integers(64, 1200), st.sampled_from((64, 65, 511, 512, 513, 1023, 1024, 1025, 4095, 16_384)))
 MOST = 1_500_000
-"""Pixels of an example, so that it is soon done."""
+"""Most pixels of an example, to keep it fast."""
 WEBP = 16_383
-"""Pixels a side of the largest WebP."""
+"""Largest side of a WebP in pixels."""
 
 
 def _oriented(pixels: Grey, orientation: int, file_format: str) -> bytes:
-    """Pixels as they are stored, with the tag that tells how to show them."""
+    """Return pixels as they are stored for an EXIF orientation."""
     if file_format == "TIFF":
         return tiff(pixels, extratags=[(274, "H", 1, orientation, True)])
     exif = Image.Exif()
@@ -317,15 +317,15 @@ def _oriented(pixels: Grey, orientation: int, file_format: str) -> bytes:
 
 
 def _shown(pixels: Grey, orientation: int) -> Grey:
-    """Stored pixels as Pillow shows them."""
+    """Return stored pixels as Pillow shows them."""
     with Image.open(io.BytesIO(_oriented(pixels, orientation, "PNG"))) as image:
         from PIL import ImageOps
 
         return np.asarray(ImageOps.exif_transpose(image))
 
 
-def test_the_mask_has_the_films_size(films: Films, ledger: Ledger) -> None:
-    """Of any size, however it is stored; and one that is stored in another orientation is the same image."""
+def test_mask_has_the_size_of_the_image(films: Films, ledger: Ledger) -> None:
+    """For any size and file format; and the stored orientation makes no difference."""
     count = 0
 
     @examples(films, 6, 320)
@@ -351,10 +351,10 @@ def test_the_mask_has_the_films_size(films: Films, ledger: Ledger) -> None:
 
 
 def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
-    """Bit for bit where each decoder gives the same greys.
+    """Bit for bit if each decoder gives the same greys.
 
-    A DICOM image's greys are stretched to 16 bits. One that spans them is left as it is; another one is rounded
-    elsewhere when it is brought to the network's grid.
+    The greys of a DICOM image are stretched to 16 bits. If they span all of them already, they stay as they are;
+    otherwise rounding differs when the image is scaled to the network's grid.
     """
     stretched, count = Measured(), 0
 

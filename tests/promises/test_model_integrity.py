@@ -1,6 +1,6 @@
-"""A model's file that is not what was exported, whole and fitting, is refused at start by one clear line.
+"""A model file that is damaged, incomplete or of another model is rejected at start with one clear line.
 
-Never is a mask drawn with it: before the seal, 37 of 80 changed bits of the INT8 file gave another mask without a word.
+Without the checksum, 37 of 80 changed bits of the INT8 file gave another mask without an error.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, choose_precision, int8
 SHIPPED = sorted(LUNG_WEIGHTS.parent.glob("*.onnx"))
 INT8, VIEW = int8_path(LUNG_WEIGHTS), LUNG_WEIGHTS.with_name("view.onnx")
 SERVED = INT8 if processor.dot_products() else LUNG_WEIGHTS
-"""The file that this processor serves."""
+"""The file that this processor uses."""
 ROOT = LUNG_WEIGHTS.parents[3]
 
 DAMAGED = "The model's file is damaged, or was not written by `python -m model_export`."
 
 
 def refusal(path: Path) -> str | None:
-    """What a start with this file says; None if it is served."""
+    """Return the error of a start with this file; None if it is accepted."""
     try:
         if path.name == VIEW.name:
             view.ViewNetwork(path, 1)
@@ -49,14 +49,14 @@ def refusal(path: Path) -> str | None:
 
 @pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A shipped file by itself, to be damaged."""
+    """Return a copy of a shipped file, to be damaged."""
     path = tmp_path / request.param.name
     shutil.copy(request.param, path)
     return path
 
 
-def test_a_changed_bit_is_refused(copy: Path, ledger: Ledger) -> None:
-    """One bit at a time: in places spread over the whole file, in its first bytes, and in all of its seal."""
+def test_changed_bit_is_rejected(copy: Path, ledger: Ledger) -> None:
+    """One bit at a time: spread over the whole file, in its first bytes, and in all of its checksum."""
     assert refusal(copy) is None
     size, dice = copy.stat().st_size, random.Random(8)
     count = cases(8, 400)
@@ -70,19 +70,19 @@ def test_a_changed_bit_is_refused(copy: Path, ledger: Ledger) -> None:
             served += [place] * (refusal(copy) != DAMAGED)
             _at(file, place, byte)
     assert refusal(copy) is None
-    found = f"{len(places) - len(served)} refused"
-    ledger.enter(8, "A model with a changed bit is refused at start", f"{len(places)} bits of {copy.name}", found)
+    found = f"{len(places) - len(served)} rejected"
+    ledger.enter(8, "A model with a changed bit is rejected at start", f"{len(places)} bits of {copy.name}", found)
     assert served == []
 
 
 def _at(file: Any, place: int, byte: int | None) -> int:
-    """Read a byte of a file, or write it."""
+    """Read or write a byte of a file."""
     file.seek(place)
     return file.write(bytes([byte])) if byte is not None else file.read(1)[0]
 
 
-def test_a_file_that_is_not_whole_is_refused(copy: Path, ledger: Ledger) -> None:
-    """Cut anywhere, empty, with something behind it, twice in one, a text, a folder, or missing."""
+def test_incomplete_file_is_rejected(copy: Path, ledger: Ledger) -> None:
+    """Truncated, empty, with trailing bytes, doubled, a text, a folder, or missing."""
     content, size = copy.read_bytes(), copy.stat().st_size
     cuts = {0, 1, size - checksum.CHECKSUM_LENGTH, size - 1, *range(0, size, -(-size // cases(4, 60)))}
     others = [content[:cut] for cut in sorted(cuts)]
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_whole_is_refused(copy: Path, ledger: Ledger) -> None
     copy.mkdir()
     found.append((refusal(copy) or "").startswith("The model cannot be read"))
     count = f"{len(found)} states of {copy.name}"
-    ledger.enter(8, "A model that is cut, empty, lengthened or missing is refused", count, f"{sum(found)} refused")
+    ledger.enter(8, "A truncated, empty, lengthened or missing model is rejected", count, f"{sum(found)} rejected")
     assert all(found)
 
 
@@ -115,13 +115,13 @@ ODD: dict[str, list[Any]] = {
     "metrics": [None, "", [], 7],
     "precision": [None, "", "int4", "INT8", 8, []],
     "quantised_from": [7, [], {}],
-    # An INT8 file that promises no answer could give any.
+    # Without a stored answer, an INT8 file could give any.
     "self_check": [None, "", 7, [], [0.0] * 255, [0.0] * 256, [1.0] * 257, [float("nan")] * 256, ["0"] * 256],
     "input": [None, "", [], {}, 512],
     "outputs": [None, 7, "lung", [], ["field"], ["lung", "heart"], ["lung"], ["lung", "field"]],
     "expected_dice": ["", 7, [], {}, {"intercept": 0.0}, {"low": {}, "high": {}, "intercept": 0.0}],
 }
-"""Values that each fact of the segmentation network's card cannot have."""
+"""Invalid values for each field of the segmentation network's card."""
 
 ODD_INPUT: dict[str, list[Any]] = {
     "size": [*NUMBERS, 0, 256, 511, 1024, 512.0, True],
@@ -133,7 +133,7 @@ ODD_INPUT: dict[str, list[Any]] = {
 
 
 def odd_cards(good: dict[str, Any]) -> Iterator[object]:
-    """Cards that differ from a good one in a single fact: wrong, missing or unknown."""
+    """Yield cards that differ from a valid one in a single field: wrong, missing or unknown."""
     for name, values in ODD.items():
         if name in ("outputs", "expected_dice"):  # older files lack them
             yield from (good | {name: value} for value in values)
@@ -149,8 +149,8 @@ def odd_cards(good: dict[str, Any]) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("shipped", [INT8, LUNG_WEIGHTS, VIEW], ids=lambda path: path.name)
-def test_the_card_of_another_model_is_refused(shipped: Path, tmp_path: Path, ledger: Ledger) -> None:
-    """Its seal holds: so it was not damaged, but written by somebody else, or for another network."""
+def test_card_of_another_model_is_rejected(shipped: Path, tmp_path: Path, ledger: Ledger) -> None:
+    """The checksum is valid: the file is not damaged, but was written by others or for another network."""
     path, content = tmp_path / shipped.name, shipped.read_bytes()
     good = card_of(content)
     path.write_bytes(with_card(content, good))
@@ -164,12 +164,12 @@ def test_the_card_of_another_model_is_refused(shipped: Path, tmp_path: Path, led
     for card in cards:
         path.write_bytes(with_card(content, card))
         served += [str(card)[:200]] * (refusal(path) is None)
-    count, found = f"{len(cards)} cards in {shipped.name}", f"{len(cards) - len(served)} refused"
-    ledger.enter(8, "A model with the card of another one, or an impossible card, is refused", count, found)
+    count, found = f"{len(cards)} cards in {shipped.name}", f"{len(cards) - len(served)} rejected"
+    ledger.enter(8, "A model with another model's card, or an invalid one, is rejected", count, found)
     assert served == []
 
 
-def test_a_file_in_another_s_place_is_refused(tmp_path: Path) -> None:
+def test_file_under_the_name_of_another_is_rejected(tmp_path: Path) -> None:
     for source, place in ((VIEW, "lung_unet.onnx"), (VIEW, "lung_unet.int8.onnx"), (INT8, VIEW.name)):
         shutil.copy(source, tmp_path / place)
         assert "no card of this service" in (refusal(tmp_path / place) or "")
@@ -178,7 +178,7 @@ def test_a_file_in_another_s_place_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the program, which new processes run; its folder of weights."""
+    """Copy the program for new processes; return its folder of weights."""
     for package in ("app", "lungseg"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("weights"))
     shutil.copy(ROOT / "serverless.py", tmp_path)
@@ -199,14 +199,14 @@ def flip(path: Path) -> None:
 
 
 def cut(path: Path) -> None:
-    """Leave two thirds."""
+    """Keep two thirds."""
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[: len(content) * 2 // 3])
 
 
 def empty(path: Path) -> None:
-    """Leave nothing."""
+    """Keep nothing."""
     path.unlink()
     path.touch()
 
@@ -223,8 +223,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("fault", list(FAULTS)[: None if WHOLE else 2])
-def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledger) -> None:
-    """Each command exits with 1 and one line; Lambda's INIT ends with a ModelError, as docs/OPERATIONS.md says."""
+def test_every_start_fails_with_one_line(fault: str, program: Path, ledger: Ledger) -> None:
+    """Each command exits with 1 and one line; Lambda's INIT ends with a ModelError, as in docs/OPERATIONS.md."""
     damage, names = FAULTS[fault]
     for name in names:
         damage(program / name)
@@ -247,12 +247,12 @@ def test_every_start_says_so_in_one_line(fault: str, program: Path, ledger: Ledg
     lines.append(init.stderr.decode().splitlines()[-1].replace("lungseg.errors.ModelError", "error"))
     assert not list(program.parents[2].glob("**/*.mask.png"))
     count = f"{len(lines)} starts with {fault}"
-    ledger.enter(8, "The command line and Lambda's INIT refuse it by one line", count, lines[0])
+    ledger.enter(8, "The command line and Lambda's INIT reject it with one line", count, lines[0])
     assert len(set(lines)) == 1
     assert "model" in lines[0]
 
 
-def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
+def test_bucket_model_with_another_digest_is_rejected(buckets: Buckets, tmp_path: Path, ledger: Ledger) -> None:
     buckets.drop("lung.onnx", SERVED.read_bytes())
     names = {"LUNG_MODEL": f"s3://{buckets.films}/lung.onnx", "TMPDIR": str(tmp_path)}
     digests = (
@@ -266,5 +266,5 @@ def test_a_model_in_a_bucket_with_another_digest_is_refused(buckets: Buckets, tm
         done = start_function(LUNG_MODEL_SHA256=digest, **names)
         lines.append(done.stderr.splitlines()[-1].removeprefix("lungseg.errors.ModelError: "))
         assert done.returncode == 1
-    ledger.enter(8, "A model in a bucket with another digest is refused", f"{len(lines)} digests", lines[0])
+    ledger.enter(8, "A bucket model with another digest is rejected", f"{len(lines)} digests", lines[0])
     assert all("LUNG_MODEL_SHA256" in line for line in lines)

@@ -1,4 +1,4 @@
-"""What the bucket of masks must hold in the end, and what the logs must not."""
+"""Check the output bucket and the logs after all messages were processed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from crew import FILMS, MASKS
+from batch_functions import INPUTS, OUTPUTS
 from objects import NAME, Object
 
 from app.buckets.keys import MARKERS_PREFIX
@@ -23,7 +23,7 @@ from lungseg.pipeline.segment import segment
 
 @dataclass(frozen=True)
 class Output:
-    """An object of the bucket of masks.
+    """An object of the output bucket.
 
     Attributes:
         versions: how often it was written.
@@ -35,42 +35,42 @@ class Output:
     versions: int
 
 
-def outputs(s3: Any) -> dict[str, Output]:
-    """All that lies in the bucket of masks, by key, but for the markers of killed calls."""
+def read_outputs(s3: Any) -> dict[str, Output]:
+    """Return all outputs by key, without the markers of killed calls."""
     written = Counter(
         version["Key"]
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=MASKS)
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=OUTPUTS)
         for version in page.get("Versions", [])
     )
 
     def fetch(key: str) -> Output:
-        answer = s3.get_object(Bucket=MASKS, Key=key)
+        answer = s3.get_object(Bucket=OUTPUTS, Key=key)
         count = written[key]
         if count == 0:
-            # SeaweedFS leaves keys out where its list of versions has a second page.
-            versions = s3.list_object_versions(Bucket=MASKS, Prefix=key)["Versions"]
+            # SeaweedFS omits keys from the second page of its list of versions.
+            versions = s3.list_object_versions(Bucket=OUTPUTS, Prefix=key)["Versions"]
             count = sum(version["Key"] == key for version in versions)
         return Output(answer["Body"].read(), answer["ContentType"], answer["Metadata"], count)
 
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=MASKS)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=OUTPUTS)
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
     keys = [key for key in keys if not key.startswith(MARKERS_PREFIX)]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(keys, pool.map(fetch, keys), strict=True))
 
 
-def name(key: str, suffix: str) -> str:
-    """The key of an output, for S3."""
+def output_key(key: str, suffix: str) -> str:
+    """Return the S3 key of an output."""
     return output_name(key, suffix, 1024)
 
 
 def check_outputs(s3: Any, objects: list[Object], found: dict[str, Output]) -> None:
-    """Every good image has its own mask and document, every bad one its problem, and nothing else is there."""
+    """Assert that valid images have mask and JSON, rejected ones a problem document, and nothing else exists."""
     expected: set[str] = set()
     masks = {body: mask_png(segment(body).mask) for body in {each.body for each in objects if each.code is None}}
     for each in objects:
-        mask, document, error = (name(each.key, suffix) for suffix in (".mask.png", ".json", ".error.json"))
-        version = s3.head_object(Bucket=FILMS, Key=each.key)["VersionId"]
+        mask, document, error = (output_key(each.key, suffix) for suffix in (".mask.png", ".json", ".error.json"))
+        version = s3.head_object(Bucket=INPUTS, Key=each.key)["VersionId"]
         expected |= {mask, document} if each.code is None else {error}
         if each.code is None:
             assert found[mask].body == masks[each.body]
@@ -86,14 +86,14 @@ def check_outputs(s3: Any, objects: list[Object], found: dict[str, Output]) -> N
 
 
 def check_written_once(found: dict[str, Output], objects: list[Object], replaced: set[str]) -> None:
-    """No output was written twice but those of replaced images."""
+    """Assert that only outputs of replaced images were written more than once."""
     suffixes = (".mask.png", ".json", ".error.json")
-    free = {name(each.key, suffix) for each in objects if each.key in replaced for suffix in suffixes}
+    free = {output_key(each.key, suffix) for each in objects if each.key in replaced for suffix in suffixes}
     assert {key for key, output in found.items() if output.versions != 1} <= free
 
 
 def check_logs(logs: Iterable[Path], objects: list[Object]) -> None:
-    """The logs tell of every batch, and name no object: neither as it is nor escaped in any way."""
+    """Assert that the logs contain every batch, and no key in any encoding."""
     text = "\n".join(log.read_text(errors="replace") for log in logs)
     assert text.count("REPORT RequestId") > 10
     assert NAME.lower() not in text.lower()

@@ -1,4 +1,4 @@
-"""A reverse proxy that makes S3 fail as it does on a bad day, and counts it."""
+"""A reverse proxy that makes S3 fail as on a bad day, and counts the failures."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SLOW_DOWN = (
 )
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "proxy-connection"}
-"""Headers of one connection, which go no further."""
+"""Hop-by-hop headers, which are not forwarded."""
 
 
-class Faults:
-    """What the proxy does, and what it did.
+class FailingProxy:
+    """The proxy's plan and counts.
 
     Attributes:
         url: its address.
-        counts: "requests", "slow_downs" (answered with 503, not passed on) and "lost" (done, but the answer was lost).
-        outages: by path (/bucket/key, not escaped) how many of the next requests are answered with 503: where they are
-            more than a client tries, the image fails. Proxies may share it.
-        after: called with method, path and status when a request was done, before its answer goes out.
+        counts: "requests", "slow_downs" (503, not forwarded) and "lost" (executed, but the response was lost).
+        outages: by path (/bucket/key, not escaped), how many of the next requests get 503. If a client tries fewer
+            times, the image fails. Proxies may share it.
+        after: called with method, path and status after each request, before the response is sent.
     """
 
     def __init__(self, target: str, seed: int, slow_downs: float, lost: float) -> None:
@@ -43,7 +43,7 @@ class Faults:
         self._slow_downs, self._lost = slow_downs, lost
 
     def fate(self, path: str) -> str:
-        """What becomes of a request: "slow_downs", "lost" or "passed"."""
+        """Decide about a request: "slow_downs", "lost" or "passed"."""
         with self._lock:
             self.counts["requests"] += 1
             chance = self._random.random()
@@ -59,16 +59,16 @@ class Faults:
 
 
 @contextlib.contextmanager
-def faults(target: str, seed: int, slow_downs: float = 0.05, lost: float = 0.0) -> Iterator[Faults]:
-    """A proxy in front of an S3 server.
+def failing_proxy(target: str, seed: int, slow_downs: float = 0.05, lost: float = 0.0) -> Iterator[FailingProxy]:
+    """Start a proxy in front of an S3 server.
 
     Args:
         target: the server's URL.
-        seed: the same one gives the same fates, in the order of the requests.
-        slow_downs: share of requests that are answered with 503.
-        lost: share of requests that are done, and whose connection breaks before the answer.
+        seed: the same seed gives the same failures, in the order of requests.
+        slow_downs: fraction of requests that get 503.
+        lost: fraction of requests that are executed, but whose connection breaks before the response.
     """
-    plan = Faults(target, seed, slow_downs, lost)
+    plan = FailingProxy(target, seed, slow_downs, lost)
     with _Proxy(("127.0.0.1", 0), _Handler) as proxy:
         proxy.plan = plan
         plan.url = f"http://127.0.0.1:{proxy.server_address[1]}"
@@ -82,13 +82,13 @@ def faults(target: str, seed: int, slow_downs: float = 0.05, lost: float = 0.0) 
 
 
 class _Proxy(ThreadingHTTPServer):
-    # Kept-alive connections of boto3 would otherwise hold the end up.
+    # Otherwise boto3's kept-alive connections delay the shutdown.
     daemon_threads = True
     block_on_close = False
-    plan: Faults
+    plan: FailingProxy
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed breaks its connections off; that is no news."""
+        """Ignore errors: a killed client breaks its connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         plan = cast(_Proxy, self.server).plan
-        # Read even where it is refused, or the client finds its connection reset instead of an answer.
+        # Read the body even for a 503, or the client sees a connection reset instead.
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fate = plan.fate(unquote(urlsplit(self.path).path))
         if fate == "slow_downs":
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         connection = http.client.HTTPConnection(plan.target, timeout=60)
         try:
-            # The Host header too stays the client's: its signature covers it.
+            # The signature covers the client's Host header, so keep it.
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in HOP:
@@ -135,4 +135,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of http.server
-        """Say nothing."""
+        """Log nothing."""
