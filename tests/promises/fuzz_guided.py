@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
     for late in ("lungseg.decode.dicom", "lungseg.decode.tiff"):  # the service imports these when it needs them
         import_module(late)
     from fuzz_worker import PEAK, SECONDS, outcome
-    from mutate import LONGEST, mutate
+    from mutate import MAX_BYTES, mutate
     from seeds import seeds
 
 
@@ -58,7 +58,7 @@ def main(seed: int, runs: int, folder: Path) -> None:
     options = {
         "runs": runs,
         "seed": seed,
-        "max_len": LONGEST,
+        "max_len": MAX_BYTES,
         "timeout": SECONDS,
         "rss_limit_mb": PEAK >> 20,
         "artifact_prefix": f"{folder}/",

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
+from unittest import mock
 
 import imagecodecs
 import numpy as np
@@ -34,6 +35,8 @@ from lungseg.decode.selftest import dicom_file
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 from lungseg.model.selfcheck import draw_phantom
 
+UID = "1.2.826.0.1.3680043.8.498.1"
+
 GREY = draw_phantom(80)[:, 4:76]
 """80 x 72, so that the sides differ."""
 TWELVE = GREY.astype(np.uint16) << 4
@@ -46,7 +49,9 @@ ICC = b"\0" * 128 + struct.pack(">I", 0)
 @functools.cache
 def seeds() -> dict[str, bytes]:
     """Return all seeds by name; a name begins with the format."""
-    found = dict(chain(_png(), _jpeg(), _tiff(), _dicom(), _others()))
+    # A new instance UID in each process would make other images of the same seed.
+    with mock.patch("films.generate_uid", lambda: UID), mock.patch("lungseg.decode.selftest.generate_uid", lambda: UID):
+        found = dict(chain(_png(), _jpeg(), _tiff(), _dicom(), _others()))
     assert all(len(film) < 40_000 for film in found.values())
     return found
 

@@ -173,15 +173,3 @@ def test_each_rule_can_fail(document: dict[str, Any]) -> None:
     broken = copy.deepcopy(document)
     broken["components"][0]["type"] = "thing"
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(broken)) is not None
-
-
-def test_an_unused_package_and_an_undeclared_import_are_noticed(tmp_path: Path) -> None:
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "__init__.py").write_text("import numpy\nimport requests\n")
-    (tmp_path / "app" / "requirements.txt").write_text("numpy==2\npillow==1\n")
-    settings = tmp_path / "deptry.toml"
-    settings.write_text('[tool.deptry]\nrequirements_files = ["app/requirements.txt"]\n')
-    found = dependencies(tmp_path, settings)
-    assert found.returncode == 1
-    assert "'pillow' defined as a dependency but not used" in found.stderr
-    assert "'requests' imported but" in found.stderr
