@@ -2,7 +2,7 @@
 
 The function is the real one behind Lambda's real runtime interface. S3 is SeaweedFS, which checks every signature and
 enforces every condition. It sends no notifications, so the test sends them, as S3 and as EventBridge do, to moto's
-queue. tests/promises/test_fire.py covers all orders of events, in one process.
+queue. tests/promises/test_queue_failures.py covers all orders of events, in one process.
 """
 
 from __future__ import annotations

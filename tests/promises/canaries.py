@@ -92,7 +92,7 @@ def _inner(data: bytes) -> Iterable[bytes]:
 
 
 @dataclass(frozen=True)
-class Film:
+class CanaryImage:
     """An image full of canaries.
 
     Attributes:
@@ -299,13 +299,13 @@ def dicom_film(pixels: NDArray[np.generic], **elements: object) -> bytes:
     return buffer.getvalue()
 
 
-def good(pixels: NDArray[np.uint8]) -> dict[str, Film]:
+def good(pixels: NDArray[np.uint8]) -> dict[str, CanaryImage]:
     """Return one valid image in every format."""
     makers = {"jpeg": jpeg, "png": png, "webp": webp, "bmp": bmp, "tiff": tiff, "dicom": dicom_film}
-    return {name: Film(name, make(pixels)) for name, make in makers.items()}
+    return {name: CanaryImage(name, make(pixels)) for name, make in makers.items()}
 
 
-def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
+def refused(pixels: NDArray[np.uint8]) -> dict[str, list[CanaryImage]]:
     """Return images that are rejected, by error code; each carries canaries."""
     films = good(pixels)
     empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
@@ -315,19 +315,21 @@ def refused(pixels: NDArray[np.uint8]) -> dict[str, list[Film]]:
     data = films["png"].data
     return {
         "unsupported-format": [
-            Film("text", text * 100),
-            Film("pdf", b"%PDF-1.7\n" + text),
-            Film("xml", b"<?xml version='1.0'?><name>" + text + b"</name>"),
+            CanaryImage("text", text * 100),
+            CanaryImage("pdf", b"%PDF-1.7\n" + text),
+            CanaryImage("xml", b"<?xml version='1.0'?><name>" + text + b"</name>"),
         ],
-        "mangled-body": [Film("mangled", data.decode("utf-8", "replace").encode())],
-        "too-large": [Film("too wide", data[:8] + wide + data[33:])],
-        "too-small": [Film(f"tiny {each.__name__}", each(tiny)) for each in makers],
-        "blank-film": [Film(f"blank {each.__name__}", each(empty)) for each in makers],
-        "own-output": [Film("own", data[:33] + png_chunk(OWN_KIND, OWN_TEXT) + data[33:])],
-        "damaged-film": [Film(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()],
+        "mangled-body": [CanaryImage("mangled", data.decode("utf-8", "replace").encode())],
+        "too-large": [CanaryImage("too wide", data[:8] + wide + data[33:])],
+        "too-small": [CanaryImage(f"tiny {each.__name__}", each(tiny)) for each in makers],
+        "blank-film": [CanaryImage(f"blank {each.__name__}", each(empty)) for each in makers],
+        "own-output": [CanaryImage("own", data[:33] + png_chunk(OWN_KIND, OWN_TEXT) + data[33:])],
+        "damaged-film": [
+            CanaryImage(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()
+        ],
         "unsupported-dicom": [
-            Film("frames", dicom_film(pixels, NumberOfFrames=2)),
-            Film("palette", dicom_film(pixels, PhotometricInterpretation="PALETTE COLOR")),
-            Film("odd colour", dicom_film(pixels, PhotometricInterpretation=canary("colour")[:16])),
+            CanaryImage("frames", dicom_film(pixels, NumberOfFrames=2)),
+            CanaryImage("palette", dicom_film(pixels, PhotometricInterpretation="PALETTE COLOR")),
+            CanaryImage("odd colour", dicom_film(pixels, PhotometricInterpretation=canary("colour")[:16])),
         ],
     }

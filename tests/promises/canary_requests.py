@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from canaries import CARRIED, DIGITS, Film, canary, caught
-from ears import FILM_FORMS
+from canaries import CARRIED, DIGITS, CanaryImage, canary, caught
+from leak_check import PATIENT_FORMATS
 
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
@@ -79,7 +79,7 @@ def multipart(
     return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body
 
 
-def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Request]:
+def requests_with_films(films: list[tuple[CanaryImage, str | None]]) -> Iterator[Request]:
     """Yield every image with every output format, raw and multipart."""
     for film, code in films:
         for form in FORMATS if code is None else ("mask", "json"):
@@ -89,7 +89,7 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
             if form in ("cutout", "dicom-seg") and film.name.startswith("stripes") and refusal is None:
                 refusal = "no-lung"
             allowed = (
-                CARRIED if form in FILM_FORMS and refusal is None and "dicom" in film.name.lower() else frozenset()
+                CARRIED if form in PATIENT_FORMATS and refusal is None and "dicom" in film.name.lower() else frozenset()
             )
             query = (("format", form),)
             yield Request(
@@ -100,7 +100,7 @@ def requests_with_films(films: list[tuple[Film, str | None]]) -> Iterator[Reques
         yield Request(f"{film.name}, multipart", headers=headers, body=body, code=code, places=places)
 
 
-def odd_requests(film: Film, jobs: str = "jobs-unavailable") -> Iterator[Request]:
+def odd_requests(film: CanaryImage, jobs: str = "jobs-unavailable") -> Iterator[Request]:
     """Yield requests that are rejected whatever the image, each with a canary in what is wrong.
 
     Args:

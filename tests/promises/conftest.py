@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from canaries import Film, dicom_film, good, refused
+from canaries import CanaryImage, dicom_film, good, refused
 from canaries import png as png_film
-from ears import Ears
 from films import STRIPES8
+from leak_check import LeakCheck
 from ledger import WHOLE, Ledger
 from numpy.typing import NDArray
 from PIL import Image
@@ -38,19 +38,19 @@ def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def films(pixels: NDArray[np.uint8]) -> list[tuple[Film, str | None]]:
+def films(pixels: NDArray[np.uint8]) -> list[tuple[CanaryImage, str | None]]:
     """Return all images with their error codes; None for valid ones."""
-    lungless = [Film("stripes, PNG", png_film(STRIPES8)), Film("stripes, DICOM", dicom_film(STRIPES8))]
-    found: list[tuple[Film, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
+    lungless = [CanaryImage("stripes, PNG", png_film(STRIPES8)), CanaryImage("stripes, DICOM", dicom_film(STRIPES8))]
+    found: list[tuple[CanaryImage, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
     found += [(film, code) for code, each in refused(pixels).items() for film in each]
     assert all(film.places or film.name == "bmp cut" for film, _ in found), "an image without a canary shows nothing"
     return found
 
 
 @pytest.fixture
-def ears(capfd: pytest.CaptureFixture[str]) -> Iterator[Ears]:
+def leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[LeakCheck]:
     """Listen at INFO, the level that Lambda writes with LogFormat JSON."""
-    found, root = Ears(capfd), logging.getLogger()
+    found, root = LeakCheck(capfd), logging.getLogger()
     # The test's own HTTP client logs the URLs that it requests.
     found.handler.addFilter(lambda record: not record.name.startswith("http"))
     level = root.level

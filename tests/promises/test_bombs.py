@@ -33,7 +33,7 @@ def trial() -> Iterator[Callable[[str], Outcome]]:
     """Return a function that tries a bomb by name, in its own process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", FOLDER)))}
     with subprocess.Popen(
-        [sys.executable, FOLDER / "bomb_range.py"],
+        [sys.executable, FOLDER / "bomb_runner.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment | {"LUNG_THREADS": "1"},

@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 import httpx2
 import pytest
 from buckets import Buckets, Context
-from canaries import Film, canary, caught
+from canaries import CanaryImage, canary, caught
 from canary_requests import HEADERS, Request, code_of, failures, odd_requests, orders, raising, requests_with_films
-from ears import CHANNELS, Ears, some
 from event_shapes import originals
 from fastapi.testclient import TestClient
+from leak_check import CHANNELS, LeakCheck, some
 from ledger import Ledger
 from processes import command, wait_for
 from starlette.types import Receive, Scope, Send
@@ -34,13 +34,13 @@ from lungseg.server.admission import Admission
 from lungseg.server.guard import CrossSiteGuard
 
 
-def ask(client: TestClient, request: Request, ears: Ears) -> str | None:
+def ask(client: TestClient, request: Request, leaks: LeakCheck) -> str | None:
     """Send a request, check the output, and return the error code."""
     answer = client.request(
         request.method, request.path, params=request.query, headers=request.all_headers, content=request.body
     )
     whole = repr((answer.status_code, answer.reason_phrase, dict(answer.headers)))
-    ears.listen(request.label, request.placed, whole, answer.content, allowed=request.allowed)
+    leaks.search(request.label, request.placed, whole, answer.content, allowed=request.allowed)
     return code_of(answer.headers.get("content-type", ""), answer.content)
 
 
@@ -60,8 +60,8 @@ OVER_HTTP = {
 
 
 def test_http_api_leaks_no_canary(
-    ears: Ears,
-    films: list[tuple[Film, str | None]],
+    leaks: LeakCheck,
+    films: list[tuple[CanaryImage, str | None]],
     buckets: Buckets,
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
@@ -69,38 +69,38 @@ def test_http_api_leaks_no_canary(
     client, film = TestClient(app), films[0][0]
     seen: set[str | None] = set()
     for request in orders():
-        seen.add(code := ask(client, request, ears))
+        seen.add(code := ask(client, request, leaks))
         assert code == "bad-parameter", request.label
-    seen.add(ask(client, Request("job", "GET", f"/v1/jobs/{canary('jobId')}"), ears))
+    seen.add(ask(client, Request("job", "GET", f"/v1/jobs/{canary('jobId')}"), leaks))
     monkeypatch.setenv("LUNG_OUTPUT_BUCKET", f"nowhere-{canary('bucket').lower()}")
     dispatch.read_bucket_settings.cache_clear()
-    seen.add(ask(client, Request("bucket", path="/v1/jobs", headers={"Content-Type": "application/json"}), ears))
+    seen.add(ask(client, Request("bucket", path="/v1/jobs", headers={"Content-Type": "application/json"}), leaks))
     for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
         monkeypatch.delenv(name)
 
     for request in (*odd_requests(film), *some(requests_with_films(films), 24, lambda each: each.code)):
-        seen.add(code := ask(client, request, ears))
+        seen.add(code := ask(client, request, leaks))
         assert code == request.code, request.label
 
     whole = Request("whole", body=film.data, places=film.places)
     full = TestClient(Admission(app, concurrent=1, waiting=-1))
-    seen.add(ask(full, whole, ears))
+    seen.add(ask(full, whole, leaks))
     with monkeypatch.context() as patch:
         patch.setattr(limits, "MAX_BYTES", 1000)
-        seen.add(ask(client, whole, ears))
+        seen.add(ask(client, whole, leaks))
     with monkeypatch.context() as patch:
-        patch.setattr("lungseg.server.intake.MAX_STALL_SECONDS", 0.01)
-        seen.add(ask(TestClient(_silent), whole, ears))
-    seen.add(ask(TestClient(CrossSiteGuard(app, [canary("host")])), whole, ears))
+        patch.setattr("lungseg.server.intake.STALL_SECONDS", 0.01)
+        seen.add(ask(TestClient(_silent), whole, leaks))
+    seen.add(ask(TestClient(CrossSiteGuard(app, [canary("host")])), whole, leaks))
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
-        seen.add(ask(TestClient(CrossSiteGuard(app)), Request("headers", body=film.data, headers=headers), ears))
-    seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), ears))
+        seen.add(ask(TestClient(CrossSiteGuard(app)), Request("headers", body=film.data, headers=headers), leaks))
+    seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), leaks))
     for failure in (*failures(), MemoryError(canary("memory"))):
         with monkeypatch.context() as patch:
             patch.setattr("lungseg.server.api.segment", raising(failure))
-            seen.add(ask(client, whole, ears))
+            seen.add(ask(client, whole, leaks))
     assert seen >= OVER_HTTP
-    ears.enter(ledger, "HTTP", f"{CHANNELS}, response status, headers and bodies")
+    leaks.enter(ledger, "HTTP", f"{CHANNELS}, response status, headers and bodies")
 
 
 async def _silent(scope: Scope, _: Receive, send: Send) -> None:
@@ -131,37 +131,41 @@ def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_lambda_http_event_leaks_no_canary(
-    ears: Ears, films: list[tuple[Film, str | None]], no_buckets: None, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+    leaks: LeakCheck,
+    films: list[tuple[CanaryImage, str | None]],
+    no_buckets: None,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
 ) -> None:
     film = films[0][0]
     for request in (*some(requests_with_films(films), 12), *some(odd_requests(film), 8)):
         for name, event in some(events_of(request), 1):
-            assert call(event, request, name, ears) == request.code, (name, request.label)
+            assert call(event, request, name, leaks) == request.code, (name, request.label)
     whole = Request("whole", body=film.data, places=film.places)
     for name, event in events_of(whole):
         broken = event | {"body": f"{event['body']}!{canary('base')}"}
-        assert call(broken, whole, name, ears) == "bad-base64"
-        assert call(event | {"body": {canary("body"): 1}}, whole, name, ears) == "malformed-upload"
+        assert call(broken, whole, name, leaks) == "bad-base64"
+        assert call(event | {"body": {canary("body"): 1}}, whole, name, leaks) == "malformed-upload"
         odd = {"multiValueHeaders": {canary("odd"): 7}} if "multiValueHeaders" in event else {"headers": canary("odd")}
-        assert call(event | odd | {"path": {canary("odd"): 1}}, whole, name, ears) == "malformed-upload"
+        assert call(event | odd | {"path": {canary("odd"): 1}}, whole, name, leaks) == "malformed-upload"
         with monkeypatch.context() as patch:
             patch.setattr(response_limit, "MAX_RESPONSE_BYTES", 100)
-            assert call(event, whole, name, ears) == "answer-too-large"
+            assert call(event, whole, name, leaks) == "answer-too-large"
         for failure in failures():
             with monkeypatch.context() as patch:
                 patch.setattr("lungseg.server.api.segment", raising(failure))
-                assert call(event, whole, name, ears) in ("internal-error", "model-unavailable")
-    ears.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, response status, headers and bodies")
+                assert call(event, whole, name, leaks) in ("internal-error", "model-unavailable")
+    leaks.enter(ledger, "Lambda, HTTP events", f"{CHANNELS}, response status, headers and bodies")
 
 
-def call(event: dict[str, Any], request: Request, name: str, ears: Ears) -> str | None:
+def call(event: dict[str, Any], request: Request, name: str, leaks: LeakCheck) -> str | None:
     """Send an event to the handler, check the output, and return the error code."""
     answer = serverless.handler(event, Context())
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
     several = {key: values[0] for key, values in answer.get("multiValueHeaders", {}).items()}
     headers = answer.get("headers", {}) | several
     placed = request.placed | caught(repr({**event, "body": None}))
-    ears.listen(f"{name}, {request.label}", placed, repr({**answer, "body": None}), body, allowed=request.allowed)
+    leaks.search(f"{name}, {request.label}", placed, repr({**answer, "body": None}), body, allowed=request.allowed)
     return code_of(headers.get("content-type", ""), body)
 
 
@@ -187,7 +191,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-def raw_requests(film: Film) -> Iterator[bytes]:
+def raw_requests(film: CanaryImage) -> Iterator[bytes]:
     """Yield what no proper client sends: malformed HTTP, an upgrade, and an image whose client disconnects."""
     path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(film.data)
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
@@ -206,7 +210,9 @@ def raw_requests(film: Film) -> Iterator[bytes]:
     yield f"POST /v1/segment HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {2 * length}\r\n\r\n".encode() + film.data
 
 
-def test_local_server_leaks_no_canary(ears: Ears, films: list[tuple[Film, str | None]], ledger: Ledger) -> None:
+def test_local_server_leaks_no_canary(
+    leaks: LeakCheck, films: list[tuple[CanaryImage, str | None]], ledger: Ledger
+) -> None:
     film = films[0][0]
     with server() as (port, process):
         placed: set[str] = set()
@@ -215,18 +221,18 @@ def test_local_server_leaks_no_canary(ears: Ears, films: list[tuple[Film, str | 
                 content = {"params": request.query, "headers": request.all_headers, "content": request.body}
                 answer = client.request(request.method, request.path, **content)
                 assert code_of(answer.headers.get("content-type", ""), answer.content) == request.code, request.label
-                ears.listen(request.label, request.placed, repr(dict(answer.headers)), allowed=request.allowed)
+                leaks.search(request.label, request.placed, repr(dict(answer.headers)), allowed=request.allowed)
                 placed |= request.placed
         for data in raw_requests(film):
             with socket.create_connection(("127.0.0.1", port)) as line:
                 line.sendall(data)
                 line.settimeout(0.2)
                 with contextlib.suppress(OSError):
-                    ears.listen("raw", caught(data), line.recv(100_000))
+                    leaks.search("raw", caught(data), line.recv(100_000))
                 placed |= caught(data)
         time.sleep(0.2)
         process.terminate()
         said = process.communicate(timeout=30)[0]
     assert b"Uvicorn running" in said
-    ears.listen("the server's log", placed, said)
-    ears.enter(ledger, "serve", "stdout and stderr, response headers")
+    leaks.search("the server's log", placed, said)
+    leaks.enter(ledger, "serve", "stdout and stderr, response headers")

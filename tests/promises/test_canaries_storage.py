@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from buckets import SHAPES, Buckets, Context, sqs_event
-from canaries import CARRIED, Film, canary, caught
+from canaries import CARRIED, CanaryImage, canary, caught
 from canary_requests import failures, raising
-from ears import CHANNELS, FILM_FORMS, Ears, some
+from leak_check import CHANNELS, PATIENT_FORMATS, LeakCheck, some
 from ledger import WHOLE, Ledger
 
 import serverless
@@ -38,7 +38,11 @@ BESIDE = {
 
 
 def test_bucket_image_leaks_no_canary(
-    ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+    leaks: LeakCheck,
+    films: list[tuple[CanaryImage, str | None]],
+    buckets: Buckets,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
 ) -> None:
     monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
     dispatch.read_bucket_settings.cache_clear()
@@ -49,7 +53,7 @@ def test_bucket_image_leaks_no_canary(
             # The response goes to the sender of the event, who named the key.
             told = answered(make(buckets.films, KEY))
             assert "Error" not in told, told
-            ears.listen(
+            leaks.search(
                 f"{film.name}, {shape}", placed | film.places, told, allowed=KEY_PLACES if code_free(told) else ()
             )
         stored = buckets.written()
@@ -58,11 +62,11 @@ def test_bucket_image_leaks_no_canary(
             head = buckets.client.head_object(Bucket=buckets.outputs, Key=key)
             head["ResponseMetadata"] = None
             tags = buckets.client.get_object_tagging(Bucket=buckets.outputs, Key=key)["TagSet"]
-            ears.listen(f"{film.name}, {key[-12:]}", placed | film.places, repr((head, tags)), buckets.get(key))
+            leaks.search(f"{film.name}, {key[-12:]}", placed | film.places, repr((head, tags)), buckets.get(key))
             assert key.startswith(KEY)
-    bodies_of_direct_calls(ears, films, buckets)
-    failures_of_storage(ears, films[0][0], buckets, monkeypatch)
-    ears.enter(
+    bodies_of_direct_calls(leaks, films, buckets)
+    failures_of_storage(leaks, films[0][0], buckets, monkeypatch)
+    leaks.enter(
         ledger,
         "images in buckets",
         f"{CHANNELS}, responses, errors that Lambda reports, outputs and their metadata",
@@ -82,18 +86,18 @@ def answered(event: Any, milliseconds: int = 60_000) -> str:
         return "Error: " + "".join(traceback.format_exception(error))
 
 
-def bodies_of_direct_calls(ears: Ears, films: list[tuple[Film, str | None]], buckets: Buckets) -> None:
+def bodies_of_direct_calls(leaks: LeakCheck, films: list[tuple[CanaryImage, str | None]], buckets: Buckets) -> None:
     """Call the function directly for the bytes of each output format."""
     for film, _ in films[:8] if WHOLE else films[5:6]:
         buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
-        for form in FORMATS if WHOLE else FILM_FORMS:
+        for form in FORMATS if WHOLE else PATIENT_FORMATS:
             answer = serverless.handler({"image_key": KEY, "format": form, "return": "mask"}, Context())
             content = base64.b64decode(answer.pop("content", ""))
-            allowed = CARRIED if form in FILM_FORMS and "dicom" in film.name.lower() else ()
-            ears.listen(f"{film.name}, direct, {form}", film.places, repr(answer), content, allowed=allowed)
+            allowed = CARRIED if form in PATIENT_FORMATS and "dicom" in film.name.lower() else ()
+            leaks.search(f"{film.name}, direct, {form}", film.places, repr(answer), content, allowed=allowed)
 
 
-def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+def failures_of_storage(leaks: LeakCheck, film: CanaryImage, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send events for which S3 fails, and invalid events; every text of S3 quotes the key."""
     buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
     nowhere = f"nowhere-{canary('bucket').lower()}"
@@ -101,21 +105,21 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
     for shape, make in some(SHAPES.items(), 3):
         event = make(nowhere, KEY)
         # A direct call without a bucket means the input bucket.
-        ears.listen(f"{shape}, no bucket", KEY_PLACES | {"bucket"}, only_items(answered(event)), allowed=stated(event))
+        leaks.search(f"{shape}, no bucket", KEY_PLACES | {"bucket"}, only_items(answered(event)), allowed=stated(event))
         event = make(buckets.films, KEY)
-        ears.listen(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
+        leaks.search(f"{shape}, no time", KEY_PLACES, only_items(answered(event, 0)), allowed=stated(event))
         with monkeypatch.context() as patch:
             patch.setattr("app.buckets.process.segment", raising(next(failures())))
-            ears.listen(f"{shape}, internal error", KEY_PLACES, only_items(answered(event)), allowed=stated(event))
+            leaks.search(f"{shape}, internal error", KEY_PLACES, only_items(answered(event)), allowed=stated(event))
     for key in odd:
         for event in ({"image_key": key}, sqs_event(f"{{{key}"), {"Items": [{"Key": key}], "BatchInput": {key: key}}):
-            ears.listen("odd key", KEY_PLACES, answered(event))
+            leaks.search("odd key", KEY_PLACES, answered(event))
     for text in (
         {canary("unknown"): canary("event")},
         {"Records": [{"eventSource": canary("source")}]},
         canary("event"),
     ):
-        ears.listen("unknown event", {"unknown", "event"}, answered(text))
+        leaks.search("unknown event", {"unknown", "event"}, answered(text))
     for code, status in some((("AccessDenied", 403), ("SlowDown", 503), ("InvalidObjectState", 403)), 1):
         body = f"<Error><Code>{code}</Code><Message>{KEY}</Message><Key>{KEY}</Key></Error>".encode()
         for failure in (_answering(status, body), raising(ConnectionError(KEY)), raising(OSError(5, KEY))):
@@ -125,7 +129,7 @@ def failures_of_storage(ears: Ears, film: Film, buckets: Buckets, monkeypatch: p
                 for event in (SHAPES["s3"](buckets.films, KEY), {"image_key": KEY, "return": "mask"}):
                     told = answered(event)
                     allowed = KEY_PLACES if code_free(told) and '"keys"' in told else ()
-                    ears.listen(f"S3 {code}", KEY_PLACES, told, allowed=allowed)
+                    leaks.search(f"S3 {code}", KEY_PLACES, told, allowed=allowed)
             forgotten.unregister("before-send.s3.GetObject", failure)
 
 

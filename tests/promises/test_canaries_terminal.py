@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from canaries import CARRIED, Film, canary, caught
-from ears import FILM_FORMS, Ears, some
+from canaries import CARRIED, CanaryImage, canary, caught
+from leak_check import PATIENT_FORMATS, LeakCheck, some
 from ledger import WHOLE, Ledger
 from processes import command
 from services import Gateway, serving
@@ -20,7 +20,7 @@ from lungseg.encode.formats import FORMATS
 
 
 @pytest.fixture
-def ward(tmp_path: Path, films: list[tuple[Film, str | None]]) -> Path:
+def ward(tmp_path: Path, films: list[tuple[CanaryImage, str | None]]) -> Path:
     """Return a folder of images whose names are canaries as well."""
     folder = tmp_path / canary("folderName")
     folder.mkdir()
@@ -33,7 +33,11 @@ NAMES = frozenset({"fileName", "folderName"})
 
 
 def test_segment_leaks_no_canary(
-    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
+    leaks: LeakCheck,
+    films: list[tuple[CanaryImage, str | None]],
+    ward: Path,
+    capfd: pytest.CaptureFixture[str],
+    ledger: Ledger,
 ) -> None:
     cases = [
         (number, form) for number, (_, code) in enumerate(films) for form in (FORMATS if code is None else ("mask",))
@@ -45,10 +49,10 @@ def test_segment_leaks_no_canary(
         said = capfd.readouterr()
         wrote = output.read_bytes() if output.exists() else b""
         output.unlink(missing_ok=True)
-        allowed = CARRIED if form in FILM_FORMS and "dicom" in film.name.lower() else frozenset()
-        ears.listen(f"segment {film.name} as {form}", film.places, wrote, allowed=allowed)
+        allowed = CARRIED if form in PATIENT_FORMATS and "dicom" in film.name.lower() else frozenset()
+        leaks.search(f"segment {film.name} as {form}", film.places, wrote, allowed=allowed)
         # The person typed the name, but an error does not need it.
-        ears.listen("segment's lines", film.places | NAMES, said.out, said.err, allowed=() if status else NAMES)
+        leaks.search("segment's lines", film.places | NAMES, said.out, said.err, allowed=() if status else NAMES)
         assert (status == 0) == (code is None and not refused_form(film, form)), (film.name, form)
     for arguments in (
         ["segment", str(ward / canary("missing"))],
@@ -56,21 +60,21 @@ def test_segment_leaks_no_canary(
         ["segment", str(ward / f"{canary('fileName')} 0"), "-o", str(ward / canary("missing") / "output")],
     ):
         assert main(arguments) != 0
-        ears.listen("files", NAMES, allowed={*NAMES, "missing"})
-    ears.enter(ledger, "segment", "stdout and stderr, output")
+        leaks.search("files", NAMES, allowed={*NAMES, "missing"})
+    leaks.enter(ledger, "segment", "stdout and stderr, output")
 
 
-def refused_form(film: Film, form: str) -> bool:
+def refused_form(film: CanaryImage, form: str) -> bool:
     """Return whether an output format is not possible for a valid image."""
     no_lung = form in ("cutout", "dicom-seg") and film.name.startswith("stripes")
     return no_lung or (form == "dicom-seg" and "dicom" not in film.name.lower())
 
 
 def test_batch_leaks_no_canary(
-    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, tmp_path: Path, ledger: Ledger
+    leaks: LeakCheck, films: list[tuple[CanaryImage, str | None]], ward: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
     target, report, table = tmp_path / "out", tmp_path / "run.json", tmp_path / "table.csv"
-    forms = [name for name in FORMATS if name not in FILM_FORMS] if WHOLE else ["json", "preview"]
+    forms = [name for name in FORMATS if name not in PATIENT_FORMATS] if WHOLE else ["json", "preview"]
     arguments = itertools.chain(*(("--format", form) for form in forms))
     done = subprocess.run(
         command("batch", ward, target, *arguments, "--report", report, "--csv", table, "--no-upright"),
@@ -79,20 +83,24 @@ def test_batch_leaks_no_canary(
     )
     assert done.returncode == 1, done.stderr
     places = frozenset[str]().union(*(film.places for film, _ in films))
-    ears.listen("batch's lines", places | NAMES, done.stdout, done.stderr, allowed=NAMES)
+    leaks.search("batch's lines", places | NAMES, done.stdout, done.stderr, allowed=NAMES)
     for path in (report, table, target / ".films.jsonl"):
         content = path.read_bytes()
         assert caught(content) >= {"fileName"}
-        ears.listen(path.name, places, content, allowed=NAMES)
+        leaks.search(path.name, places, content, allowed=NAMES)
     outputs = [path for path in target.rglob("*") if path.is_file() and path.name != ".films.jsonl"]
     assert len(outputs) >= len(films)
     for path in outputs:
-        ears.listen(path.suffix, places | NAMES, path.read_bytes())
-    ears.enter(ledger, "batch", "stdout and stderr, outputs, problem documents, manifest and reports")
+        leaks.search(path.suffix, places | NAMES, path.read_bytes())
+    leaks.enter(ledger, "batch", "stdout and stderr, outputs, problem documents, manifest and reports")
 
 
 def test_remote_leaks_no_canary(
-    ears: Ears, films: list[tuple[Film, str | None]], ward: Path, capfd: pytest.CaptureFixture[str], ledger: Ledger
+    leaks: LeakCheck,
+    films: list[tuple[CanaryImage, str | None]],
+    ward: Path,
+    capfd: pytest.CaptureFixture[str],
+    ledger: Ledger,
 ) -> None:
     gateway = Gateway()
     with serving(gateway) as address:
@@ -101,5 +109,5 @@ def test_remote_leaks_no_canary(
             status = main(["remote", "segment", str(path), "--url", address, "-o", str(output)])
             said = capfd.readouterr()
             assert (status == 0) == (code is None), film.name
-            ears.listen(f"remote {film.name}", film.places | NAMES, said.out, said.err, repr(gateway.seen))
-    ears.enter(ledger, "remote", "stdout and stderr, requests without the image")
+            leaks.search(f"remote {film.name}", film.places | NAMES, said.out, said.err, repr(gateway.seen))
+    leaks.enter(ledger, "remote", "stdout and stderr, requests without the image")

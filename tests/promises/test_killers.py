@@ -15,8 +15,8 @@ from buckets import Buckets, map_event, s3_event, sqs_event
 from cloudformation import deployed
 from killable import KILL, MEMORY, Function
 from ledger import WHOLE, Ledger, cases
+from message_queue import Message, MessageQueue
 from processes import smaller
-from queue_of_films import Message, Queue
 from redelivery import to_keep
 from state_machine import batch_states, walk
 
@@ -91,7 +91,7 @@ def test_only_the_killers_in_the_queue_are_given_up(
     groups = [keys[at : at + BATCH] for at in range(0, count, BATCH)] if together else [keys]
     dead: list[Message] = []
     for group in groups:
-        queue = Queue(dice, redrive["maxReceiveCount"])
+        queue = MessageQueue(dice, redrive["maxReceiveCount"])
         for key in group:
             queue.send(json.dumps(s3_event(buckets.films, key)))
         drain(queue, function)
@@ -106,7 +106,7 @@ def test_only_the_killers_in_the_queue_are_given_up(
     check(buckets, keys, killers)
 
 
-def drain(queue: Queue, function: Function) -> None:
+def drain(queue: MessageQueue, function: Function) -> None:
     """Process the queue; a batch whose process was killed is redelivered as a whole."""
     while queue.waiting:
         batch = queue.receive(BATCH)

@@ -16,7 +16,7 @@ from films import dicom
 from ledger import WHOLE, Ledger
 from numpy.typing import NDArray
 from objects import pixels_of
-from peak import Peak, measure
+from peak_memory import Peak, measure
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 

@@ -66,7 +66,7 @@ STAGES = (
             "rules",
             (
                 tests("bombs", "damage", "metamorphic", *CANARIES, "lambda_events", "model_integrity"),
-                tests("fire"),
+                tests("queue_failures", "output_keys"),
                 tests("killers", "smallest_memory"),
                 tests("manifests"),
                 tests("template_policy", "supply_chain"),

@@ -1,4 +1,4 @@
-"""Run bombs: `python bomb_range.py` loads the models and all decoders, then tries each bomb named on stdin in a forked
+"""Run bombs: `python bomb_runner.py` loads the models and all decoders, then tries each bomb named on stdin in a forked
 process, and prints a line of JSON: outcome, seconds of processor time, and bytes of memory beyond what it had before.
 """
 

@@ -14,11 +14,11 @@ CHANGE = 0.05
 """The probability, at each step, that some thread changes its pace."""
 
 
-class Over(BaseException):
+class TurnFailed(BaseException):
     """Another thread has failed."""
 
 
-class Baton:
+class Turns:
     """The thread that holds it runs; each `pass_on` hands it to a random thread, which may be the same one."""
 
     def __init__(self, dice: random.Random) -> None:
@@ -52,7 +52,7 @@ class Baton:
             following.release()
             turn.acquire()
         if self._failures:
-            raise Over
+            raise TurnFailed
 
     def _one(self, task: Callable[[], None], turn: threading.Semaphore) -> None:
         self._own.turn = turn

@@ -15,17 +15,17 @@ from ledger import WHOLE, Ledger
 PROMISE = "No text from an image or request is ever leaked"
 CHANNELS = "stdout and stderr, all logs, metrics, tracebacks"
 
-FILM_FORMS = ("dicom-seg", "all")
+PATIENT_FORMATS = ("dicom-seg", "all")
 """Output formats that carry the patient and study of a DICOM image."""
 
 
-class Ears:
+class LeakCheck:
     """All output of this process.
 
     Attributes:
         cases: number of checks.
         placed: canaries that might have leaked, over all cases.
-        heard: canaries that leaked, with their case.
+        leaked: canaries that leaked, with their case.
     """
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -33,22 +33,22 @@ class Ears:
         self.handler = logging.StreamHandler(self._log)
         self.handler.setFormatter(logging.Formatter("%(name)s %(message)s %(exc_info)s"))
         self.cases = self.placed = 0
-        self.heard: list[str] = []
+        self.leaked: list[str] = []
 
-    def listen(self, case: str, placed: Iterable[str], *contents: bytes | str, allowed: Iterable[str] = ()) -> None:
+    def search(self, case: str, placed: Iterable[str], *contents: bytes | str, allowed: Iterable[str] = ()) -> None:
         """Search the output since the last call, and other contents of this case, for canaries."""
         told = self._capfd.readouterr()
         found = caught(told.out, told.err, self._log.getvalue(), *contents) - set(allowed)
         self._log.truncate(self._log.seek(0))
         self.cases += 1
         self.placed += len(set(placed))
-        self.heard += [f"{case}: {', '.join(sorted(found))}"] if found else []
+        self.leaked += [f"{case}: {', '.join(sorted(found))}"] if found else []
 
     def enter(self, ledger: Ledger, door: str, channels: str) -> None:
         """Enter what was tried, and fail if anything leaked."""
         tried = f"{door}: {self.cases:,} cases with {self.placed:,} canaries in {channels}"
-        ledger.enter(4, PROMISE, tried, f"{len(self.heard)} leaked")
-        assert not self.heard, "\n".join(self.heard[:50])
+        ledger.enter(4, PROMISE, tried, f"{len(self.leaked)} leaked")
+        assert not self.leaked, "\n".join(self.leaked[:50])
 
 
 _drawn = random.Random(4)

@@ -1,7 +1,7 @@
 """Measure the memory that one image takes in its own process, as on Lambda.
 
-As a program: ``python peak.py FILE FORMAT...`` sends a file through the entry point that LUNG_DOOR names, and prints a
-`Peak` as JSON.
+As a program: ``python peak_memory.py FILE FORMAT...`` sends a file through the entry point that LUNG_DOOR names, and
+prints a `Peak` as JSON.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Message:
     receives: int = 0
 
 
-class Queue:
+class MessageQueue:
     """The queue and its dead letters.
 
     Attributes:

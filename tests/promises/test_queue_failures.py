@@ -18,26 +18,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from baton import Baton
 from buckets import Buckets, Context, forget, make, s3_event, sqs_event
 from cloudformation import deployed
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from failing_s3 import KILLED_AFTER, KILLED_BEFORE, FailingS3, Killed
 from ledger import WHOLE, Ledger, cases
+from message_queue import Message, MessageQueue
 from moto import mock_aws
 from objects import films as make_films
 from objects import odd_keys, poison
 from processes import smaller
-from queue_of_films import Message, Queue
 from redelivery import to_keep
-from storm import KILLED_AFTER, KILLED_BEFORE, Killed, Storm
+from template_triggers import fires, triggers
+from turns import Turns
 
 import serverless
 from app.buckets import jobs, process, s3
 from app.buckets.keys import MARKERS_PREFIX, ImageLocation, OutputKeys, job_image_key
 from app.buckets.settings import read_bucket_settings as read_settings
 from lungseg.encode.formats import FORMATS
-from lungseg.encode.naming import ERROR_SUFFIX
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
 
@@ -55,7 +53,7 @@ SPARED = 2
 
 
 @dataclass(frozen=True)
-class Film:
+class BucketImage:
     """An object in the input bucket, and its expected outputs.
 
     Attributes:
@@ -77,13 +75,13 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
 
 
 @pytest.fixture(scope="module")
-def films(rg1_png: bytes) -> list[Film]:
+def films(rg1_png: bytes) -> list[BucketImage]:
     """Return valid images in all formats; a quarter of all are other files."""
     good = []
     for body in make_films(rg1_png)[: cases(6, 24)]:
         result = segment(body)
-        good.append(Film(body, {name: FORMATS[name].encode(result) for name in ("mask", "labels")}))
-    bad = [Film(body, {}, code) for body, code in poison(smaller(rg1_png, 128))]
+        good.append(BucketImage(body, {name: FORMATS[name].encode(result) for name in ("mask", "labels")}))
+    bad = [BucketImage(body, {}, code) for body, code in poison(smaller(rg1_png, 128))]
     return [*good, *bad[: len(good) // 3]]
 
 
@@ -99,17 +97,19 @@ class Hospital:
         triggers: buckets and prefixes that notify the queue.
     """
 
-    def __init__(self, buckets: Buckets, films: list[Film], queue: Queue, storm: Storm, baton: Baton) -> None:
+    def __init__(
+        self, buckets: Buckets, films: list[BucketImage], queue: MessageQueue, faulty_s3: FailingS3, turns: Turns
+    ) -> None:
         self._client, self._bucket, self._films, self._queue = buckets.client, buckets.films, films, queue
-        self._storm, self._baton, self._dice, self._keys = storm, baton, random.Random(2), odd_keys()
+        self._faulty_s3, self._turns, self._dice, self._keys = faulty_s3, turns, random.Random(2), odd_keys()
         self._clean = s3.ObjectStore(buckets.client)
         self.triggers = triggers(buckets)
         self._copies = set(random.Random(3).sample(range(EVENTS), DELIVERIES - EVENTS))
         self._told: dict[str, str] = {}
-        self.truth: dict[str, Film | None] = {}
+        self.truth: dict[str, BucketImage | None] = {}
         self.jobs: set[str] = set()
         self.replaced: set[str] = set()
-        self.versions: dict[str, Film] = {}
+        self.versions: dict[str, BucketImage] = {}
         self.lost: Counter[str] = Counter()
         self.open = True
 
@@ -117,8 +117,8 @@ class Hospital:
         """Send all events; wait while the queue is so full that no image in progress would be replaced."""
         for number in range(EVENTS):
             while len(self._queue.waiting) > 8:
-                self._baton.pass_on()
-            self._baton.pass_on()
+                self._turns.pass_on()
+            self._turns.pass_on()
             self._put(self._key(number), self._dice.choice(self._films), number in self._copies)
             if self._dice.random() < 0.02:
                 self._delete()
@@ -136,10 +136,12 @@ class Hospital:
             self.jobs.add(job_image_key(job.id))
             return job_image_key(job.id)
         key = next(self._keys)
-        (self._storm.denied if number % 97 == 33 else self._storm.archived if number % 97 == 66 else set()).add(key)
+        (self._faulty_s3.denied if number % 97 == 33 else self._faulty_s3.archived if number % 97 == 66 else set()).add(
+            key
+        )
         return key
 
-    def _put(self, key: str, film: Film, twice: bool) -> None:
+    def _put(self, key: str, film: BucketImage, twice: bool) -> None:
         put = self._client.put_object(Bucket=self._bucket, Key=key, Body=film.body)
         self.versions[put["VersionId"]] = film
         if key in self.truth:
@@ -149,7 +151,7 @@ class Hospital:
         assert fires(self.triggers, self._bucket, key)
         body = json.dumps(s3_event(self._bucket, key))
         self._told[body] = key
-        self._send(body, twice, lost=key in self._storm.denied)
+        self._send(body, twice, lost=key in self._faulty_s3.denied)
 
     def _delete(self) -> None:
         for key in self._in_work()[:1]:
@@ -173,21 +175,23 @@ class Function:
         kills: how often it was killed.
     """
 
-    def __init__(self, hospital: Hospital, queue: Queue, storm: Storm, baton: Baton, number: int) -> None:
-        self._hospital, self._queue, self._storm, self._baton = hospital, queue, storm, baton
+    def __init__(
+        self, hospital: Hospital, queue: MessageQueue, faulty_s3: FailingS3, turns: Turns, number: int
+    ) -> None:
+        self._hospital, self._queue, self._faulty_s3, self._turns = hospital, queue, faulty_s3, turns
         self._dice = random.Random(10 + number)
         self.kills = 0
 
     def work(self) -> None:
         """Receive and handle batches."""
         while self._hospital.open or self._queue.waiting or self._queue.in_flight:
-            self._baton.pass_on()
+            self._turns.pass_on()
             batch = self._queue.receive(self._dice.randint(1, 4))
             if batch:
                 self._do(batch)
 
     def _do(self, batch: list[Message]) -> None:
-        self._storm.spare(any(message.receives > SPARED for message in batch))
+        self._faulty_s3.spare(any(message.receives > SPARED for message in batch))
         names = [str(message.number) for message in batch]
         try:
             answer = serverless.handler(self._event(batch), Context(900_000))
@@ -207,48 +211,50 @@ class Function:
 
 
 def test_every_image_version_has_its_outputs_once(
-    buckets: Buckets, films: list[Film], monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+    buckets: Buckets, films: list[BucketImage], monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
-    baton = Baton(random.Random(1))
+    turns = Turns(random.Random(1))
     redrive = deployed()["Resources"]["FilmQueue"]["Properties"]["RedrivePolicy"]
-    queue = Queue(random.Random(4), redrive["maxReceiveCount"])
-    storm = Storm(baton, random.Random(5), RATE, buckets.films, buckets.outputs)
-    storm.reach(s3.get_store()._client)
-    hospital = Hospital(buckets, films, queue, storm, baton)
-    functions = [Function(hospital, queue, storm, baton, number) for number in range(WORKERS)]
+    queue = MessageQueue(random.Random(4), redrive["maxReceiveCount"])
+    faulty_s3 = FailingS3(turns, random.Random(5), RATE, buckets.films, buckets.outputs)
+    faulty_s3.reach(s3.get_store()._client)
+    hospital = Hospital(buckets, films, queue, faulty_s3, turns)
+    functions = [Function(hospital, queue, faulty_s3, turns, number) for number in range(WORKERS)]
     remembered = functools.cache(segment)
 
     def slow(*film: Any) -> Any:
         """Segment an image while others take STEPS turns."""
         for _ in range(STEPS):
-            baton.pass_on()
+            turns.pass_on()
         return remembered(*film)
 
     monkeypatch.setattr(process, "segment", slow)
     # boto3 waits up to 20 s between retries; here the others take a turn instead.
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: baton.pass_on())
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: turns.pass_on())
     with redirect_stdout(io.StringIO()):  # a line of metrics for each batch
-        baton.run(hospital.work, *(function.work for function in functions))
+        turns.run(hospital.work, *(function.work for function in functions))
 
-    wrong = check(buckets, hospital, storm)
+    wrong = check(buckets, hospital, faulty_s3)
     dead = Counter(message.body for message in queue.dead)
     kills = sum(function.kills for function in functions)
-    faults = sum(storm.counts.values())
-    unseen = [(kind, step) for step in steps(buckets) for kind in storm.kinds(step) if not storm.counts[kind, step]]
-    seen_at_all = {kind for kind, _ in storm.counts}
+    faults = sum(faulty_s3.counts.values())
+    unseen = [
+        (kind, step) for step in steps(buckets) for kind in faulty_s3.kinds(step) if not faulty_s3.counts[kind, step]
+    ]
+    seen_at_all = {kind for kind, _ in faulty_s3.counts}
     ledger.enter(
         7,
         "Every image's last version has its outputs, once, whatever fails",
         f"{DELIVERIES:,} deliveries of {len(hospital.truth):,} images, {DELIVERIES - EVENTS:,} of them duplicates, and "
         f"{queue.deliveries - DELIVERIES:,} more after failures; {len(hospital.replaced):,} images replaced or deleted",
-        f"{faults:,} of {storm.requests:,} requests failed in {len(storm.counts)} ways, {kills:,} kills; "
+        f"{faults:,} of {faulty_s3.requests:,} requests failed in {len(faulty_s3.counts)} ways, {kills:,} kills; "
         f"{len(wrong)} images with other outputs than theirs, {sum((dead - hospital.lost).values())} lost messages, "
         f"{sum(dead.values())} rightly given up",
     )
     assert wrong == []
     assert dead == hospital.lost
-    assert not any(fires(hospital.triggers, bucket, key) for bucket, key, _ in storm.writes)
-    assert kills == sum(count for (kind, _), count in storm.counts.items() if kind in (KILLED_BEFORE, KILLED_AFTER))
+    assert not any(fires(hospital.triggers, bucket, key) for bucket, key, _ in faulty_s3.writes)
+    assert kills == sum(count for (kind, _), count in faulty_s3.counts.items() if kind in (KILLED_BEFORE, KILLED_AFTER))
     assert {kind for kind, _ in unseen} <= (set() if WHOLE else seen_at_all)
     assert len(hospital.replaced) > 0.1 * EVENTS
 
@@ -265,7 +271,7 @@ def steps(buckets: Buckets) -> list[tuple[str, str]]:
     ]
 
 
-def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
+def check(buckets: Buckets, hospital: Hospital, faulty_s3: FailingS3) -> list[str]:
     """Return what is wrong with the output bucket, by key."""
     client, names = buckets.client, read_settings()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=buckets.outputs)
@@ -286,9 +292,9 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
             version = head["Metadata"]["film-version"]
             film = hospital.versions[version]
         form = "labels" if key in hospital.jobs else "mask"
-        code = "archived" if key in storm.archived else film.code
+        code = "archived" if key in faulty_s3.archived else film.code
         expected = {outputs.error} if code else {outputs.key(form), outputs.document}
-        expected = set() if key in storm.denied else expected
+        expected = set() if key in faulty_s3.denied else expected
         if there != expected:
             wrong.append(f"{key!r}: {sorted(there)} instead of {sorted(expected)}")
             continue
@@ -301,114 +307,10 @@ def check(buckets: Buckets, hospital: Hospital, storm: Storm) -> list[str]:
                 wrong.append(f"{name!r} has another code")
             elif name == outputs.key(form) and content != film.outputs[form]:
                 wrong.append(f"{name!r} is another image's")
-            elif key not in hospital.replaced and storm.writes[buckets.outputs, name, version] != 1:
+            elif key not in hospital.replaced and faulty_s3.writes[buckets.outputs, name, version] != 1:
                 wrong.append(f"{name!r} was written more than once")
     orders = {key.removesuffix("film") + "order" for key in hospital.jobs}
     markers = {
         key for key in left if key.startswith(MARKERS_PREFIX)
     }  # kills leave these; a lifecycle rule deletes them
     return wrong + [f"{key!r} belongs to no image" for key in left - orders - markers]
-
-
-def triggers(buckets: Buckets, **parameters: object) -> list[tuple[str, str]]:
-    """Return the buckets and key prefixes that notify the queue in template.yaml."""
-    names = {"InputBucket": buckets.films, "OutputBucket": buckets.outputs}
-    found = []
-    for name, resource in deployed(names, **parameters)["Resources"].items():
-        if resource["Type"] != "AWS::S3::Bucket" or "NotificationConfiguration" not in resource["Properties"]:
-            continue
-        for each in resource["Properties"]["NotificationConfiguration"]["QueueConfigurations"]:
-            rules = each.get("Filter", {}).get("S3Key", {}).get("Rules", [{"Name": "prefix", "Value": ""}])
-            found += [(names[name], rule["Value"]) for rule in rules]
-    return found
-
-
-def fires(triggers: list[tuple[str, str]], bucket: str, key: str) -> bool:
-    """Return whether an object with this key triggers the function."""
-    return any(bucket == place and key.startswith(prefix) for place, prefix in triggers)
-
-
-TAILS = ["", *sorted({each.suffix for each in FORMATS.values()} | {ERROR_SUFFIX}), ".mask", ".rle", ".error", ".json"]
-"""Key endings that look like those of outputs, or become one with another suffix."""
-
-PIECES = st.one_of(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    st.sampled_from(
-        [
-            "/",
-            "//",
-            "..",
-            "jobs/",
-            "bucket=",
-            "key=",
-            "begun/",
-            "backfill-reports/",
-            "~",
-            "~0123456789abcdef",
-            "%2F",
-            "+",
-            " ",
-            "\0",
-            "e\u0301",
-            "\N{LUNGS}",
-            "in/",
-        ]
-    ),
-    st.sampled_from(TAILS),
-    st.integers(0, 300).map(lambda count: "\N{X-RAY}" * count),
-    st.integers(0, 1100).map(lambda count: "k" * count),
-)
-
-
-def relatives(pieces: list[str]) -> list[str]:
-    """Return an S3 key, and keys so similar that their outputs might collide."""
-    key = "".join(pieces).encode()[:1024].decode(errors="ignore")
-    stem = key.encode()[:1000].decode(errors="ignore")
-    found = [key, *(f"{stem}{tail}" for tail in TAILS), key.upper(), key[:-1], f"{key[:-1]}\N{LUNGS}"]
-    return sorted({each for each in found if 0 < len(each.encode()) <= 1024})
-
-
-def test_output_key_triggers_nothing_and_collides_with_none(
-    buckets: Buckets, caplog: pytest.LogCaptureFixture, ledger: Ledger
-) -> None:
-    """For any key and trigger; and if someone lets the output bucket trigger the function, it does nothing."""
-    for package in ("app", "lungseg"):
-        caplog.set_level("CRITICAL", package)
-    names = read_settings()
-    rules = [triggers(buckets, **each) for each in ({}, {"FilmPrefix": "in/"}, {"FilmPrefix": "in/a.mask"})]
-    owners: dict[str, str] = {}
-    storm = Storm(Baton(random.Random(1)), random.Random(1), 0, buckets.films, buckets.outputs)
-    storm.reach(s3.get_store()._client)
-
-    @settings(
-        max_examples=cases(15, 700),
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    @example(list("/.."))
-    @given(st.lists(PIECES, min_size=1, max_size=5))
-    def holds(pieces: list[str]) -> None:
-        for key in relatives(pieces):
-            outputs = OutputKeys.of(ImageLocation(buckets.films, key), names)
-            every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
-            assert len(every) == 1 + len(FORMATS)
-            for output in every:
-                assert owners.setdefault(output, key) == key
-                assert len(output.encode()) <= 1024
-                assert not any(fires(rule, names.outputs, output) for rule in rules)
-            with redirect_stdout(io.StringIO()):
-                done = serverless.handler(s3_event(names.outputs, *sorted(every)), Context())
-            assert done == {"gone": len(every)}
-
-    holds()
-    keys = len(set(owners.values()))
-    ledger.enter(
-        7,
-        "No output key triggers the function or is another image's",
-        f"{keys:,} keys of images, {len(owners):,} of outputs, {len(rules)} triggers of the template",
-        f"{storm.requests} requests sent for them",
-    )
-    assert storm.requests == 0
-    assert keys >= cases(150, 10_000)

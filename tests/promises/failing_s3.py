@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import botocore.exceptions as failures
 import urllib3.exceptions
-from baton import Baton
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.core.models import botocore_stubber
+from turns import Turns
 
 REFUSED = {
     "403": (403, "AccessDenied"),
@@ -42,7 +42,7 @@ class Killed(BaseException):
     """The process ends here: no exception handler sees this."""
 
 
-class Storm:
+class FailingS3:
     """The connection.
 
     Attributes:
@@ -52,7 +52,7 @@ class Storm:
         writes: how often an object was written, by bucket, key and the version of its image.
     """
 
-    def __init__(self, baton: Baton, dice: random.Random, rate: float, films: str, masks: str) -> None:
+    def __init__(self, turns: Turns, dice: random.Random, rate: float, films: str, masks: str) -> None:
         """
         Args:
             rate: the fraction of requests that fail.
@@ -63,7 +63,7 @@ class Storm:
         self.counts: Counter[tuple[str, Step]] = Counter()
         self.writes: Counter[tuple[str, str, str]] = Counter()
         self.requests = 0
-        self._baton, self._dice, self._rate, self._films, self._masks = baton, dice, rate, films, masks
+        self._turns, self._dice, self._rate, self._films, self._masks = turns, dice, rate, films, masks
         self._thread = threading.local()
 
     def reach(self, client: Any) -> None:
@@ -94,7 +94,7 @@ class Storm:
         bucket, key = place.netloc.partition(".s3.")[0], unquote(place.path[1:])
         step = (event_name.rpartition(".")[2], bucket)
         self.requests += 1
-        self._baton.pass_on()
+        self._turns.pass_on()
         kind = self._fate(step, key)
         if kind in REFUSED:
             return _refused(request, *REFUSED[kind])
@@ -108,7 +108,7 @@ class Storm:
         assert answer is not None
         if step[0] == "PutObject" and answer.status_code == 200:
             self.writes[bucket, key, request.headers["x-amz-meta-film-version"].decode()] += 1
-        self._baton.pass_on()  # others' requests are executed before this response arrives
+        self._turns.pass_on()  # others' requests are executed before this response arrives
         if kind == KILLED_AFTER:
             raise Killed
         if kind == "answer lost":
