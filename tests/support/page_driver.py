@@ -55,7 +55,7 @@ class PageDriver:
 
     Attributes:
         requests: the URLs that it requested.
-        bodies: its POST requests' headers.
+        headers: those of its POST requests.
         complaints: the console's errors, and exceptions.
     """
 

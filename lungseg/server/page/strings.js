@@ -27,7 +27,7 @@ const STRINGS = {
   drop: "Drop images anywhere",
 
   sendingLabel: "Upload progress",
-  waiting: "Waiting for the images before it …",
+  waiting: "Waiting for earlier images …",
   sending: "Sending {size}: {share}",
   segmenting: "Finding the lungs …",
   busy: "The server is busy. Trying again in {seconds} s.",

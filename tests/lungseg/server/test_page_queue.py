@@ -125,6 +125,16 @@ def test_busy_server_is_asked_again_after_retry_after(browser: PageDriver, small
     assert browser.download("[data-name=mask]")[1] == browser.segment("mask", 0.5, small)
 
 
+def test_retry_after_is_read_as_seconds_or_date(browser: PageDriver) -> None:
+    waits = browser.page.evaluate("""() => {
+        const wait = (status, header) => secondsToWait({ status, getResponseHeader: () => header });
+        const soon = new Date(Date.now() + 30_000).toUTCString();
+        return [wait(503, "7"), wait(429, "0"), wait(503, "9999"), wait(503, null), wait(500, "7"), wait(503, soon)];
+    }""")
+    assert waits[:5] == [7, 1, 120, 0, 0]
+    assert 28 <= waits[5] <= 30
+
+
 def test_image_can_be_cancelled_while_the_server_is_busy(browser: PageDriver, small: bytes) -> None:
     page = browser.page
     page.route(SEGMENT, answer_busy(100))
