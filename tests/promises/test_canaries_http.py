@@ -89,7 +89,7 @@ def test_http_api_leaks_no_canary(
         patch.setattr(limits, "MAX_BYTES", 1000)
         seen.add(ask(client, whole, leaks))
     with monkeypatch.context() as patch:
-        patch.setattr("lungseg.server.intake.STALL_SECONDS", 0.01)
+        patch.setattr("lungseg.server.intake.MAX_STALL_SECONDS", 0.01)
         seen.add(ask(TestClient(_silent), whole, leaks))
     seen.add(ask(TestClient(CrossSiteGuard(app, [canary("host")])), whole, leaks))
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
