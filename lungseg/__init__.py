@@ -14,9 +14,11 @@ The public API is `segment`, `Options` and `Result`; every other name may change
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # read by type checkers; `typing` takes a few milliseconds in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from lungseg.pipeline.options import Options
     from lungseg.pipeline.result import Result
     from lungseg.pipeline.segment import segment
@@ -25,8 +27,8 @@ __all__ = ["Options", "Result", "__version__", "segment"]
 
 __version__ = "0.1.0"
 
-# Official builds of onnxruntime send events about the machine and its models to their maker unless this is set before
-# they are imported, which nothing does before this package (onnxruntime's Privacy.md).
+# Official builds of onnxruntime send telemetry to Microsoft unless this is set before onnxruntime is imported
+# (onnxruntime's Privacy.md). This package is always imported first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
@@ -37,7 +39,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public API when it is first used: the command line imports this package before it can handle Ctrl-C.
+    """Import the public API on first use, because the command line imports this package before it can handle Ctrl-C.
 
     https://peps.python.org/pep-0562/
     """
