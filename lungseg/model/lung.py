@@ -110,7 +110,7 @@ class LungNetwork:
         (probability,) = self._session.run(None, {self._input: radiograph})
         return np.asarray(probability)[0]
 
-    def checks_out(self) -> bool:
+    def passes_self_check(self) -> bool:
         """Return whether this CPU gives the answer that the file promises; an FP32 file need not promise one."""
         if self.card.self_check is None:
             return self.card.precision == "fp32"
@@ -167,7 +167,7 @@ def choose_precision(weights: Path, wanted: str, threads: int) -> LungNetwork:
         if products != ():
             passed = PrecisionReason.DOT_PRODUCTS if products else PrecisionReason.SELF_CHECK_PASSED
             model = LungNetwork(quantised, threads, PrecisionReason.SETTING if wanted == "int8" else passed)
-            if model.checks_out():
+            if model.passes_self_check():
                 return model
             reason = PrecisionReason.SELF_CHECK_FAILED
             if products and wanted == "auto":
@@ -192,5 +192,5 @@ def _check_int8_alone(model: LungNetwork, products: tuple[str, ...] | None) -> N
     model.precision_reason = PrecisionReason.NAMED
     if products == ():
         raise ModelError(f"LUNG_MODEL names an INT8 model, but {precision.NO_DOT_PRODUCTS}. Name its FP32 file.")
-    if not model.checks_out():
+    if not model.passes_self_check():
         raise ModelError("The INT8 model that LUNG_MODEL names failed its self-check here. Name its FP32 file.")

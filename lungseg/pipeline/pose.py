@@ -22,7 +22,7 @@ class Pose:
     inverted: bool = False
     mirrored: bool = False
 
-    def undo(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_upright(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a network's input (1, channels, size, size) upright, with bone bright.
 
         A mirrored image stays mirrored, because the network was trained on those, too. Standardised greys have mean 0,
@@ -31,7 +31,7 @@ class Pose:
         upright = np.rot90(square, -self.turns, (2, 3))
         return np.ascontiguousarray(-upright if self.inverted else upright)
 
-    def redo(self, grids: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_original(self, grids: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a network's output, (outputs, size, size), in the pose of the image."""
         return np.rot90(grids, self.turns, (1, 2))
 
@@ -41,7 +41,7 @@ class Pose:
         return 1 - self.turns % 2
 
     @property
-    def right_is_first(self) -> bool:
+    def is_right_first(self) -> bool:
         """Whether the patient's right is at the smaller coordinate of `axis`, as in an image with standard hanging."""
         return (self.turns in (0, 3)) != self.mirrored
 

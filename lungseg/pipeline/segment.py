@@ -38,7 +38,7 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
     Args:
         data: the image file.
         options: the options; the defaults if None.
-        models: the ones this process serves if None.
+        models: the loaded models; the ones that this process serves if None.
 
     Raises:
         ProblemError: the image cannot be segmented; the subclass says why.
@@ -57,18 +57,18 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
     with _timed(stages, "view"):
         view = models.view(square[:, :1])
     with _timed(stages, "network"):
-        pose, (probability, *others) = _find(square, geometry, view, options.upright, model)
-        pose = replace(pose, mirrored=_mirrored(radiograph, view))
+        pose, (probability, *others) = _run_lung_model(square, geometry, view, options.upright, model)
+        pose = replace(pose, mirrored=_is_mirrored(radiograph, view))
     with _timed(stages, "mask"):
-        outlines = find_regions(probability, threshold)
-        cleaned = clean_probability(probability, outlines, threshold) if options.clean else probability
+        regions = find_regions(probability, threshold)
+        cleaned = clean_probability(probability, regions, threshold) if options.clean else probability
         if cleaned is not probability:
-            outlines = find_regions(cleaned, threshold)
+            regions = find_regions(cleaned, threshold)
         mask = cleaned > threshold
-        sided = assign_sides(mask, outlines, pose.axis, swapped=not pose.right_is_first)
+        sides = assign_sides(mask, regions, pose.axis, swapped=not pose.is_right_first)
         field = others[0] if others else None
-        lungs = sided * mask
-        findings = ImageFindings(pose, geometry, radiograph.spacing, probability, field, sided, lungs, threshold)
+        lungs = sides * mask
+        findings = ImageFindings(pose, geometry, radiograph.spacing, probability, field, sides, lungs, threshold)
         verdict = judge_mask(view.frontal, findings, model.card.calibration)
     return Result(
         radiograph=radiograph,
@@ -80,13 +80,13 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
         raw=probability,
         field=field,
         cleaned=cleaned,
-        sides=sided,
-        regions=tuple(outlines),
+        sides=sides,
+        regions=tuple(regions),
         milliseconds=stages,
     )
 
 
-def _find(
+def _run_lung_model(
     square: NDArray[np.float32], geometry: Geometry, view: View, upright: bool, model: LungModel
 ) -> tuple[Pose, NDArray[np.float32]]:
     """Return the image's pose, and the model's outputs in the box, (outputs, box_height, box_width), in that pose.
@@ -97,11 +97,14 @@ def _find(
     pose = Pose(int(view.turns.argmax()), view.inverted > MIN_INVERTED) if upright else UPRIGHT_POSE
     poses = [pose] if pose.turns == 0 else [pose, Pose(0, pose.inverted)]
     rows, columns = geometry.box
-    found = [(each, np.ascontiguousarray(each.redo(model(each.undo(square)))[:, rows, columns])) for each in poses]
+    found = [
+        (each, np.ascontiguousarray(each.to_original(model(each.to_upright(square)))[:, rows, columns]))
+        for each in poses
+    ]
     return max(found, key=lambda pair: mask_confidence(pair[1][0])) if len(found) > 1 else found[0]
 
 
-def _mirrored(radiograph: Radiograph, view: View) -> bool:
+def _is_mirrored(radiograph: Radiograph, view: View) -> bool:
     """Return whether the image is mirrored: by the file's orientation if it has one, else by the view network."""
     if radiograph.rows_run_left is not None:
         return not radiograph.rows_run_left

@@ -40,7 +40,7 @@ def refusal(path: Path) -> str | None:
             view.ViewNetwork(path, 1)
         elif processor.dot_products() or not path.name.endswith(".int8.onnx"):
             choose_precision(path, "auto", 1)
-        elif not LungNetwork(path, 1, float_sums=True).checks_out():
+        elif not LungNetwork(path, 1, float_sums=True).passes_self_check():
             raise ModelError("It fails its self-check.")
     except ModelError as error:
         return str(error)

@@ -42,7 +42,7 @@ def weights(tmp_path: Path) -> Path:
 def fake_processor(monkeypatch: pytest.MonkeyPatch, products: tuple[str, ...] | None, passes: bool = True) -> None:
     """Simulate a processor with these dot products, whose INT8 kernels pass their self-check or fail it."""
     monkeypatch.setattr(processor, "dot_products", lambda: products)
-    monkeypatch.setattr(LungNetwork, "checks_out", lambda self: passes or self.card.precision == "fp32")
+    monkeypatch.setattr(LungNetwork, "passes_self_check", lambda self: passes or self.card.precision == "fp32")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_shipped_files_are_one_network_in_two_precisions() -> None:
         assert (exact.card.precision, quantised.card.precision) == ("fp32", "int8")
         assert quantised.card.quantised_from == exact.sha256
         assert quantised.card.training == exact.card.training
-        assert quantised.checks_out()
+        assert quantised.passes_self_check()
 
 
 def test_int8_and_fp32_masks_agree(rg1: bytes) -> None:
@@ -154,13 +154,13 @@ def test_float_sums_match_the_kernels(rg1: bytes) -> None:
     """With dot products they match; without, the kernels saturate and the self-check must fail."""
     portable = LungNetwork(int8_path(LUNG_WEIGHTS), 1, float_sums=True)
     kernels = LungNetwork(int8_path(LUNG_WEIGHTS), 1)
-    assert portable.checks_out()
+    assert portable.passes_self_check()
     if processor.dot_products():
-        assert kernels.checks_out()
+        assert kernels.passes_self_check()
         masks = [segment(rg1, models=Models(lung=model)).mask for model in (portable, kernels)]
         assert dice(*masks) > 0.999
     elif processor.dot_products() == ():
-        assert not kernels.checks_out()
+        assert not kernels.passes_self_check()
 
 
 def test_command_line_names_precision_and_reason(tmp_path: Path, small: bytes) -> None:

@@ -93,7 +93,7 @@ def test_right_lung_is_found_in_every_pose(turns: int, mirrored: bool) -> None:
     stored = np.rot90(upright[:, ::-1] if mirrored else upright, turns)
     mask = np.ascontiguousarray(stored > 0)
     pose = Pose(turns, mirrored=mirrored)
-    found = assign_sides(mask, find_regions(soft(mask), 0.5), pose.axis, swapped=not pose.right_is_first)
+    found = assign_sides(mask, find_regions(soft(mask), 0.5), pose.axis, swapped=not pose.is_right_first)
     np.testing.assert_array_equal(found * mask, stored)
 
 

@@ -35,7 +35,7 @@ def test_the_int8_file_is_the_same_network_quantised(exported: Path) -> None:
     assert quantised.card.precision == "int8"
     assert quantised.card.quantised_from == exact.sha256
     assert quantised.card.input == exact.card.input
-    assert quantised.checks_out()
+    assert quantised.passes_self_check()
     served = choose_precision(exported, "auto", 1)
     assert served.sha256 == (quantised if processor.dot_products() else exact).sha256
     assert int8_path(exported).stat().st_size < exported.stat().st_size
