@@ -50,9 +50,12 @@ function browserProblem(code, values = {}, wording = code) {
   return { title, detail: formatText(detail, values), remedy, code };
 }
 
+/** A problem document with its translated texts, as far as there are any. */
+const problemTexts = (problem) => ({ ...problem, ...STRINGS.problems[problem.code] });
+
 /** Fills a box with a problem document; `retry`, if given, is what its button does. Returns the heading. */
 function showProblem(box, problem, retry) {
-  const { title, detail, remedy } = { ...problem, ...STRINGS.problems[problem.code] };
+  const { title, detail, remedy } = problemTexts(problem);
   const heading = make("h2", { tabIndex: -1 }, icon("failed"), title);
   const status = problem.status ? ` · ${formatText(STRINGS.status, problem)}` : "";
   box.replaceChildren(

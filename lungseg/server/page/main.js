@@ -53,7 +53,7 @@ function showProgress(entry) {
 /** Shows why an image failed: beside the others, or above the start if it is the only one. */
 function showFailure(entry) {
   const retry = isPassing(entry.problem) && (() => retryEntry(entry));
-  say(`${(STRINGS.problems[entry.problem.code] ?? entry.problem).title}.`);
+  say(`${problemTexts(entry.problem).title}.`);
   if (queue.length > 1) {
     showState("failed-image");
     $("failed-name").textContent = entry.name;
