@@ -1,10 +1,10 @@
-"""How many images a server works on, how many wait, and how many bytes it holds for clients.
+"""Admission control: how many images a server processes and queues, and how many bytes it holds for clients.
 
-A request takes a place once its whole body is there, and a core once one is free. When its answer begins to leave, both
-are free again, and the answer counts against the budget of bytes until the client has taken it. So slow clients hold
-neither places nor cores, and memory stays bounded whoever is slow.
+A request takes a queue slot when its body is complete, and a core as soon as one is free. It releases both when its
+response starts. The response counts against the byte budget until the client has received it. So slow clients occupy
+neither slots nor cores, and memory stays bounded.
 
-AWS Lambda gives a function one request at a time and needs none of this.
+AWS Lambda sends a function one request at a time and needs none of this.
 """
 
 from __future__ import annotations
@@ -24,39 +24,46 @@ from lungseg.server.budget import ByteBudget, Reservation
 from lungseg.server.intake import PROGRESS_BYTES
 
 DEFAULT_WAITING_PER_CORE = 4
-"""Images that wait for each one that is worked on, unless ``LUNG_WAITING`` says otherwise: their clients wait for less
-than a second, and their bytes take less memory than the decoded images."""
+"""Images to queue per concurrent image, unless ``LUNG_WAITING`` is set. Their clients wait less than a second. Their
+bytes take less memory than the decoded images."""
 
 MAX_RETRY_AFTER = 120
-"""Seconds that Retry-After asks for at most."""
+"""Upper limit of Retry-After, in seconds."""
 
 MAX_REJECTED_SECONDS = 20
-"""Seconds of them for the images that were turned away before."""
+"""Part of MAX_RETRY_AFTER that images rejected earlier may take up, in seconds."""
 
 ABORT_EXTENSION = "lung.abort"
-"""The ASGI extension by which the server of `serve` (lungseg.server.protocol) lets a connection be cut off."""
+"""ASGI extension of lungseg.server.protocol that aborts the connection."""
 
 
 def read_capacity() -> tuple[int, int]:
-    """Return how many images this process works on at a time, and how many more may wait.
+    """Return how many images this process handles at the same time, and how many more it queues.
 
-    ``LUNG_CONCURRENT`` and ``LUNG_WAITING`` say so; else one for each core that the process may use, and WAITING_EACH
+    ``LUNG_CONCURRENT`` and ``LUNG_WAITING`` set them. Defaults: one per available core, and DEFAULT_WAITING_PER_CORE
     times as many.
 
     Raises:
-        ModelError: they are not whole numbers, or nothing may be worked on.
+        ModelError: a variable is not a whole number, or LUNG_CONCURRENT is 0.
     """
     concurrent = settings.CONCURRENT.read(core_count())
     return concurrent, settings.WAITING.read(DEFAULT_WAITING_PER_CORE * concurrent)
 
 
 class _QueueFull(Exception):
-    """There is no place, or no memory, for a request whose body was being read."""
+    """No queue slot or no memory is left for a request whose body is being read."""
 
 
 @dataclass
 class _AdmittedRequest:
-    """Where one request is: its bytes, and since when it has a place and a core."""
+    """State of one request.
+
+    Attributes:
+        reservation: its bytes.
+        has_place: whether it has a queue slot.
+        started_at: when it got a core; None without one.
+        is_evicted: whether it must end to make room for others.
+    """
 
     reservation: Reservation
     has_place: bool = False
@@ -68,15 +75,15 @@ class Admission:
     """Queues images and answers those beyond the queue with 503 `overloaded` and Retry-After; other routes are open."""
 
     def __init__(self, app: ASGIApp, concurrent: int, waiting: int) -> None:
-        """Guard ``app``: ``concurrent`` images are worked on, ``waiting`` more are queued."""
+        """Guard ``app``: process ``concurrent`` images at a time, and queue ``waiting`` more."""
         self.app = app
         self._concurrent, self._max_admitted = concurrent, concurrent + waiting
         self._cores = asyncio.Semaphore(concurrent)
         self._admitted = 0
-        self._rejected_until: deque[float] = deque(maxlen=10_000)  # when each that was turned away will come again
-        self._seconds_per_image = 0.2  # of an image's work: a guess, until some have been seen
-        self._start_times: set[float] = set()  # when each began
-        # One body and one answer of any size for each core; two of them at least, so that one never locks out another.
+        self._rejected_until: deque[float] = deque(maxlen=10_000)  # when each rejected client is expected to retry
+        self._seconds_per_image = 0.2  # initial guess, then a moving average
+        self._start_times: set[float] = set()  # of the images that have a core
+        # One body or response of any size per core, but at least two, so that one request cannot block all others.
         self._budget = ByteBudget(limits.MAX_BYTES * max(2, concurrent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +116,7 @@ class Admission:
 
         async def send_and_release(message: Message) -> None:
             nonlocal started
-            # The answer is made by now: however slowly the client takes it, the next image's work may begin.
+            # The response is complete now. However slowly the client reads it, the next image can start.
             if not started:
                 started = True
                 self._release(request)
@@ -129,7 +136,7 @@ class Admission:
             request.reservation.close()
 
     async def _count_body(self, message: Message, request: _AdmittedRequest, receive: Receive) -> None:
-        """Account for a piece of a body; with the last one, wait for a core.
+        """Count a piece of a body; after the last piece, wait for a core.
 
         Raises:
             _Full.
@@ -149,9 +156,9 @@ class Admission:
             self._start_times.add(request.started_at)
 
     async def _wait_for_core(self, receive: Receive) -> bool:
-        """Wait for a core; return False, having none, if the client leaves before there is one."""
+        """Wait for a core; return False if the client disconnects first."""
         left = asyncio.ensure_future(_wait_for_disconnect(receive))
-        for _ in range(4):  # turns of the loop, after which the end of a connection that closed behind its body is seen
+        for _ in range(4):  # loop iterations until a disconnect right after the body is noticed
             await asyncio.sleep(0)
         core = asyncio.ensure_future(self._cores.acquire())
         has_core = False
@@ -165,7 +172,7 @@ class Admission:
         return has_core
 
     def _release(self, request: _AdmittedRequest) -> None:
-        """Give back core and place, whichever the request has."""
+        """Release the core and the queue slot, whichever the request has."""
         if request.started_at is not None:
             self._seconds_per_image += 0.1 * (time.monotonic() - request.started_at - self._seconds_per_image)
             self._start_times.discard(request.started_at)
@@ -180,27 +187,27 @@ class Admission:
         now = time.monotonic()
         while self._rejected_until and self._rejected_until[0] <= now:
             self._rejected_until.popleft()
-        # Work that takes longer than usual shows only by what it has taken so far.
+        # An image that takes unusually long is not in the average yet.
         longest = max((now - began for began in self._start_times), default=0.0)
         inside = max(self._seconds_per_image, longest) * self._admitted / self._concurrent
-        # Those that were turned away before come first; but many of them may never come.
+        # Clients rejected earlier come first, but many may never retry.
         outside = min(MAX_REJECTED_SECONDS, self._seconds_per_image * len(self._rejected_until) / self._concurrent)
         seconds = min(MAX_RETRY_AFTER, max(1, math.ceil(inside + outside)))
         self._rejected_until.append(now + seconds)
         return seconds
 
     async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = errors.Overloaded(f"{self._max_admitted} images are being worked on or wait already.")
+        error = errors.Overloaded(f"{self._max_admitted} images are being processed or queued already.")
         await intake.send_problem(error, scope, receive, send, {"Retry-After": str(self._estimate_wait())})
 
     async def _end_evicted(self, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
-        """End a request that was evicted: with an answer, where none has begun."""
+        """End an evicted request: with a 503 if its response has not started, else by aborting the connection."""
         abort = scope.get("extensions", {}).get(ABORT_EXTENSION)
         if not started:
             await self._reject(scope, receive, send)
         elif abort is not None:
             abort()
-            await asyncio.sleep(0)  # until the server knows, which would complain of half an answer
+            await asyncio.sleep(0)  # let the server notice the abort; it would log an incomplete response
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
@@ -209,7 +216,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def _send_in_steps(message: Message, send: Send, reservation: Reservation) -> None:
-    """Send an answer's body by 64 KB: a server buffers a single message whole, however slowly the client reads."""
+    """Send a response body in pieces of 64 KB: uvicorn would buffer a single message as a whole for a slow client."""
     body = message.get("body", b"")
     if message["type"] != "http.response.body" or len(body) <= PROGRESS_BYTES:
         await send(message)

@@ -1,4 +1,4 @@
-"""The HTTP API: its routes, and the app that serves them."""
+"""The HTTP API: routes and app factory."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ EXPOSED_HEADERS = (
     "X-Lung-Expected-Dice",
     "X-Lung-Model",
 )
-"""Headers that a page of another origin may read."""
+"""Response headers that pages of other origins may read."""
 
 DOCS_FILES_PATH = "/docs/files"
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Load every codec before the first request; Lambda, which has no lifespan, imports what it needs when it does."""
+    """Load every codec before the first request. On Lambda there is no lifespan, and codecs load at first use."""
     from lungseg.server import readiness
 
     await run_in_threadpool(readiness.load_codecs)
@@ -59,9 +59,9 @@ router = APIRouter()
 
 @router.post("/v1/segment", response_class=Response, **openapi.SEGMENT_ROUTE)
 async def post_segment(request: Request, query: Annotated[SegmentParameters, Query()]) -> Response:
-    """Send the image as the raw body, or as the part `file` of multipart/form-data; gzip is undone.
+    """Send the image as the raw body, or as the part `file` of multipart/form-data; the body may be gzip-compressed.
 
-    PNG, JPEG, TIFF, BMP, WebP and DICOM are read, told by content: neither Content-Type nor a file name matters.
+    PNG, JPEG, TIFF, BMP, WebP and DICOM are detected from content; Content-Type and file names are ignored.
     """
     upload = await read_upload(request)
     wanted = _merge_fields(query, upload.fields)
@@ -72,13 +72,13 @@ async def post_segment(request: Request, query: Annotated[SegmentParameters, Que
 
 
 def _merge_fields(query: SegmentParameters, fields: dict[str, str]) -> SegmentParameters:
-    """Return the parameters of a query and of a form together.
+    """Merge the parameters of a query and of a form.
 
     Raises:
-        BadParameter: a field is none, has no such value, or is in the query too.
+        BadParameter: a field is unknown, has an invalid value, or is also in the query.
     """
     if twice := query.model_fields_set & set(fields):
-        raise errors.BadParameter(f"{', '.join(sorted(twice))}: in the query and in the form.")
+        raise errors.BadParameter(f"{', '.join(sorted(twice))}: set in both the query and the form.")
     try:
         return SegmentParameters.model_validate(query.model_dump(exclude_unset=True) | fields)
     except ValidationError as error:
@@ -87,7 +87,7 @@ def _merge_fields(query: SegmentParameters, fields: dict[str, str]) -> SegmentPa
 
 def _segment_response(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
     tag = negotiation.make_etag(film, chosen, Recipe(options, load_models().digests))
-    # An image never lies in a shared cache, and a private one asks each time.
+    # Patient data: no shared cache may store it, and a private cache must revalidate.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if negotiation.matches_etag(if_none_match, tag):
         return Response(status_code=304, headers=headers)
@@ -100,7 +100,7 @@ def _segment_response(film: bytes, chosen: Format, options: Options, if_none_mat
 
 
 def _result_headers(result: Result) -> dict[str, str]:
-    """What travels with every answer, whatever its form."""
+    """Return the headers that accompany a result in every format."""
     expected = result.verdict.expected_dice
     return {
         "X-Lung-Decision": str(result.verdict.decision),
@@ -113,23 +113,23 @@ def _server_timing(stages: dict[str, float]) -> str:
     return ", ".join(f"{stage};dur={value:.1f}" for stage, value in stages.items())
 
 
-@router.get("/v1/model", summary="What the served models are", responses=openapi.MODEL_ERRORS)
+@router.get("/v1/model", summary="Describe the models", responses=openapi.MODEL_ERRORS)
 def get_model() -> ModelCardsOut:
-    """The cards that travel in the models' files: what they were trained on, their scores, their input."""
+    """Return the models' cards: training data, scores and input size."""
     model, view = load_models().lung, load_models().view
     served = {"sha256": model.sha256, "precision_reason": model.precision_reason}
     return ModelCardsOut(segmentation=asdict(model.card) | served, view=view.card | {"sha256": view.sha256})
 
 
-@router.get("/health", summary="Is the process up?")
+@router.get("/health", summary="Check that the process is running")
 def get_health() -> HealthOut:
-    """Answers at once, whatever state the model is in."""
+    """Respond at once, even if the models are not loaded."""
     return HealthOut(status="ok", version=__version__)
 
 
-@router.get("/ready", summary="Can images be sent?", responses=openapi.READY_ERRORS)
+@router.get("/ready", summary="Check that the service accepts images", responses=openapi.READY_ERRORS)
 def get_ready() -> ReadyOut:
-    """Answers once the models and the codecs are loaded; 503 while a format is missing."""
+    """Respond once models and codecs are loaded; 503 while a format cannot be decoded."""
     from lungseg.server import readiness
 
     readiness.check_readiness()
@@ -138,9 +138,9 @@ def get_ready() -> ReadyOut:
     return ReadyOut(status="ready", model=ModelOut(**asdict(identity)))
 
 
-@router.get("/", response_class=HTMLResponse, summary="A page to try it on", include_in_schema=False)
+@router.get("/", response_class=HTMLResponse, summary="Show the demo page", include_in_schema=False)
 def get_page() -> HTMLResponse:
-    """One file that asks nothing of any other host."""
+    """Return the page: one file that loads nothing from other hosts."""
     from lungseg.server import browser
 
     html = browser.build_page()
@@ -150,7 +150,7 @@ def get_page() -> HTMLResponse:
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 def get_docs(request: Request) -> HTMLResponse:
-    """Swagger UI, from this server alone."""
+    """Return Swagger UI, served from this server only."""
     from lungseg.server import browser
 
     root = request.scope.get("root_path", "")
@@ -160,7 +160,7 @@ def get_docs(request: Request) -> HTMLResponse:
         swagger_js_url=f"{root}{DOCS_FILES_PATH}/swagger-ui-bundle.js",
         swagger_css_url=f"{root}{DOCS_FILES_PATH}/swagger-ui.css",
         swagger_favicon_url=f"{root}{DOCS_FILES_PATH}/favicon.png",
-        swagger_ui_parameters={"validatorUrl": None},  # no description is sent to Swagger's makers
+        swagger_ui_parameters={"validatorUrl": None},  # else Swagger UI sends the description to validator.swagger.io
     )
     page.headers["Content-Security-Policy"] = browser.security_policy(
         bytes(page.body).decode(),
@@ -173,16 +173,16 @@ def get_docs(request: Request) -> HTMLResponse:
 
 
 def create_app() -> FastAPI:
-    """Return the HTTP API, as the environment sets it up."""
+    """Return the HTTP API, configured by environment variables."""
     app = FastAPIOffline(
         title="Lung segmentation of frontal chest radiographs",
         description=openapi.API_DESCRIPTION,
         version=__version__,
-        redoc_url=None,  # it fetches its maker's logo
+        redoc_url=None,  # it loads a logo from its maker's site
         static_url=DOCS_FILES_PATH,
-        docs_url=None,  # get_docs answers it, with a policy
+        docs_url=None,  # get_docs serves it with a Content-Security-Policy
         lifespan=lifespan,
-        redirect_slashes=False,  # behind a proxy the redirect would lead an image to plain HTTP
+        redirect_slashes=False,  # behind a TLS proxy, the redirect would send the image over plain HTTP
     )
     problems.install_handlers(app)
     _add_middleware(app)
@@ -192,13 +192,13 @@ def create_app() -> FastAPI:
 
 
 def _add_middleware(app: FastAPI) -> None:
-    """Wrap ``app``: what is added last sees a request first."""
+    """Add middleware; the last added is the first to see a request."""
     app.add_middleware(HeadRequests)
     app.add_middleware(Intake)
 
     origins = settings.CORS_ORIGINS.read([])
 
-    if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # which gives a function one request at a time
+    if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:  # Lambda sends a function one request at a time
         from lungseg.server import admission
         from lungseg.server.guard import CrossSiteGuard
 
@@ -207,7 +207,7 @@ def _add_middleware(app: FastAPI) -> None:
 
         app.add_middleware(CrossSiteGuard, hosts=settings.HOSTS.read([]), origins=origins)
 
-    # Outside all that is ours: what one of them does not expect is answered, and logged without its text.
+    # Outside our own middleware, so that its exceptions are also answered, and logged without their text.
     app.add_middleware(problems.LastResort)
     app.add_middleware(NoSniff)
 

@@ -1,4 +1,4 @@
-"""A budget of bytes for what a server holds on behalf of slow clients: bodies that arrive, answers that leave."""
+"""A byte budget for what slow clients make a server hold: request bodies and responses in transit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lungseg.server.intake import PROGRESS_BYTES
 
 MIN_STALL_SECONDS = 1.0
-"""A client that made progress within this time does not give way to another one."""
+"""A request that made progress within this time is not evicted."""
 
 
 @dataclass(eq=False)
@@ -29,27 +29,27 @@ class Reservation:
     _moved_bytes: int = 0
 
     def add_progress(self, count: int) -> None:
-        """Note that so many bytes came from or went to the client."""
+        """Note that ``count`` bytes came from or went to the client."""
         self._moved_bytes += count
         if self._moved_bytes >= PROGRESS_BYTES:
             self._moved_bytes, self.last_progress = 0, time.monotonic()
 
     def try_grow(self, count: int) -> bool:
-        """Hold so many bytes more, if stalled requests need to be evicted for it; return False if there is no room."""
+        """Reserve ``count`` more bytes, evicting stalled requests if needed; return whether that succeeded."""
         if not self.budget.free_bytes(count, self):
             return False
         self._add(count)
         return True
 
     def start_response(self, count: int) -> None:
-        """Hold an answer instead of the body; it is there, so that it counts also where there is no room for it."""
+        """Reserve a response instead of the body. It exists already, so it counts even if it exceeds the budget."""
         self._add(-self.held_bytes)
         self.budget.free_bytes(count, self)
         self._add(count)
         self.is_waiting, self._moved_bytes, self.last_progress = True, 0, time.monotonic()
 
     def close(self) -> None:
-        """Give back everything."""
+        """Release all bytes."""
         self._add(-self.held_bytes)
         self.budget.reservations.discard(self)
 
@@ -59,23 +59,23 @@ class Reservation:
 
 
 class ByteBudget:
-    """Bytes that all requests of a process may hold together."""
+    """Bytes that all requests of a process may hold in total."""
 
     def __init__(self, total: int) -> None:
         self.total, self.used = total, 0
         self.reservations: set[Reservation] = set()
 
     def reserve(self, evict: Callable[[], None]) -> Reservation:
-        """Return a hold of no bytes, which `Hold.close` ends."""
+        """Return an empty reservation; `Reservation.close` ends it."""
         reservation = Reservation(self, evict)
         self.reservations.add(reservation)
         return reservation
 
     def free_bytes(self, count: int, requester: Reservation) -> bool:
-        """Evict the requests that have stalled the longest until so many bytes are free.
+        """Evict the requests that have stalled longest until ``count`` bytes are free.
 
         Returns:
-            Whether they are free. Nobody is evicted where that would not be enough.
+            Whether they are free. If eviction would not free enough, no request is evicted.
         """
         latest = time.monotonic() - MIN_STALL_SECONDS
         missing = self.used + count - self.total
@@ -86,7 +86,7 @@ class ByteBudget:
             for each in self.reservations
             if each is not requester and each.is_waiting and each.last_progress < latest
         ]
-        # To end those that hold less than a step would free nothing.
+        # Evicting requests that hold little would not free anything worthwhile.
         stalled = sorted(
             (each for each in stalled if each.held_bytes >= PROGRESS_BYTES), key=lambda each: each.last_progress
         )

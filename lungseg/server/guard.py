@@ -1,8 +1,8 @@
-"""What keeps other sites' web pages away from a server on somebody's machine: checks of Host and Origin.
+"""Keep other sites' web pages away from a local server by checking Host and Origin.
 
-A page of any site can make a browser post to http://localhost:8000 without asking first (a "simple request" of the
-Fetch standard), and can read the answers too where its own name is rebound to 127.0.0.1. AWS Lambda has authentication
-for this, and does not know its own names.
+A page of any site can make a browser POST to http://localhost:8000 without a preflight (a "simple request" of the Fetch
+standard). With DNS rebinding, where the page's own host name resolves to 127.0.0.1, it can also read the responses. AWS
+Lambda has authentication instead, and does not know its host names.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from lungseg import errors
 from lungseg.server import intake
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-"""Methods that change nothing (RFC 9110 section 9.2.1); what they answer, a page of another origin cannot read."""
+"""Safe methods (RFC 9110 section 9.2.1). A page of another origin cannot read their responses."""
 
 
 class CrossSiteGuard:
-    """Answers 421 to unknown hosts, and 403 to what a page of another site sends."""
+    """Answer 421 to requests for unknown hosts, and 403 to requests of other sites' pages."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
         """Guard ``app``.
 
         Args:
-            hosts: the server's names; "*" is any, and so is an empty list. IP addresses are never refused: a page
-                cannot rebind one.
-            origins: those of other sites whose pages may send requests; "*" is any.
+            hosts: the server's names; "*" or an empty list allows any. IP addresses are always allowed: they cannot be
+                rebound.
+            origins: origins whose pages may send requests; "*" allows any.
         """
         self.app = app
         self._hosts = {each.lower() for each in hosts}
         self._origins = {each.lower().rstrip("/") for each in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or hand it on."""
+        """Reject a request, or run the app."""
         if scope["type"] == "http":
             try:
                 self._check(scope)
@@ -49,12 +49,12 @@ class CrossSiteGuard:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
-        # A browser always names a host; HTTP/1.0, which some monitors speak, need not.
+        # Browsers always send Host; HTTP/1.0, which some monitors speak, does not require it.
         is_missing = not host and scope.get("http_version") == "1.0"
         if self._hosts and not is_missing and not self._is_known(host):
-            raise errors.UnknownHost("The request was sent to a name that is none of this server's.")
+            raise errors.UnknownHost("The request's Host is not a name of this server.")
         if scope["method"] not in SAFE_METHODS and not self._is_own(headers, host):
-            raise errors.CrossSite("The request's Origin or Sec-Fetch-Site is that of another site.")
+            raise errors.CrossSite("The request's Origin or Sec-Fetch-Site belongs to another site.")
 
     def _is_known(self, host: str) -> bool:
         try:
@@ -64,11 +64,11 @@ class CrossSiteGuard:
         return "*" in self._hosts or name in self._hosts or _is_address(name)
 
     def _is_own(self, headers: Headers, host: str) -> bool:
-        """Whether a request comes from this server's own page, from one that is allowed, or from no page at all."""
+        """Return whether a request comes from this server's page, from an allowed origin, or from no page."""
         origin, site = headers.get("origin", "").lower(), headers.get("sec-fetch-site", "").lower()
         if origin and ("*" in self._origins or origin in self._origins):
             return True
-        if site:  # browsers let no page set it, and it is right behind a proxy that changes Host
+        if site:  # pages cannot set it, and it stays correct behind a proxy that changes Host
             return site in ("same-origin", "none")
         return not origin or origin.partition("://")[2] == host
 

@@ -1,4 +1,4 @@
-"""A request's body, read whole before the routes see it: never more than its route takes, and not for ever."""
+"""Read each request's body before its route runs, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from lungseg.server import problems
 log = logging.getLogger(__name__)
 
 PROGRESS_BYTES = 2**16
-"""Bytes that count as progress: a client that moves one byte at a time makes none."""
+"""Bytes that count as progress, so that a client that trickles single bytes makes none."""
 
 SEGMENT_PATH = "/v1/segment"
 
 MAX_STALL_SECONDS = 30.0
-"""The longest that a client may take for 64 KB of a body, or for what is left of it."""
+"""Time that a client has for each 64 KB of a body, or for the rest of it."""
 
 MAX_DRAIN_SECONDS = 5.0
-"""How long the rest of a refused body is thrown away: a connection that is closed before its client has sent
-everything may lose the answer (RFC 9112 section 9.6)."""
+"""Time to discard the rest of a rejected body. If the server closed the connection while the client still sends, the
+client might lose the response (RFC 9112 section 9.6)."""
 
 
 def is_segment_request(scope: Scope) -> bool:
-    """Whether a request is a POST to /v1/segment, whatever a proxy put before that path."""
+    """Return whether a request is a POST to /v1/segment, also with a path prefix added by a proxy."""
     return bool(scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(SEGMENT_PATH))
 
 
 class Intake:
-    """Hands on each request with its whole body as one message.
+    """Read the body, and pass it to the app as one message.
 
-    Refuses, without reading on: bodies above MAX_BYTES on /v1/segment and above MAX_JSON_BYTES elsewhere (413), by
-    Content-Length where there is one, before a client that sent `Expect: 100-continue` is told to go on; encodings
-    other than gzip (415); and clients that are slower than 64 KB in STALL_SECONDS (408).
+    Rejects bodies above MAX_BYTES on /v1/segment and above MAX_JSON_BYTES elsewhere (413), encodings other than gzip
+    (415), and clients slower than 64 KB per MAX_STALL_SECONDS (408). A Content-Length above the limit is rejected at
+    once: a client that sent `Expect: 100-continue` gets no 100.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -58,10 +58,10 @@ class Intake:
             await send_problem(error, scope, receive, send, headers)
             return
         if body is None:
-            log.info("the client left before its request had arrived")
+            log.info("the client disconnected before its request was complete")
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        del body  # the list alone holds it, until the route has taken it
+        del body  # now the list has the only reference, so that the memory is freed once the route has parsed the body
 
         async def replay() -> Message:
             return whole.pop() if whole else await receive()
@@ -85,7 +85,7 @@ def _size_error(image: bool) -> errors.ProblemError:
 
 
 def _check_headers(scope: Scope) -> None:
-    """Refuse what the headers alone show.
+    """Check Content-Length and Content-Encoding.
 
     Raises:
         TooLarge, BodyTooLarge, UnsupportedEncoding.
@@ -95,16 +95,16 @@ def _check_headers(scope: Scope) -> None:
     if length.isdecimal() and int(length[:20]) > _max_body_bytes(scope):
         raise _size_error(image)
     if content_encoding(headers) not in (("identity", "gzip", "x-gzip") if image else ("identity",)):
-        raise errors.UnsupportedEncoding("The body has a Content-Encoding that cannot be undone here.")
+        raise errors.UnsupportedEncoding("The body has a Content-Encoding that is not supported.")
 
 
 async def _read_body(receive: Receive, limit: int, image: bool) -> bytes | None:
-    """Return a request's body; None if the client left.
+    """Return a request's body; None if the client disconnected.
 
     Raises:
         TooLarge, BodyTooLarge, RequestTimeout.
     """
-    body = io.BytesIO()  # its value shares the buffer: joined pieces would be there twice
+    body = io.BytesIO()  # getvalue() shares the buffer; joining pieces would hold the body twice
     size, more = 0, True
     try:
         while more:
@@ -120,16 +120,18 @@ async def _read_body(receive: Receive, limit: int, image: bool) -> bytes | None:
                         raise _size_error(image)
                     body.write(piece)
     except TimeoutError:
-        raise errors.RequestTimeout(f"Less than 64 KB of the body came in {MAX_STALL_SECONDS:.0f} seconds.") from None
+        raise errors.RequestTimeout(
+            f"Less than 64 KB of the body arrived in {MAX_STALL_SECONDS:.0f} seconds."
+        ) from None
     return body.getvalue()
 
 
 async def send_problem(
     error: errors.ProblemError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
 ) -> None:
-    """Answer with a problem document, then throw away some of what the client still sends.
+    """Send a problem document, then discard what the client still sends.
 
-    A client that waits for `100 Continue` gets none, and its connection ends here.
+    A client that sent `Expect: 100-continue` gets no 100, so its connection is closed at once.
     """
     asks = Headers(scope=scope).get("expect", "").lower() == "100-continue"
     answer = problems.problem_response(error.problem(), (headers or {}) | ({"Connection": "close"} if asks else {}))
@@ -141,7 +143,7 @@ async def send_problem(
 
 
 async def _drain_body(receive: Receive) -> None:
-    """Read the rest of a request and keep none of it; no more than an image may have, and not for long."""
+    """Discard the rest of a request: at most MAX_BYTES, for at most MAX_DRAIN_SECONDS."""
     count = 0
     try:
         async with asyncio.timeout(MAX_DRAIN_SECONDS):

@@ -1,7 +1,4 @@
-"""What holds for every answer: `X-Content-Type-Options: nosniff`, and no body to HEAD.
-
-HEAD, which monitors and `curl -I` send: answered wherever GET is, and without a body (RFC 9110 section 9.3.2).
-"""
+"""Middleware for every response: HEAD requests, and `X-Content-Type-Options: nosniff`."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """Makes a GET of each HEAD, and keeps the body of its answer back."""
+    """Answer HEAD as GET without the body (RFC 9110 section 9.3.2); monitors and `curl -I` send it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,7 +24,7 @@ class HeadRequests:
 
 
 class NoSniff:
-    """Sets X-Content-Type-Options: nosniff on every answer (Fetch standard, section 3.6)."""
+    """Set X-Content-Type-Options: nosniff on every response (Fetch standard, section 3.6)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -35,9 +32,9 @@ class NoSniff:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app."""
 
-        async def watch(message: Message) -> None:
+        async def send_with_nosniff(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
-        await self.app(scope, receive, watch)
+        await self.app(scope, receive, send_with_nosniff)

@@ -1,4 +1,4 @@
-"""Which form a request is answered in, and whether its sender has that answer already."""
+"""Content negotiation: the output format of a request, and its ETag."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lungseg.encode.formats import FORMATS, Format
 from lungseg.pipeline.recipe import Recipe
 
 FORMATS_BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
-"""What an Accept header chooses among; the last, the mask, is what a sender gets that takes several alike."""
+"""Formats that an Accept header can select. On a tie mimeparse takes the last, the mask."""
 
 
 def choose_format(name: str | None, accept: str) -> Format:
-    """The form of an answer: the one named, else the one that the Accept header likes best.
+    """Return the output format: the named one, or else the best match of the Accept header.
 
     Raises:
-        BadParameter: there is no form of that name.
-        NotAcceptable: the header likes none of them.
+        BadParameter: no format has this name.
+        NotAcceptable: the header allows no format.
     """
     if name is not None:
         if name not in FORMATS:
@@ -28,7 +28,7 @@ def choose_format(name: str | None, accept: str) -> Format:
     try:
         media_type = best_match(list(FORMATS_BY_MEDIA_TYPE), (accept or "*/*").lower())
     except MimeTypeParseException:
-        media_type = FORMATS["mask"].media_type  # RFC 9110 section 12.5.1: a header may be left out of account
+        media_type = FORMATS["mask"].media_type  # RFC 9110 section 12.5.1 allows a server to disregard the header
     if not media_type:
         raise errors.NotAcceptable(f"The Accept header allows none of {', '.join(FORMATS_BY_MEDIA_TYPE)}.")
     return FORMATS_BY_MEDIA_TYPE[media_type]
@@ -44,8 +44,8 @@ def make_etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
 
 
 def matches_etag(if_none_match: str, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
+    """Return whether an If-None-Match header names the tag (weak comparison, RFC 9110 section 13.1.2).
 
-    "*" names none: the sender has no answer then, and bytes that are no image would pass for one.
+    "*" matches nothing: else bytes that are no image would get a 304 as if they were one.
     """
     return tag.removeprefix("W/") in (each.strip().removeprefix("W/") for each in if_none_match.split(","))

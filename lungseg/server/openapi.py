@@ -1,4 +1,4 @@
-"""What the HTTP door says of itself: texts, examples and the answers that each route may give."""
+"""The OpenAPI description: texts, examples and the responses of each route."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lungseg.server.schemas import RunLengths, Segmentation, SegmentParameters
 API_DESCRIPTION = """\
 Send a frontal chest radiograph, get its lung mask.
 
-    curl --data-binary @film.dcm 'https://HOST/v1/segment' -o mask.png
-    curl --data-binary @film.dcm 'https://HOST/v1/segment?format=json'
+    curl --data-binary @image.dcm 'https://HOST/v1/segment' -o mask.png
+    curl --data-binary @image.dcm 'https://HOST/v1/segment?format=json'
 
-With every mask goes a verdict, `accept`, `review` or `reject`, in the JSON and in the header `X-Lung-Decision`. A
-refusal is an RFC 9457 problem document with a stable `code` and a `remedy`.
+Each mask comes with a verdict: `accept`, `review` or `reject`, in the JSON and in the header `X-Lung-Decision`. Errors
+are RFC 9457 problem documents with a stable `code` and a `remedy`.
 
-It reports lungs, makes no diagnosis, and is not a medical device.
+This service does not diagnose and is not a medical device.
 """
 
 BINARY_CONTENT = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter as a field of a form, which can be left out but not be null."""
+    """Return a parameter's schema as a form field, which may be absent but never null."""
     value = schema.get("anyOf", [schema])[0]
     kept = ("type", "enum", "exclusiveMinimum", "exclusiveMaximum", "description")
     return {key: found for key, found in (schema | value).items() if key in kept}
@@ -58,11 +58,11 @@ SEGMENT_HEADERS = {
     name: {"description": meaning, "schema": {"type": "string"}}
     for name, meaning in {
         "X-Lung-Decision": "The verdict: accept, review or reject.",
-        "X-Lung-Reasons": "The codes of its reasons, the gravest first, separated by commas.",
-        "X-Lung-Expected-Dice": "The Dice that the mask may be expected to reach, 0 to 1; absent without an estimate.",
-        "X-Lung-Model": "The first 16 digits of the model's SHA-256.",
-        "Server-Timing": "Milliseconds of each stage.",
-        "ETag": "Changes with the image, the options and the models.",
+        "X-Lung-Reasons": "Codes of its reasons, most serious first, separated by commas.",
+        "X-Lung-Expected-Dice": "Estimated Dice score of the mask, 0 to 1; absent without an estimate.",
+        "X-Lung-Model": "First 16 digits of the model's SHA-256.",
+        "Server-Timing": "Duration of each stage in milliseconds.",
+        "ETag": "Depends on the image, the options and the models.",
     }.items()
 }
 
@@ -72,7 +72,7 @@ ELSEWHERE = (errors.FileError, errors.StorageError, errors.BrowserError)
 
 
 def problem_responses(*kinds: type[errors.ProblemError]) -> dict[int | str, dict[str, Any]]:
-    """The answers that refuse, by status; the refusals' codes stand in their descriptions."""
+    """Return the error responses by status; each description lists the error codes."""
     return {
         status: problems.problem_schema(", ".join(kind.code for kind in kinds if kind.status == status))
         for status in sorted({kind.status for kind in kinds})
@@ -80,18 +80,18 @@ def problem_responses(*kinds: type[errors.ProblemError]) -> dict[int | str, dict
 
 
 def _segment_responses() -> dict[int | str, dict[str, Any]]:
-    """Every answer of the route that segments, by status."""
+    """Return all responses of POST /v1/segment by status."""
     media_types = dict.fromkeys(each.media_type for each in FORMATS.values())
     content: dict[str, Any] = {media: BINARY_CONTENT for media in media_types if media != "application/json"}
     content["application/geo+json"] = {"schema": {"type": "object"}}
     answers: dict[int | str, dict[str, Any]] = {
         200: {
-            "description": "The answer, in the form asked for.",
+            "description": "The result in the requested format.",
             "model": Segmentation | RunLengths,
             "content": content,
             "headers": SEGMENT_HEADERS,
         },
-        304: {"description": "The sender's copy, named by If-None-Match, is what would be sent."},
+        304: {"description": "The copy that If-None-Match names is up to date."},
     }
     return answers | problem_responses(*(kind for kind in errors.every_problem() if not issubclass(kind, ELSEWHERE)))
 
@@ -108,7 +108,7 @@ READY_ERRORS = problem_responses(errors.ModelUnavailable, errors.Shortage)
 
 
 def drop_validation_responses(app: FastAPI) -> None:
-    """Leave out of ``app``'s description the 422 that FastAPI adds for parameters: `problems` answers 400 instead."""
+    """Remove FastAPI's 422 for invalid parameters from the description: `problems` returns 400 instead."""
     whole = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Everything that goes wrong over HTTP becomes an RFC 9457 problem document, and nothing of the request is logged."""
+"""Turn every error into an RFC 9457 problem document. Nothing of the request is logged."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from lungseg.server.schemas import Problem, SegmentParameters
 log = logging.getLogger(__name__)
 
 SHORTAGE_RETRY_SECONDS = "10"
-"""After a shortage."""
+"""Retry-After of a response to a shortage."""
 
 MAX_NAMED_ERRORS = 5
-"""Errors of one request that are named."""
+"""Errors that the detail of a BadParameter lists."""
 
 
 def problem_schema(meaning: str) -> dict[str, Any]:
-    """A route's OpenAPI entry for one status that it answers with a problem document."""
+    """Return the OpenAPI entry of a status whose body is a problem document."""
     return {"description": meaning, "content": {errors.PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every refusal and failure of ``app`` with a problem document."""
+    """Make ``app`` answer every error with a problem document."""
 
     @app.exception_handler(errors.ProblemError)
-    async def film_error(_: Request, error: errors.ProblemError) -> Response:
+    async def problem_error(_: Request, error: errors.ProblemError) -> Response:
         return problem_response(error.problem())
 
     @app.exception_handler(errors.ModelError)
@@ -45,12 +45,12 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(_: Request, error: RequestValidationError) -> Response:
-        # The places and rules alone: the error also quotes what was sent, of which a member's unknown name is a part.
+        # Pydantic's errors quote the input, and an unknown name is input, too: keep the places and rules only.
         return problem_response(errors.BadParameter(describe_errors(error.errors())).problem())
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        if error.status_code == 400:  # FastAPI's own, of a JSON body that is not even text
+        if error.status_code == 400:  # raised by FastAPI for a JSON body that is not valid UTF-8
             return problem_response(errors.BadParameter("The request's body cannot be read.").problem())
         document = errors.problem_document(
             error.status_code,
@@ -63,7 +63,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def describe_errors(found: Sequence[Any]) -> str:
-    """Return what pydantic found wrong: the first MAX_NAMED places and rules, nothing of what was sent."""
+    """Return the places and rules of the first MAX_NAMED_ERRORS errors; nothing of the input."""
     wrong = list(dict.fromkeys(map(_describe_error, found)))
     rest = len(wrong) - MAX_NAMED_ERRORS
     return "; ".join(wrong[:MAX_NAMED_ERRORS] + ([f"and {rest} more"] if rest > 0 else [])) + "."
@@ -79,10 +79,10 @@ def _describe_error(error: Any) -> str:
 
 
 class LastResort:
-    """Answers what no handler expected with a 500, and logs where it happened but not what it said.
+    """Answer unexpected exceptions with 500; log where they were raised, not their text.
 
-    Starlette's own last resort raises the exception on to the server, which would log its text; the text of a
-    decoder's exception may quote the image.
+    Starlette's ServerErrorMiddleware re-raises the exception, and the server would log its text. A decoder's exception
+    may quote the image.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -91,14 +91,14 @@ class LastResort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def watch(message: Message) -> None:
+        async def send_and_note_start(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, receive, watch)
-        except asyncio.CancelledError:  # the server shuts down, and has waited long enough
+            await self.app(scope, receive, send_and_note_start)
+        except asyncio.CancelledError:  # the server is shutting down, and its grace period is over
             if started:
                 raise
             closing = errors.Overloaded("The server is shutting down.").problem()
@@ -115,14 +115,14 @@ class LastResort:
 
 
 def _is_shortage(error: Exception) -> bool:
-    """Whether an exception says that memory or descriptors ran out; a failed import of what was there says it too."""
+    """Return whether memory or descriptors ran out. An ImportError counts: every module was there at the start."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
     return isinstance(error, MemoryError | ImportError)
 
 
 def problem_response(document: dict[str, Any], headers: Any = None) -> Response:
-    """Return a problem document as a response, which is an ASGI app as well; no cache keeps it."""
+    """Return a problem document as a response (which is also an ASGI app) that no cache stores."""
     fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return JSONResponse(
         document, document["status"], {**(headers or {}), **fixed}, media_type=errors.PROBLEM_MEDIA_TYPE

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: on time, on framing, and on connections.
+"""uvicorn's HTTP protocol with limits on time, framing and connections.
 
-uvicorn 0.54 has none of them (its issue 157); `serve` names this class, which uvicorn's setting ``http`` is for.
+uvicorn 0.54 has none of them (its issue 157). `serve` passes this class as uvicorn's setting ``http``.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from lungseg.server import problems
 from lungseg.server.admission import ABORT_EXTENSION
 
 MAX_HEADER_SECONDS = 10.0
-"""The longest that a connection may go without a request's headers being complete."""
+"""Time that a new connection has until the headers of its request are complete."""
 
 KEEP_ALIVE_SECONDS = 75
-"""How long a connection may stay open between two requests. Clients and proxies must close theirs first (httpx after 5 s,
-nginx and AWS's load balancers after 60 s): a request that crosses the server's close on its way is lost."""
+"""Time that a connection stays open between two requests. Clients and proxies must close it first (httpx after 5 s,
+nginx and AWS's load balancers after 60 s): a request that is on its way when the server closes is lost."""
 
 MAX_WRITE_SECONDS = 30.0
-"""The longest that a client may take for the next 48 KB of an answer (asyncio's buffer, from full to a quarter)."""
+"""Time that a client has to take the next 48 KB of a response (asyncio's buffer, from full to a quarter)."""
 
 MAX_CLOSE_SECONDS = 5.0
-"""The longest that a connection which is being closed may keep what its client does not take."""
+"""Time that a closing connection has to deliver what is still buffered."""
 
 MAX_FRAMING_BYTES = 2**16
-"""Bytes of a request besides its body, more than the body has: headers, chunks' sizes, trailers."""
+"""Bytes of headers, chunk sizes and trailers, less the bytes of the body."""
 
 ACCEPT_BACKLOG = 64
-"""Connections that are accepted in one turn of asyncio's loop; they are ours some turns later."""
+"""Connections that asyncio accepts per loop iteration; they reach this class some iterations later."""
 
 MAX_PENDING = 4 * ACCEPT_BACKLOG
-"""Descriptors of connections that are accepted, but not yet ours to count."""
+"""Descriptors of accepted connections that this class cannot count yet."""
 
 MAX_CONNECTIONS = 2048
-"""Connections of a process, where it may have as many descriptors."""
+"""Connections per process, if the descriptor limit allows it."""
 
 RESERVED_DESCRIPTORS = 64
-"""Descriptors for everything else: the listener, the event loop, libraries that are loaded."""
+"""Descriptors for everything else: the listener, the event loop, loaded libraries."""
 
 BAD_REQUEST_PROBLEM = errors.problem_document(
     400, "bad-request", "The request is not valid HTTP", "The request cannot be parsed.", "Use an HTTP/1.1 client."
@@ -58,7 +58,7 @@ FRAMING_PROBLEM = errors.problem_document(
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process and its children have as many descriptors as MAX_CONNECTIONS needs, if the system allows it."""
+    """Raise the descriptor limit of this process and its children to what MAX_CONNECTIONS needs, if permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + MAX_PENDING + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -67,7 +67,7 @@ def raise_descriptor_limit() -> None:
 
 
 def max_connections() -> int:
-    """Return how many connections this process keeps at a time: always fewer than it has descriptors."""
+    """Return how many connections this process keeps open: always fewer than its descriptor limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -77,38 +77,38 @@ def max_connections() -> int:
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    # Class defaults: on_message_begin may come before anything else is set.
-    _framing = 0
-    _headers = 0
+    # Class defaults: on_message_begin may be called before an instance attribute is set.
+    _framing_bytes = 0
+    _header_bytes = 0
     _requests = 0
-    _drains = 0
+    _resumed_writes = 0
     _is_between_requests = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; where there are too many connections, one that has no request ends instead."""
+        """Start; if there are too many connections, abort the one that has been idle longest."""
         super().connection_made(transport)
         self._state: tuple[object, ...] = ()
-        self._since = self.loop.time()
-        self._make_room()
-        self._look()
+        self._state_since = self.loop.time()
+        self._drop_excess_connection()
+        self._check_timeouts()
 
-    def _make_room(self) -> None:
+    def _drop_excess_connection(self) -> None:
         if len(self.connections) > max_connections():
-            # Those that were ended are in the set until the event loop's next turn.
+            # Aborted connections stay in the set until the next loop iteration.
             others = [
                 each for each in cast("set[LimitedProtocol]", self.connections) if not each.transport.is_closing()
             ]
             if len(others) > max_connections():
                 idle = [each for each in others if not each._is_busy()]
-                min(idle, key=lambda each: each._since, default=self).transport.abort()
+                min(idle, key=lambda each: each._state_since, default=self).transport.abort()
 
     def _is_busy(self) -> bool:
-        """Whether a request is being read, worked on or answered."""
+        """Return whether a request is being read, processed or answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _look(self) -> None:
-        """Once a second: end the connection where its client has let it stand for too long."""
-        if self not in self.connections:  # it is lost
+    def _check_timeouts(self) -> None:
+        """Abort the connection if its client has been idle for too long; called once a second."""
+        if self not in self.connections:  # it was closed
             return
         if self.transport.is_closing():
             name, seconds = "closing", MAX_CLOSE_SECONDS
@@ -120,47 +120,47 @@ class LimitedProtocol(HttpToolsProtocol):
             name, seconds = "kept alive", KEEP_ALIVE_SECONDS
         else:
             name, seconds = "idle", MAX_HEADER_SECONDS
-        state = (name, self._requests, self._drains)
+        state = (name, self._requests, self._resumed_writes)
         if state != self._state:
-            self._state, self._since = state, self.loop.time()
-        elif self.loop.time() - self._since >= seconds:
+            self._state, self._state_since = state, self.loop.time()
+        elif self.loop.time() - self._state_since >= seconds:
             self.transport.abort()
-        self.loop.call_later(1.0, self._look)
+        self.loop.call_later(1.0, self._check_timeouts)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and refuse a request whose headers, chunk sizes and trailers outweigh its body."""
-        self._framing += len(data)
+        """Parse; reject a request whose headers, chunk sizes and trailers outweigh its body."""
+        self._framing_bytes += len(data)
         self._is_between_requests = False
         super().data_received(data)
-        if self._framing > MAX_FRAMING_BYTES and not self.transport.is_closing():
-            self._refuse(FRAMING_PROBLEM)
+        if self._framing_bytes > MAX_FRAMING_BYTES and not self.transport.is_closing():
+            self._send_problem(FRAMING_PROBLEM)
 
     def on_message_begin(self) -> None:
-        """Count anew, and offer the app a way to cut the connection off."""
-        self._framing = self._headers = 0
+        """Reset the counts, and give the app a way to abort the connection."""
+        self._framing_bytes = self._header_bytes = 0
         super().on_message_begin()
         extensions: dict[str, Any] = {ABORT_EXTENSION: self.transport.abort}
         self.scope["extensions"] = extensions
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Refuse headers, or trailers, that are too many; raised here, it ends the parsing.
+        """Reject too many headers or trailers; the exception stops the parser.
 
         Raises:
             ValueError.
         """
-        self._headers += len(name) + len(value)
-        if self._headers > MAX_FRAMING_BYTES:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_FRAMING_BYTES:
             raise ValueError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Note that there is a request."""
+        """Count the request."""
         self._requests += 1
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Weigh the body against its framing."""
-        self._framing -= 2 * len(body)
+        """Deduct the body from the framing bytes."""
+        self._framing_bytes -= 2 * len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -169,21 +169,21 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def resume_writing(self) -> None:
-        """Note that the client took some of its answer."""
-        self._drains += 1
+        """Note that the client received a part of the response."""
+        self._resumed_writes += 1
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem document."""
-        error = sys.exc_info()[1]  # uvicorn calls this while it handles the parser's error
+        """Answer an invalid request with a problem document."""
+        error = sys.exc_info()[1]  # uvicorn calls this in its handler of the parser's exception
         if error is not None and isinstance(error.__context__, MemoryError):
-            self._refuse(NO_MEMORY_PROBLEM)
+            self._send_problem(NO_MEMORY_PROBLEM)
         else:
-            self._refuse(FRAMING_PROBLEM if self._headers > MAX_FRAMING_BYTES else BAD_REQUEST_PROBLEM)
+            self._send_problem(FRAMING_PROBLEM if self._header_bytes > MAX_FRAMING_BYTES else BAD_REQUEST_PROBLEM)
 
-    def _refuse(self, document: dict[str, Any]) -> None:
+    def _send_problem(self, document: dict[str, Any]) -> None:
         if self._is_busy() and self.cycle.response_started:
-            self.transport.abort()  # the answer that has begun cannot be taken back
+            self.transport.abort()  # a response that has started cannot be replaced
             return
         headers = {"Connection": "close"}
         if document["status"] == 503:
@@ -194,4 +194,4 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: a request that asks for an upgrade is answered without one."""
+        """Log nothing: a request for an upgrade gets a normal response."""

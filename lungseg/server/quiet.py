@@ -1,4 +1,4 @@
-"""A log that clients cannot fill: of each message, one line a minute."""
+"""Rate-limit the log, so that clients cannot fill it: one line per message and minute."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 QUIET_SECONDS = 60.0
 
 MAX_MESSAGES = 1000
-"""Different messages that are remembered; a program has some dozen."""
+"""Distinct messages to remember; a program has a few dozen."""
 
 
 class OncePerMinute(logging.Filter):
-    """Drops a message that was logged less than a minute ago, and says how many were dropped when it comes again."""
+    """Drop messages that were logged less than a minute ago, and append their count to the next one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is to be logged."""
+        """Return whether to log the record."""
         if record.levelno < logging.WARNING:
             return True
         key, now = (record.name, record.getMessage()), time.monotonic()
@@ -37,7 +37,7 @@ class OncePerMinute(logging.Filter):
 
 
 def log_config() -> dict[str, Any]:
-    """Return uvicorn's own configuration of logging, with the filter on all that this process logs."""
+    """Return uvicorn's logging configuration with the filter on every handler."""
     from uvicorn.config import LOGGING_CONFIG
 
     handlers = {name: {**each, "filters": ["quiet"]} for name, each in LOGGING_CONFIG["handlers"].items()}

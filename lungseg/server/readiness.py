@@ -1,8 +1,8 @@
-"""Whether images of every format can be read here, found out before the first request.
+"""Check before the first request that images of every format can be decoded.
 
-Codecs are imported when they are first needed. Where memory or descriptors are short at that moment, Pillow and
-imagecodecs remember for good that they have no such codec, and whole images are called damaged from then on. Other
-imports, such as highdicom's 90 MB, are left to the first request that needs them: Python tries them again.
+Codecs are imported at their first use. If memory or descriptors run out at that moment, Pillow and imagecodecs conclude
+for good that they lack the codec, and from then on intact images count as damaged. Other imports, such as highdicom's
+90 MB, are left to the first request that needs them: Python retries a failed import.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from lungseg.model.selfcheck import draw_phantom
 log = logging.getLogger(__name__)
 
 USED_IMAGECODECS = ("DEFLATE", "DICOMRLE", "JPEG2K", "JPEG8", "JPEGLS", "LZW", "PACKBITS", "PNG", "ZLIB")
-"""What lungseg.decode and tifffile call of imagecodecs, which imports each at its first use; drawings use some."""
+"""Codecs that lungseg.decode, tifffile and the self-test use. imagecodecs imports each at its first use."""
 
 _lock = threading.Lock()
 _missing: list[str] | None = None
 
 
 def load_codecs() -> None:
-    """Read a test pattern in every format, which imports all codecs; log what fails."""
+    """Import all codecs by decoding a test pattern in every format; log those that fail."""
     global _missing  # noqa: PLW0603
     import imagecodecs
 
@@ -37,7 +37,7 @@ def load_codecs() -> None:
 
 
 def check_readiness() -> None:
-    """Raise Shortage if a format was missing at the start and still is; where `load` was not called, return.
+    """Raise Shortage if a format failed at the start and still fails. Without `load_codecs`, do nothing.
 
     Raises:
         Shortage.
@@ -45,4 +45,4 @@ def check_readiness() -> None:
     if _missing:
         load_codecs()
     if _missing:
-        raise errors.Shortage(f"{len(_missing)} formats cannot be read, of which the first is {_missing[0]}.")
+        raise errors.Shortage(f"{len(_missing)} formats cannot be decoded; the first is {_missing[0]}.")

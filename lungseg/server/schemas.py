@@ -1,4 +1,4 @@
-"""The JSON documents of the HTTP door, as its OpenAPI text describes them."""
+"""The JSON documents of the HTTP API, and the parameters of POST /v1/segment."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lungseg.encode.formats import FORMATS
 from lungseg.model.precision import PrecisionReason
 from lungseg.pipeline.options import Options
 
-FORMAT_HELP = "The answer's form; it goes before the Accept header. " + "; ".join(
+FORMAT_HELP = "Output format; overrides the Accept header. " + "; ".join(
     f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
 )
-THRESHOLD_HELP = "Lung is what the network gives a probability above this; the model's own, 0.5, if left out."
-CLEAN_HELP = "Drop specks (below 5 % of the larger lung) and fill holes (below 10 % of their lung)."
-UPRIGHT_HELP = "Recognise turned and inverted images, and segment them as if they were not."
+THRESHOLD_HELP = "Probability above which a pixel is lung; default: the model's own, 0.5."
+CLEAN_HELP = "Remove fragments under 5 % of the larger lung and fill holes under 10 % of their lung."
+UPRIGHT_HELP = "Detect rotated and inverted images, and correct them before segmentation."
 
 DecisionName = Literal["accept", "review", "reject"]
 
 
 class OptionsIn(BaseModel):
-    """How to make a mask."""
+    """How to make the mask."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,12 +30,12 @@ class OptionsIn(BaseModel):
     upright: bool = Field(default=True, description=UPRIGHT_HELP)
 
     def options(self) -> Options:
-        """Return them for the pipeline."""
+        """Return the pipeline's options."""
         return Options(self.threshold, self.clean, self.upright)
 
 
 class SegmentParameters(OptionsIn):
-    """The parameters of POST /v1/segment, in the query or as fields of the form that carries the image."""
+    """Parameters of POST /v1/segment: in the query, or as fields of the multipart form."""
 
     format: str | None = Field(default=None, description=FORMAT_HELP, json_schema_extra={"enum": list(FORMATS)})
 
@@ -47,7 +47,7 @@ class Problem(BaseModel):
     title: str = Field(examples=["The image is too small"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["The image is 1 x 1 pixels; each side needs at least 64."])
-    code: str = Field(description="Stable name of the refusal, for programs.", examples=["too-small"])
+    code: str = Field(description="Stable identifier of the error, for programs.", examples=["too-small"])
     remedy: str = Field(
         description="What to do about it.",
         examples=["Send the image at its original size, at least 64 x 64 pixels."],
@@ -55,27 +55,29 @@ class Problem(BaseModel):
 
 
 class ReasonOut(BaseModel):
-    """Something that speaks for the decision; with "accept" it is a note."""
+    """A reason for the decision; with "accept" it is a note."""
 
-    code: str = Field(description="Stable name; docs/ERRORS.md lists them.", examples=["turned"])
-    decision: DecisionName = Field(description="What it leads to by itself.")
+    code: str = Field(description="Stable identifier; docs/ERRORS.md lists them.", examples=["turned"])
+    decision: DecisionName = Field(description="The decision that this reason alone leads to.")
     text: str = Field(examples=["The image is rotated; the mask has the same rotation."])
 
 
 class VerdictOut(BaseModel):
-    """Whether to rely on the mask. It is no diagnosis."""
+    """Whether to rely on the mask. Not a diagnosis."""
 
     decision: DecisionName
-    reasons: list[ReasonOut] = Field(description="The gravest first.")
+    reasons: list[ReasonOut] = Field(description="Most serious first.")
     frontal: float = Field(description="Probability that this is a frontal chest radiograph.", ge=0, le=1)
-    confidence: float = Field(description="Mean of 2p - 1 over the lungs, p the network's probability.", ge=0, le=1)
+    confidence: float = Field(
+        description="Mean of 2p - 1 over the lungs, where p is the network's probability.", ge=0, le=1
+    )
     expected_dice: float | None = Field(
-        description="The Dice that the mask may be expected to reach; null if the model gives none, or without a lung.",
+        description="Estimated Dice score of the mask; null if the model gives no estimate or no lung was found.",
         ge=0,
         le=1,
     )
     doubtful_parts: list[str] = Field(
-        description="Where the mask is most likely wrong, the most doubtful first; empty unless it is doubtful.",
+        description="Where the mask is most likely wrong, most doubtful first; empty unless the mask is doubtful.",
         examples=[["left lower"]],
     )
 
@@ -89,33 +91,33 @@ class SpacingOut(BaseModel):
 
 
 class ImageOut(BaseModel):
-    """The image as it was read."""
+    """The decoded image."""
 
     width: int
     height: int
-    spacing_mm: SpacingOut | None = Field(description="From DICOM alone.")
-    turned_degrees: Literal[0, 90, 180, 270] = Field(description="By how much it lies turned counter-clockwise.")
-    inverted: bool = Field(description="Whether its bone is dark.")
-    mirrored: bool = Field(description="Whether right and left are exchanged in the picture.")
+    spacing_mm: SpacingOut | None = Field(description="DICOM only; otherwise null.")
+    turned_degrees: Literal[0, 90, 180, 270] = Field(description="Counter-clockwise rotation of the image.")
+    inverted: bool = Field(description="Whether bone is dark.")
+    mirrored: bool = Field(description="Whether left and right are swapped in the image.")
 
 
 class MeasuresOut(BaseModel):
-    """A part of the image; x runs to the right and y down."""
+    """Measurements of one region; x runs to the right, y runs down."""
 
     pixels: int = Field(ge=0)
-    mm2: float | None = Field(description="null if the image's spacing is not known.")
-    box: tuple[int, int, int, int] | None = Field(description="x, y, width, height; null if it is empty.")
-    centroid: tuple[float, float] | None = Field(description="x, y, pixel centres at whole numbers.")
+    mm2: float | None = Field(description="Area in mm²; null if the pixel spacing is unknown.")
+    box: tuple[int, int, int, int] | None = Field(description="x, y, width, height; null if the region is empty.")
+    centroid: tuple[float, float] | None = Field(description="x, y; pixel centres have integer coordinates.")
 
 
 class LungsOut(BaseModel):
-    """Measurements; right and left are the patient's."""
+    """Measurements of the lungs; right and left are the patient's."""
 
     both: MeasuresOut
     right: MeasuresOut
     left: MeasuresOut
-    right_to_left: float | None = Field(description="Right area by left area; null if one is missing.")
-    share: float = Field(description="The part of the image that is lung.", ge=0, le=1)
+    right_to_left: float | None = Field(description="Right area divided by left area; null if a lung is missing.")
+    share: float = Field(description="Fraction of the image that is lung.", ge=0, le=1)
 
 
 class ModelOut(BaseModel):
@@ -123,30 +125,30 @@ class ModelOut(BaseModel):
 
     name: str
     precision: Literal["int8", "fp32"]
-    precision_reason: PrecisionReason = Field(description="Why the model serves in this precision.")
+    precision_reason: PrecisionReason = Field(description="Why this precision is used.")
     sha256: str
 
 
 class Segmentation(BaseModel):
-    """What `format=json` answers."""
+    """The response to `format=json`."""
 
     verdict: VerdictOut
     image: ImageOut
     lungs: LungsOut
     threshold: float = Field(gt=0, lt=1)
     model: ModelOut
-    milliseconds: dict[str, float] = Field(description="Time of each stage.")
+    milliseconds: dict[str, float] = Field(description="Duration of each stage.")
 
 
 class RunLength(BaseModel):
-    """A mask as COCO has it."""
+    """A mask in COCO run-length encoding."""
 
     size: tuple[int, int] = Field(description="Height and width.")
-    counts: str = Field(description="Compressed run lengths; pycocotools.mask.decode reads them.")
+    counts: str = Field(description="Compressed run lengths, for pycocotools.mask.decode.")
 
 
 class RunLengths(BaseModel):
-    """What `format=rle` answers."""
+    """The response to `format=rle`."""
 
     lungs: RunLength
     right: RunLength
@@ -154,21 +156,23 @@ class RunLengths(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """The process is up."""
+    """The process is running."""
 
     status: Literal["ok"]
     version: str
 
 
 class ReadyOut(BaseModel):
-    """Images can be sent."""
+    """The service accepts images."""
 
     status: Literal["ready"]
     model: ModelOut
 
 
 class ModelCardsOut(BaseModel):
-    """The served models' own facts, as they travel in their files."""
+    """The models' cards, as stored in the model files."""
 
-    segmentation: dict[str, Any] = Field(description="Card of the network that draws the mask.")
-    view: dict[str, Any] = Field(description="Card of the network that tells how an image lies and if it is one.")
+    segmentation: dict[str, Any] = Field(description="Card of the segmentation network.")
+    view: dict[str, Any] = Field(
+        description="Card of the network that recognises frontal chest X-rays and their orientation."
+    )

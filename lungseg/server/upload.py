@@ -1,4 +1,4 @@
-"""The image in a request, raw or a part of multipart/form-data; never on disk, and never more than the limit."""
+"""Read the image of a request: the raw body, or a part of multipart/form-data. It never touches the disk."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from lungseg import errors, limits
 from lungseg.server import intake
 from lungseg.server.schemas import SegmentParameters
 
-# The multipart parser logs what it could not read.
+# The multipart parser logs parts of what it cannot parse.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 MAX_FIELDS = len(SegmentParameters.model_fields)
 """Fields of a form besides the file."""
 
 MAX_PART_BYTES = 1000
-"""Bytes of a form's field that is a parameter."""
+"""Bytes of a form field other than the file."""
 
 LINE_BREAKS = (b"\n", b"\r", b"\0")
-"""What `curl --data @file` leaves out of a file."""
+"""Bytes that `curl --data @file` removes from a file."""
 
 MIN_STRIPPED_BYTES = 1000
-"""Bytes without any of LINE_BREAKS that no image has: one in 100,000 random strings of this length has none."""
+"""An image of this many bytes contains one of LINE_BREAKS: only one in 100,000 random strings does not."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What a request carries.
+    """The content of a request.
 
     Attributes:
-        image: the file's bytes.
-        fields: parameters that came as fields of a form, by name.
+        image: bytes of the file.
+        fields: form fields other than the file, by name.
     """
 
     image: bytes
@@ -46,12 +46,12 @@ class Upload:
 
 
 class InMemoryParser(MultiPartParser):
-    """Starlette's parser, but no part is ever spooled to disk: an image is private data."""
+    """Starlette's parser, except that it never spools a part to disk: an image is private data."""
 
     spool_max_size = limits.MAX_BYTES + 1
 
     def close(self) -> None:
-        """Close every part's file, also of one that has no end, which no form holds."""
+        """Close the file of every part, including an unfinished one, which is not in the form."""
         for file in self._files_to_close_on_error:
             file.close()
 
@@ -60,15 +60,15 @@ async def read_upload(request: Request) -> Upload:
     """Return the image of a request, and the parameters of its form.
 
     Raises:
-        MalformedUpload: multipart that is broken, or without a file part named "file"; gzip that is broken.
-        MangledBody: the line breaks were left out on the way.
-        BadParameter: a form's field is no parameter, or came twice.
-        TooLarge: gzip that holds more than MAX_BYTES.
+        MalformedUpload: the multipart body or the gzip is broken, or there is no file part named "file".
+        MangledBody: the line breaks were removed on the way.
+        BadParameter: a form field occurs twice.
+        TooLarge: the gzip expands to more than MAX_BYTES.
     """
-    # The chunks of the request, not its `body`, which would stay with it while the answer is made.
+    # Not request.body(): it would cache the bytes with the request until the response is sent.
     body = b"".join([chunk async for chunk in request.stream()])
     if intake.content_encoding(request.headers) != "identity":
-        body = await run_in_threadpool(gunzip, body)  # Intake lets no other encoding pass
+        body = await run_in_threadpool(gunzip, body)  # Intake rejects other encodings
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         return await _read_form(request.headers, body)
@@ -80,11 +80,11 @@ async def read_upload(request: Request) -> Upload:
 
 
 def gunzip(data: bytes) -> bytes:
-    """Return what gzip holds, members one behind the other included (RFC 1952 section 2.2).
+    """Decompress gzip, including concatenated members (RFC 1952 section 2.2).
 
     Raises:
-        MalformedUpload: it is broken, or has no end.
-        TooLarge: it holds more than MAX_BYTES.
+        MalformedUpload: the gzip is broken or truncated.
+        TooLarge: it expands to more than MAX_BYTES.
     """
     parts, count = [], 0
     while data:
@@ -92,12 +92,12 @@ def gunzip(data: bytes) -> bytes:
         try:
             parts.append(member.decompress(data, limits.MAX_BYTES + 1 - count))
         except zlib.error:
-            raise errors.MalformedUpload("The body is not valid gzip, as its Content-Encoding says.") from None
+            raise errors.MalformedUpload("The body is not valid gzip, although its Content-Encoding says so.") from None
         count += len(parts[-1])
         if count > limits.MAX_BYTES:
             limits.check_bytes(count)
         if not member.eof:
-            raise errors.MalformedUpload("The body's gzip is cut short.")
+            raise errors.MalformedUpload("The body's gzip is truncated.")
         data = member.unused_data
     return b"".join(parts)
 
@@ -112,7 +112,7 @@ async def _read_form(headers: Headers, body: bytes) -> Upload:
         if not isinstance(part, UploadFile):
             raise errors.MalformedUpload("The multipart body has no file part named 'file'.")
         return Upload(await part.read(), _read_fields(form))
-    except (MultiPartException, ValueError):  # ValueError: the charset that it names is none for texts
+    except (MultiPartException, ValueError):  # ValueError: its charset is not a text encoding
         raise errors.MalformedUpload(
             f"The multipart body is broken, or has more than one file, {MAX_FIELDS} fields, or {MAX_PART_BYTES} "
             "bytes in a field."
@@ -127,19 +127,19 @@ async def _split_body(body: bytes) -> AsyncGenerator[bytes, None]:
 
 
 def _read_fields(form: FormData) -> dict[str, str]:
-    """Return the fields of a form other than the file.
+    """Return the form fields other than the file.
 
     Raises:
         BadParameter.
     """
     found = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     if len(found) + 1 < len(form.multi_items()):
-        raise errors.BadParameter("A field of the form is there twice.")
+        raise errors.BadParameter("A form field occurs twice.")
     return found
 
 
 def _check_line_breaks(image: bytes) -> None:
     if len(image) >= MIN_STRIPPED_BYTES and not any(each in image for each in LINE_BREAKS):
         raise errors.MangledBody(
-            "The body has no line break and no zero byte: `curl --data` takes them out. Use `curl --data-binary`."
+            "The body has no line break and no zero byte: `curl --data` removes them. Use `curl --data-binary`."
         )
