@@ -68,5 +68,5 @@ def test_lambda_has_no_guard_and_no_queue() -> None:
         environment = os.environ | {name: "function"}
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
         middleware = set(run.stdout.decode().split())
-        assert ({"Guard", "Admission"} <= middleware) == is_there
+        assert ({"CrossSiteGuard", "Admission"} <= middleware) == is_there
         assert "Intake" in middleware
