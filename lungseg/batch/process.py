@@ -25,7 +25,7 @@ from lungseg.files import read_image_file, resolve_path, staged_file
 from lungseg.pipeline.segment import segment
 
 
-def process_image(task: ImageTask, spec: BatchSpec) -> Entry:
+def process_task(task: ImageTask, spec: BatchSpec) -> Entry:
     """Write the outputs of one image, or a problem document in their place. Never raises."""
     image = spec.source / task.path
     snapshot = FileSnapshot.take(image)

@@ -23,7 +23,7 @@ from lungseg import errors, settings
 from lungseg.batch.entry import Entry
 from lungseg.batch.file_mark import FileSnapshot
 from lungseg.batch.plan import BatchSpec, ImageTask
-from lungseg.batch.process import process_image, record_failure
+from lungseg.batch.process import process_task, record_failure
 from lungseg.model.models import load_models
 from lungseg.model.session import thread_count
 
@@ -211,7 +211,7 @@ def _exit_with(sentinel: int) -> None:
     """End this process when another one ends: nobody else would end it if its image takes forever.
 
     It may end at any moment: either the manifest's line or an output is missing, or they are complete
-    (`process_image`).
+    (`process_task`).
     """
     wait([sentinel])
     os._exit(1)
@@ -230,4 +230,4 @@ def _serve_tasks(connection: Connection, spec: BatchSpec, threads: int, lock: in
         while True:
             task = connection.recv()
             connection.send(TASK_STARTED)
-            connection.send(process_image(task, spec))
+            connection.send(process_task(task, spec))

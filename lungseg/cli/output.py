@@ -78,7 +78,7 @@ def _check_writable(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            raise errors.Unwritable("The output is a folder.")
+            raise errors.Unwritable("The output is a folder; name a file.")
         if path.exists() and not path.is_file():
             if not os.access(path, os.W_OK):
                 raise errors.Unwritable("The output is a device or a pipe that you may not write to.")

@@ -1,4 +1,4 @@
-"""`process_image` in this process: what one image leaves behind, and what happens when something fails."""
+"""`process_task` in this process: what one image leaves behind, and what happens when something fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lungseg.batch import process as process_module
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import MISSING_FILE, FileMark, FileSnapshot
 from lungseg.batch.plan import BatchSpec, ImageTask, is_done, plan_task
-from lungseg.batch.process import process_image, record_failure
+from lungseg.batch.process import process_task, record_failure
 from lungseg.encode.png import mask_png
 from lungseg.files import PARTIAL_PREFIX, read_image_file
 from lungseg.pipeline.options import Options
@@ -27,7 +27,7 @@ SNAPSHOT = FileSnapshot(FileMark(5, 6, 7, 8), True)
 
 def process_new(spec: BatchSpec, path: str = "a.png") -> Entry:
     """Process an image that the manifest does not know."""
-    return process_image(plan_task(path, None, spec, False), spec)
+    return process_task(plan_task(path, None, spec, False), spec)
 
 
 class TestSuccess:
@@ -50,7 +50,7 @@ class TestSuccess:
         pixels = []
         for threshold in (0.1, 0.9):
             spec = replace(spec, options=Options(threshold=threshold))
-            outcome = process_image(plan_task("a.png", None, spec, True), spec).outcome
+            outcome = process_task(plan_task("a.png", None, spec, True), spec).outcome
             assert isinstance(outcome, dict)
             pixels.append(outcome["both_px"])
         assert pixels[0] > pixels[1] > 0
@@ -78,13 +78,13 @@ class TestSuccess:
         # Adding a format loses neither a kept output nor a format known to be impossible.
         digest, omitted = hashlib.sha256(small).hexdigest(), {"dicom-seg": "needs-dicom"}
         task = ImageTask("a.png", ("json",), {MASK: 4}, omitted, frozenset({JSON, ERROR}), digest)
-        found = process_image(task, spec)
+        found = process_task(task, spec)
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert set(found.outputs) == {MASK, JSON}
         assert found.outputs[MASK] == 4
         assert (spec.target / "a.png.mask.png").read_bytes() == b"kept"
         # If the added format is impossible, the image has not failed.
-        found = process_image(ImageTask("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), spec)
+        found = process_task(ImageTask("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), spec)
         assert not isinstance(found.outcome, Failure)
         assert found.outputs == {MASK: 4}
 
@@ -117,7 +117,7 @@ class TestChangeWhileReading:
         task = plan_task("a.png", first, spec, False)
         assert (task.formats, set(task.kept)) == (("json",), {MASK, ".npz"})
         put_image(spec, "a.png", png(RAMP8))
-        found = process_image(task, spec)
+        found = process_task(task, spec)
         assert set(found.outputs) == {MASK, JSON}
         assert list_outputs(spec) == {f"a.png{suffix}" for suffix in (MASK, JSON)}
         assert (spec.target / "a.png.mask.png").read_bytes() == mask_png(segment(png(RAMP8)).mask)

@@ -27,13 +27,13 @@ MARK = FileMark(1, 2, 3, 4)
 
 
 def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
-    """An image that was segmented."""
+    """Return the entry of a segmented image."""
     row = {"verdict": verdict, "reasons": reasons}
     return Entry(path, MARK, True, "digest", "recipe", {".mask.png": 3}, omitted or {}, row)
 
 
 def bad(path: str, code: str = "damaged-film") -> Entry:
-    """An image that was refused."""
+    """Return the entry of a failed image."""
     return Entry(path, MARK, True, "digest", "recipe", {}, {}, Failure(code, "It is broken."))
 
 
@@ -50,7 +50,7 @@ ENTRIES = [
 class TestTally:
     @pytest.fixture
     def tally(self) -> Tally:
-        """Of all entries; the first and the last were there before."""
+        """The counts of all entries; the first and the last are from an earlier run."""
         tally = Tally(("mask", "dicom-seg"))
         for number, entry in enumerate(ENTRIES):
             tally.add(entry, is_from_before=number in (0, 5))

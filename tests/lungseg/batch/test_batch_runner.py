@@ -18,7 +18,7 @@ from lungseg.batch.entry import Entry
 from lungseg.batch.file_mark import FileMark
 from lungseg.batch.manifest import Manifest
 from lungseg.batch.plan import BatchSpec, ImageTask
-from lungseg.batch.process import process_image
+from lungseg.batch.process import process_task
 from lungseg.batch.runner import BatchRunner, RunSettings
 from lungseg.batch.scheduler import Scheduler
 from lungseg.batch.source import FolderSource, OnSkip, SkipReason
@@ -39,7 +39,7 @@ class InProcessPool:
 
     def run(self, tasks: Iterator[ImageTask]) -> Iterator[Entry]:
         for task in tasks:
-            yield process_image(task, self._spec)
+            yield process_task(task, self._spec)
 
     def close(self) -> None:
         InProcessPool.is_closed = True
