@@ -1,4 +1,4 @@
-"""What is an image, told by content; and what is refused before any work is done."""
+"""Files that are rejected before decoding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from PIL import Image
 
 from lungseg import errors, limits
 from lungseg.decode import decode
+from lungseg.decode.bounds.png import PNG_SIGNATURE
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from lungseg.decode import decode
         (b"", errors.EmptyBody),
         (b"this is a text file, not an image", errors.UnsupportedFormat),
         (b"GIF89a" + bytes(500), errors.UnsupportedFormat),
-        (b"\x89PNG\r\n\x1a\n".decode("utf-8", "replace").encode() + bytes(500), errors.MangledBody),
+        (PNG_SIGNATURE.decode("utf-8", "replace").encode() + bytes(500), errors.MangledBody),
         (dicom(RAMP16).decode("utf-8", "replace").encode(), errors.MangledBody),
         (tiff(RAMP16).decode("utf-8", "replace").encode(), errors.MangledBody),
         (encode(Image.fromarray(RAMP8), "BMP").decode("utf-8", "replace").encode(), errors.MangledBody),
@@ -27,15 +28,15 @@ from lungseg.decode import decode
         (bytes(limits.MAX_BYTES + 1), errors.TooLarge),
     ],
 )
-def test_refusals(data: bytes, error: type[errors.ProblemError]) -> None:
+def test_invalid_file_is_rejected(data: bytes, error: type[errors.ProblemError]) -> None:
     with pytest.raises(error):
         decode(data)
 
 
-def test_a_refusal_quotes_nothing_of_the_film() -> None:
+def test_error_quotes_nothing_of_the_image() -> None:
     secret = "CANARY^PATIENT"
-    film = dicom(RAMP16, PatientName=secret, PhotometricInterpretation=secret[:16])
+    image = dicom(RAMP16, PatientName=secret, PhotometricInterpretation=secret[:16])
     with pytest.raises(errors.ProblemError) as caught:
-        decode(film)
+        decode(image)
     assert "CANARY" not in caught.value.line()
     assert caught.value.__cause__ is None

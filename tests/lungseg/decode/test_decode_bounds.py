@@ -1,4 +1,4 @@
-"""What of an image is left out before it is read, and how many parts it may have."""
+"""What is stripped from a file before it is decoded, and how many parts it may have."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from lungseg.decode import decode
 from lungseg.decode.bounds.jpeg import strip_ancillary_segments
 from lungseg.decode.bounds.png import png_chunk, strip_ancillary_chunks
 
-TURNED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+ROTATED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 WIDE = Image.fromarray(RAMP8[:128])
 
 
-def in_png(*parts: bytes, film: bytes = b"") -> bytes:
-    """A PNG with more chunks, behind its header."""
-    film = film or encode(WIDE, "PNG")
-    return film[:33] + b"".join(parts) + film[33:]
+def in_png(*parts: bytes, image: bytes = b"") -> bytes:
+    """Return a PNG with more chunks after its header."""
+    image = image or encode(WIDE, "PNG")
+    return image[:33] + b"".join(parts) + image[33:]
 
 
 def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
-    """A JPEG with more segments, behind its first one."""
-    film = encode(WIDE, "JPEG")
+    """Return a JPEG with more segments after its first one."""
+    image = encode(WIDE, "JPEG")
     return (
-        film[:20]
+        image[:20]
         + b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in segments)
-        + film[20:]
+        + image[20:]
     )
 
 
@@ -55,7 +55,7 @@ def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
         (b"gAMA", bytes(2000)),
     ],
 )
-def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes) -> None:
+def test_ancillary_png_chunks_are_stripped(kind: bytes, body: bytes) -> None:
     plain = encode(WIDE, "PNG")
     assert strip_ancillary_chunks(in_png(png_chunk(kind, body))) == plain
     assert strip_ancillary_chunks(plain) is plain
@@ -65,14 +65,14 @@ def test_what_stands_beside_a_pngs_picture_is_left_out(kind: bytes, body: bytes)
     ("kind", "body"),
     [(0xFE, b"chest"), (0xE2, b"ICC_PROFILE\0\1\1" + bytes(132)), (0xE5, b""), (0xED, b"Photoshop 3.0\0")],
 )
-def test_what_stands_beside_a_jpegs_picture_is_left_out(kind: int, body: bytes) -> None:
+def test_ancillary_jpeg_segments_are_stripped(kind: int, body: bytes) -> None:
     plain = encode(WIDE, "JPEG")
     assert strip_ancillary_segments(in_jpeg((kind, body))) == plain
     assert strip_ancillary_segments(plain) is plain
 
 
-def test_the_picture_of_cmyk_is_not_turned_round() -> None:
-    """A segment of Adobe's says that its inks are stored inverted."""
+def test_cmyk_jpeg_with_comment_is_not_inverted() -> None:
+    """The Adobe segment says that the inks are stored inverted."""
     inks = Image.fromarray(RAMP8).convert("CMYK")
     plain = encode(inks, "JPEG")
     commented = plain[:2] + b"\xff\xfe\0\7chest" + plain[2:]
@@ -81,41 +81,41 @@ def test_the_picture_of_cmyk_is_not_turned_round() -> None:
 
 
 @pytest.mark.parametrize(
-    "film",
+    "image",
     [
-        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURNED), png_chunk(b"tEXt", b"Comment\0chest")),
-        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(TURNED))),
+        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + ROTATED), png_chunk(b"tEXt", b"Comment\0chest")),
+        in_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(ROTATED))),
         in_png(png_chunk(b"eXIf", b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4))),
-        in_jpeg((0xFE, b"chest"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TURNED)),
+        in_jpeg((0xFE, b"chest"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + ROTATED)),
         in_jpeg(
             (0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + bytes(4)), (0xFE, b"")
         ),
     ],
 )
-def test_an_orientation_is_found_beside_what_is_left_out(film: bytes) -> None:
-    assert decode(film).pixels.shape == (256, 128)
+def test_orientation_survives_stripping(image: bytes) -> None:
+    assert decode(image).pixels.shape == (256, 128)
 
 
 @pytest.mark.parametrize("stray", [b"\0\1\2", b"\xff\xff\xff", b"\xff\0", b"\0\xff"])
-def test_bytes_that_belong_to_no_segment_do_no_harm(stray: bytes) -> None:
+def test_stray_bytes_between_segments_are_ignored(stray: bytes) -> None:
     plain = encode(WIDE, "JPEG")
     np.testing.assert_array_equal(decode(plain[:20] + stray + plain[20:]).pixels, decode(plain).pixels)
 
 
 @pytest.mark.parametrize(
-    "film",
+    "image",
     [
         in_png(png_chunk(b"prVt", b"") * limits.MAX_PARTS),
         in_png(png_chunk(b"IDAT", b"") * limits.MAX_PARTS),
         in_jpeg(*[(0xFE, b"")] * limits.MAX_PARTS),
     ],
 )
-def test_a_film_in_too_many_parts_is_refused(film: bytes) -> None:
+def test_too_many_parts_are_rejected(image: bytes) -> None:
     with pytest.raises(errors.DamagedImage):
-        decode(film)
+        decode(image)
 
 
-def test_a_film_in_many_parts_is_read() -> None:
+def test_many_parts_are_read() -> None:
     whole = png(RAMP16)
     stream = whole[41 : whole.index(b"IEND") - 8]
     parts = b"".join(png_chunk(b"IDAT", stream[start : start + 1]) for start in range(len(stream)))
@@ -130,41 +130,39 @@ def test_a_film_in_many_parts_is_read() -> None:
     )
 
 
-def test_libpng_says_nothing_of_a_films_profile(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """It would quote the profile's name."""
+def test_libpng_does_not_log_the_profile(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng would quote the profile's name."""
     profile = png_chunk(b"iCCP", b"CANARY^NAME\0\0" + zlib.compress(np.random.default_rng(1).bytes(400)))
-    film = in_png(profile, film=imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2)))
-    np.testing.assert_array_equal(decode(film).pixels, RAMP16)
-    np.testing.assert_array_equal(imagecodecs.png_decode(film)[..., 0], RAMP16)
+    image = in_png(profile, image=imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2)))
+    np.testing.assert_array_equal(decode(image).pixels, RAMP16)
+    np.testing.assert_array_equal(imagecodecs.png_decode(image)[..., 0], RAMP16)
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("place", [26, 27, 28])
-def test_a_png_of_another_method_is_damaged(place: int) -> None:
-    film = bytearray(encode(WIDE, "PNG"))
-    film[place] = 2
-    film[29:33] = struct.pack(">I", zlib.crc32(film[12:29]))
+def test_png_with_unknown_method_is_damaged(place: int) -> None:
+    image = bytearray(encode(WIDE, "PNG"))
+    image[place] = 2
+    image[29:33] = struct.pack(">I", zlib.crc32(image[12:29]))
     with pytest.raises(errors.DamagedImage):
-        decode(bytes(film))
+        decode(bytes(image))
 
 
-def test_a_png_whose_stream_is_far_longer_than_its_picture_is_refused() -> None:
-    film = encode(WIDE, "PNG")
+def test_png_with_too_long_stream_is_rejected() -> None:
+    image = encode(WIDE, "PNG")
     with pytest.raises(errors.DamagedImage):
-        decode(film[:-12] + png_chunk(b"IDAT", bytes(300_000)) + film[-12:])
+        decode(image[:-12] + png_chunk(b"IDAT", bytes(300_000)) + image[-12:])
 
 
-def test_a_bmp_of_run_lengths_is_named() -> None:
-    film = bytearray(encode(Image.fromarray(RAMP8), "BMP"))
-    film[30:34] = struct.pack("<I", 1)
+def test_run_length_encoded_bmp_is_rejected() -> None:
+    image = bytearray(encode(Image.fromarray(RAMP8), "BMP"))
+    image[30:34] = struct.pack("<I", 1)
     with pytest.raises(errors.UnsupportedFormat, match="run-length encoded"):
-        decode(bytes(film))
+        decode(bytes(image))
 
 
-def test_text_is_told_across_the_pieces_that_it_is_looked_at_in() -> None:
+def test_replacement_character_is_found_across_pieces() -> None:
     mark = "\N{REPLACEMENT CHARACTER}".encode()
     for place in range(2**20 - 3, 2**20 + 1):
         with pytest.raises(errors.MangledBody):
@@ -173,7 +171,7 @@ def test_text_is_told_across_the_pieces_that_it_is_looked_at_in() -> None:
         decode(b"A" * (2**20 - 1) + mark[:2])
 
 
-def test_tiff_parts_that_lie_over_one_another_are_refused() -> None:
+def test_overlapping_tiff_strips_are_rejected() -> None:
     data = bytearray(tiff(RAMP16, rowsperstrip=64))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         tag = file.pages[0].tags[279]
@@ -185,21 +183,21 @@ def test_tiff_parts_that_lie_over_one_another_are_refused() -> None:
         decode(bytes(data))
 
 
-def test_a_tiff_with_a_palette_of_16_bits_is_read() -> None:
-    """It has 196,608 numbers, the most of any directory."""
+def test_tiff_with_16_bit_palette_is_read() -> None:
+    """Its directory has 196,608 numbers, the maximum."""
     colours = np.repeat(np.arange(65536, dtype=np.uint16)[None], 3, axis=0)
-    film = decode(tiff(RAMP16, photometric="palette", colormap=colours))
-    np.testing.assert_array_equal(film.pixels, RAMP16)
+    image = decode(tiff(RAMP16, photometric="palette", colormap=colours))
+    np.testing.assert_array_equal(image.pixels, RAMP16)
 
 
 @pytest.mark.parametrize("value", [(270, 2, 0, "A" * 2**24, True), (65000, 4, 30_000, [7] * 30_000, True)])
-def test_a_tiff_with_too_much_in_its_directory_is_refused(value: tuple[object, ...]) -> None:
+def test_tiff_with_too_large_directory_is_rejected(value: tuple[object, ...]) -> None:
     with pytest.raises(errors.DamagedImage):
         decode(tiff(RAMP8, description=None, metadata=None, extratags=[value]))
 
 
 def with_item(count: int, lengths_open: bool) -> Dataset:
-    """An image's elements in an item of a sequence."""
+    """Return the elements of an image, in an item of a sequence."""
     item = Dataset()
     for number in range(count):
         item.add_new(0x00310000 + number, "UT", "A")
@@ -209,7 +207,7 @@ def with_item(count: int, lengths_open: bool) -> Dataset:
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("times", [0.9, 1.1])
-def test_the_elements_of_a_film_are_counted(nested: bool, times: float) -> None:
+def test_dicom_elements_are_limited(nested: bool, times: float) -> None:
     data = pydicom.dcmread(io.BytesIO(dicom(RAMP16)))
     items = with_item(int(times * limits.MAX_ELEMENTS), lengths_open=True)
     if nested:
@@ -234,13 +232,13 @@ def test_the_elements_of_a_film_are_counted(nested: bool, times: float) -> None:
         ("SpecificCharacterSet", ["ISO_IR 100"] * 200),
     ],
 )
-def test_a_value_longer_than_any_films_is_refused(name: str, value: list[str]) -> None:
-    film = dicom(RAMP16, TransferSyntaxUID=ImplicitVRLittleEndian, WindowWidth="1", **{name: value})
+def test_too_long_dicom_value_is_rejected(name: str, value: list[str]) -> None:
+    image = dicom(RAMP16, TransferSyntaxUID=ImplicitVRLittleEndian, WindowWidth="1", **{name: value})
     with pytest.raises(errors.UnsupportedDicom):
-        decode(film)
+        decode(image)
 
 
-def test_the_largest_lookup_table_is_read() -> None:
+def test_largest_lookup_table_is_read() -> None:
     table = Dataset()
     table.LUTDescriptor = [0, 0, 16]  # 65,536 entries
     table.add_new("LUTData", "OW", np.arange(65535, -1, -1, dtype="<u2").tobytes())
@@ -251,31 +249,31 @@ def test_the_largest_lookup_table_is_read() -> None:
 
 
 @pytest.mark.parametrize("stated", [0, 10, 60, 2**31])
-def test_a_wrong_length_of_the_file_meta_information_does_no_harm(stated: int) -> None:
-    film = dicom(RAMP16)
-    pixels = decode(film[:140] + struct.pack("<I", stated) + film[144:]).pixels
+def test_wrong_length_of_file_meta_information_is_ignored(stated: int) -> None:
+    image = dicom(RAMP16)
+    pixels = decode(image[:140] + struct.pack("<I", stated) + image[144:]).pixels
     assert order(pixels, RAMP16) > 0.9999
 
 
-def with_second_syntax(film: bytes) -> bytes:
-    """An image whose file meta information names a second syntax, behind the end that it states."""
-    end = 144 + int.from_bytes(film[140:144], "little")
+def with_second_syntax(image: bytes) -> bytes:
+    """Return an image whose file meta information has a second transfer syntax, after its stated end."""
+    end = 144 + int.from_bytes(image[140:144], "little")
     syntax = DeflatedExplicitVRLittleEndian.encode()
-    return film[:end] + b"\2\0\x10\0UI" + struct.pack("<H", len(syntax)) + syntax + film[end:]
+    return image[:end] + b"\2\0\x10\0UI" + struct.pack("<H", len(syntax)) + syntax + image[end:]
 
 
-def with_meta_that_is_implicit(film: bytes) -> bytes:
-    """An image that pydicom by itself takes for a deflated one: its first element is of no kind that there is."""
+def with_meta_that_is_implicit(image: bytes) -> bytes:
+    """Return an image that pydicom alone would take for a deflated one, by an element of an unknown VR."""
     syntax = DeflatedExplicitVRLittleEndian.encode()
     odd = b"\2\0\1\0ZZ\0\0" + b"\2\0\x10\0" + struct.pack("<I", len(syntax)) + syntax
-    return film[:132] + odd + film[132:]
+    return image[:132] + odd + image[132:]
 
 
 @pytest.mark.parametrize("change", [with_second_syntax, with_meta_that_is_implicit])
-def test_a_data_set_is_inflated_by_one_reader_alone(
+def test_data_set_is_inflated_only_by_our_reader(
     change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which counts what it inflates; pydicom's own does not."""
+    """Our reader has a limit; pydicom's own has none."""
     inflated: list[bytes] = []
     monkeypatch.setattr("pydicom.filereader.zlib.decompress", lambda data, *_: inflated.append(data))
     with pytest.raises(errors.ProblemError):

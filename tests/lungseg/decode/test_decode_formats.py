@@ -1,4 +1,4 @@
-"""The registry of the formats that are read, and what is said of them elsewhere."""
+"""The registry of input formats, and the texts that list them."""
 
 from __future__ import annotations
 

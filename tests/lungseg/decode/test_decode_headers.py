@@ -1,4 +1,4 @@
-"""What a JPEG 2000 codestream says of itself, and where its limits lie to a part."""
+"""JPEG 2000 headers, and their limits, exact to one part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stream(
     tile_origin: tuple[int, int] = (0, 0),
     components: int = 1,
 ) -> bytes:
-    """A codestream's main header; width before height, as the standard has it."""
+    """Return a codestream's main header; width before height, as in the standard."""
     far = [side + start for side, start in zip(size, origin, strict=True)]
     numbers = struct.pack(">H8IH", 0, *far, *origin, *(tile or size), *tile_origin, components)
     return CODESTREAM_START + struct.pack(">H", 2 + len(numbers)) + numbers + b"".join(segments)
@@ -39,18 +39,18 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def cod(levels: int = 0, layers: int = 1, precincts: bytes | None = None) -> bytes:
-    """The coding style of all components; one byte a resolution says the precincts' two exponents, width's lower."""
+    """Return the coding style of all components; one byte per resolution has the precincts' exponents."""
     style = struct.pack(">BBHB", 0 if precincts is None else 1, 0, layers, 1)
     return segment(COD, style + bytes([levels, 4, 4, 0, 1]) + (precincts or b""))
 
 
 def coc(name: bytes, precincts: bytes) -> bytes:
-    """The coding style of one component."""
+    """Return the coding style of one component."""
     return segment(COC, name + b"\1" + bytes([len(precincts) - 1, 4, 4, 0, 1]) + precincts)
 
 
 def part(body: bytes, after: bytes = b"", length: int | None = None) -> bytes:
-    """A tile-part: its header's segments, and what follows them."""
+    """Return a tile-part: the segments of its header, and its data."""
     inside = body + struct.pack(">H", SOD) + after
     return segment(SOT, struct.pack(">HIBB", 0, 12 + len(inside) if length is None else length, 0, 1)) + inside
 
@@ -65,11 +65,11 @@ def refused(data: bytes, says: str, samples: int = 1) -> None:
         check_codestream(data, samples)
 
 
-def test_the_size_is_what_lies_between_the_corners() -> None:
+def test_size_is_the_difference_of_corners() -> None:
     assert check_codestream(stream((300, 200), cod()), 1) == (200, 300)
     assert check_codestream(stream((300, 200), cod(), origin=(40, 50)), 1) == (200, 300)
     assert check_codestream(stream((1, 1), cod()), 1) == (1, 1)
-    # In a JP2 file boxes come before it; and a picture may hold the same four bytes by chance.
+    # In a JP2 file, boxes precede the codestream; and its data may contain the same four bytes by chance.
     assert check_codestream(b"boxes" + stream((300, 200), cod(), part(b"", CODESTREAM_START + bytes(60)), END), 1) == (
         200,
         300,
@@ -80,7 +80,7 @@ def test_the_size_is_what_lies_between_the_corners() -> None:
         check_codestream(stream((300, 200))[:30], 1)
 
 
-def test_other_components_than_samples_are_refused() -> None:
+def test_wrong_number_of_components_is_rejected() -> None:
     refused(stream((300, 200), components=3), "other components than samples")
     assert check_codestream(stream((300, 200), components=3), 3) == (200, 300)
 
@@ -96,7 +96,7 @@ def test_other_components_than_samples_are_refused() -> None:
         {"size": (300, 200), "origin": (5, 5), "tile_origin": (0, 6)},
     ],
 )
-def test_a_picture_or_a_tile_without_sides_is_refused(options: dict[str, tuple[int, int]]) -> None:
+def test_empty_image_or_tile_is_rejected(options: dict[str, tuple[int, int]]) -> None:
     size = options.pop("size")
     refused(stream(size, cod(), **options), PICTURE)  # type: ignore[arg-type]
 
@@ -104,7 +104,7 @@ def test_a_picture_or_a_tile_without_sides_is_refused(options: dict[str, tuple[i
 @pytest.mark.parametrize(
     ("options", "reads"),
     [
-        # A part for each tile, resolution and component, and one for each precinct; 100,000 are read.
+        # One part per tile, resolution and component, and one per precinct; 100,000 are allowed.
         ({"size": (369, 271), "tile": (1, 1)}, True),  # 99,999 tiles and a precinct
         ({"size": (400, 250), "tile": (1, 1)}, False),
         ({"size": (641, 52), "tile": (1, 1), "components": 3}, True),
@@ -113,23 +113,23 @@ def test_a_picture_or_a_tile_without_sides_is_refused(options: dict[str, tuple[i
         ({"size": (250, 200), "tile": (1, 1), "levels": 1}, False),
         ({"size": (165, 101), "tile": (1, 1), "levels": 5}, True),
         ({"size": (641, 26), "tile": (1, 1), "levels": 5}, False),
-        # A tile that is begun is one.
+        # An incomplete tile counts as one.
         ({"size": (737, 271), "tile": (2, 1)}, True),
         ({"size": (739, 271), "tile": (2, 1)}, False),
         ({"size": (271, 737), "tile": (1, 2)}, True),
         ({"size": (271, 739), "tile": (1, 2)}, False),
         ({"size": (36701, 272), "tile": (100, 1)}, False),
         ({"size": (272, 36701), "tile": (1, 100)}, False),
-        # Tiles are counted from where they begin.
+        # Tiles are counted from the tile origin.
         ({"size": (369, 271), "tile": (1, 1), "origin": (50, 60), "tile_origin": (50, 60)}, True),
         ({"size": (369, 271), "tile": (1, 1), "origin": (50, 60), "tile_origin": (49, 60)}, False),
         ({"size": (369, 271), "tile": (1, 1), "origin": (50, 60), "tile_origin": (50, 59)}, False),
-        # Without a word on precincts they have 32,768 pixels a side.
+        # By default, precincts have 32,768 pixels on a side.
         ({"size": (32767, 271), "tile": (89, 1)}, True),
         ({"size": (32768, 271), "tile": (89, 1)}, False),
         ({"size": (271, 32767), "tile": (1, 89)}, True),
         ({"size": (271, 32768), "tile": (1, 89)}, False),
-        # Precincts are counted generously: one more than fit into each side.
+        # One more precinct than fits is counted along each side.
         ({"size": (368, 270), "precincts": TINY}, True),
         ({"size": (399, 249), "precincts": TINY}, False),
         # The width's exponent is the lower one.
@@ -141,14 +141,14 @@ def test_a_picture_or_a_tile_without_sides_is_refused(options: dict[str, tuple[i
         # The coarsest resolution, half as wide and high, comes first.
         ({"size": (400, 400), "levels": 1, "precincts": b"\x00\xff"}, True),
         ({"size": (400, 400), "levels": 1, "precincts": b"\xff\x00"}, False),
-        # 2,000,000 packets are read: parts times layers.
+        # 2,000,000 packets are allowed: parts times layers.
         ({"size": (369, 271), "tile": (1, 1), "layers": 20}, True),
         ({"size": (369, 271), "tile": (1, 1), "layers": 21}, False),
         ({"size": (80, 50), "tile": (1, 1), "layers": 2}, True),
         ({"size": (80, 50), "tile": (1, 1), "layers": 512}, False),
     ],
 )
-def test_the_limits_lie_where_they_are_said_to(options: dict[str, object], reads: bool) -> None:
+def test_limits_are_exact(options: dict[str, object], reads: bool) -> None:
     style = cod(**{name: options.pop(name) for name in ("levels", "layers", "precincts") if name in options})  # type: ignore[arg-type]
     width, height = size = options.pop("size")  # type: ignore[misc]
     data = stream(size, style, **options)  # type: ignore[arg-type]
@@ -160,36 +160,36 @@ def test_the_limits_lie_where_they_are_said_to(options: dict[str, object], reads
 
 
 @pytest.mark.parametrize(("components", "name"), [(1, b"\0"), (256, b"\0"), (257, b"\0\0")])
-def test_one_components_own_style_counts(components: int, name: bytes) -> None:
+def test_component_style_is_checked(components: int, name: bytes) -> None:
     large = coc(name, b"\xff\xff")
     assert check_codestream(stream((400, 400), cod(), large, components=components), components) == (400, 400)
     refused(stream((400, 400), cod(), coc(name, TINY), components=components), PARTS, components)
     refused(stream((400, 400), cod(), large, coc(name, b"\xff\x00"), components=components), PARTS, components)
 
 
-def test_every_header_is_looked_into() -> None:
+def test_every_header_is_checked() -> None:
     comment, empty = segment(0xFF64, b"anything"), segment(0xFF64, b"")
     tiny = cod(precincts=TINY)
     refused(stream((400, 400), comment, empty, tiny), PARTS)
     good = part(comment, b"data")
     refused(stream((400, 400), cod(), good, part(comment + tiny, b"data"), END), PARTS)
     refused(stream((400, 400), cod(), good, good, part(tiny, b"data"), END), PARTS)
-    # What is behind the end, or in the data of a part, is no header; the last part may leave its length open.
+    # Nothing after the end, or in the data of a part, is a header; the last part may leave its length open.
     assert check_codestream(stream((400, 400), cod(), good, END, tiny), 1) == (400, 400)
     assert check_codestream(stream((400, 400), cod(), part(b"", tiny), END), 1) == (400, 400)
     assert check_codestream(stream((400, 400), cod(), good, part(b"", tiny + bytes(9), length=0)), 1) == (400, 400)
     assert check_codestream(stream((400, 400), cod(), b"\xff\x64\0"), 1) == (400, 400)
 
 
-def test_precincts_that_are_missing_and_segments_without_length_are_refused() -> None:
+def test_missing_precincts_and_lengths_are_rejected() -> None:
     refused(stream((400, 400), cod(levels=2, precincts=b"\xff\xff")), "precincts are missing")
     for length in (0, 1):
         refused(stream((400, 400), cod(), struct.pack(">HH", 0xFF64, length) + bytes(9)), "a segment without a length")
 
 
-def test_segments_are_counted() -> None:
+def test_segments_are_limited() -> None:
     comment = segment(0xFF64, b"")
-    before = 2  # SIZ and COD; the end is one too
+    before = 2  # SIZ and COD; the end counts too
     assert check_codestream(stream((400, 400), cod(), comment * (MAX_CODESTREAM_PARTS - before - 1), END), 1) == (
         400,
         400,

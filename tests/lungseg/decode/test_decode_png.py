@@ -1,4 +1,4 @@
-"""Large grey PNGs, which are inflated and unfiltered in two steps: as Pillow reads them, or not at all."""
+"""Fast decoding of large greyscale PNGs: the same pixels as Pillow's, or None."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from PIL import Image, PngImagePlugin
 
 from lungseg import errors
 from lungseg.decode import decode, fast_png
-from lungseg.decode.bounds.png import png_chunk
+from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
 
-SIGNATURE, END = b"\x89PNG\r\n\x1a\n", png_chunk(b"IEND", b"")
+END = png_chunk(b"IEND", b"")
 FILM = (np.add.outer(np.arange(900), 2 * np.arange(801)) // 3 % 256).astype(np.uint8)
 
 
 def header(pixels: NDArray[np.generic], interlaced: int = 0) -> bytes:
     height, width = pixels.shape
     depth = 8 * pixels.dtype.itemsize
-    return SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, interlaced))
+    return PNG_SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, interlaced))
 
 
 def filtered(pixels: NDArray[np.generic], kinds: list[int]) -> bytes:
-    """A picture's rows behind their filters' numbers; with odd filters it is another picture, but a picture."""
+    """Return rows with filter numbers; wrong filters give another image, but a valid one."""
     rows = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
     step = len(rows) // len(pixels)
     return b"".join(bytes([kinds[y % len(kinds)]]) + rows[y * step : (y + 1) * step] for y in range(len(pixels)))
@@ -54,7 +54,7 @@ def from_pillow(data: bytes) -> NDArray[np.generic]:
     part=st.integers(1, 70_000),
     seed=st.integers(0, 9),
 )
-def test_every_filter_and_layout_gives_pillows_greys(
+def test_all_filters_and_layouts_match_pillow(
     side: tuple[int, int], depth: type, kinds: list[int], level: int, part: int, seed: int
 ) -> None:
     pixels = np.random.default_rng(seed).integers(0, np.iinfo(depth).max, side).astype(depth)
@@ -68,14 +68,14 @@ def test_every_filter_and_layout_gives_pillows_greys(
 
 
 @pytest.mark.parametrize("height", [13 * 65_535 // 801, 65_535, 64])
-def test_streams_that_end_with_a_block_and_ones_that_do_not(height: int) -> None:
-    """A stored block holds 65,535 bytes; 65,535 rows of 9 end with one."""
+def test_stored_block_boundaries(height: int) -> None:
+    """A stored block has 65,535 bytes; 65,535 rows of 9 bytes end at its boundary."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, 8 if height == 65_535 else 9000)).astype(np.uint8)
     data = header(pixels) + png_chunk(b"IDAT", zlib.compress(filtered(pixels, [0]))) + END
     np.testing.assert_array_equal(fast_png.decode_grey(data), pixels)
 
 
-def test_a_large_film_is_read_as_it_was_written() -> None:
+def test_large_image_round_trip() -> None:
     for pixels in (FILM, FILM.astype(np.uint16) * 257):
         data = encode(Image.fromarray(pixels), "PNG")
         found = fast_png.decode_grey(data)
@@ -85,7 +85,7 @@ def test_a_large_film_is_read_as_it_was_written() -> None:
         np.testing.assert_array_equal(decode(data).pixels, pixels)
 
 
-def test_harmless_chunks_are_passed_over_and_an_orientation_is_not() -> None:
+def test_harmless_chunks_are_accepted_and_orientation_is_not() -> None:
     info = PngImagePlugin.PngInfo()
     info.add(b"gAMA", struct.pack(">I", 45455))
     info.add(b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
@@ -99,20 +99,20 @@ def test_harmless_chunks_are_passed_over_and_an_orientation_is_not() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
-def test_other_colours_are_left_to_pillow(mode: str) -> None:
+def test_colour_is_left_to_pillow(mode: str) -> None:
     data = encode(Image.fromarray(FILM).convert(mode), "PNG")
     assert fast_png.decode_grey(data) is None
     assert decode(data).pixels.shape == FILM.shape
 
 
-def test_small_and_very_large_films_are_left_to_pillow() -> None:
+def test_small_and_huge_images_are_left_to_pillow() -> None:
     assert fast_png.decode_grey(encode(Image.fromarray(FILM[:100, :100]), "PNG")) is None
     assert fast_png.decode_grey(encode(Image.new("I;16", (6000, 6000)), "PNG")) is None
 
 
 class TestDamaged:
-    def test_any_changed_byte_of_the_stream(self) -> None:
-        """Each is refused, and none is a mask of other pixels."""
+    def test_changed_byte_gives_no_wrong_pixels(self) -> None:
+        """The result is None or correct, never wrong pixels."""
         data = encode(Image.fromarray(FILM), "PNG")
         start = data.index(b"IDAT") + 4
         for place in np.linspace(start, len(data) - 30, 40, dtype=int):
@@ -122,28 +122,28 @@ class TestDamaged:
             assert found is None or np.array_equal(found, FILM)
 
     @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
-    def test_a_film_that_is_cut(self, keep: float) -> None:
+    def test_truncated_file(self, keep: float) -> None:
         data = encode(Image.fromarray(FILM), "PNG")
         with pytest.raises(errors.DamagedImage):
             decode(data[: int(keep * len(data))])
 
-    def test_a_film_that_ends_early_but_cleanly(self) -> None:
+    def test_short_but_valid_stream(self) -> None:
         half = zlib.compress(filtered(FILM, [0])[: FILM.size // 2])
         with pytest.raises(errors.DamagedImage):
             decode(header(FILM) + png_chunk(b"IDAT", half) + END)
 
-    def test_a_filter_that_does_not_exist(self) -> None:
+    def test_invalid_filter(self) -> None:
         stream = zlib.compress(filtered(FILM, [7]))
         assert fast_png.decode_grey(header(FILM) + png_chunk(b"IDAT", stream) + END) is None
 
-    def test_a_chunk_that_is_longer_than_the_file(self) -> None:
+    def test_chunk_longer_than_the_file(self) -> None:
         stream = zlib.compress(filtered(FILM, [0]))
         body = struct.pack(">I", 2**31 - 1) + b"IDAT" + stream
         np.testing.assert_array_equal(fast_png.decode_grey(header(FILM) + body), FILM)
 
 
-def test_no_more_is_inflated_than_the_picture() -> None:
-    """A gigabyte of nothing behind the last row costs no time."""
+def test_only_the_rows_are_inflated() -> None:
+    """A gigabyte of zeros after the last row takes no time."""
     deflate = zlib.compressobj(9)
     stream = deflate.compress(filtered(FILM, [0]))
     stream += b"".join(deflate.compress(bytes(2**20)) for _ in range(1024)) + deflate.flush()

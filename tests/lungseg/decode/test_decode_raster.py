@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and WebP: every grey in its order, and nothing half-read."""
+"""PNG, JPEG, BMP and WebP: greys keep their order, and nothing is decoded in part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from lungseg import errors
 from lungseg.decode import decode
-from lungseg.decode.bounds.png import ADAM7, png_chunk
+from lungseg.decode.bounds.png import ADAM7, PNG_SIGNATURE, png_chunk
 
 
 def test_16_bit_png_keeps_every_level() -> None:
@@ -26,21 +26,21 @@ def test_16_bit_png_keeps_every_level() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
 def test_png_modes_become_grey(mode: str) -> None:
-    film = decode(encode(Image.fromarray(RAMP8).convert(mode), "PNG"))
-    assert film.pixels.dtype == np.uint8
-    assert film.pixels.shape == RAMP8.shape
-    assert order(film.pixels, RAMP8) > (0.5 if mode == "1" else 0.99)  # one bit: dithered
+    image = decode(encode(Image.fromarray(RAMP8).convert(mode), "PNG"))
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.shape == RAMP8.shape
+    assert order(image.pixels, RAMP8) > (0.5 if mode == "1" else 0.99)  # one bit: dithered
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_modes_become_grey(mode: str) -> None:
-    film = decode(encode(Image.fromarray(RAMP8).convert(mode), "JPEG", quality=95))
-    assert order(film.pixels, RAMP8) > 0.99
+    image = decode(encode(Image.fromarray(RAMP8).convert(mode), "JPEG", quality=95))
+    assert order(image.pixels, RAMP8) > 0.99
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize(
-    ("least", "scale", "picture"),
+    ("min_side", "scale", "picture"),
     [
         (None, 1, (1000, 600)),
         (5000, 1, (1000, 600)),
@@ -53,43 +53,43 @@ def test_jpeg_modes_become_grey(mode: str) -> None:
     ],
 )
 @pytest.mark.parametrize("upright", [True, False])
-def test_a_jpeg_is_decoded_to_no_more_than_suffices(
-    mode: str, least: int | None, scale: int, picture: tuple[int, int], upright: bool
+def test_jpeg_is_decoded_at_the_smallest_sufficient_size(
+    mode: str, min_side: int | None, scale: int, picture: tuple[int, int], upright: bool
 ) -> None:
-    """Along its longer side, whichever that is; and the image stays as large as it is."""
+    """The longer side counts; the image's stated size stays the same."""
     image = Image.fromarray(np.linspace(0, 255, 600 * 1000).astype(np.uint8).reshape(600, 1000)).convert(mode)
     if not upright:
         image, picture = image.transpose(Image.Transpose.TRANSPOSE), picture[::-1]
-    film = decode(encode(image, "JPEG", quality=95), least)
-    seen = film.picture
+    decoded = decode(encode(image, "JPEG", quality=95), min_side)
+    seen = decoded.picture
     assert isinstance(seen, Image.Image)
-    assert (seen.mode, seen.size, film.scale) == ("L", picture, scale)
-    assert (film.width, film.height) == image.size
-    assert film.pixels.shape == image.size[::-1]
-    assert (film.whole is None) == (scale == 1)
+    assert (seen.mode, seen.size, decoded.scale) == ("L", picture, scale)
+    assert (decoded.width, decoded.height) == image.size
+    assert decoded.pixels.shape == image.size[::-1]
+    assert (decoded.whole is None) == (scale == 1)
     assert order(np.asarray(seen.resize(image.size)), np.asarray(image.convert("L"))) > 0.99
 
 
-def test_other_formats_are_decoded_whole() -> None:
+def test_other_formats_are_decoded_at_full_size() -> None:
     image = Image.fromarray(np.tile(RAMP8, (4, 4)))
     for file_format in ("PNG", "BMP", "WEBP"):
-        film = decode(encode(image, file_format), 100)
-        assert (film.scale, film.whole, film.size) == (1, None, None)
-        assert film.pixels.shape == (1024, 1024)
+        decoded = decode(encode(image, file_format), 100)
+        assert (decoded.scale, decoded.whole, decoded.size) == (1, None, None)
+        assert decoded.pixels.shape == (1024, 1024)
 
 
 def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    film = decode(encode(Image.fromarray(RAMP8[:128]), "JPEG", exif=exif))
-    assert film.pixels.shape == (256, 128)
-    assert film.pixels[0].mean() < film.pixels[-1].mean()
+    exif[0x0112] = 6  # displayed rotated by 90 degrees clockwise
+    image = decode(encode(Image.fromarray(RAMP8[:128]), "JPEG", exif=exif))
+    assert image.pixels.shape == (256, 128)
+    assert image.pixels[0].mean() < image.pixels[-1].mean()
 
 
-def test_huge_header_is_refused_before_its_pixels_are_read() -> None:
+def test_huge_size_is_rejected_before_decoding() -> None:
     header = struct.pack(">IIBBBBB", 16000, 16000, 8, 0, 0, 0, 0)
     body = zlib.compress(bytes(16_000_000), 9)
-    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+    bomb = PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
     started = time.process_time()
     with pytest.raises(errors.TooLarge):
         decode(bomb)
@@ -98,7 +98,7 @@ def test_huge_header_is_refused_before_its_pixels_are_read() -> None:
 
 @pytest.mark.parametrize("keep", [0.98, 0.5, 0.01])
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_cut_files_are_refused(rg1_png: bytes, file_format: str, keep: float) -> None:
+def test_truncated_file_is_rejected(rg1_png: bytes, file_format: str, keep: float) -> None:
     data = encode(Image.open(io.BytesIO(rg1_png)), file_format)
     with pytest.raises(errors.DamagedImage) as caught:
         decode(data[: int(len(data) * keep)])
@@ -107,7 +107,7 @@ def test_cut_files_are_refused(rg1_png: bytes, file_format: str, keep: float) ->
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_16_bit_colour_keeps_every_level(channels: int) -> None:
-    """Pillow alone would cut it to 8 bits."""
+    """Pillow alone would reduce it to 8 bits."""
     samples = np.repeat((RAMP16 >> 4)[..., None], channels, axis=2)
     np.testing.assert_array_equal(decode(imagecodecs.png_encode(samples)).pixels, RAMP16 >> 4)
 
@@ -121,7 +121,7 @@ def test_16_bit_colour_becomes_luminance(alpha: bool) -> None:
     np.testing.assert_array_equal(decode(imagecodecs.png_encode(samples)).pixels, grey)
 
 
-def test_alpha_beside_16_bit_grey_is_dropped() -> None:
+def test_alpha_of_16_bit_grey_is_dropped() -> None:
     samples = np.stack([RAMP16, RAMP16[::-1]], -1)
     pixels = decode(imagecodecs.png_encode(samples)).pixels
     np.testing.assert_array_equal(pixels, RAMP16)
@@ -131,8 +131,8 @@ def test_alpha_beside_16_bit_grey_is_dropped() -> None:
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def by_hand(depth: int, kind: int, interlaced: bool, missing: int = 0, pieces: int = 1) -> bytes:
-    """A PNG of 67 x 101 pixels, all bytes 255 but the last row's, whose stream lacks so many bytes at its end."""
+def built_png(depth: int, kind: int, interlaced: bool, missing: int = 0, pieces: int = 1) -> bytes:
+    """Return a PNG of 67 x 101 pixels, all 255 except the last row, with ``missing`` bytes cut from its stream."""
     width, height, bits = 67, 101, depth * CHANNELS[kind]
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     stream = b""
@@ -146,28 +146,28 @@ def by_hand(depth: int, kind: int, interlaced: bool, missing: int = 0, pieces: i
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
     palette = [(b"PLTE", bytes(range(256)) * 3)] if kind == 3 else []
     parts = [(b"IHDR", header), *palette, *data, (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+    return PNG_SIGNATURE + b"".join(png_chunk(*part) for part in parts)
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("depth", "kind"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (8, 3), (8, 4), (8, 6)])
-def test_a_png_is_whole_to_the_last_byte_of_its_stream(depth: int, kind: int, interlaced: bool) -> None:
+def test_png_stream_must_be_complete(depth: int, kind: int, interlaced: bool) -> None:
     for pieces in (1, 3):
-        assert decode(by_hand(depth, kind, interlaced, pieces=pieces)).pixels.shape == (101, 67)
+        assert decode(built_png(depth, kind, interlaced, pieces=pieces)).pixels.shape == (101, 67)
         for missing in (1, 400):
             with pytest.raises(errors.DamagedImage):
-                decode(by_hand(depth, kind, interlaced, missing, pieces))
+                decode(built_png(depth, kind, interlaced, missing, pieces))
 
 
-def test_16_bit_colour_that_ends_early_is_refused() -> None:
+def test_truncated_16_bit_colour_is_rejected() -> None:
     data = imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2))
     with pytest.raises(errors.DamagedImage):
         decode(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("file_format", ["WEBP", "PNG"])
-def test_an_animation_is_refused_and_a_poster_read(file_format: str) -> None:
-    """An animated PNG has a picture for those that know no animations; a WebP has none."""
+def test_animation_is_rejected_and_default_image_read(file_format: str) -> None:
+    """An animated PNG has a default image; an animated WebP has none."""
     first, second = (Image.fromarray(RAMP8).convert("RGB").rotate(angle) for angle in (0, 90))
     data = encode(first, file_format, save_all=True, append_images=[second], default_image=True, lossless=True)
     if file_format == "PNG":
@@ -178,8 +178,8 @@ def test_an_animation_is_refused_and_a_poster_read(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "P", "1"])
-def test_a_png_that_ends_early_but_cleanly_is_refused(mode: str) -> None:
-    """Its lower half is missing from the stream, and every checksum is right."""
+def test_png_with_missing_rows_is_rejected(mode: str) -> None:
+    """The lower half is missing from the stream, and all checksums are right."""
     image = Image.fromarray(RAMP16) if mode == "I;16" else Image.fromarray(RAMP8).convert(mode)
     half = bytearray(encode(image.crop((0, 0, 256, 128)), "PNG"))
     half[20:24] = struct.pack(">I", 256)
@@ -190,7 +190,7 @@ def test_a_png_that_ends_early_but_cleanly_is_refused(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "P", "1"])
-def test_a_whole_png_with_a_black_last_row_is_read(mode: str) -> None:
+def test_png_with_black_last_row_is_read(mode: str) -> None:
     pixels = (RAMP16 if mode == "I;16" else RAMP8).copy()
     pixels[-1] = 0
     image = Image.fromarray(pixels) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
@@ -198,52 +198,52 @@ def test_a_whole_png_with_a_black_last_row_is_read(mode: str) -> None:
 
 
 def test_interlaced_png() -> None:
-    """Pillow writes none; the seven passes are laid out by hand."""
-    film = RAMP8[:101, :67]
-    rows = b"".join(b"\0" + film[y, x0::dx].tobytes() for y0, x0, dy, dx in ADAM7 for y in range(y0, 101, dy))
+    """Pillow cannot write interlaced PNGs, so the seven passes are built here."""
+    image = RAMP8[:101, :67]
+    rows = b"".join(b"\0" + image[y, x0::dx].tobytes() for y0, x0, dy, dx in ADAM7 for y in range(y0, 101, dy))
     header = struct.pack(">IIBBBBB", 67, 101, 8, 0, 0, 0, 1)
 
     def whole(stream: bytes) -> bytes:
         parts = ((b"IHDR", header), (b"IDAT", zlib.compress(stream)), (b"IEND", b""))
-        return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+        return PNG_SIGNATURE + b"".join(png_chunk(*part) for part in parts)
 
-    np.testing.assert_array_equal(decode(whole(rows)).pixels, film)
+    np.testing.assert_array_equal(decode(whole(rows)).pixels, image)
     with pytest.raises(errors.DamagedImage):
         decode(whole(rows[:-2000]))
 
 
-def test_odd_exif_is_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
+def test_unusual_exif_gives_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     data = encode(Image.fromarray(RAMP8), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")
     assert decode(data).pixels.shape == RAMP8.shape
 
 
-def test_a_file_far_too_small_for_its_film_is_refused_unread() -> None:
+def test_file_too_short_for_its_size_is_rejected_before_decoding() -> None:
     bomb = encode(Image.new("1", (6000, 6000)), "PNG")
     with pytest.raises(errors.DamagedImage, match="too few for an image of 6000 x 6000"):
         decode(bomb)
 
 
-def test_png_that_inflates_to_more_than_its_picture_is_rejected_at_once() -> None:
+def test_png_bomb_is_rejected_at_once() -> None:
     header = struct.pack(">IIBBBBB", 300, 300, 8, 0, 0, 0, 0)
     body = zlib.compress(bytes(200_000_000), 9)
     started = time.process_time()
     with pytest.raises(errors.DamagedImage, match="more rows"):
-        decode(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b""))
+        decode(PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b""))
     assert time.process_time() - started < 0.2
 
 
-def test_a_jpeg_of_thousands_of_scans_is_refused_unread() -> None:
-    film = encode(Image.fromarray(RAMP8), "JPEG", progressive=True)
-    start = film.rindex(b"\xff\xda")
+def test_jpeg_with_thousands_of_scans_is_rejected_before_decoding() -> None:
+    image = encode(Image.fromarray(RAMP8), "JPEG", progressive=True)
+    start = image.rindex(b"\xff\xda")
     with pytest.raises(errors.DamagedImage):
-        decode(film[:start] + 2000 * film[start:-2] + film[-2:])
+        decode(image[:start] + 2000 * image[start:-2] + image[-2:])
 
 
-def test_a_machine_that_is_out_of_memory_is_not_the_films_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_error_is_not_reported_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: object, **__: object) -> None:
         raise MemoryError
 
-    film = encode(Image.fromarray(RAMP8), "PNG")
+    image = encode(Image.fromarray(RAMP8), "PNG")
     monkeypatch.setattr(Image, "open", no_room)
     with pytest.raises(MemoryError):
-        decode(film)
+        decode(image)

@@ -1,4 +1,4 @@
-"""TIFF: the first whole page, and no more of it unpacked than its header says."""
+"""TIFF: the first page at full size, and that no more is decompressed than its header states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_level_is_kept(white: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
-def test_signed_greys_are_greys_and_keep_their_depth(dtype: type[np.integer]) -> None:
+def test_signed_greys_keep_their_depth(dtype: type[np.integer]) -> None:
     ramp = RAMP8 if np.dtype(dtype).itemsize == 1 else RAMP16
     stored = (ramp.astype(np.int32) + np.iinfo(dtype).min).astype(dtype)
     pixels = decode(tiff(stored)).pixels
@@ -33,7 +33,7 @@ def test_signed_greys_are_greys_and_keep_their_depth(dtype: type[np.integer]) ->
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_few_greys_are_spread_from_black_to_white(bits: int) -> None:
+def test_low_bit_depths_are_scaled_to_8_bits(bits: int) -> None:
     levels = np.arange(64 * 64).reshape(64, 64) % (1 << bits)
     padded = (levels.reshape(64, -1, 8 // bits) << np.arange(8 - bits, -1, -bits)).sum(2).astype(np.uint8)
     values = {256: 64, 257: 64, 258: bits, 259: 1, 262: 1, 273: 134, 277: 1, 278: 64, 279: padded.size}
@@ -45,13 +45,13 @@ def test_few_greys_are_spread_from_black_to_white(bits: int) -> None:
 
 
 CHANNELS = np.stack([RAMP16, RAMP16[::-1], RAMP16.T], -1)
-"""Three that differ, so that none is taken for another."""
+"""Three different channels, so that mix-ups are detected."""
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_colour_becomes_luminance_however_its_samples_lie(planar: str, alpha: bool, bits: int) -> None:
+def test_colour_becomes_luminance_in_any_layout(planar: str, alpha: bool, bits: int) -> None:
     colour = (CHANNELS >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
     grey = (colour.astype(int) @ (299, 587, 114) + 500) // 1000
     if alpha:
@@ -65,7 +65,7 @@ def test_colour_becomes_luminance_however_its_samples_lie(planar: str, alpha: bo
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("extra", [1, 2])
-def test_what_lies_beside_the_greys_is_dropped(planar: str, extra: int) -> None:
+def test_extra_samples_are_dropped(planar: str, extra: int) -> None:
     stored = CHANNELS[..., : 1 + extra]
     if planar == "separate":
         stored = np.moveaxis(stored, -1, 0)
@@ -74,21 +74,21 @@ def test_what_lies_beside_the_greys_is_dropped(planar: str, extra: int) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_ycbcr_that_no_jpeg_holds_gives_its_luminance(compression: str | None) -> None:
+def test_ycbcr_without_jpeg_gives_luminance(compression: str | None) -> None:
     colour = np.stack([RAMP8, RAMP8[:, ::-1], RAMP8.T], -1)
-    film = tiff(colour, photometric="ycbcr", subsampling=(1, 1), compression=compression)
-    np.testing.assert_array_equal(decode(film).pixels, RAMP8)
+    image = tiff(colour, photometric="ycbcr", subsampling=(1, 1), compression=compression)
+    np.testing.assert_array_equal(decode(image).pixels, RAMP8)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_alpha_beside_grey_is_dropped(planar: str) -> None:
+def test_alpha_of_grey_is_dropped(planar: str) -> None:
     both = np.stack([RAMP16, RAMP16[::-1]], -1)
     stored = both if planar == "contig" else np.moveaxis(both, -1, 0)
     data = tiff(stored, planarconfig=planar, extrasamples=["unassalpha"])
     np.testing.assert_array_equal(decode(data).pixels, RAMP16)
 
 
-def test_a_palette_is_looked_up() -> None:
+def test_palette_is_applied() -> None:
     palette = np.stack([np.arange(256), np.arange(256)[::-1], np.arange(256) * 7 % 256]).astype(np.uint16) * 257
     pixels = decode(tiff(RAMP8, photometric="palette", colormap=palette)).pixels
     np.testing.assert_array_equal(pixels, ((palette.T.astype(int) @ (299, 587, 114) + 500) // 1000)[RAMP8])
@@ -98,12 +98,12 @@ def test_a_palette_is_looked_up() -> None:
     "options", [{"rowsperstrip": 256}, {"rowsperstrip": 100}, {"tile": (512, 512)}, {"tile": (64, 128)}]
 )
 def test_jpeg_strips_and_tiles_are_read(options: dict[str, object]) -> None:
-    """A tile may be larger than the picture; a strip has the picture's width."""
+    """A tile may be larger than the image; a strip has the image's width."""
     assert order(decode(tiff(RAMP8, compression="jpeg", **options)).pixels, RAMP8) > 0.999
 
 
 def jpeg_of_another_size(size: tuple[int, int]) -> bytes:
-    """A TIFF of one JPEG strip, 256 x 256 by its header, of another size by its own."""
+    """Return a TIFF of 256 x 256 pixels with one JPEG strip, whose own header states another size."""
     honest = tiff(RAMP8, compression="jpeg", rowsperstrip=256)
     other = encode(Image.new("L", size), "JPEG")
     with tifffile.TiffFile(io.BytesIO(honest)) as file:
@@ -115,20 +115,20 @@ def jpeg_of_another_size(size: tuple[int, int]) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(257, 256), (256, 257)])
-def test_a_jpeg_strip_may_not_be_larger_than_the_picture_on_either_side(size: tuple[int, int]) -> None:
+def test_jpeg_strip_larger_than_the_image_is_rejected(size: tuple[int, int]) -> None:
     with pytest.raises(errors.DamagedImage) as caught:
         decode(jpeg_of_another_size(size))
     assert caught.value.detail == "A strip or tile of the TIFF is larger than its header states."
     assert decode(jpeg_of_another_size((256, 256))).pixels.shape == (256, 256)
 
 
-def test_one_bit_is_black_and_white() -> None:
+def test_one_bit_becomes_black_and_white() -> None:
     image = Image.fromarray(RAMP8).convert("1")
     pixels = decode(encode(image, "TIFF")).pixels
     np.testing.assert_array_equal(pixels, np.asarray(image) * np.uint8(255))
 
 
-def test_the_first_page_that_is_not_a_thumbnail_is_the_film() -> None:
+def test_first_page_that_is_no_thumbnail_is_read() -> None:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(np.zeros((64, 64), np.uint8), photometric="minisblack", subfiletype=1)
@@ -158,7 +158,7 @@ def test_the_first_page_that_is_not_a_thumbnail_is_the_film() -> None:
         ),
     ],
 )
-def test_what_is_no_picture_of_a_film_is_named(data: bytes, says: str) -> None:
+def test_unsupported_tiff_is_rejected(data: bytes, says: str) -> None:
     with pytest.raises(errors.UnsupportedFormat) as caught:
         decode(data)
     assert caught.value.detail == says
@@ -166,7 +166,7 @@ def test_what_is_no_picture_of_a_film_is_named(data: bytes, says: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "lzw"}, {"compression": "jpeg"}])
 @pytest.mark.parametrize("keep", [0.9, 0.3, 0.02])
-def test_cut_files_are_refused(options: dict[str, str], keep: float) -> None:
+def test_truncated_file_is_rejected(options: dict[str, str], keep: float) -> None:
     noisy = np.random.default_rng(1).integers(0, 255, (512, 512), np.uint8)
     data = tiff(noisy, **options)
     with pytest.raises(errors.DamagedImage) as caught:
@@ -178,7 +178,7 @@ def test_cut_files_are_refused(options: dict[str, str], keep: float) -> None:
     }
 
 
-def test_a_header_that_promises_too_much_is_refused_unread() -> None:
+def test_huge_tiff_is_rejected_before_decoding() -> None:
     data = tiff(np.zeros((16000, 16000), np.uint8), compression="zlib")
     assert len(data) < 1_000_000
 
@@ -190,8 +190,8 @@ def test_a_header_that_promises_too_much_is_refused_unread() -> None:
 
 
 @pytest.mark.parametrize("compression", ["zlib", "jpeg"])
-def test_a_strip_that_holds_more_than_its_header_says_does_not_go_off(compression: str) -> None:
-    """The header speaks of 256 x 256 pixels, the stream of 144 million."""
+def test_strip_bomb_is_rejected_within_memory(compression: str) -> None:
+    """The header states 256 x 256 pixels, the stream has 144 million."""
     honest = tiff(RAMP8, compression=compression, rowsperstrip=256)
     if compression == "zlib":
         bomb = zlib.compress(bytes(144_000_000), 9)
@@ -213,7 +213,7 @@ def test_a_strip_that_holds_more_than_its_header_says_does_not_go_off(compressio
     assert peak_of(refused) < 20_000_000
 
 
-def test_tiles_far_larger_than_the_picture_are_refused_unread() -> None:
+def test_huge_tiles_are_rejected_before_decoding() -> None:
     data = bytearray(tiff(RAMP8, tile=(256, 256), compression="zlib"))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         for code in (322, 323):
@@ -227,7 +227,7 @@ def test_tiles_far_larger_than_the_picture_are_refused_unread() -> None:
     assert peak_of(refused) < 10_000_000
 
 
-def test_a_film_behind_many_thumbnails_is_not_looked_for() -> None:
+def test_tiff_of_thumbnails_is_rejected() -> None:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         for _ in range(20):
@@ -238,7 +238,7 @@ def test_a_film_behind_many_thumbnails_is_not_looked_for() -> None:
 
 
 @pytest.mark.parametrize(("thumbnails", "found"), [(15, True), (16, False)])
-def test_a_film_is_looked_for_in_sixteen_pages(thumbnails: int, found: bool) -> None:
+def test_first_16_pages_are_searched(thumbnails: int, found: bool) -> None:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         for _ in range(thumbnails):
@@ -251,15 +251,15 @@ def test_a_film_is_looked_for_in_sixteen_pages(thumbnails: int, found: bool) -> 
             decode(buffer.getvalue())
 
 
-def test_a_tag_of_orientation_is_obeyed() -> None:
+def test_orientation_tag_is_applied() -> None:
     pixels = decode(tiff(RAMP8[:128], extratags=[(274, 3, 1, 6, True)])).pixels
     assert pixels.shape == (256, 128)
     assert order(pixels, np.repeat(np.arange(256)[:, None], 128, axis=1)) > 0.999
 
 
 @pytest.mark.parametrize("code", [273, 279])
-def test_a_strip_that_was_never_written_is_missed(code: int) -> None:
-    """An interrupted writer leaves 0 where it would have said where the strip lies, or how long it is."""
+def test_missing_strip_is_detected(code: int) -> None:
+    """An interrupted writer leaves 0 as the offset or the length of a strip."""
     data = bytearray(tiff(RAMP16, rowsperstrip=64))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         tag = file.pages[0].tags[code]

@@ -1,4 +1,4 @@
-"""Files as other programs write them, and damaged ones: what each should give, by a list beside the checkout."""
+"""Files written by other programs, and damaged ones: expected outcomes from a list next to the checkout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINES = list(csv.DictReader(LIST.read_text().splitlines())) if LIST.is_file() el
 
 @pytest.mark.skipif(not LINES, reason="the foreign files are not here (../shared/cases)")
 @pytest.mark.parametrize("line", LINES or [{"file": "none"}], ids=lambda line: Path(line["file"]).stem)
-def test_foreign_file_gives_what_it_should(line: dict[str, str]) -> None:
+def test_foreign_file_gives_the_expected_outcome(line: dict[str, str]) -> None:
     try:
         found = segment((CASES / line["file"]).read_bytes())
     except ProblemError as error:

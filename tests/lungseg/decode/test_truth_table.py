@@ -1,4 +1,4 @@
-"""One real image, written in every way that is read, gives one mask."""
+"""One real image, in every encoding that is read, gives the same mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lungseg.decode.transfer_syntaxes import JPEG_FAMILY, TRANSFER_SYNTAXES
 from lungseg.pipeline.segment import segment
 
 AGREEMENT = 0.995
-"""Dice of two masks that count as the same."""
+"""Dice above which two masks count as equal."""
 
 
 @cache
@@ -26,7 +26,7 @@ def reference() -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_way_to_write_a_film_gives_its_mask(cell: str) -> None:
+def test_every_encoding_gives_the_same_mask(cell: str) -> None:
     mask = segment(CELLS[cell]()).mask
     assert mask.shape == reference().shape
     assert dice(mask, reference()) >= AGREEMENT
@@ -39,6 +39,6 @@ def test_table_has_every_transfer_syntax() -> None:
     assert list(ENCODERS) == list(JPEG_FAMILY)
 
 
-def test_the_table_is_as_large_as_it_says() -> None:
-    """README and docs say how many ways there are."""
+def test_table_has_the_documented_size() -> None:
+    """README and docs state this number."""
     assert len(CELLS) == 88

@@ -1,4 +1,4 @@
-"""The DICOM Segmentation of an image: read back without highdicom, with it, and by a validator that is neither."""
+"""The DICOM Segmentation of an image, read back with pydicom, highdicom and dciodvfy."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ Film = NDArray[np.uint16]
 
 @pytest.fixture(scope="module")
 def small(rg1_pixels: Film) -> Film:
-    """RG1 at a quarter of its size: (489, 461), an odd number of pixels, so that frames share a byte."""
+    """Return RG1 at a quarter of its size: (489, 461), an odd number of pixels, so that frames share a byte."""
     return np.ascontiguousarray(rg1_pixels[::4, ::4])
 
 
 @pytest.fixture(scope="module")
 def bare(small: Film) -> bytes:
-    """An image without patient, study, series, orientation and place in space."""
+    """Return an image without patient, study, series, orientation and position in space."""
     return dicom(small)
 
 
@@ -77,10 +77,10 @@ def bare_result(bare: bytes) -> Result:
     return segment(bare)
 
 
-def check(film: bytes, result: Result) -> Dataset:
-    """The segmentation of an image, read by pydicom, its pixels by NumPy; it must be the result's, of this image."""
+def check(image: bytes, result: Result) -> Dataset:
+    """Check a segmentation against its image and result; return it as pydicom reads it."""
     made = pydicom.dcmread(io.BytesIO(dicom_seg(result)))
-    header = pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True)
+    header = pydicom.dcmread(io.BytesIO(image), stop_before_pixels=True)
     assert made.SOPClassUID == made.file_meta.MediaStorageSOPClassUID == SegmentationStorage
     assert (made.Modality, made.SegmentationType, made.SegmentsOverlap) == ("SEG", "BINARY", "NO")
     assert (made.Rows, made.Columns, made.NumberOfFrames) == (header.Rows, header.Columns, 2)
@@ -110,9 +110,9 @@ def check(film: bytes, result: Result) -> Dataset:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_a_film_in_each_of_its_encodings(name: str) -> None:
-    film = packaged(name).read_bytes()
-    made = check(film, segment(film))
+def test_segmentation_of_each_encoding(name: str) -> None:
+    image = packaged(name).read_bytes()
+    made = check(image, segment(image))
     assert made.PatientID == "9RG1"
     assert (made.ContentDate, made.ContentTime) == ("19950926", "125130")
     assert "FrameOfReferenceUID" not in made
@@ -120,22 +120,22 @@ def test_a_film_in_each_of_its_encodings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_film_in_other_forms(name: str) -> None:
-    film = CELLS[name]()
-    check(film, segment(film))
+def test_segmentation_of_each_variant(name: str) -> None:
+    image = CELLS[name]()
+    check(image, segment(image))
 
 
 @pytest.mark.parametrize("name", ["chest_pa_jpeg_baseline.dcm", "chest_pa_wrong_monochrome1_tag.dcm"])
-def test_public_films(shared: Path, name: str) -> None:
-    film = (shared / "dicom" / name).read_bytes()
-    made = check(film, segment(film))
+def test_segmentation_of_public_images(shared: Path, name: str) -> None:
+    image = (shared / "dicom" / name).read_bytes()
+    made = check(image, segment(image))
     assert made.PixelData != bytes(len(made.PixelData))
     assert made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.168, 0.168]
     assert (made.LossyImageCompression, made.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
     assert "PatientAge" not in made  # "62" is none: the standard wants "062Y"
 
 
-def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_result: Result) -> None:
+def test_segments_describe_anatomy_and_algorithm(bare: bytes, bare_result: Result) -> None:
     made = check(bare, bare_result)
     colours, tracked = set(), set()
     for segment_item, number, side, code in zip(
@@ -162,17 +162,17 @@ def test_the_segments_say_what_they_are_and_who_drew_them(bare: bytes, bare_resu
 
 
 @pytest.mark.parametrize("missing", [128, 132])
-def test_a_film_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
-    """Also without "DICM" behind it: such an image gives a mask, so it has a segmentation too."""
-    film = bare[missing:]
-    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each)))) for each in (film, bare))
+def test_image_without_preamble_is_dicom(bare: bytes, missing: int) -> None:
+    """Nor need it have "DICM": such an image gives a mask, so it has a segmentation too."""
+    image = bare[missing:]
+    made, whole = (pydicom.dcmread(io.BytesIO(dicom_seg(segment(each)))) for each in (image, bare))
     assert made.PixelData == whole.PixelData
     assert made.ReferencedSeriesSequence[0].ReferencedInstanceSequence == (
         whole.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     )
 
 
-def test_a_film_without_patient_study_and_place(bare: bytes, bare_result: Result) -> None:
+def test_missing_elements_are_left_empty(bare: bytes, bare_result: Result) -> None:
     made = check(bare, bare_result)
     for keyword in KEPT:
         assert keyword in made
@@ -183,7 +183,7 @@ def test_a_film_without_patient_study_and_place(bare: bytes, bare_result: Result
     assert (made.ContentDate, made.ContentTime) == ("19000101", "000000")
 
 
-def test_the_same_film_gives_the_same_bytes_and_other_settings_other_uids(bare: bytes, bare_result: Result) -> None:
+def test_output_is_deterministic_and_settings_change_uids(bare: bytes, bare_result: Result) -> None:
     made = dicom_seg(bare_result)
     assert dicom_seg(segment(bare)) == made
     other = segment(bare, Options(threshold=0.4))
@@ -194,25 +194,23 @@ def test_the_same_film_gives_the_same_bytes_and_other_settings_other_uids(bare: 
 
 
 @pytest.mark.parametrize(("orientation", "right_comes_first"), [("L", True), ("R", False)])
-def test_a_mirrored_film_keeps_its_orientation_and_its_sides(
-    small: Film, orientation: str, right_comes_first: bool
-) -> None:
-    """Rows that run to the patient's right begin at his left."""
-    film = dicom(small if right_comes_first else small[:, ::-1].copy(), PatientOrientation=[orientation, "F"])
-    made = check(film, segment(film))
+def test_mirrored_image_keeps_orientation_and_sides(small: Film, orientation: str, right_comes_first: bool) -> None:
+    """Rows that run to the patient's right start at the left."""
+    image = dicom(small if right_comes_first else small[:, ::-1].copy(), PatientOrientation=[orientation, "F"])
+    made = check(image, segment(image))
     assert list(made.PatientOrientation) == [orientation, "F"]
     right, left = (np.argwhere(frame)[:, 1].mean() for frame in made.pixel_array)
     assert bool(right < left) is right_comes_first
 
 
-def test_a_missing_lung_has_an_empty_frame(bare: bytes, bare_result: Result) -> None:
+def test_missing_lung_has_an_empty_frame(bare: bytes, bare_result: Result) -> None:
     one = replace(bare_result, sides=np.full_like(bare_result.sides, RIGHT))
     made = check(bare, one)
     assert [bool(frame.any()) for frame in made.pixel_array] == [True, False]
     assert len(made.SegmentSequence) == 2
 
 
-def test_highdicom_reads_it(rg1: bytes) -> None:
+def test_highdicom_reads_the_segmentation(rg1: bytes) -> None:
     result = segment(rg1)
     made = highdicom.seg.segread(io.BytesIO(dicom_seg(result)))
     source = pydicom.dcmread(io.BytesIO(rg1), stop_before_pixels=True)
@@ -222,18 +220,18 @@ def test_highdicom_reads_it(rg1: bytes) -> None:
 
 
 @pytest.mark.parametrize(("keyword", "known"), [("PixelSpacing", True), ("ImagerPixelSpacing", False)])
-def test_spacing_is_told_if_it_is_the_patients(small: Film, keyword: str, known: bool) -> None:
-    film = dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation, **{keyword: [0.8, 0.7]})
-    made = check(film, segment(film))
+def test_spacing_is_written_only_if_calibrated(small: Film, keyword: str, known: bool) -> None:
+    image = dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation, **{keyword: [0.8, 0.7]})
+    made = check(image, segment(image))
     shared = made.SharedFunctionalGroupsSequence[0]
     assert ("PixelMeasuresSequence" in shared) is known
     if known:
         assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.8, 0.7]
 
 
-@pytest.mark.filterwarnings("ignore")  # pydicom warns of the image that is made here
-def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pytest.LogCaptureFixture) -> None:
-    film = dicom(
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of this test's image
+def test_invalid_values_are_dropped_and_texts_kept(small: Film, caplog: pytest.LogCaptureFixture) -> None:
+    image = dicom(
         small,
         SpecificCharacterSet="ISO_IR 100",
         PatientName="Müller^Zoë",
@@ -248,7 +246,7 @@ def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pyt
         FrameOfReferenceUID="1.2.3",
         PatientOrientation=["left", "F"],
     )
-    result = segment(film)
+    result = segment(image)
     with caplog.at_level("DEBUG"):
         made = pydicom.dcmread(io.BytesIO(dicom_seg(result)))
     assert not caplog.records
@@ -264,26 +262,24 @@ def test_odd_values_are_left_out_or_taken_as_they_stand(small: Film, caplog: pyt
     assert made.ContentDate == "19000101"
 
 
-def test_what_cannot_be_made_is_refused(rg1_png: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
-    for film in (rg1_png, b"", dicom(small, SOPClassUID=CTImageStorage), dicom(small, SOPInstanceUID="none")):
+def test_impossible_segmentation_is_rejected(rg1_png: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
+    for image in (rg1_png, b"", dicom(small, SOPClassUID=CTImageStorage), dicom(small, SOPInstanceUID="none")):
         with pytest.raises(errors.NeedsDicom):
-            dicom_seg(replace(bare_result, radiograph=replace(bare_result.radiograph, file_bytes=film)))
+            dicom_seg(replace(bare_result, radiograph=replace(bare_result.radiograph, file_bytes=image)))
     with pytest.raises(errors.NoLung):
         dicom_seg(replace(bare_result, cleaned=np.zeros_like(bare_result.cleaned)))
 
 
-def test_an_independent_validator_finds_no_error(
-    tmp_path: Path, rg1: bytes, bare: bytes, bare_result: Result, small: Film
-) -> None:
+def test_dciodvfy_finds_no_error(tmp_path: Path, rg1: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
     """dciodvfy checks attributes, modules and value representations against the standard's Segmentation IOD."""
     validator = shutil.which("dciodvfy")
     if validator is None:
         pytest.skip("dciodvfy is not installed (Debian's package dicom3tools)")
-    films = {"rg1": rg1, "bare": bare, "dx": dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation)}
-    films["capture"] = dicom(small, SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=[0.8, 0.8])
+    images = {"rg1": rg1, "bare": bare, "dx": dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation)}
+    images["capture"] = dicom(small, SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=[0.8, 0.8])
     if SHARED.is_dir():
-        films["public"] = (SHARED / "dicom" / "chest_pa_jpeg_baseline.dcm").read_bytes()
-    made = {name: dicom_seg(segment(film)) for name, film in films.items()}
+        images["public"] = (SHARED / "dicom" / "chest_pa_jpeg_baseline.dcm").read_bytes()
+    made = {name: dicom_seg(segment(image)) for name, image in images.items()}
     made["one lung"] = dicom_seg(replace(bare_result, sides=np.full_like(bare_result.sides, LEFT)))
     for name, data in made.items():
         path = tmp_path / f"{name}.dcm"

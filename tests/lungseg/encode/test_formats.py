@@ -1,4 +1,4 @@
-"""Each form of a result, read back by another program than wrote it."""
+"""Each output format, read back by another program."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_own_png_is_no_chest_xray(name: str, result: Result) -> None:
         decode(content)
 
 
-def test_mark_counts_as_text_before_the_picture_alone(rg1_png: bytes) -> None:
+def test_mark_counts_only_as_text_chunk_before_the_image(rg1_png: bytes) -> None:
     text = png_chunk(OWN_KIND, OWN_TEXT)
     other = (
         png_chunk(OWN_KIND, OWN_TEXT + b" 2"),
@@ -75,7 +75,7 @@ def test_probability_keeps_16_bits(result: Result) -> None:
     np.testing.assert_allclose(probability / 65535, result.probability, atol=1e-5)
 
 
-def test_cutout_is_the_film_around_the_lungs(result: Result) -> None:
+def test_cutout_is_the_image_around_the_lungs(result: Result) -> None:
     cutout = picture(encoded_as("cutout", result))
     x, y, width, height = measure_lungs(result).both.box
     assert cutout.dtype == np.uint16
@@ -87,7 +87,7 @@ def test_cutout_is_the_film_around_the_lungs(result: Result) -> None:
     np.testing.assert_array_equal(cutout[:50, :50], result.radiograph.pixels[margin_y:, margin_x:][:50, :50])
 
 
-def test_the_document_is_what_the_schema_says(result: Result) -> None:
+def test_document_matches_the_schema(result: Result) -> None:
     document = Segmentation.model_validate_json(encoded_as("json", result))
     assert document.verdict.decision == "accept"
     assert document.image.spacing_mm is None  # the file says 0\\0
@@ -109,7 +109,7 @@ def test_the_document_is_what_the_schema_says(result: Result) -> None:
         ({"PixelSpacing": "0.2"}, None),
     ],
 )
-def test_areas_in_mm2_where_the_spacing_is_known(
+def test_areas_in_mm2_need_a_spacing(
     rg1_pixels: NDArray[np.uint16], elements: dict[str, object], spacing: tuple[float, float, str] | None
 ) -> None:
     result = segment(dicom(np.ascontiguousarray(rg1_pixels[::4, ::4]), **elements))
@@ -123,7 +123,7 @@ def test_areas_in_mm2_where_the_spacing_is_known(
         assert lungs.right.mm2 + lungs.left.mm2 == pytest.approx(lungs.both.mm2)
 
 
-def test_a_film_hung_the_other_way_has_its_right_on_the_right(rg1_pixels: NDArray[np.uint16]) -> None:
+def test_mirrored_image_has_its_right_lung_on_the_right(rg1_pixels: NDArray[np.uint16]) -> None:
     small = np.ascontiguousarray(rg1_pixels[::4, ::4])
     hung = segment(dicom(small, PatientOrientation=["L", "F"]))
     mirrored = segment(dicom(np.ascontiguousarray(small[:, ::-1]), PatientOrientation=["R", "F"]))
@@ -132,7 +132,7 @@ def test_a_film_hung_the_other_way_has_its_right_on_the_right(rg1_pixels: NDArra
     assert mirrored.verdict.decision == "review"
 
 
-def test_contours_drawn_again_are_the_mask(result: Result) -> None:
+def test_drawn_contours_match_the_mask(result: Result) -> None:
     collection = json.loads(encoded_as("contours", result))
     assert [feature["properties"]["name"] for feature in collection["features"]] == ["right lung", "left lung"]
     drawn = Image.new("1", (collection["width"], collection["height"]))
@@ -144,13 +144,13 @@ def test_contours_drawn_again_are_the_mask(result: Result) -> None:
     assert dice(np.asarray(drawn), result.mask) > 0.998
 
 
-def test_run_lengths_decoded_are_the_mask(result: Result) -> None:
+def test_decoded_run_lengths_match_the_mask(result: Result) -> None:
     lengths = RunLengths.model_validate_json(encoded_as("rle", result)).model_dump()
     for name, wanted in (("lungs", result.mask), ("right", result.labels == 1), ("left", result.labels == 2)):
         np.testing.assert_array_equal(coco.decode(lengths[name]), wanted)
 
 
-def test_npz_holds_the_arrays(result: Result) -> None:
+def test_npz_contains_the_arrays(result: Result) -> None:
     with np.load(io.BytesIO(encoded_as("npz", result)), allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["mask"], result.mask)
         np.testing.assert_array_equal(arrays["labels"], result.labels)
@@ -158,7 +158,7 @@ def test_npz_holds_the_arrays(result: Result) -> None:
         assert arrays["spacing"].size == 0
 
 
-def test_all_holds_every_other_form_that_the_film_allows(result: Result, rg1_png: bytes) -> None:
+def test_all_contains_every_format_that_the_image_allows(result: Result, rg1_png: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(encoded_as("all", result))) as archive:
         assert archive.testzip() is None
         assert set(archive.namelist()) == {
@@ -170,7 +170,7 @@ def test_all_holds_every_other_form_that_the_film_allows(result: Result, rg1_png
         assert "lungs.mask.png" in archive.namelist()
 
 
-def test_nothing_to_crop_to_is_said(rg1_png: bytes) -> None:
+def test_cutout_of_empty_mask_is_an_error(rg1_png: bytes) -> None:
     noise = png(np.random.default_rng(1).integers(0, 255, (300, 300), np.uint8))
     result = segment(noise, Options(threshold=0.9999))
     assert not result.mask.any()
@@ -178,7 +178,7 @@ def test_nothing_to_crop_to_is_said(rg1_png: bytes) -> None:
         encoded_as("cutout", result)
 
 
-def test_a_threshold_outside_of_its_range_is_refused() -> None:
+def test_threshold_out_of_range_is_rejected() -> None:
     for threshold in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             Options(threshold)

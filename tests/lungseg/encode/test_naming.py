@@ -1,4 +1,4 @@
-"""No two images ever share an output."""
+"""Outputs of two images never have the same name."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from lungseg.encode.naming import ERROR_SUFFIX, is_output, output_name, output_p
 SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
 ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]
 
-films = st.builds(
+images = st.builds(
     lambda stem, ends: stem + "".join(ends), st.text("ab.~/", min_size=1, max_size=4), st.lists(st.sampled_from(ENDS))
 )
 
 
 @settings(max_examples=2000, deadline=None)
-@given(st.sets(films, min_size=2, max_size=8))
+@given(st.sets(images, min_size=2, max_size=8))
 @example({"a", "a.rle", "a.contours", "a.error"})
-def test_films_never_meet_in_an_output(names: set[str]) -> None:
+def test_outputs_of_different_images_never_collide(names: set[str]) -> None:
     outputs = [output_name(name, suffix) for name in names for suffix in SUFFIXES]
     assert len(set(outputs)) == len(outputs)
 
 
 @settings(deadline=None)
-@given(films.filter(lambda name: "/" not in name))
-def test_output_is_told_from_an_image_beside_its_own_image_alone(name: str) -> None:
+@given(images.filter(lambda name: "/" not in name))
+def test_output_is_recognised_only_next_to_its_image(name: str) -> None:
     for suffix in SUFFIXES:
         assert is_output(output_name(name, suffix), {name})
         assert not is_output(output_name(name, suffix), {f"{name}2"})
     assert not is_output(name, {name})
 
 
-def test_most_names_are_kept_whole() -> None:
+def test_usual_names_are_kept() -> None:
     assert output_name("in/a b.dcm", ".mask.png") == "in/a b.dcm.mask.png"
     assert output_name("a.rle", ".json") != "a.rle.json"
 
 
 @given(st.text("aé🫁", min_size=200, max_size=400), st.text("aé🫁", min_size=200, max_size=400))
-def test_names_that_are_too_long_are_cut_and_still_differ(one: str, other: str) -> None:
+def test_long_names_are_truncated_and_still_differ(one: str, other: str) -> None:
     for suffix in SUFFIXES:
         first, second = output_name(one, suffix, 512), output_name(other, suffix, 512)
         assert len(first.encode()) <= 512
         assert (first == second) == (one == other)
 
 
-def test_no_folder_is_in_the_way_of_an_output() -> None:
+def test_folders_never_collide_with_outputs() -> None:
     assert output_path("ward/a.png", ".mask.png") == "ward/a.png.mask.png"
     for suffix in SUFFIXES:
         folder = output_path(f"a.png{suffix}/b.png", ".mask.png").partition("/")[0]
@@ -54,8 +54,8 @@ def test_no_folder_is_in_the_way_of_an_output() -> None:
         assert len(output_path(f"{'a' * 240}{suffix}/b.png", ".mask.png").partition("/")[0]) <= 255
 
 
-def test_a_reserved_end_leaves_no_name_too_long() -> None:
-    """What tells it apart may be what makes it too long."""
+def test_reserved_end_keeps_names_within_the_limit() -> None:
+    """The inserted digest may make a name too long."""
     for length in range(450, 513):
-        film = "k" * (length - len(".error")) + ".error"
-        assert all(len(output_name(film, suffix, 512)) <= 512 for suffix in SUFFIXES)
+        image = "k" * (length - len(".error")) + ".error"
+        assert all(len(output_name(image, suffix, 512)) <= 512 for suffix in SUFFIXES)

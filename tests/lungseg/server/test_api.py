@@ -61,7 +61,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("name", REFUSED)
-def test_refusals(client: TestClient, rg1_png: bytes, name: str, multipart: bool) -> None:
+def test_invalid_file_is_rejected(client: TestClient, rg1_png: bytes, name: str, multipart: bool) -> None:
     data, status, code = REFUSED[name]
     data = rg1_png[: len(rg1_png) // 2] if data is None else data
     body = {"files": {"file": ("film.png", data)}} if multipart else {"content": data}
