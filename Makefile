@@ -34,7 +34,7 @@ prove: $(VENV)/.all ## Test every promise of docs/RELIABILITY.md in full, in und
 	$(BIN)/python tests/tools/prove.py $(ARGS)
 
 bench: $(VENV)/.all ## Time every entry point, its lower bound and the original project, on one core; ARGS=--docs writes the docs
-	$(BIN)/python -m benchmarks.film $(ARGS)
+	$(BIN)/python -m benchmarks.image $(ARGS)
 
 bench-cold: $(E2E)/.all ## Time cold starts through Lambda's runtime interface, with imports and peak memory
 	$(E2E)/bin/python -m benchmarks.cold $(ARGS)

@@ -117,9 +117,7 @@ def _assumptions(result: dict[str, Any]) -> list[str]:
         second_core = f"speeds up the network only: {threads['1']:.1f} ms on one thread, {threads['2']:.1f} on two"
     name = EXAMPLE if EXAMPLE in result["images"] else next(iter(result["images"]))
     prices = ", ".join(
-        f"{key} ${each.dollars:.10g} per {each.units:,} {each.unit}"
-        for key, each in price.PRICES.items()
-        if "arm64" not in key and "Express" not in key
+        f"{key} {each}" for key, each in price.PRICES.items() if "arm64" not in key and "Express" not in key
     )
     listed = [
         f"Prices: {price.PRICES_SOURCE}; {prices}, storage ${DOLLARS_PER_GB_MONTH:g} per GB and month.",
@@ -145,8 +143,8 @@ def _assumptions(result: dict[str, Any]) -> list[str]:
         init = cold["milliseconds"]["INIT"]
         listed.append(
             f"A cold start is billed {init:.0f} ms more, ${1e6 * lambda_dollars(init / 1000, price.MB_PER_CORE):.2f} "
-            f"per million. The function's peak memory was {max(cold['memory'].values()):.0f} MiB, with a 16-bit image of "
-            "20 Mpx."
+            f"per million. The function's peak memory was {max(cold['memory'].values()):.0f} MiB, with a 16-bit "
+            "image of 20 Mpx."
         )
     return ["\n".join(f"- {line}" for line in listed)]
 

@@ -1,7 +1,7 @@
-"""docs/PERFORMANCE.md and its picture, from what was measured: `python -m benchmarks.docs` writes them again.
+"""Write the measured tables and the picture of docs/PERFORMANCE.md: `python -m benchmarks.docs`.
 
-The page is written by hand, but for what lies between `<!-- NAME -->` and `<!-- /NAME -->`: the tables of
-runs/bench/NAME.json. The picture needs matplotlib, and stays as it is without.
+The page is written by hand, except between `<!-- NAME -->` and `<!-- /NAME -->`: these are the tables of
+runs/bench/NAME.json. The picture needs matplotlib; without it, the picture stays as it is.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.machine import ROOT, kept
+from benchmarks.machine import ROOT, load_result
 
 PAGE, PICTURE = ROOT / "docs" / "PERFORMANCE.md", ROOT / "docs" / "performance.png"
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "film": tables.film,
+    "image": tables.image,
     "cold": tables.cold,
     "workers": tables.workers,
     "serve": tables.serve,
@@ -28,19 +28,19 @@ STAGES = ("decode", "preprocess", "view", "network", "mask", "back to size", "en
 
 
 def write() -> None:
-    """Rewrite the tables of all that has been measured here, and draw the picture."""
+    """Rewrite the tables that were measured on this machine, and draw the picture."""
     page = PAGE.read_text()
     for name, table in TABLES.items():
-        result = kept(name)
+        result = load_result(name)
         if result is not None:
             page = _between(page, name, table(result))
-    film = kept("film")
-    if film is not None:
+    image = load_result("image")
+    if image is not None:
         from benchmarks import cost
 
-        page = _between(page, "cost", cost.tables(film))
+        page = _between(page, "cost", cost.cost_tables(image))
         if find_spec("matplotlib"):
-            draw(film, PICTURE)
+            draw(image, PICTURE)
     PAGE.write_text(page)
     print(f"written: {PAGE.relative_to(ROOT)}")
 
@@ -50,31 +50,31 @@ def _between(page: str, name: str, text: str) -> str:
         rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda found: found[1] + text + "\n" + found[2], page, flags=re.S
     )
     if count != 1:
-        raise SystemExit(f"error: docs/PERFORMANCE.md has no one place for {name}")
+        raise SystemExit(f"error: docs/PERFORMANCE.md must have exactly one place for {name}")
     return changed
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Two bars an image: the floor above, the service below, by stage."""
+    """Draw two bars per image, by stage: the lower bound above, the service below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    films = {name: film for name, film in result["films"].items() if film["milliseconds"]["pipeline"] < 400}
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.8 * len(films)), layout="constrained")
+    images = {name: image for name, image in result["images"].items() if image["milliseconds"]["pipeline"] < 400}
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.8 * len(images)), layout="constrained")
     colours = dict(zip(STAGES, plt.get_cmap("tab10").colors, strict=False))
-    least = {"decode": "decode", "network": "network", "encode": "write"}
-    for place, film in enumerate(films.values()):
-        floor = {stage: film["floor"][part]["milliseconds"] for stage, part in least.items()}
-        for height, parts, shade in ((place - 0.2, floor, 0.45), (place + 0.2, film["stages"], 1.0)):
+    bound_parts = {"decode": "decode", "network": "network", "encode": "write"}
+    for place, image in enumerate(images.values()):
+        bound = {stage: image["lower_bound"][part]["milliseconds"] for stage, part in bound_parts.items()}
+        for height, parts, shade in ((place - 0.2, bound, 0.45), (place + 0.2, image["stages"], 1.0)):
             left = 0.0
             for stage in STAGES:
                 axes.barh(height, parts.get(stage, 0), 0.36, left, color=colours[stage], alpha=shade)
                 left += parts.get(stage, 0)
-            told = f"{left:.0f} ms, the floor" if parts is floor else f"{left:.0f} ms"
-            axes.text(left, height, f" {told}", va="center", fontsize=8)
-    axes.set_yticks(range(len(films)), films)
+            label = f"{left:.0f} ms, lower bound" if parts is bound else f"{left:.0f} ms"
+            axes.text(left, height, f" {label}", va="center", fontsize=8)
+    axes.set_yticks(range(len(images)), images)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(f"milliseconds on one core ({result['machine']['processor']}, {result['machine']['instructions']})")

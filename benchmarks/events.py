@@ -1,4 +1,4 @@
-"""An image as API Gateway hands it to the function."""
+"""An image as an event of API Gateway."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 
-LARGEST_EVENT = 6 * 2**20
-"""Bytes of an event that AWS Lambda takes for a synchronous invocation (Lambda quotas: 6 MB)."""
+MAX_EVENT_BYTES = 6 * 2**20
+"""AWS Lambda's limit for a synchronous invocation (Lambda quotas: 6 MB)."""
 
 EVENT = json.loads((ROOT / "events" / "api_gateway_v1.json").read_text())
 
 
-def event_of(film: bytes) -> dict[str, Any]:
-    """The event that API Gateway would make of an image."""
-    return EVENT | {"body": base64.b64encode(film).decode(), "isBase64Encoded": True}
+def make_event(image: bytes) -> dict[str, Any]:
+    """Return the event of an image."""
+    return EVENT | {"body": base64.b64encode(image).decode(), "isBase64Encoded": True}
 
 
-def fits(event: dict[str, Any]) -> bool:
-    """Whether Lambda takes an event of this size."""
-    return len(json.dumps(event)) <= LARGEST_EVENT
+def fits_event(event: dict[str, Any]) -> bool:
+    """Return whether an event is within Lambda's limit."""
+    return len(json.dumps(event)) <= MAX_EVENT_BYTES

@@ -1,10 +1,10 @@
-"""A large folder: speed, memory, and whether a run that is killed half-way loses or repeats anything.
+"""A large folder: throughput, memory, and whether a run that is killed half-way loses or repeats anything.
 
     python -m benchmarks.folder                 10,000 images, two workers
-    python -m benchmarks.folder --films 60      to try it
+    python -m benchmarks.folder --images 60     a quick try
 
-The images are the packaged image RG1 in several sizes and formats, and a known number of broken files among them. `batch`
-is killed with SIGKILL at half of them and started again. Reads /proc, so Linux alone.
+The images are the packaged image RG1 in several sizes and formats, with a known number of broken files. `batch`
+is killed with SIGKILL half-way and started again. Linux only, because it reads /proc.
 """
 
 from __future__ import annotations
@@ -30,113 +30,112 @@ from pydicom.data import get_testdata_file
 from lungseg.batch.manifest import MANIFEST_NAME
 from lungseg.decode import decode
 
-FOLDER = 500
-"""Images in one folder."""
+IMAGES_PER_FOLDER = 500
 
-BROKEN_EACH = 20
-"""Every so many files one is broken."""
+BROKEN_EVERY = 20
+"""One of so many files is broken."""
 
-POINTS = (0.1, 0.5, 1.0)
-"""Parts of the images at which memory is printed."""
+MEMORY_POINTS = (0.1, 0.5, 1.0)
+"""Fractions of the images at which memory is printed."""
 
 
 @dataclass
-class Course:
-    """What was seen of one run.
+class BatchRun:
+    """Measurements of one run.
 
     Attributes:
         code: its exit code, negative for a signal.
         seconds: from its start to its end.
-        memory: MiB of all its processes together, by the number of images that were done then.
-        said: its lines on standard error.
+        memory: MiB of all its processes together, by the number of finished images.
+        lines: its standard error.
     """
 
     code: int
     seconds: float
     memory: dict[int, float] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 def main() -> int:
-    """Make the images, run, kill, resume, check; exit code 1 if a check fails."""
+    """Make the images, run, kill, resume, check; return exit code 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=10_000, metavar="N", help="files to make (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="files to make (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "in"), Path(place, "out")
-        broken = make(source, arguments.films)
+        broken = make(source, arguments.images)
         size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-        print(f"{arguments.films} files, {broken} of them broken, {size / 1e6:.0f} MB; {arguments.workers} workers")
-        return measure(source, target, arguments.films, broken, arguments.workers)
+        print(f"{arguments.images} files, {broken} of them broken, {size / 1e6:.0f} MB; {arguments.workers} workers")
+        return measure(source, target, arguments.images, broken, arguments.workers)
 
 
 def make(folder: Path, count: int) -> int:
-    """Write the images; how many of them are broken."""
-    film = get_testdata_file("RG1_UNCR.dcm", download=False)
-    if film is None:
+    """Write the images; return how many of them are broken."""
+    image = get_testdata_file("RG1_UNCR.dcm", download=False)
+    if image is None:
         raise SystemExit("error: RG1 is not installed; run: pip install -r lungseg/requirements.txt")
-    data = Path(str(film)).read_bytes()
+    data = Path(str(image)).read_bytes()
     good, bad = cycle(variants(data)), cycle([b"", b"no image", next(variants(data))[1][:4000]])
     broken = 0
     for number in range(count):
-        place = folder / f"{number // FOLDER:03}"
+        place = folder / f"{number // IMAGES_PER_FOLDER:03}"
         place.mkdir(parents=True, exist_ok=True)
         suffix, content = next(good)
-        if number % BROKEN_EACH == BROKEN_EACH // 2:
+        if number % BROKEN_EVERY == BROKEN_EVERY // 2:
             content = next(bad)
             broken += 1
         (place / f"{number:06}{suffix}").write_bytes(content)
     return broken
 
 
-def variants(film: bytes) -> Iterator[tuple[str, bytes]]:
-    """RG1 as small JPEGs and PNGs mostly, once as a large PNG and once as it is: suffix and bytes of each."""
-    pixels = decode(film).pixels
+def variants(image: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield suffix and bytes of copies of RG1: small JPEGs and PNGs, one large PNG, and the original."""
+    pixels = decode(image).pixels
     picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     for side in (512, 640, 768, 1024):
         height = round(side * picture.height / picture.width)
         smaller = picture.resize((side, height), reducing_gap=2.0)
         for file_format, suffix in (("JPEG", ".jpg"), ("PNG", ".png"), ("JPEG", ".jpeg")):
             for turns in (0, 1):
-                yield suffix, encoded(smaller.rotate(2 * turns), file_format)
-    yield ".png", encoded(picture, "PNG")
-    yield ".dcm", film
+                yield suffix, encode_picture(smaller.rotate(2 * turns), file_format)
+    yield ".png", encode_picture(picture, "PNG")
+    yield ".dcm", image
 
 
-def encoded(picture: Image.Image, file_format: str) -> bytes:
-    """A picture as a file."""
+def encode_picture(picture: Image.Image, file_format: str) -> bytes:
+    """Return a picture as an image file."""
     buffer = io.BytesIO()
     picture.save(buffer, file_format)
     return buffer.getvalue()
 
 
-def measure(source: Path, target: Path, films: int, broken: int, workers: int) -> int:
-    """Run until half is done, kill, run to the end, run once more; print, and check."""
+def measure(source: Path, target: Path, images: int, broken: int, workers: int) -> int:
+    """Run until half is done, kill, run to the end, run once more; print and check."""
     command = [sys.executable, "-m", "lungseg", "batch", str(source), str(target), "--workers", str(workers)]
-    first = course(command, target, kill_at=films // 2)
+    first = run_batch(command, target, kill_at=images // 2)
     before = outputs(target)
     finished = {name: before[name] for name in recorded(target) if name in before}
-    second = course(command, target)
+    second = run_batch(command, target)
     after = outputs(target)
-    third = course(command, target)
+    third = run_batch(command, target)
 
     memory = second.memory | first.memory
-    for point in POINTS:
-        done = min(memory, key=lambda count: abs(count - point * films))
+    for point in MEMORY_POINTS:
+        done = min(memory, key=lambda count: abs(count - point * images))
         print(f"memory at {point:4.0%}: {memory[done]:6.0f} MiB in all processes ({done} images done)")
     half = max(first.memory)
-    print(f"first half:  {half} images in {first.seconds:.1f} s, {half / first.seconds:.1f} films/s; then SIGKILL")
-    left = films - len(finished)
-    print(f"second half: {left} images in {second.seconds:.1f} s, {left / second.seconds:.1f} films/s")
-    print(f"nothing to do: {third.seconds:.1f} s, {films / third.seconds:.0f} films/s")
+    print(f"first half:  {half} images in {first.seconds:.1f} s, {half / first.seconds:.1f} images/s; then SIGKILL")
+    left = images - len(finished)
+    print(f"second half: {left} images in {second.seconds:.1f} s, {left / second.seconds:.1f} images/s")
+    print(f"nothing to do: {third.seconds:.1f} s, {images / third.seconds:.0f} images/s")
 
-    failures = [line for line in second.said if line.startswith("failed: ")]
+    failures = [line for line in second.lines if line.startswith("failed: ")]
     names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     of = {re.sub(r"\.(mask\.png|error\.json)$", "", name) for name in after}
     checks = {
-        "killed when about half was done": 0 < len(finished) < films,
-        "each image has exactly one output": of == names and len(after) == films,
+        "killed when about half was done": 0 < len(finished) < images,
+        "each image has exactly one output": of == names and len(after) == images,
         "none that was finished was done again": all(after.get(name) == time for name, time in finished.items()),
         "a third run does nothing": outputs(target) == after,
         "no half-written file is left": not list(target.rglob(".partial-*")),
@@ -149,8 +148,8 @@ def measure(source: Path, target: Path, films: int, broken: int, workers: int) -
     return 0 if all(checks.values()) else 1
 
 
-def course(command: list[str], target: Path, kill_at: int | None = None) -> Course:
-    """One run, looked at while it lasts; killed when ``kill_at`` images are done."""
+def run_batch(command: list[str], target: Path, kill_at: int | None = None) -> BatchRun:
+    """Run `batch` and sample its memory; kill it when ``kill_at`` images are done."""
     started = time.monotonic()
     memory: dict[int, float] = {}
     done = read = 0
@@ -166,11 +165,11 @@ def course(command: list[str], target: Path, kill_at: int | None = None) -> Cour
                 time.sleep(0.5)
         said.seek(0)
         lines = said.read().replace("\r", "\n").splitlines()
-    return Course(process.returncode, time.monotonic() - started, memory, lines)
+    return BatchRun(process.returncode, time.monotonic() - started, memory, lines)
 
 
 def lines_from(manifest: Path, start: int) -> bytes:
-    """What has been appended to the manifest: one line an image."""
+    """Return what was appended to the manifest, which has one line per image."""
     try:
         with manifest.open("rb") as file:
             file.seek(start)
@@ -180,25 +179,25 @@ def lines_from(manifest: Path, start: int) -> bytes:
 
 
 def recorded(target: Path) -> set[str]:
-    """The outputs that the manifest names."""
+    """Return the outputs that the manifest names."""
     found = set()
     for line in (target / MANIFEST_NAME).read_text().splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # cut short by the kill
+        except ValueError:  # truncated by the kill
             continue
         found |= {entry["path"] + suffix for suffix in entry["outputs"]}
     return found
 
 
 def outputs(target: Path) -> dict[str, int]:
-    """The time of each output, by its path."""
+    """Return the modification time of each output by its path."""
     files = (path for path in target.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(target).as_posix(): path.stat().st_mtime_ns for path in files}
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Return the ids of a process and all its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -207,7 +206,7 @@ def family(pid: int) -> list[int]:
 
 
 def mebibytes(pid: int) -> float:
-    """What a process holds of the memory, its part of shared pages counted."""
+    """Return the memory of a process in MiB, with its share of shared pages (PSS)."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

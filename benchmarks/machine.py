@@ -1,4 +1,4 @@
-"""The machine of a measurement: one core, what it is called, its processes' memory, and where results are kept."""
+"""The machine of a measurement: one core, its description, the memory of processes, and the results folder."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ PACKAGES = ("numpy", "pillow", "imagecodecs", "onnxruntime", "fastapi", "mangum"
 Times = dict[str, list[float]]
 
 
-def pin() -> int:
-    """Keep this process, and what it starts from now on, on one core with one thread; the core."""
-    # The first one is where most interrupts land.
+def pin_to_core() -> int:
+    """Pin this process and its later children to one core and one thread; return the core."""
+    # Most interrupts are handled on the first core.
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     os.environ |= {"LUNG_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return core
 
 
-def describe() -> dict[str, Any]:
-    """Processor, instructions, versions, and how busy the machine was in the last minute: nothing that names it."""
+def describe_machine() -> dict[str, Any]:
+    """Return processor, instructions, versions and load; nothing that identifies the machine."""
     found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     return {
         "processor": found[1].strip() if found else platform.machine(),
@@ -49,17 +49,17 @@ def describe() -> dict[str, Any]:
     }
 
 
-def rounds_of(tasks: dict[str, Callable[[], object]], rounds: int, title: str) -> Times:
-    """Milliseconds of each task in each round.
+def time_rounds(tasks: dict[str, Callable[[], object]], rounds: int, title: str) -> Times:
+    """Return the milliseconds of each task in each round.
 
-    The tasks take turns, and each round begins with another one: a slow moment of the machine hits all of them, and
-    none always runs behind the same. Harnesses that give each benchmark a process, or a block of time, of its own
-    (pyperf, pytest-benchmark) cannot do that, and a ratio of two such figures is one of two different moments.
+    The tasks are interleaved, and each round starts with another one: a slow moment of the machine affects all tasks,
+    and none always follows the same one. Harnesses that run each benchmark in its own process or block of time (pyperf,
+    pytest-benchmark) cannot do that; a ratio of two of their figures compares two different moments.
 
     Args:
         tasks: by name.
-        rounds: how many count; one more goes before, which allocates and imports.
-        title: for the progress bar.
+        rounds: number of rounds, after one for warm-up.
+        title: of the progress bar.
     """
     times: Times = {name: [] for name in tasks}
     names = list(tasks)
@@ -74,43 +74,43 @@ def rounds_of(tasks: dict[str, Callable[[], object]], rounds: int, title: str) -
 
 
 def median(values: list[float]) -> float:
-    """The median, to a hundredth."""
+    """Return the median, to two decimals."""
     return round(statistics.median(values), 2)
 
 
 def ratio(these: list[float], those: list[float]) -> float:
-    """The median of the rounds' ratios."""
+    """Return the median of the ratios in each round."""
     return round(statistics.median(a / b for a, b in zip(these, those, strict=True)), 3)
 
 
-def below(pid: int) -> list[int]:
-    """All processes that a process started, and those that they started."""
+def child_processes(pid: int) -> list[int]:
+    """Return the ids of all descendants of a process."""
     found = []
-    # Any of its threads may be the parent.
+    # Children are listed by the thread that started them.
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             direct = [int(child) for child in children.read_text().split()]
         except OSError:
             continue
-        found += [each for child in direct for each in (child, *below(child))]
+        found += [each for child in direct for each in (child, *child_processes(child))]
     return found
 
 
 def peak_mebibytes(pid: int) -> float:
-    """The most memory that a process has held."""
+    """Return the peak memory of a process, in MiB."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return round(int(found[1]) / 1024, 1) if found else 0.0
 
 
-def keep(name: str, result: dict[str, Any]) -> None:
-    """Write a result to runs/bench, as JSON."""
+def save_result(name: str, result: dict[str, Any]) -> None:
+    """Write a result to runs/bench as JSON."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"written: {path.relative_to(ROOT)}")
 
 
-def kept(name: str) -> dict[str, Any] | None:
-    """A result of an earlier run; None if there is none."""
+def load_result(name: str) -> dict[str, Any] | None:
+    """Return a result of an earlier run; None without one."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.is_file() else None

@@ -1,9 +1,9 @@
-"""The network that serves on this processor against the original project's 31.0 M U-Net: one run, one core.
+"""Compare the network that serves on this processor with the original project's 31.0 M U-Net: one run, one core.
 
     make bench-model
 
-Every network runs in onnxruntime on one thread, interleaved, so that a slow moment of the machine hits all of them;
-medians and their ratios are printed. Speed does not depend on weights, so the original's are random.
+The networks run interleaved in onnxruntime on one thread, so that a slow moment of the machine affects all of them.
+Medians and their ratios are printed. Speed does not depend on the weights, so the original's are random.
 """
 
 from __future__ import annotations

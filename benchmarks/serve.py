@@ -1,11 +1,11 @@
-"""The local server under more load than it can carry: right masks, declared refusals, bounded memory.
+"""The local server under overload: correct masks, declared errors, bounded memory.
 
     make bench-serve                            64 clients for 30 seconds, and the same with 8, and without a limit
-    python -m benchmarks.serve --seconds 5      to try it
+    python -m benchmarks.serve --seconds 5      a quick try
     python -m benchmarks.serve --docs           also rewrites the tables of docs/PERFORMANCE.md
 
-Each client sends one image after the other, and waits as long as Retry-After says when it is turned away. Every mask is
-compared by its digest with that of the image. The clients run on the same machine, and take their part of its cores.
+Each client sends one image after the other, and waits for Retry-After when it gets a 503. The digest of every mask is
+compared with the expected one. The clients run on the same machine and use part of its cores.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ UNLIMITED = {"LUNG_CONCURRENT": "64"}
 
 PATH = "/v1/segment"
 
-Ask = tuple[str, bytes]
-"""A path, and the image that is posted there."""
+LoadRequest = tuple[str, bytes]
+"""A path, and the image to post."""
 
 OVERLOADED = "503 overloaded"
-"""Images that were turned away, as `Seen` counts them."""
+"""Rejected images, as `LoadStats` counts them."""
 
 
 @dataclass
-class Seen:
-    """What the clients saw: answers by status and code, wrong ones, and seconds of those that were masks.
+class LoadStats:
+    """The responses that the clients got: by status and code, wrong ones, and the seconds of each mask.
 
-    A refusal is an answer like any other, right or wrong. A 5xx that does not say when to come again counts once more.
+    An error is compared like a mask. A 5xx without Retry-After is counted once more.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -54,29 +54,29 @@ class Seen:
 
 
 def main() -> int:
-    """Measure, print, keep; exit code 1 if an answer was wrong."""
+    """Measure, print and save; return exit code 1 if a response was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30, metavar="S", help="of each run (default: %(default)s)")
     parser.add_argument("--docs", action="store_true", help="rewrite docs/PERFORMANCE.md")
     arguments = parser.parse_args()
-    from benchmarks.kinds import made
+    from benchmarks.sample_images import make_image
     from lungseg.server.admission import read_capacity
 
     sizes = (("1 Mpx JPEG", "JPEG", 1), ("5 Mpx JPEG", "JPEG", 5), ("5 Mpx PNG", "PNG", 5))
-    films = {film.name: film.data for film in (made(*size) for size in sizes)}
+    images = {image.name: image.data for image in (make_image(*size) for size in sizes)}
     concurrent, waiting = read_capacity()
     result: dict[str, Any] = {
-        "machine": machine.describe(),
+        "machine": machine.describe_machine(),
         "concurrent": concurrent,
         "waiting": waiting,
-        "films": list(films),
+        "images": list(images),
         "runs": {
-            "8 clients": run(films, 8, arguments.seconds, {}),
-            "64 clients": run(films, 64, arguments.seconds, {}),
-            "64 clients, no limit": run(films, 64, arguments.seconds, UNLIMITED),
+            "8 clients": run(images, 8, arguments.seconds, {}),
+            "64 clients": run(images, 64, arguments.seconds, {}),
+            "64 clients, no limit": run(images, 64, arguments.seconds, UNLIMITED),
         },
     }
-    machine.keep("serve", result)
+    machine.save_result("serve", result)
     print(tables.serve(result))
     if arguments.docs:
         docs.write()
@@ -87,21 +87,21 @@ def main() -> int:
     return 1 if bad or wrong else 0
 
 
-def run(films: dict[str, bytes], clients: int, seconds: float, settings: dict[str, str]) -> dict[str, Any]:
-    """One server, and so many clients for so long."""
-    asks = {name: (PATH, film) for name, film in films.items()}
+def run(images: dict[str, bytes], clients: int, seconds: float, settings: dict[str, str]) -> dict[str, Any]:
+    """Load one server with so many clients for so long."""
+    requests = {name: (PATH, image) for name, image in images.items()}
     with serving(settings) as (address, pid):
-        expected = asyncio.run(one_each(address, asks))
+        expected = asyncio.run(expected_digests(address, requests))
         before = machine.peak_mebibytes(pid)
         started = time.monotonic()
-        seen = asyncio.run(load(address, asks, expected, clients, seconds))
+        stats = asyncio.run(load_server(address, requests, expected, clients, seconds))
         took = time.monotonic() - started
         peak = machine.peak_mebibytes(pid)
-    times = sorted(seen.seconds)
+    times = sorted(stats.seconds)
     return {
-        "answers": dict(seen.answers.most_common()),
-        "wrong": seen.wrong,
-        "films_a_second": round(len(times) / took, 1),
+        "answers": dict(stats.answers.most_common()),
+        "wrong": stats.wrong,
+        "images_per_second": round(len(times) / took, 1),
         "seconds_median": round(statistics.median(times), 3),
         "seconds_95": round(times[int(0.95 * len(times))], 3),
         "mebibytes_before": before,
@@ -109,59 +109,61 @@ def run(films: dict[str, bytes], clients: int, seconds: float, settings: dict[st
     }
 
 
-async def one_each(address: str, asks: dict[str, Ask]) -> dict[str, str]:
-    """The digest of each answer, by its name, from a server that does nothing else."""
+async def expected_digests(address: str, requests: dict[str, LoadRequest]) -> dict[str, str]:
+    """Return the digest of each response by name, from an idle server."""
     async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
-        answers = {name: await client.post(path, content=data) for name, (path, data) in asks.items()}
+        answers = {name: await client.post(path, content=data) for name, (path, data) in requests.items()}
     return {name: digest(answer.raise_for_status().content) for name, answer in answers.items()}
 
 
-async def load(address: str, asks: dict[str, Ask], expected: dict[str, str], clients: int, seconds: float) -> Seen:
-    """All clients at once, until the time is over.
+async def load_server(
+    address: str, requests: dict[str, LoadRequest], expected: dict[str, str], clients: int, seconds: float
+) -> LoadStats:
+    """Run all clients at once until the time is over.
 
     Args:
-        expected: digest of each answer that is no 5xx, by the name of what was asked.
+        expected: digest of each response that is not a 5xx, by the name of the request.
     """
-    seen, end = Seen(), time.monotonic() + seconds
+    stats, end = LoadStats(), time.monotonic() + seconds
     limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
 
     async def one(number: int, client: httpx2.AsyncClient) -> None:
         choose = random.Random(number)
         while time.monotonic() < end:
-            name = choose.choice(list(asks))
-            path, film = asks[name]
+            name = choose.choice(list(requests))
+            path, image = requests[name]
             started = time.monotonic()
             try:
-                answer = await client.post(path, content=film)
+                answer = await client.post(path, content=image)
             except httpx2.RequestError as error:
-                seen.answers[type(error).__name__] += 1
+                stats.answers[type(error).__name__] += 1
                 continue
             if answer.status_code == 200:
-                seen.answers["200"] += 1
-                seen.seconds.append(time.monotonic() - started)
+                stats.answers["200"] += 1
+                stats.seconds.append(time.monotonic() - started)
             else:
-                seen.answers[f"{answer.status_code} {answer.json().get('code')}"] += 1
+                stats.answers[f"{answer.status_code} {answer.json().get('code')}"] += 1
             if answer.status_code < 500:
-                seen.wrong += digest(answer.content) != expected[name]
+                stats.wrong += digest(answer.content) != expected[name]
             elif "retry-after" in answer.headers:
                 wait = float(answer.headers["retry-after"]) * choose.uniform(0.5, 1.5)
                 await asyncio.sleep(max(0.0, min(wait, end - time.monotonic())))
             else:
-                seen.answers["no Retry-After"] += 1
+                stats.answers["no Retry-After"] += 1
 
     async with httpx2.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
         await asyncio.gather(*(one(number, client) for number in range(clients)))
-    return seen
+    return stats
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, in hex."""
+    """Return the SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
 def serving(settings: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """A server in a process of its own: its address and its process."""
+    """Run a server in its own process; yield its address and process id."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]

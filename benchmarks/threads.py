@@ -1,7 +1,7 @@
-"""What a second thread saves: the served network on one thread and on two, each in processes of its own.
+"""Gain of a second thread: the served network on one thread and on two, each in its own processes.
 
-`python -m benchmarks.threads N` prints the milliseconds of N threads; `benchmarks.film` asks for both. Processes take
-turns, and not two sessions of one: the threads of a session wait in a loop, and would take a core from the other.
+`python -m benchmarks.threads N` prints the milliseconds of N threads; `benchmarks.image` runs both. Two sessions in one
+process cannot be compared, because the threads of an idle session spin, and take a core from the other.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
-from benchmarks.machine import ROOT, median, rounds_of
+from benchmarks.machine import ROOT, median, time_rounds
 
 ROUNDS, PROCESSES = 20, 3
 
 
-def measured() -> dict[str, float] | None:
-    """Milliseconds by number of threads, "1" and "2"; None on a machine of one core."""
+def time_by_threads() -> dict[str, float] | None:
+    """Return milliseconds by number of threads, "1" and "2"; None on a machine with one core."""
     if (os.cpu_count() or 1) < 2:
         return None
     times: dict[str, list[float]] = {"1": [], "2": []}
@@ -30,7 +30,7 @@ def measured() -> dict[str, float] | None:
 
 def main() -> None:
     """Measure and print."""
-    # The process that asks is pinned to one core, and this one would be, too.
+    # The parent is pinned to one core, and this process inherits that.
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     import numpy as np
 
@@ -41,7 +41,7 @@ def main() -> None:
     model = load_lung()
     spec = model.card.input
     square = np.random.default_rng(1).standard_normal((1, spec.channels, spec.size, spec.size), np.float32)
-    times = rounds_of({"network": lambda: model(square)}, ROUNDS, f"network, {count} threads")
+    times = time_rounds({"network": lambda: model(square)}, ROUNDS, f"network, {count} threads")
     print(median(times["network"]))
 
 

@@ -41,6 +41,10 @@ class Price:
     units: int
     unit: str
 
+    def __str__(self) -> str:
+        dollars = f"{self.dollars:.10f}".rstrip("0").rstrip(".")
+        return f"${dollars} per {f'{self.units:,} ' if self.units > 1 else ''}{self.unit}"
+
 
 PRICES = {
     "Lambda time, x86_64": Price(0.0000166667, 1, "GB-second"),
@@ -154,11 +158,7 @@ def estimate_lines(estimate: BackfillEstimate) -> list[str]:
         f"{settings.memory} MB, + {STORAGE_MS} ms and {STORAGE_MS_PER_MB} ms per MB for S3 (assumed)",
         f"  {IMAGE_MS} ms: {IMAGE_MS_SOURCE[settings.architecture]}",
         f"dollars: {sum(dollars.values()):,.2f}",
-        *(
-            f"  {name}: {used:,.0f} x ${PRICES[name].dollars:.10g} per {PRICES[name].units:,} {PRICES[name].unit} "
-            f"= {dollars[name]:,.4f}"
-            for name, used in estimate.usage.items()
-        ),
+        *(f"  {name}: {used:,.0f} x {PRICES[name]} = ${dollars[name]:,.4f}" for name, used in estimate.usage.items()),
         f"  per image: {PUTS} PUT (mask, JSON) and {GETS} GET; per batch of {settings.batch} images: "
         f"1 Lambda request, {TRANSITIONS} transitions",
         f"  prices: {PRICES_SOURCE}",

@@ -18,7 +18,7 @@ from PIL import Image
 from processes import smaller
 
 from benchmarks import machine
-from benchmarks.serve import OVERLOADED, PATH, Ask, Seen, digest, load, one_each, serving
+from benchmarks.serve import OVERLOADED, PATH, LoadRequest, LoadStats, digest, expected_digests, load_server, serving
 from lungseg.encode.formats import FORMATS
 from lungseg.errors import ProblemError
 from lungseg.pipeline.segment import segment
@@ -52,14 +52,14 @@ def expected(film: bytes, form: str) -> bytes:
         return bytes(problems.problem_response(refusal.problem(), {}).body)
 
 
-def run(work: Coroutine[Any, Any, Seen | dict[str, str]]) -> Any:
+def run(work: Coroutine[Any, Any, LoadStats | dict[str, str]]) -> Any:
     """Run in a thread with its own event loop: this thread's belongs to Mangum."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
 
 def test_64_clients_get_correct_response_or_retry_after(films: dict[str, bytes], ledger: Ledger) -> None:
-    asks: dict[str, Ask] = {}
+    asks: dict[str, LoadRequest] = {}
     digests: dict[str, str] = {}
     for number, (name, film) in enumerate(films.items()):
         form = FORMS[number % len(FORMS)]
@@ -67,11 +67,11 @@ def test_64_clients_get_correct_response_or_retry_after(films: dict[str, bytes],
         digests[name] = digest(expected(film, form))
     good = {name: asks[name] for name in list(asks)[:-4]}
     with serving({}) as (address, server):
-        alone = run(one_each(address, good))
+        alone = run(expected_digests(address, good))
         before = machine.peak_mebibytes(server)
-        seen = run(load(address, asks, digests, CLIENTS, SECONDS))
+        seen = run(load_server(address, asks, digests, CLIENTS, SECONDS))
         peak = machine.peak_mebibytes(server)
-        after = run(one_each(address, good))
+        after = run(expected_digests(address, good))
         health = httpx2.get(f"{address}/health").status_code
     turned_away = seen.answers[OVERLOADED]
     answered = sum(count for name, count in seen.answers.items() if name[0] in "24")

@@ -1,4 +1,4 @@
-"""The ways through the service, from an image's bytes to those of its mask, in this process."""
+"""The entry points of the service in this process: from the bytes of an image to those of its mask."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Pipeline:
     """`pipeline.segment`, the mask at the image's size, and its PNG.
 
     Attributes:
-        stages: milliseconds of each stage in each call.
+        stages: milliseconds by stage, for each call.
     """
 
     def __init__(self) -> None:
         self.stages: list[dict[str, float]] = []
 
-    def __call__(self, film: bytes) -> bytes:
+    def __call__(self, image: bytes) -> bytes:
         started = time.perf_counter()
-        result = segment(film)
+        result = segment(image)
         segmented = time.perf_counter()
         bits = result.bits
-        enlarged = time.perf_counter()
+        upsampled = time.perf_counter()
         png = bits_png(bits, result.geometry.width)
         encoded = time.perf_counter()
         stages = result.milliseconds | {
-            "back to size": 1000 * (enlarged - segmented),
-            "encode": 1000 * (encoded - enlarged),
+            "back to size": 1000 * (upsampled - segmented),
+            "encode": 1000 * (encoded - upsampled),
         }
         stages["everything else"] = 1000 * (encoded - started) - sum(stages.values())
         self.stages.append(stages)
@@ -44,14 +44,14 @@ class Pipeline:
 
 
 def handler(event: dict[str, Any]) -> bytes:
-    """`serverless.handler`; the answer's body as it is, base64."""
+    """Call `serverless.handler`; return the body of its response, in base64."""
     answer = serverless.handler(event, None)
     assert answer["statusCode"] == 200, answer["body"][:500]
     return answer["body"]
 
 
 class App:
-    """The FastAPI app, as an HTTP client sees it, without a network between."""
+    """The FastAPI app, called through an HTTP client without a network."""
 
     def __enter__(self) -> App:
         self._loop = asyncio.new_event_loop()
@@ -63,12 +63,12 @@ class App:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
-    def __call__(self, film: bytes) -> bytes:
-        answer = self._loop.run_until_complete(self._client.post("/v1/segment", content=film))
+    def __call__(self, image: bytes) -> bytes:
+        answer = self._loop.run_until_complete(self._client.post("/v1/segment", content=image))
         assert answer.status_code == 200, answer.text[:500]
         return answer.content
 
 
-def both_ways(film: str, mask: bytes) -> object:
-    """The base64 of a request and its answer alone: what no handler gets around."""
-    return base64.b64decode(film), base64.b64encode(mask)
+def base64_round_trip(image: str, mask: bytes) -> object:
+    """Decode a request and encode a response: the part of the handler that cannot be avoided."""
+    return base64.b64decode(image), base64.b64encode(mask)

@@ -1,7 +1,7 @@
-"""The author's way from an image to its mask: a 31.0 M U-Net at 512 x 512 x 3, in PyTorch and in onnxruntime.
+"""The original project's pipeline: a U-Net of 31.0 M weights at 512 x 512 x 3, in PyTorch and in onnxruntime.
 
-Decode, resize to the square, run, resize back, threshold, write a PNG. Speed does not depend on weights, so they are
-random; what is resized back is the probability that the served network gave, so that the PNG holds lungs and no noise.
+Decode, resize to the square, run, resize back, threshold, write a PNG. Speed does not depend on the weights, so they
+are random. The resized probability is that of the served network, so that the PNG shows lungs instead of noise.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from model_export.network.unet import build_network
 SIZE = 512
 
 PEERS = (
-    "Peers that pip installs: none. lungs-segmentation 1.1.2 and torchxrayvision fetch their weights from elsewhere, "
-    "and lungs-finder 1.0.0, which brings its own, gives boxes and no mask."
+    "No other package from PyPI can be compared: lungs-segmentation 1.1.2 and torchxrayvision download their weights, "
+    "and lungs-finder 1.0.0, which contains its weights, returns boxes instead of masks."
 )
 
 Run = Callable[[NDArray[np.float32]], object]
 
 
-def ways(film: bytes, probability: NDArray[np.float32], folder: Path) -> dict[str, Callable[[], bytes]]:
-    """Both ways to the mask of an image, by name; to be called on one thread.
+def original_pipelines(image: bytes, probability: NDArray[np.float32], folder: Path) -> dict[str, Callable[[], bytes]]:
+    """Return both pipelines for an image by name, to be called on one thread.
 
     Args:
         image: JPEG or PNG.
@@ -42,7 +42,7 @@ def ways(film: bytes, probability: NDArray[np.float32], folder: Path) -> dict[st
     """
     torch.set_num_threads(1)
     model = build_network(ORIGINAL).eval()
-    path = folder / "author.onnx"
+    path = folder / "original.onnx"
     onnx.save(to_onnx(model, InputSpec(size=SIZE, channels=ORIGINAL.in_channels)), path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -56,12 +56,12 @@ def ways(film: bytes, probability: NDArray[np.float32], folder: Path) -> dict[st
     def in_onnxruntime(square: NDArray[np.float32]) -> object:
         return session.run(None, {node.name: square})
 
-    runs: dict[str, Run] = {"author's, PyTorch": in_pytorch, "author's, onnxruntime": in_onnxruntime}
-    return {name: lambda run=run: _mask(film, run, probability) for name, run in runs.items()}
+    runs: dict[str, Run] = {"original, PyTorch": in_pytorch, "original, onnxruntime": in_onnxruntime}
+    return {name: lambda run=run: _segment(image, run, probability) for name, run in runs.items()}
 
 
-def _mask(film: bytes, run: Run, probability: NDArray[np.float32]) -> bytes:
-    image = Image.open(io.BytesIO(film)).convert("RGB")
+def _segment(data: bytes, run: Run, probability: NDArray[np.float32]) -> bytes:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
     square = np.asarray(image.resize((SIZE, SIZE)), np.float32).transpose(2, 0, 1)[np.newaxis] / 255
     run(np.ascontiguousarray(square))
     large = Image.fromarray(probability).resize(image.size, Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""The least that a mask of an image's own size takes: one decode, one run of the network, one PNG written."""
+"""The lower bound of a full-size mask: one decode, one run of the network, one PNG."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import get_frame
 
-from benchmarks.kinds import Film
 from benchmarks.machine import Times, median
+from benchmarks.sample_images import BenchmarkImage
 from lungseg.decode import decode
 from lungseg.encode.png import mask_png
 from lungseg.model.lung import load_lung
@@ -39,28 +39,28 @@ def _jpeg_2000(data: bytes) -> object:
 DECODERS: dict[str, dict[str, Callable[[bytes], object]]] = {
     "JPEG": {"Pillow": _pillow, "imagecodecs, libjpeg-turbo": jpeg8_decode},
     "PNG": {"Pillow": _pillow, "imagecodecs, libpng": png_decode, "imagecodecs, libspng": spng_decode},
-    "PNG16": {"Pillow": _pillow, "imagecodecs, libpng": png_decode},  # libspng takes no grey of 16 bits
+    "PNG16": {"Pillow": _pillow, "imagecodecs, libpng": png_decode},  # libspng does not read 16-bit greyscale
     "DICOM": {"pydicom": _pydicom},
     "DICOM JPEG 2000": {"pydicom and imagecodecs": _jpeg_2000},
 }
-"""By kind of image: what gives all of its pixels, grey."""
+"""Decoders of a whole image to greyscale, by kind of image."""
 
 
-def tasks(film: Film, mask: NDArray[np.bool_]) -> dict[str, Task]:
-    """What the floor is made of, each to be timed by itself: decoders, the network, writers."""
+def lower_bound_tasks(image: BenchmarkImage, mask: NDArray[np.bool_]) -> dict[str, Task]:
+    """Return the parts of the lower bound, to be timed separately: decoders, the network, PNG encoders."""
     model = load_lung()
-    square, _ = preprocess(decode(film.data), model.card.input)
-    found: dict[str, Task] = {
-        f"decode: {name}": lambda call=call: call(film.data) for name, call in DECODERS[film.kind].items()
+    square, _ = preprocess(decode(image.data), model.card.input)
+    tasks: dict[str, Task] = {
+        f"decode: {name}": lambda call=call: call(image.data) for name, call in DECODERS[image.kind].items()
     }
-    found["network"] = lambda: model(square)
-    found["write: lungseg.encode.png"] = lambda: mask_png(mask)
-    found["write: Pillow"] = lambda: _pillow_png(mask)
-    return found
+    tasks["network"] = lambda: model(square)
+    tasks["write: lungseg.encode.png"] = lambda: mask_png(mask)
+    tasks["write: Pillow"] = lambda: _pillow_png(mask)
+    return tasks
 
 
-def best(times: Times) -> dict[str, str]:
-    """The faster name of each part, by its median."""
+def fastest_parts(times: Times) -> dict[str, str]:
+    """Return the name of the fastest task of each part, by median."""
     parts = {}
     for part in ("decode", "network", "write"):
         names = [name for name in times if name.partition(":")[0] == part]
@@ -68,9 +68,9 @@ def best(times: Times) -> dict[str, str]:
     return parts
 
 
-def total(times: Times) -> list[float]:
-    """The floor in each round: the sum of the best ones."""
-    return [sum(parts) for parts in zip(*(times[name] for name in best(times).values()), strict=True)]
+def lower_bound_times(times: Times) -> list[float]:
+    """Return the lower bound in each round: the sum of the fastest parts."""
+    return [sum(parts) for parts in zip(*(times[name] for name in fastest_parts(times).values()), strict=True)]
 
 
 def _pillow_png(mask: NDArray[np.bool_]) -> bytes:
