@@ -42,11 +42,11 @@ def display_values(raw: NDArray[np.integer], dataset: Dataset, native: bool) -> 
     """
     stored = _stored_values(raw, dataset, native)
     padding = _padding_mask(raw, stored, dataset, native)
-    film = stored if padding is None else stored[~padding]
-    if not film.size:
+    valid = stored if padding is None else stored[~padding]
+    if not valid.size:
         raise errors.BlankImage("Every pixel is marked as padding.")
-    low, high = int(film.min()), int(film.max())
-    sample = film.reshape(-1)[::SAMPLE_STEP]
+    low, high = int(valid.min()), int(valid.max())
+    sample = valid.reshape(-1)[::SAMPLE_STEP]
     counts = np.bincount(sample.astype(np.int32) - low, minlength=high - low + 1)
 
     display = _apply_window(_apply_modality(np.arange(low, high + 1), dataset), counts, dataset)

@@ -36,6 +36,7 @@ from pydicom.uid import (
 
 from lungseg.decode import decode
 from lungseg.decode.formats import IMAGE_FORMATS
+from lungseg.decode.radiograph import Pixels
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 
 DICOM_BITS = 12
@@ -43,8 +44,6 @@ DICOM_BITS = 12
 
 MIN_CORRELATION = 0.99
 """Of decoded pixels with the encoded ones; lossy codecs change a little (JPEG 0.997)."""
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 ENCODERS: dict[UID, Callable[[Pixels], bytes | bytearray]] = {
     JPEGBaseline8Bit: lambda pixels: imagecodecs.jpeg8_encode(pixels, level=97),

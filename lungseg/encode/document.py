@@ -11,7 +11,7 @@ from lungseg.pipeline.result import Result
 
 def document(result: Result) -> dict[str, Any]:
     """Return the document of one image; `schemas.Segmentation` describes each member."""
-    film, verdict = result.radiograph, result.verdict
+    radiograph, verdict = result.radiograph, result.verdict
     lungs = measure_lungs(result)
     return {
         "verdict": {
@@ -26,9 +26,9 @@ def document(result: Result) -> dict[str, Any]:
             "doubtful_parts": list(verdict.doubtful_parts),
         },
         "image": {
-            "width": film.width,
-            "height": film.height,
-            "spacing_mm": None if film.spacing is None else asdict(film.spacing),
+            "width": radiograph.width,
+            "height": radiograph.height,
+            "spacing_mm": None if radiograph.spacing is None else asdict(radiograph.spacing),
             "turned_degrees": 90 * result.pose.turns,
             "inverted": result.pose.inverted,
             "mirrored": result.pose.mirrored,

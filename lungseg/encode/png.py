@@ -87,11 +87,11 @@ def cutout_box(result: Result) -> tuple[int, int, int, int]:
     box = measure_lungs(result).both.box
     if box is None:
         raise errors.NoLung("The mask is empty; there is nothing to crop to.")
-    film = result.radiograph
+    radiograph = result.radiograph
     x, y, width, height = box
-    margin = round(CUTOUT_MARGIN * max(film.height, film.width))
+    margin = round(CUTOUT_MARGIN * max(radiograph.height, radiograph.width))
     left, top = max(0, x - margin), max(0, y - margin)
-    right, bottom = min(film.width, x + width + margin), min(film.height, y + height + margin)
+    right, bottom = min(radiograph.width, x + width + margin), min(radiograph.height, y + height + margin)
     return left, top, right - left, bottom - top
 
 

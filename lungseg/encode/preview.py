@@ -28,12 +28,14 @@ def preview_png(result: Result) -> bytes:
 
     The text chunk "document" contains the JSON document.
     """
-    film = result.radiograph
-    geometry = letterbox(film.height, film.width, min(MAX_PREVIEW_SIDE, max(film.height, film.width)))
+    radiograph = result.radiograph
+    geometry = letterbox(
+        radiograph.height, radiograph.width, min(MAX_PREVIEW_SIDE, max(radiograph.height, radiograph.width))
+    )
     size = (geometry.box_width, geometry.box_height)
     probability = np.asarray(Image.fromarray(result.raw).resize(size, Image.Resampling.BILINEAR))
     channels = (
-        screen_pixels(shrink_image(film.pixels, geometry)),
+        screen_pixels(shrink_image(radiograph.pixels, geometry)),
         np.minimum(probability * 256, 255).astype(np.uint8),
         np.asarray(Image.fromarray(result.sides).resize(size, Image.Resampling.NEAREST)),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +190,11 @@ def test_accept_names_one_format_per_media_type() -> None:
     accepted = [each.media_type for each in FORMATS.values() if each.accept]
     assert len(accepted) == len(set(accepted))
     assert set(accepted) == {each.media_type for each in FORMATS.values()}
+
+
+def test_template_accepts_every_format() -> None:
+    """The batch function always writes the JSON document, so its parameter does not list json."""
+    template = (Path(__file__).parents[3] / "template.yaml").read_text()
+    names = "|".join(name for name in FORMATS if name != "json")
+    found = re.findall(r'AllowedPattern: "\^\(([a-z|-]+)\)\( \(([a-z|-]+)\)\)\*\$"', template)
+    assert [set(each.split("|")) for pattern in found for each in pattern] == [set(names.split("|"))] * 2
