@@ -176,7 +176,7 @@ def judge_mask(frontal: float, findings: ImageFindings, calibration: Calibration
     found = right + left > 0
     expected = _expected_dice(findings, calibration) if found and calibration else None
     borders = (lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1])
-    holds = {
+    applies = {
         NOT_FRONTAL: frontal < MIN_FRONTAL or (found and sure < MIN_CONFIDENCE),
         NO_LUNG: not found,
         DOUBTFUL_VIEW: MIN_FRONTAL <= frontal < MIN_SURE_FRONTAL,
@@ -190,8 +190,8 @@ def judge_mask(frontal: float, findings: ImageFindings, calibration: Calibration
         ROTATED_IMAGE: pose.turns != 0,
         INVERTED_IMAGE: pose.inverted,
     }
-    reasons = tuple(reason for reason in REASONS if holds[reason])
-    if not holds[DOUBTFUL_MASK]:
+    reasons = tuple(reason for reason in REASONS if applies[reason])
+    if not applies[DOUBTFUL_MASK]:
         return Verdict(reasons, frontal, sure, expected)
     parts = doubtful_parts(findings.probability, findings.sides, pose.turns, findings.threshold)
     reasons = tuple(_located(reason, parts) if reason is DOUBTFUL_MASK else reason for reason in reasons)
