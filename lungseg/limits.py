@@ -20,7 +20,6 @@ MAX_SIDE = 16_384
 MIN_SIDE = 64
 """Pixels on the shorter side: an eighth of the network's input. Below it no lung has a visible edge."""
 
-
 MAX_SAMPLES = 5
 """Samples per pixel: colour, alpha and one to spare."""
 
@@ -39,6 +38,14 @@ MAX_VALUE = 2**17
 MAX_TEXT = 2**14
 """Bytes of a DICOM element of numbers or text; the longest that decoding reads has a few dozen."""
 
+MAX_JSON_BYTES = 2**14
+"""Bytes of a request body on any route but `POST /v1/segment`; the largest job has 300."""
+
+MAX_PIXELS_PER_BYTE = 2000
+"""Pixels per byte of the file: a JPEG of usable quality has at most 100, a synthetic mask of 20 megapixels 1000."""
+
+_extra_check: ContextVar[Callable[[int, int], None] | None] = ContextVar("a further check of size", default=None)
+
 
 def check_bytes(count: int) -> None:
     """Raise EmptyBody for 0 bytes, TooLarge above MAX_BYTES."""
@@ -46,14 +53,6 @@ def check_bytes(count: int) -> None:
         raise errors.EmptyBody("The image has 0 bytes.")
     if count > MAX_BYTES:
         raise errors.TooLarge(f"The image has more than {MAX_BYTES:,} bytes.")
-
-
-MAX_JSON_BYTES = 2**14
-"""Bytes of a request body on any route but `POST /v1/segment`; the largest job has 300."""
-
-
-MAX_PIXELS_PER_BYTE = 2000
-"""Pixels per byte of the file: a JPEG of usable quality has at most 100, a synthetic mask of 20 megapixels 1000."""
 
 
 def check_size(height: int, width: int, count: int) -> None:
@@ -79,9 +78,6 @@ def check_size(height: int, width: int, count: int) -> None:
     extra_check = _extra_check.get()
     if extra_check is not None:
         extra_check(height, width)
-
-
-_extra_check: ContextVar[Callable[[int, int], None] | None] = ContextVar("a further check of size", default=None)
 
 
 @contextmanager

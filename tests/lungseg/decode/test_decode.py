@@ -33,6 +33,7 @@ def test_invalid_file_is_rejected(data: bytes, error: type[errors.ProblemError])
         decode(data)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of this test's image
 def test_error_quotes_nothing_of_the_image() -> None:
     secret = "CANARY^PATIENT"
     image = dicom(RAMP16, PatientName=secret, PhotometricInterpretation=secret[:16])
