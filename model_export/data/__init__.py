@@ -1,1 +1,1 @@
-"""Images and masks: where they come from, how they are indexed, changed at random and fed to the network."""
+"""Images and masks: finding, indexing, augmenting and loading them."""

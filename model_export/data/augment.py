@@ -1,7 +1,7 @@
-"""What makes a training image look like one from elsewhere: sickness and exposure first, then geometry.
+"""Augment training images, so that they look like images from elsewhere: sickness, exposure, geometry.
 
-Sickness is `sickness`'s, the other parts are MONAI's; every draw comes from one seed, so an image's augmentation in an
-epoch is always the same one.
+Sickness is drawn by `sickness`, the rest by MONAI. All draws follow from one seed, so an image's augmentation in an
+epoch is reproducible.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from lungseg.model.preprocess import Geometry, InputSpec, paste_box, standardise
 from model_export.data.sickness import make_sick
 from model_export.data.truth import split_known
 
-set_track_meta(False)  # plain tensors: nothing here needs an image's position in a patient
+set_track_meta(False)  # plain tensors: no MONAI metadata is used
 
 KEYS = ["image", "truth"]
 
 INVERTED_SHARE = 0.15
-"""Share of images shown as negatives: some are stored that way, and a MONOCHROME1 tag may lie."""
+"""Share of inverted images: some are stored that way, and a MONOCHROME1 tag may be wrong."""
 
 WIDE_SHARE = 0.15
-"""Share of images turned by up to 25 degrees instead of 15, and scaled more: portable images, and small children's."""
+"""Share of images rotated by up to 25 degrees instead of 15 and scaled more, as in portable images and small children."""
 
 MAX_UNKNOWN = 0.01
-"""A pixel of which so much is unknown, after it was warped, is unknown."""
+"""A warped pixel is known if less than this share of it is unknown."""
 
 CROPPED_SHARE = 0.15
-"""Share of images of which a border is cut off, so that the lungs may reach it."""
+"""Share of images with a border cut off, so that lungs may touch it."""
 
 
 class Augment:
-    """Turns a prepared image and its mask into the network's input and target, changed at random if ``enabled``.
+    """Turn a prepared image and its mask into the network's input and target, augmented if ``enabled``.
 
     Args:
         spec: the network's input.
-        enabled: False gives the image as serving will see it.
-        outputs: how many targets there are: 1 is lung, 2 lung and field.
+        enabled: False returns the image as serving sees it.
+        outputs: number of targets: 1 is lung, 2 lung and field.
     """
 
     def __init__(self, spec: InputSpec, enabled: bool, outputs: int = 1) -> None:
@@ -53,7 +53,7 @@ class Augment:
                 mt.RandAdjustContrast(prob=0.5, gamma=(0.5, 2.0)),
                 mt.RandHistogramShift(prob=0.1, num_control_points=(4, 8)),
                 mt.RandBiasField(prob=0.15, degree=2, coeff_range=(-0.3, 0.3)),
-                # Plates, labels and blackened fields.
+                # Plates, labels and other opaque blocks.
                 mt.RandCoarseDropout(
                     prob=0.15,
                     holes=1,
@@ -79,13 +79,13 @@ class Augment:
 
         Args:
             image, mask: the prepared square, (size, size).
-            geometry: where the image lies in it.
-            seed: decides every draw.
+            geometry: the place of the image in it.
+            seed: seed of all draws.
             kind: what the mask holds, "lung" or "field".
 
         Returns:
             input (channels, size, size) float32, standardised; target (outputs, size, size) float32, the share of each
-            pixel that is lung, or field; known (outputs, size, size) float32, 1 where the target is known, else 0.
+            pixel that is lung or field; known (outputs, size, size) float32, 1 where the target is known, else 0.
         """
         target, unknown = split_known(mask, kind)
         box = image[geometry.box].astype(np.float32) / np.float32(255)
@@ -105,13 +105,13 @@ class Augment:
         if self.enabled:
             pair = (self.wide if wide else self.usual)(pair)
         target_square, unknown_square = pair["truth"].split(self.outputs)
-        # Beyond the image's border there is neither lung nor field, and that is known.
+        # Outside the image's border there is neither lung nor field, and this is known.
         known = (unknown_square < MAX_UNKNOWN).float()
         return pair["image"].expand(self.spec.channels, -1, -1).contiguous(), target_square, known
 
     def reseed(self, seed: int) -> np.random.Generator:
-        """Let every further draw follow from ``seed``; the generator is for what is not MONAI's."""
-        # Seeds of their own: transforms that share one draw alike, and every mirrored image would be a dark one.
+        """Seed all further draws; return a generator for those outside MONAI."""
+        # Separate seeds: transforms with one seed draw alike, and every mirrored image would be a dark one.
         exposure, geometry, own = np.random.SeedSequence(seed).generate_state(3)
         self.exposure.set_random_state(int(exposure))
         for affine in (self.usual, self.wide):
@@ -120,7 +120,7 @@ class Augment:
 
 
 def _affine(spec: InputSpec, degrees: float, least: float, most: float) -> mt.Compose:
-    """Rotation, shear, shift, scale and a mirror, drawn at random."""
+    """Return random rotation, shear, shift, scaling and mirroring."""
     return mt.Compose(
         [
             mt.RandAffined(
@@ -129,9 +129,9 @@ def _affine(spec: InputSpec, degrees: float, least: float, most: float) -> mt.Co
                 rotate_range=float(np.deg2rad(degrees)),
                 shear_range=(0.1, 0.1),
                 translate_range=(0.08 * spec.size, 0.08 * spec.size),
-                # MONAI scales the grid: 1 + scale_range is how many pixels of the image become one.
+                # MONAI scales the grid: 1 + scale_range image pixels become one.
                 scale_range=((1 / most - 1, 1 / least - 1),) * 2,
-                mode="bilinear",  # the mask too: a pixel that an edge crosses is partly lung
+                mode="bilinear",  # for the mask as well: a pixel on an edge is partly lung
                 padding_mode="zeros",
             ),
             mt.RandFlipd(KEYS, prob=0.3, spatial_axis=1),
@@ -146,7 +146,7 @@ def _crop(
     geometry: Geometry,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], Geometry]:
-    """Cut a strip off one border of the image: up to a quarter of its height, or a sixth of its width."""
+    """Crop one border of the image by up to 25 % of its height or 16 % of its width."""
     height, width = box.shape
     side = int(random.integers(4))
     depth = int(random.uniform(0, 0.25 * height if side < 2 else 0.16 * width))

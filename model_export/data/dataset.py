@@ -1,4 +1,4 @@
-"""Prepared images as a PyTorch data set, and the order in which they are seen."""
+"""Prepared images as a PyTorch dataset, and the order of an epoch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from model_export.data.augment import Augment
 from model_export.data.index import Index, IndexRow, read_square
 
 Example = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Input, target and where the target is known."""
+"""Input, target, and where the target is known."""
 
 
 class ImageDataset(Dataset[Example]):
-    """Images of a prepared folder, held in memory as 8 bits (0.5 MB an image at 512 pixels).
+    """Images of a prepared folder, kept in memory in 8 bits (0.5 MB per image at 512 pixels).
 
-    An item's index is ``draw * len(films) + film``, as `SeededOrder` gives it, counting draws from the run's start.
-    Augmentation draws from (seed, index) alone, so it is the same whatever the number of workers or processes, and
-    after a resume.
+    An item's index is ``draw * len(dataset) + image``, from `SeededSampler`, where draws are counted from the start of
+    the run. Augmentation depends on (seed, index) only, so the number of workers or processes and a resume do not change it.
 
     Shape:
         - item: input (channels, size, size), target (outputs, size, size), known (outputs, size, size), all float32
@@ -34,7 +33,7 @@ class ImageDataset(Dataset[Example]):
     ) -> None:
         if index.size != spec.size:
             raise ValueError(
-                f"the images were prepared at {index.size} pixels, the network takes {spec.size}; prepare them again "
+                f"the images were prepared at {index.size} pixels but the network takes {spec.size}; prepare them again "
                 f"with --size {spec.size}"
             )
         self.rows = rows
@@ -54,16 +53,16 @@ class ImageDataset(Dataset[Example]):
 
 
 class SeededSampler(Sampler[int]):
-    """A new order each epoch from (seed, epoch); process ``rank`` of ``world`` takes every world-th image of it.
+    """A new order in each epoch from (seed, epoch); process ``rank`` of ``world`` takes every world-th image.
 
-    Each image comes as often as its share of ``weights`` says, rounded up or down by a draw (systematic sampling), so
-    equal weights, and as many draws as images, give each image exactly once.
+    Each image is drawn in proportion to its weight, rounded up or down at random (systematic sampling). With equal
+    weights and as many draws as images, each image is drawn exactly once.
     """
 
     def __init__(
         self, weights: NDArray[np.float64], seed: int, rank: int = 0, world: int = 1, draws: int | None = None
     ) -> None:
-        """Args: draws: images in an epoch; None is as many as there are."""
+        """Args: draws: images per epoch; None is the number of images."""
         self.draws = len(weights) if draws is None else draws
         self.shares = weights / weights.sum() * self.draws
         self.seed = seed
@@ -86,21 +85,21 @@ class SeededSampler(Sampler[int]):
 
 
 def balance_weights(rows: list[IndexRow], balance: float) -> NDArray[np.float64]:
-    """How often each image is to be drawn: 0 all alike, 1 all sources alike, between them the share of sources moves."""
+    """Return the weight of each image: with a balance of 0 all images are equal, with 1 all sets."""
     sizes = Counter(row.source for row in rows)
     return np.array([sizes[row.source] ** -balance for row in rows])
 
 
 def share_weights(rows: list[IndexRow], shares: dict[str, float]) -> NDArray[np.float64]:
-    """Return how often each image is to be drawn so that each set has its share of an epoch.
+    """Return the weight of each image so that each set gets its share of an epoch.
 
     Raises:
-        ValueError: a share is not positive, or the sets of ``rows`` are others than those of ``shares``.
+        ValueError: a share is not positive, or ``shares`` and ``rows`` have different sets.
     """
     sizes = Counter(row.source for row in rows)
     if sizes.keys() != shares.keys() or not all(share > 0 for share in shares.values()):
         raise ValueError(
-            f"shares are of {', '.join(sorted(shares))}; each set to train on needs one above 0: "
+            f"shares name {', '.join(sorted(shares))}; each set to train on needs a share above 0: "
             f"{', '.join(sorted(sizes))}"
         )
     return np.array([shares[row.source] / sizes[row.source] for row in rows])

@@ -1,11 +1,11 @@
-"""A further hospital as a folder: images/, masks/ and index.csv, so that anybody can add their own.
+"""A further hospital as a folder: images/, masks/ and index.csv.
 
-    index.csv    id, patient, split; and where they are known view, finding, licence, kind
-    images/      <id>.png, .jpg, .dcm ...: any format that the service reads
-    masks/       <id>.png, of the image's own size, white = inside; none where the kind is "none"
+    index.csv    id, patient, split; optional: view, finding, licence, kind
+    images/      <id>.png, .jpg, .dcm ...: any input format of the service
+    masks/       <id>.png, as large as the image, white = inside; none if the kind is "none"
 
 ``kind`` says what a mask holds: "lung" (both lungs), "field" (both lungs and the heart's shadow between) or "none".
-``split`` is train, validation or test; all images of a patient have the same one.
+``split`` is train, validation or test, and the same for all images of a patient.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ REQUIRED_COLUMNS = {"id", "patient", "split"}
 
 
 def read_hospital(folder: Path, kind: str | None) -> tuple[list[ImagePair], list[SkippedImage]]:
-    """Return the images of a further hospital in the order of its index, and those that lack a file.
+    """Return the images of a further hospital in the order of its index, and those without a file.
 
     Args:
-        folder: its folder; its name becomes the set's.
-        kind: what its masks hold, where index.csv has no column of that name.
+        folder: its folder, whose name becomes the name of the set.
+        kind: what its masks hold, if index.csv has no column kind.
 
     Raises:
         FileNotFoundError: there is no index.csv.
-        ValueError: index.csv lacks a column, or has an unknown kind or split, an id twice, or a patient in two splits.
+        ValueError: index.csv lacks a column or has an unknown kind or split, a duplicate id, or a patient in two splits.
     """
     path = folder / "index.csv"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no index.csv with the columns {', '.join(sorted(REQUIRED_COLUMNS))}")
+        raise FileNotFoundError(f"{folder} needs an index.csv with the columns {', '.join(sorted(REQUIRED_COLUMNS))}")
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         lines, missing = list(table), REQUIRED_COLUMNS - set(table.fieldnames or ())
@@ -78,5 +78,5 @@ def read_hospital(folder: Path, kind: str | None) -> tuple[list[ImagePair], list
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Files of a folder by their names without suffix; none if there is no such folder."""
+    """Return the files of a folder by their stems; empty if there is no such folder."""
     return {path.stem: path for path in sorted(folder.iterdir()) if path.is_file()} if folder.is_dir() else {}

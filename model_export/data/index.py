@@ -1,4 +1,4 @@
-"""A prepared folder: its index of images, and what its rows point to."""
+"""A prepared folder: its index of images, and the files that its rows name."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from lungseg.model.preprocess import Geometry
 from model_export.data import layout
 
 QUALITIES = ("ok", "bad", "doubtful", "drawn by a model")
-"""What can be known of a mask: nothing against it, a verdict of `prepare --quality`, or that `label` made it."""
+"""Of a mask: no complaint, a verdict of `prepare --quality`, or predicted by `label`."""
 
 
 @dataclass(frozen=True)
 class IndexRow:
     """One line of index.csv.
 
-    ``film`` and ``masks`` (joined by ";") are paths from the input folder; ``kind`` is one of `hospital.KINDS`.
+    ``image`` and ``masks`` (joined by ";") are paths relative to the input folder; ``kind`` is one of
+    `hospital.MASK_KINDS`.
     """
 
     id: str
@@ -49,7 +50,7 @@ class IndexRow:
 
     @classmethod
     def from_strings(cls, line: dict[str, str]) -> IndexRow:
-        """A row as csv.DictReader reads it."""
+        """Return a row from csv.DictReader's strings."""
         values: dict[str, Any] = dict(line)
         if set(values) != {attribute.name for attribute in fields(cls)}:
             raise ValueError("index.csv was written by another version of `prepare`; prepare the images again")
@@ -59,17 +60,17 @@ class IndexRow:
         return cls(**values)
 
     def geometry(self, size: int) -> Geometry:
-        """Where the image lies in its square."""
+        """Return the place of the image in its square."""
         return Geometry(self.height, self.width, size, self.top, self.left, self.box_height, self.box_width)
 
 
 @dataclass(frozen=True)
 class Index:
-    """A prepared folder: its rows, and what prepare.json says of them.
+    """A prepared folder: its rows and prepare.json.
 
-    ``split`` says how its images were split: by "lists", a "seed" and its "test_share", or "as" another folder's.
-    ``labelled`` says of each set whose masks a model drew (`label`) ``by`` which model, and whose own ``masks_of`` that
-    model was trained on, or those that had labelled for it.
+    ``split`` records how the images were split: by "lists", by a "seed" and "test_share", or "as" in another folder.
+    ``labelled`` records for each set with predicted masks (`label`) ``by`` which model, and the sets whose masks that
+    model derives from (``masks_of``).
     """
 
     folder: Path
@@ -84,8 +85,8 @@ class Index:
 
         Args:
             split: its name.
-            leave_out: mask qualities that are left out.
-            sources: the only sets to take; all if there are none.
+            leave_out: mask qualities to leave out.
+            sources: the sets to take; all if empty.
         """
         return [
             row
@@ -97,13 +98,13 @@ class Index:
         ]
 
     def select_images(self, split: str) -> list[IndexRow]:
-        """Return the rows of a split, also those without a mask."""
+        """Return the rows of a split, including those without a mask."""
         return [row for row in self.rows if row.split == split]
 
     def select_scored(self, split: str, leave_out: tuple[str, ...] = ()) -> list[IndexRow]:
-        """Return the rows of a split on which a lung mask can be scored: those that came with one.
+        """Return the rows of a split with a lung mask of their own, against which a prediction can be scored.
 
-        A field holds the heart too: plain Dice against it is about 0.85 for a perfect lung mask.
+        A field includes the heart: a perfect lung mask has a Dice of about 0.85 with it.
         """
         return [row for row in self.select(split, leave_out) if row.kind == "lung" and row.masks]
 
@@ -112,11 +113,11 @@ def read_index(folder: Path) -> Index:
     """Read a prepared folder's index.
 
     Raises:
-        FileNotFoundError: ``folder`` was not made by `prepare`.
-        ValueError: another version made it.
+        FileNotFoundError: ``folder`` was not written by `prepare`.
+        ValueError: another version wrote it.
     """
     if not (folder / "index.csv").is_file():
-        raise FileNotFoundError(f"{folder} holds no index.csv; make it with: python -m model_export prepare")
+        raise FileNotFoundError(f"{folder} has no index.csv; write it with: python -m model_export prepare")
     with (folder / "index.csv").open(newline="") as file:
         rows = [IndexRow.from_strings(line) for line in csv.DictReader(file)]
     facts = json.loads((folder / "prepare.json").read_text())
@@ -136,11 +137,11 @@ def read_square(index: Index, folder: str, row: IndexRow) -> NDArray[Any]:
 
 
 def read_radiograph(index: Index, row: IndexRow) -> Radiograph:
-    """The image that a row was prepared from.
+    """Return the image that a row was prepared from.
 
     Raises:
-        FileNotFoundError: it is no longer below the input folder.
-        ValueError: it is damaged by now.
+        FileNotFoundError: it is missing from the input folder.
+        ValueError: it is damaged.
     """
     try:
         return decode((index.input / row.image).read_bytes())
@@ -149,11 +150,11 @@ def read_radiograph(index: Index, row: IndexRow) -> Radiograph:
 
 
 def read_target(index: Index, row: IndexRow) -> NDArray[np.bool_]:
-    """The mask that a row was prepared from, (height, width) bool at the image's own size, True = lung.
+    """Return the mask that a row was prepared from, (height, width) bool at full size, True = lung.
 
     Raises:
-        FileNotFoundError: it is no longer below the input folder.
-        ValueError: it is damaged by now.
+        FileNotFoundError: it is missing from the input folder.
+        ValueError: it is damaged.
     """
     try:
         return layout.read_mask(index.input / name for name in row.masks.split(";"))
@@ -162,7 +163,7 @@ def read_target(index: Index, row: IndexRow) -> NDArray[np.bool_]:
 
 
 def digest_rows(rows: list[IndexRow]) -> str:
-    """SHA-256 over the prepared pixels of ``rows``, in order of id: the same data, the same digest."""
+    """Return a SHA-256 digest of the prepared pixels of ``rows``, in order of id."""
     total = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
         total.update(f"{row.id} {row.sha256}\n".encode())
@@ -170,8 +171,10 @@ def digest_rows(rows: list[IndexRow]) -> str:
 
 
 def find_mask_origins(training: dict[str, Any]) -> set[str]:
-    """The sets whose own masks a model owes its weights to, by the ``training`` part of its card: directly, or through
-    the models that labelled for it.
+    """Return the sets whose reference masks a model derives from, directly or through models that labelled for it.
+
+    Args:
+        training: the ``training`` part of the model's card.
     """
     labelled = training["labelled"]
     direct = set(training["sources"]) - labelled.keys()
@@ -187,7 +190,7 @@ def write_index(
     split: dict[str, Any],
     labelled: dict[str, Any] | None = None,
 ) -> None:
-    """Write index.csv, skipped.csv and, last, prepare.json: how ``split`` was made, who ``labelled`` which set."""
+    """Write index.csv, skipped.csv and, last, prepare.json with ``split`` and ``labelled``."""
     for name, kind, lines in (("index.csv", IndexRow, rows), ("skipped.csv", layout.SkippedImage, skipped)):
         with (output / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, [attribute.name for attribute in fields(kind)])

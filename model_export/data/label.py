@@ -1,8 +1,8 @@
-"""`label`: a prepared folder whose masks of some sets were drawn by a model: self-training on images alone.
+"""`label`: replace the masks of some sets by a model's predictions, for self-training.
 
-A model that never saw a set's masks labels its images; what is trained on the new folder owes nothing to those masks.
-Each image is segmented as it is and mirrored, and the mean of both is taken. Test images are not labelled. Training and
-its choice of an epoch go by the new masks; `evaluate` and the gate of the INT8 export by the images' own, as ever.
+A model that never saw a set's masks labels its images; a model trained on the new folder does not derive from those
+masks. The probability is the mean over the image and its mirror image. Test images are not labelled. Training and the
+choice of the epoch use the new masks; `evaluate` and the gate of the INT8 export use the reference masks.
 """
 
 from __future__ import annotations
@@ -23,37 +23,41 @@ from model_export.data.layout import SkippedImage
 
 
 def label_images(index: Index, model: LungModel, sources: tuple[str, ...], output: Path) -> Index:
-    """Copy the prepared folder ``index`` to ``output``, the masks of ``sources`` replaced by the model's.
+    """Copy the prepared folder ``index`` to ``output``, with the masks of ``sources`` predicted by ``model``.
 
-    The verdicts on the replaced masks go with them, and images that had no mask get one. An image in which the model
-    finds no lung is left out, as skipped.csv says.
+    The quality verdicts on the replaced masks are dropped, and images without a mask get one. Images in which the model
+    finds no lung are left out and listed in skipped.csv.
 
     Raises:
-        ValueError: the model owes something to those masks, works at another size, ``index`` has no image of those
-            sets, or one of them has field masks.
-        FileExistsError: ``output`` is there already.
+        ValueError: the model derives from those masks or takes another size, or ``index`` does not have those sets, or
+            one of them has field masks.
+        FileExistsError: ``output`` already exists.
     """
     known, owed = {row.source for row in index.rows}, find_mask_origins(model.card.training)
     if not sources or not set(sources) <= known:
-        raise ValueError(f"the sets to label are {', '.join(sources) or 'not named'}; there are {', '.join(known)}")
+        raise ValueError(f"the sets to label are {', '.join(sources) or 'not named'}; the index has {', '.join(known)}")
     fields = {row.source for row in index.rows if row.kind == "field"} & set(sources)
     if fields:
         raise ValueError(
-            f"{', '.join(sorted(fields))} has field masks, which a lung mask would replace; label sets with lung masks "
-            "or none"
+            f"{', '.join(sorted(fields))} has field masks, which would be lost; label only sets with lung masks or "
+            "without masks"
         )
     if owed & set(sources):
-        raise ValueError(f"the model owes its weights to masks of {', '.join(sorted(owed))}; it would only repeat them")
+        raise ValueError(
+            f"the model was trained on masks of {', '.join(sorted(owed))}; label with one that never saw them"
+        )
     if model.card.input.size != index.size:
-        raise ValueError(f"the model takes {model.card.input.size} pixels, the images were prepared at {index.size}")
+        raise ValueError(
+            f"the model takes {model.card.input.size} pixels, but the images were prepared at {index.size}"
+        )
     if output.exists():
-        raise FileExistsError(f"{output} is there already; name another folder")
-    # The folder gets its name when it is whole: one that is half labelled must not be trained on.
+        raise FileExistsError(f"{output} already exists; name another folder")
+    # The folder gets its name when it is complete: a half-labelled one must not be trained on.
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(index.folder, partial)
     rows, skipped = [], []
-    for row in tqdm(index.rows, desc="label", unit="film"):
+    for row in tqdm(index.rows, desc="label", unit="image"):
         chosen = row.source in sources and row.split != "test"
         labelled = _label_one(index, row, model, partial) if chosen else row
         if labelled is None:

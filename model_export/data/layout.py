@@ -1,4 +1,4 @@
-"""Finds images and their lung masks in the layout of the public Kaggle sets, at any depth below one folder.
+"""Find images and their lung masks in the layout of the public Kaggle sets, at any depth below one folder.
 
 Montgomery   .../CXR_png/MCUCXR_0001_0.png    .../leftMask/MCUCXR_0001_0.png  and  .../rightMask/MCUCXR_0001_0.png
 Shenzhen     .../CXR_png/CHNCXR_0001_0.png    .../CHNCXR_0001_0_mask.png  (from the set `shcxr-lung-mask`)
@@ -27,18 +27,18 @@ PUBLIC_SETS = {"MCUCXR": "montgomery", "CHNCXR": "shenzhen"}
 
 @dataclass(frozen=True)
 class ImagePair:
-    """An image and the files of its mask: Montgomery has two (left and right lung), Shenzhen one.
+    """An image and the files of its mask: two in Montgomery (left and right lung), one in Shenzhen.
 
     Attributes:
-        id: its name, unique in all sets.
-        source: its set.
-        finding: as the set says it: "0" normal and "1" tuberculosis in the public sets.
+        id: its name, unique over all sets.
+        source: the name of its set.
+        finding: as the set states it; in the public sets "0" is normal and "1" tuberculosis.
         image: its file.
-        masks: the files whose union is its mask; none if its kind is "none".
-        patient: whose image it is.
+        masks: the files whose union is its mask; empty if its kind is "none".
+        patient: the patient's id.
         kind: what its mask holds: "lung", "field" or "none" (`hospital`).
-        licence: of the image, where the set says it.
-        split: where the set says it itself.
+        licence: of the image, if the set states one.
+        split: if the set states one.
     """
 
     id: str
@@ -54,17 +54,17 @@ class ImagePair:
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """An image, or a mask without one, that cannot be used, and why."""
+    """An image, or a mask without an image, that cannot be used, and the reason."""
 
     id: str
     reason: str
 
 
 def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
-    """All pairs below ``root``, sorted by id, and what lacks its other half.
+    """Return all pairs below ``root``, sorted by id, and images or masks without their counterpart.
 
     Raises:
-        FileNotFoundError: nothing below ``root`` looks like either set.
+        FileNotFoundError: ``root`` has no image of either set.
     """
     films: dict[str, re.Match[str]] = {}
     found: dict[tuple[str, str], Path] = {}
@@ -78,7 +78,7 @@ def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
             films.setdefault(stem, match)
             found.setdefault((stem, role), path)
     if not films:
-        raise FileNotFoundError(f"{root} holds no image of the Montgomery or Shenzhen layout")
+        raise FileNotFoundError(f"{root} has no image in the layout of the Montgomery or Shenzhen set")
 
     pairs, skipped = [], []
     for stem, match in sorted(films.items()):
@@ -94,7 +94,7 @@ def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
 
 
 def read_mask(paths: Iterable[Path]) -> NDArray[np.bool_]:
-    """The union of the mask files, (height, width) bool, True = lung.
+    """Return the union of the mask files, (height, width) bool, True = lung.
 
     Raises:
         ProblemError: a file is damaged, or the files differ in size.
@@ -102,16 +102,16 @@ def read_mask(paths: Iterable[Path]) -> NDArray[np.bool_]:
     parts = [decode(path.read_bytes()).pixels for path in paths]
     if len({part.shape for part in parts}) != 1:
         raise errors.DamagedImage("The left and the right mask differ in size.")
-    # Half of the brightest value, not 0: masks saved through a lossy or resizing tool carry faint grey.
+    # Half of the brightest value, not 0: lossy or resizing tools leave faint greys on edges.
     return np.logical_or.reduce([part > part.max() / 2 for part in parts])
 
 
 def read_splits(folder: Path) -> dict[str, str]:
-    """``{film id: "train" | "validation" | "test"}`` from ``<folder>/<any set>/{train,validation,test}.txt``.
+    """Return the split of each image id from ``<folder>/<any set>/{train,validation,test}.txt``.
 
     Raises:
-        ValueError: an image stands in two lists.
-        FileNotFoundError: no list was found.
+        ValueError: an image is in two lists.
+        FileNotFoundError: there is no list.
     """
     splits: dict[str, str] = {}
     for path in sorted(folder.rglob("*.txt")):
@@ -119,14 +119,14 @@ def read_splits(folder: Path) -> dict[str, str]:
             continue
         for name in path.read_text().split():
             if splits.setdefault(Path(name).stem, path.stem) != path.stem:
-                raise ValueError(f"{Path(name).stem} stands in two split lists below {folder}")
+                raise ValueError(f"{Path(name).stem} is in two split lists below {folder}")
     if not splits:
-        raise FileNotFoundError(f"{folder} holds no train.txt, validation.txt or test.txt")
+        raise FileNotFoundError(f"{folder} has no train.txt, validation.txt or test.txt")
     return splits
 
 
 def draw_splits(pairs: list[ImagePair], seed: int, test_share: float) -> dict[str, str]:
-    """A seeded split: ``test_share`` set aside, the rest 80:20 train and validation, each set and finding alike."""
+    """Draw a seeded split, stratified by set and finding: ``test_share``, then 80:20 train and validation."""
     splits: dict[str, str] = {}
     random = np.random.default_rng(seed)
     for stratum in sorted({(pair.source, pair.finding) for pair in pairs}):
@@ -140,13 +140,13 @@ def draw_splits(pairs: list[ImagePair], seed: int, test_share: float) -> dict[st
 
 
 def read_quality(path: Path) -> dict[str, str]:
-    """``{film id: verdict}`` from a CSV with the columns ``id`` and ``verdict`` (``bad``, ``doubtful``).
+    """Return the verdict on each image's mask from a CSV with the columns ``id`` and ``verdict`` (bad, doubtful).
 
     Raises:
-        ValueError: it has no such columns.
+        ValueError: a column is missing.
     """
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         if not {"id", "verdict"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path} has no columns id and verdict")
+            raise ValueError(f"{path} needs the columns id and verdict")
         return {row["id"]: row["verdict"] for row in rows}

@@ -1,6 +1,6 @@
-"""Images that look like one another in different splits or sets: a copy of a held-out image must not be trained on.
+"""Find copies of an image in other splits or sets: a copy of a held-out image must not be trained on.
 
-Public collections copy from each other, under other ids and patient numbers, in other sizes and as negatives.
+Public collections copy from each other, with other ids and patient numbers, resized and inverted.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from PIL import Image
 from model_export.data.index import Index, IndexRow
 
 THUMBNAIL_SIDE = 32
-"""Pixels of a thumbnail's side."""
+"""Side of a thumbnail, in pixels."""
 
 MIN_COPY_CORRELATION = 0.98
-"""Of two thumbnails that are taken for one image. No two patients of 2,538 radiographs of 6 sets reach 0.98. Copies in
-another size or file format reach 0.999, copies of another contrast (gamma 0.7 to 1.4) 0.98. Cropped copies do not: 2 %
-off each side leave 0.97, 4 % leave 0.90, so this finds copies and does not prove that there are none."""
+"""Correlation of two thumbnails from which they count as one image. No two patients of 2,538 radiographs of 6 sets reach
+0.98. Copies in another size or file format reach 0.999, copies with another contrast (gamma 0.7 to 1.4) 0.98. Cropped
+copies do not: 2 % off each side leaves 0.97, 4 % leaves 0.90. So this finds copies but cannot exclude them."""
 
 IMAGES_PER_BLOCK = 1000
-"""Images compared with all others at a time, so that memory grows with their number, not with its square."""
+"""Images compared with all others at once, so that memory grows linearly with their number."""
 
 
 def find_lookalikes(index: Index) -> list[tuple[IndexRow, IndexRow]]:
-    """Return the pairs that may be one image, of different sets or splits, those most alike first."""
+    """Return the pairs from different sets or splits that may be one image, most similar first."""
     rows = index.rows
     thumbnails = (
         np.stack([_thumbnail(index, row) for row in rows]) if rows else np.zeros((0, THUMBNAIL_SIDE**2), np.float32)
@@ -32,7 +32,7 @@ def find_lookalikes(index: Index) -> list[tuple[IndexRow, IndexRow]]:
     groups = np.unique([f"{row.source} {row.split}" for row in rows], return_inverse=True)[1]
     found = []
     for start in range(0, len(rows), IMAGES_PER_BLOCK):
-        # Either sign: a negative is the same image.
+        # Of either sign: an inverted copy correlates negatively.
         alike = np.abs(thumbnails[start : start + IMAGES_PER_BLOCK] @ thumbnails.T)
         apart = groups[start : start + IMAGES_PER_BLOCK, np.newaxis] != groups
         for one, other in np.argwhere((alike > MIN_COPY_CORRELATION) & apart):
@@ -42,7 +42,7 @@ def find_lookalikes(index: Index) -> list[tuple[IndexRow, IndexRow]]:
 
 
 def _thumbnail(index: Index, row: IndexRow) -> NDArray[np.float32]:
-    """The image without the square's border, SIDE x SIDE, as a vector of mean 0 and length 1."""
+    """Return a thumbnail of the image without the square's border, as a vector of mean 0 and length 1."""
     with Image.open(index.folder / "images" / f"{row.id}.png") as image:
         box = (row.left, row.top, row.left + row.box_width, row.top + row.box_height)
         small = np.asarray(

@@ -1,4 +1,4 @@
-"""Small made-up chests in the public layout, so that every step of training runs in seconds."""
+"""Phantoms: small made-up chests in the public layout, so that every step of training runs in seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def draw_chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
-    """An image and its left and right mask (the patient's): dark ellipses in a bright body."""
+    """Return a phantom and the masks of the patient's left and right lung: dark ellipses in a bright body."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
     shift = random.uniform(-0.05, 0.05, 2)
@@ -34,7 +34,7 @@ def write_png(path: Path, pixels: NDArray[np.generic]) -> None:
 
 
 def write_public_layout(root: Path, count: int = 12) -> None:
-    """``count`` images of each set, of several sizes; one with 16 bits, one in colour."""
+    """Write ``count`` phantoms of each set, in several sizes, one with 16 bits and one in colour."""
     for number in range(1, count + 1):
         name = f"MCUCXR_{number:04}_{number % 2}.png"
         film, left, right = draw_chest(100 + 3 * number, 120, number)
@@ -52,4 +52,4 @@ def write_public_layout(root: Path, count: int = 12) -> None:
 
 
 TINY = {"base": 8, "depth": 2, "max_channels": 16, "batch": 4, "workers": 0, "learning_rate": 0.01, "ema": 0.5}
-"""Settings of a training run that takes a second."""
+"""Settings of a training run of about a second."""

@@ -1,4 +1,4 @@
-"""Which rows a run trains on, and which it validates on."""
+"""Select the rows that a run trains and validates on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from model_export.data.index import Index, IndexRow
 def split_rows(index: Index, config: Config) -> tuple[list[IndexRow], list[IndexRow]]:
     """Return the rows to train on and those to validate on.
 
-    With ``config.folds`` the patients of ``config.fold_source``, of its training and its validation rows, are dealt to
-    folds: ``config.fold`` is validated on, and the others are trained on. No patient is in two folds.
+    With ``config.folds``, the patients of ``config.fold_source`` in both splits are dealt to folds. Fold
+    ``config.fold`` is for validation, the others are for training. No patient is in two folds.
 
     Raises:
         ValueError: there is no such fold.
@@ -27,7 +27,7 @@ def split_rows(index: Index, config: Config) -> tuple[list[IndexRow], list[Index
         raise ValueError(f"fold is {config.fold}; with --folds {config.folds} it can be 0 to {config.folds - 1}")
     both = [row for row in rows + validation if row.source == config.fold_source]
     if not both:
-        raise ValueError(f"fold_source is {config.fold_source}; there is no image of it to train on")
+        raise ValueError(f"fold_source is {config.fold_source}, which has no image to train on")
     fold_of = deal_patients(both, config.folds)
     rest = [[row for row in part if row.source != config.fold_source] for part in (rows, validation)]
     left_out = [row for row in both if fold_of[row.patient] == config.fold]
@@ -35,13 +35,13 @@ def split_rows(index: Index, config: Config) -> tuple[list[IndexRow], list[Index
 
 
 def deal_patients(rows: list[IndexRow], folds: int) -> dict[str, int]:
-    """Return each patient's fold, from 0; folds have as many images as each other, and the deal is always the same."""
+    """Return each patient's fold, from 0; folds are equally large and always the same."""
     counts = Counter(row.patient for row in rows)
     patients = sorted(counts)
     np.random.default_rng(folds).shuffle(patients)
     filled = [0] * folds
     fold_of = {}
-    # Those with many images first: the last ones even the folds out.
+    # Patients with many images first, so that the last ones even out the folds.
     for patient in sorted(patients, key=lambda each: -counts[each]):
         fold_of[patient] = filled.index(min(filled))
         filled[fold_of[patient]] += counts[patient]
@@ -49,7 +49,7 @@ def deal_patients(rows: list[IndexRow], folds: int) -> dict[str, int]:
 
 
 def spread_rows(rows: list[IndexRow], most: int) -> list[IndexRow]:
-    """Return at most so many rows of each set, evenly spread; all if ``most`` is 0."""
+    """Return at most ``most`` rows of each set, evenly spread; all if ``most`` is 0."""
     kept = []
     for source in sorted({row.source for row in rows}):
         own = [row for row in rows if row.source == source]
@@ -62,7 +62,7 @@ def read_shares(shares: tuple[str, ...]) -> dict[str, float]:
     """Return ``("montgomery=0.2", ...)`` as a dictionary.
 
     Raises:
-        ValueError: one is not NAME=NUMBER.
+        ValueError: a share is not NAME=NUMBER.
     """
     found = {}
     for text in shares:

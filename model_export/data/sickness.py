@@ -1,8 +1,8 @@
-"""What sick lungs, portable images and things on a chest look like, drawn over training images. The mask stays.
+"""Draw sick lungs, soft tissue and devices over training images; the masks stay unchanged.
 
 Each function takes an image (height, width) float32 in [0, 1], bone bright, the lungs or the field (height, width)
-bool, and a generator, and returns a changed copy. What is white on an image absorbs: opacities never darken, gas never
-brightens. Shares are of images; the public sets have few of each, and the failures seen on sick lungs are these.
+bool, and a generator, and returns a modified copy. White absorbs: opacities never darken, gas never brightens. The public
+sets have few such images, and a network trained on them alone fails on just these.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ImageChange = Callable[[FloatImage, MaskArray, np.random.Generator], FloatImage]
 
 
 def add_white_lung(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Whiten half a lung to a whole one along a soft half-plane; sometimes both.
+    """Whiten half a lung or more along a soft half-plane, sometimes in both lungs.
 
-    ARDS, atelectasis and large effusions leave no edge between lung and what lies beside it.
+    ARDS, atelectasis and large effusions hide the edge between the lung and its surroundings.
     """
     for left in _sides(random, both=0.25):
         box = _lung_box(mask, left)
@@ -45,9 +45,9 @@ def add_white_lung(image: FloatImage, mask: MaskArray, random: np.random.Generat
 
 
 def add_effusion(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Fill one lung from its base up to a tenth to a half of its height, the level rising towards the chest wall.
+    """Fill one lung from its base to 10 to 50 % of its height, rising towards the chest wall.
 
-    The white runs on below and beside the lung as a real effusion's does, so that no edge tells where the lung ends.
+    The opacity continues below and beside the lung, like a real effusion's, so that no edge marks the end of the lung.
     """
     left = bool(random.integers(2))
     box = _lung_box(mask, left)
@@ -65,7 +65,7 @@ def add_effusion(image: FloatImage, mask: MaskArray, random: np.random.Generator
 
 
 def add_opacities(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Lay one to four bright, soft-edged ellipses over lungs: masses and consolidations. They stay lung."""
+    """Draw one to four bright, soft-edged ellipses over the lungs: masses and consolidations. They stay lung."""
     rows, columns = _grid(image)
     inside = np.argwhere(mask)
     for _ in range(random.integers(1, 5)):
@@ -81,7 +81,7 @@ def add_opacities(image: FloatImage, mask: MaskArray, random: np.random.Generato
 
 
 def add_pneumothorax(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Darken a crescent along one lung's outer and upper wall: gas without a lung's texture, inside the mask."""
+    """Darken a crescent along one lung's outer and upper wall, inside the mask: gas without lung texture."""
     left = bool(random.integers(2))
     box = _lung_box(mask, left)
     if box is None:
@@ -98,7 +98,7 @@ def add_pneumothorax(image: FloatImage, mask: MaskArray, random: np.random.Gener
 
 
 def add_soft_tissue(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Brighten a wide, faint shape with one clear edge that crosses a lung: a breast's or a scapula's shadow."""
+    """Brighten a wide, faint shape with one clear edge across a lung: the shadow of a breast or a scapula."""
     box = _lung_box(mask, bool(random.integers(2)))
     if box is None:
         return image
@@ -115,7 +115,7 @@ def add_soft_tissue(image: FloatImage, mask: MaskArray, random: np.random.Genera
 
 
 def add_devices(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Draw lines, tubes, electrodes and sometimes a pacemaker: thin and bright, over lungs and beside them."""
+    """Draw thin, bright lines, tubes, electrodes and sometimes a pacemaker, over the lungs and beside them."""
     height, width = image.shape
     size = max(image.shape)
     layer = Image.new("L", (width, height))
@@ -147,7 +147,7 @@ def add_devices(image: FloatImage, mask: MaskArray, random: np.random.Generator)
 
 
 def add_collimation(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Blacken or whiten strips at one to three borders, up to where the lungs begin."""
+    """Blacken or whiten strips at one to three borders, at most up to the lungs."""
     image = image.copy()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     height, width = image.shape
@@ -175,11 +175,11 @@ SICKNESS_CHANGES: tuple[tuple[float, ImageChange], ...] = (
     (0.15, add_devices),
     (0.10, add_collimation),
 )
-"""Each change and its share of images, in the order in which they are drawn."""
+"""The share of images for each change, in drawing order."""
 
 
 def make_sick(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Draw each of CHANGES over its share of images."""
+    """Apply each of SICKNESS_CHANGES to its share of images."""
     if mask.any():
         for share, change in SICKNESS_CHANGES:
             if random.random() < share:
@@ -193,7 +193,7 @@ def _sides(random: np.random.Generator, both: float) -> list[bool]:
 
 
 def _lung_box(mask: MaskArray, left: bool) -> tuple[int, int, int, int] | None:
-    """First and last row, first and last column of a mask on one side of its middle; None if there is nothing."""
+    """Return the first and last row and column of one half of a mask; None if that half is empty."""
     columns = np.flatnonzero(mask.any(0))
     middle = (columns[0] + columns[-1]) // 2
     side = mask[:, :middle] if left else mask[:, middle:]
@@ -205,17 +205,17 @@ def _lung_box(mask: MaskArray, left: bool) -> tuple[int, int, int, int] | None:
 
 
 def _grid(image: FloatImage) -> tuple[FloatImage, FloatImage]:
-    """Row and column numbers that broadcast over an image."""
+    """Return row and column numbers that broadcast over an image."""
     height, width = image.shape
     return np.arange(height, dtype=np.float32)[:, np.newaxis], np.arange(width, dtype=np.float32)
 
 
 def _step(value: FloatArray) -> FloatImage:
-    """0 to 1, softly, where ``value`` crosses 0."""
+    """Return the logistic function of ``value``: a soft step from 0 to 1 at 0."""
     return np.asarray(1 / (1 + np.exp(-np.clip(value, -30, 30))), np.float32)
 
 
 def _whiten(image: FloatImage, cover: FloatArray, quantile: float) -> FloatImage:
-    """Bring an image to one of its own bright greys as far as ``cover`` (0 to 1) says; it never darkens."""
+    """Blend an image towards one of its own bright greys by ``cover`` (0 to 1); never darken it."""
     white = float(np.quantile(image[::8, ::8], quantile))
     return (image + cover * np.maximum(white - image, 0)).astype(np.float32)

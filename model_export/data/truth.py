@@ -1,8 +1,8 @@
-"""What is known of an image's lungs and field: a lung mask and a field mask say different things.
+"""Targets from lung masks and field masks, and where they are unknown.
 
-A field is both lungs and the heart's shadow between them, from chest wall to spine (V7's masks). Outside of it is no
-lung, and the outer third of each of its sides is lung, however white; what lies between is not known. A lung mask
-says of the field that it holds the lungs, and nothing else.
+A field is both lungs and the heart's shadow between them, from chest wall to spine (V7's masks). Outside it there is no
+lung. The outer third of each of its sides is lung, however white; between them lung is unknown. A lung mask only says
+that the field contains the lungs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from scipy import ndimage
 from model_export.data.arrays import MaskArray
 
 FIELD_BORDER = 5 / 512
-"""So near to a field's border, as a part of the square's side, lung is unknown: two people draw it no nearer."""
+"""Width of the band along a field's border where lung is unknown, relative to the square's side: annotators disagree
+by as much."""
 
 
 def split_known(mask: MaskArray, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return targets and what is unknown of them, for lung and field.
+    """Return the targets for lung and field, and where they are unknown.
 
     Args:
         mask: the prepared square, (size, size).
@@ -30,7 +31,7 @@ def split_known(mask: MaskArray, kind: str) -> tuple[NDArray[np.float32], NDArra
     if kind == "lung":
         return np.stack([mask, mask]).astype(np.float32), np.stack([np.zeros_like(mask), ~mask]).astype(np.float32)
     inner, outer = _without_border(mask)
-    # A row with one lung alone does not say which third of it is the outer one.
+    # In a row with a single run, the outer third is ambiguous.
     both = np.array([np.count_nonzero(np.diff(row.astype(np.int8), prepend=0) > 0) > 1 for row in mask])
     lateral = lateral_third(mask) & inner & both[:, np.newaxis]
     target = np.stack([lateral, mask]).astype(np.float32)
@@ -38,7 +39,7 @@ def split_known(mask: MaskArray, kind: str) -> tuple[NDArray[np.float32], NDArra
 
 
 def lateral_third(field: MaskArray) -> MaskArray:
-    """Return the outer third of the first and the last run of each row of a field: lung, whatever the heart does."""
+    """Return the outer third of the first and the last run of each row of a field, which is always lung."""
     lateral = np.zeros_like(field)
     for row in np.flatnonzero(field.any(1)):
         columns = np.flatnonzero(field[row])
@@ -50,9 +51,9 @@ def lateral_third(field: MaskArray) -> MaskArray:
 
 
 def score_field(mask: MaskArray, field: MaskArray) -> tuple[float, float]:
-    """Return the share of a lung mask outside a field, and the share of the field's lateral third in the mask.
+    """Return the share of a lung mask outside a field, and the share of the field's lateral third inside the mask.
 
-    BORDER is left out on either side.
+    A band of FIELD_BORDER on both sides of the border is ignored.
     """
     inner, outer = _without_border(field)
     lateral = lateral_third(field) & inner
@@ -63,6 +64,6 @@ def score_field(mask: MaskArray, field: MaskArray) -> tuple[float, float]:
 
 
 def _without_border(field: MaskArray) -> tuple[MaskArray, MaskArray]:
-    """A field shrunk by BORDER, and grown by it."""
+    """Return a field eroded and dilated by FIELD_BORDER."""
     steps = max(1, round(FIELD_BORDER * max(field.shape)))
     return ndimage.binary_erosion(field, iterations=steps), ndimage.binary_dilation(field, iterations=steps)

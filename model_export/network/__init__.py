@@ -1,1 +1,1 @@
-"""The U-Net: its layers, loss, training step, checkpoints and quantisation."""
+"""The U-Net: its layers, loss, training step, checkpoints, conversion to ONNX and quantisation."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read safely, and run as a model like the exported one."""
+"""Write, read and run checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model_export.network.unet import UNet, build_network
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint whole or not at all: a run may be killed at any time."""
+    """Write a checkpoint atomically, since a run may be killed at any time."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
@@ -31,28 +31,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: there is none, or the file is not one.
+        FileNotFoundError, ValueError: the file is missing, or not a checkpoint.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of `train` ({type(error).__name__})") from None
+        raise ValueError(f"{path} is not a checkpoint of `train` ({type(error).__name__})") from None
     if not isinstance(state, dict) or not {"config", "spec", "weights", "sources", "labelled"} <= state.keys():
-        raise ValueError(f"{path} is no checkpoint of this version's `train`")
+        raise ValueError(f"{path} is not a checkpoint of this version's `train`")
     return state
 
 
 def load_network(state: dict[str, Any]) -> UNet:
-    """The network of a checkpoint, with the weights that were validated, in evaluation mode."""
+    """Return the network of a checkpoint with its validated weights, in evaluation mode."""
     network = build_network(read_config(state["config"]))
     network.load_state_dict(state["weights"])
     return network.eval()
 
 
 def make_card(state: dict[str, Any], name: str) -> Card:
-    """What the exported model will say of itself."""
+    """Return the card of the exported model."""
     return Card(
         name=name,
         input=InputSpec(**state["spec"]),
@@ -72,7 +72,7 @@ def make_card(state: dict[str, Any], name: str) -> Card:
 
 
 class TorchModel:
-    """A checkpoint in the place of the exported model: the same card, the same call."""
+    """A checkpoint with the card and the call of an exported model."""
 
     def __init__(self, path: Path) -> None:
         state = read_checkpoint(path)
@@ -90,8 +90,8 @@ class TorchModel:
 def read_model(path: Path) -> LungModel:
     """Return a checkpoint or an exported model, on one thread.
 
-    An INT8 model is computed in floats where this processor's own 8-bit sums would saturate: its scores are then those
-    of the processors that serve it.
+    Where this processor's 8-bit sums would saturate, an INT8 model is computed with float sums, so that its scores are
+    those of the processors that serve it.
     """
     if path.suffix == ".pt":
         return TorchModel(path)

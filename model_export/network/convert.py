@@ -1,4 +1,4 @@
-"""A network as ONNX: traced, its batch norms folded, its card and checksum inside."""
+"""Convert a network to ONNX, with its batch norms folded and its card and checksum inside."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ Foldable = TypeVar("Foldable", bound=nn.Module)
 
 
 class ParityError(ValueError):
-    """The exported file does not give PyTorch's answers; it was not written."""
+    """The exported file does not reproduce PyTorch's output; it was not written."""
 
 
 def to_onnx(network: UNet, spec: InputSpec) -> onnx.ModelProto:
-    """A network with a fixed input, (1, channels, size, size), its batch norms folded and its output a probability."""
+    """Convert a network with a fixed input (1, channels, size, size); its output is a probability."""
     example = torch.zeros(1, spec.channels, spec.size, spec.size)
     return trace_network(_Served(fold_batch_norm(network)).eval(), example, "radiograph", "probability")
 
 
 def trace_network(network: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
-    """A network in evaluation mode as ONNX, its input of ``example``'s shape.
+    """Convert a network in evaluation mode; its input has the shape of ``example``.
 
     Raises:
-        ParityError: PyTorch exported nothing.
+        ParityError: PyTorch's exporter returned nothing.
     """
-    # The exporter warns of its own parts' age, and that torchvision, which nothing here needs, is absent.
+    # The exporter warns about its own deprecated parts, and about torchvision, which is not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -55,7 +55,7 @@ def trace_network(network: nn.Module, example: Tensor, input_name: str, output_n
     if program is None:
         raise ParityError("PyTorch exported nothing")
     model = program.model_proto
-    # The exporter notes for each node where in the source it came from: paths of one machine.
+    # The exporter records source locations for each node, with paths of this machine.
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -64,18 +64,18 @@ def trace_network(network: nn.Module, example: Tensor, input_name: str, output_n
 
 
 def put_card(model: onnx.ModelProto, card: Card) -> None:
-    """Make ``card`` the model's only metadata."""
+    """Replace the model's metadata by ``card``."""
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
 
 
 def write_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model that serving will read: with its checksum."""
+    """Write a model with the checksum that serving verifies."""
     path.write_bytes(checksum.append_checksum(model.SerializeToString()))
 
 
 class _Served(nn.Module):
-    """The network with its last step: logits to probabilities."""
+    """The network with a final sigmoid."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Served(nn.Module):
 
 
 def fold_batch_norm(network: Foldable) -> Foldable:
-    """A copy in which each convolution carries the scale and shift of the batch norm behind it."""
+    """Return a copy with each batch norm folded into the convolution before it."""
     network = copy.deepcopy(network)
     for block in network.modules():
         if not isinstance(block, nn.Sequential):

@@ -1,4 +1,4 @@
-"""A network being fitted: the step, what it changes, and how the result is validated."""
+"""The training step, its state, and validation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from model_export.network.losses import KnownBceDice
 from model_export.network.unet import build_network
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""What autocast is asked for; None is no autocast."""
+"""The dtypes for autocast; None turns it off."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Where this process stands among the processes of a run."""
+    """This process among all processes of a run."""
 
     device: torch.device
     index: int
@@ -34,10 +34,10 @@ class Rank:
 
 
 class Trainer:
-    """A network being fitted, with everything that a step changes."""
+    """A network in training, with all state that a step changes."""
 
     def __init__(self, config: Config, rank: Rank, steps: int) -> None:
-        """Args: steps: steps in an epoch."""
+        """Args: steps: steps per epoch."""
         self.rank = rank
         self.ema = bool(config.ema)
         torch.manual_seed(config.seed)
@@ -61,7 +61,7 @@ class Trainer:
 
     @property
     def validated_network(self) -> nn.Module:
-        """The network that is validated and kept: the running average, if there is one."""
+        """The network to validate and keep: the moving average of the weights, if it is on."""
         return self.average.module if self.ema else self.network
 
     @property
@@ -71,7 +71,7 @@ class Trainer:
 
     @property
     def machine(self) -> dict[str, str]:
-        """The "device" that it is fitted on, and the "precision" that it really uses there."""
+        """The "device" in use and the actual "precision"."""
         if self.rank.device.type == "cuda":
             device = torch.cuda.get_device_name(self.rank.device)
         else:
@@ -79,7 +79,7 @@ class Trainer:
         return {"device": device, "precision": next(name for name in PRECISIONS if PRECISIONS[name] == self.precision)}
 
     def run_epoch(self, bar: tqdm[Example], best: float) -> float:
-        """Fit to every batch of ``bar`` once; the mean loss over the batches of all processes."""
+        """Train on every batch of ``bar``; return the mean loss over the batches of all processes."""
         self.model.train()
         total = torch.zeros((), device=self.rank.device)
         for batch in bar:
@@ -108,11 +108,11 @@ class Trainer:
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs: order and augmentation follow from the seed and the epoch."""
+        """Return all that a resume needs; order and augmentation follow from the seed and the epoch."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
+        """Restore a saved state."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
@@ -128,12 +128,12 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a network reaches on each set, on its own grid at the 0.5 threshold.
+    """Scores of a network on each set, on its own grid at a threshold of 0.5.
 
     Attributes:
-        dice: of sets with lung masks, each image's Dice.
-        lateral: of sets with field masks, the share of each image's lateral third that was found (`truth`).
-        outside: of the same, the share of each lung mask that lies outside the field.
+        dice: each image's Dice, for sets with lung masks.
+        lateral: the share of each image's lateral third that was found, for sets with field masks (`data.truth`).
+        outside: the share of each lung mask outside the field, for the same sets.
     """
 
     dice: dict[str, list[float]]
@@ -142,18 +142,18 @@ class Validation:
 
     @property
     def mean_dice(self) -> float:
-        """The mean of the sets' mean Dice; 0 without a set of lung masks."""
+        """The mean of the sets' mean Dice; 0 without sets that have lung masks."""
         return float(np.mean([np.mean(values) for values in self.dice.values()])) if self.dice else 0.0
 
     @property
     def tail(self) -> float:
-        """The mean of the sets' 5th percentiles of Dice or lateral third, less the mean share outside of fields."""
+        """The mean of the sets' 5th percentiles of Dice or lateral third, minus the mean share outside fields."""
         tails = [np.percentile(values, 5) for values in (*self.dice.values(), *self.lateral.values())]
         outside = [np.mean(values) for values in self.outside.values()]
         return float(np.mean(tails) - (np.mean(outside) if outside else 0))
 
     def columns(self) -> dict[str, float]:
-        """The figures for log.csv by name; the mean Dice of all sets first."""
+        """Return the columns for log.csv by name, the mean Dice over all sets first."""
         columns = {"validation_dice": self.mean_dice, "validation_tail": self.tail}
         columns |= {f"validation_dice_{source}": float(np.mean(values)) for source, values in self.dice.items()}
         columns |= {f"p5_dice_{source}": float(np.percentile(values, 5)) for source, values in self.dice.items()}
@@ -165,7 +165,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(network: nn.Module, films: ImageDataset, device: torch.device) -> Validation:
-    """Return what a network reaches on ``films``, each set by itself."""
+    """Score a network on each set of ``films``."""
     network.eval()
     found = Validation({}, {}, {})
     for position, row in enumerate(films.rows):

@@ -1,4 +1,4 @@
-"""BCE plus Dice over what is known of each output, and lung inside the field."""
+"""BCE plus Dice over the known pixels of each output, with lung kept inside the field."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class KnownBceDice(nn.Module):
     """``bce_weight * BCE + dice_weight * (1 - soft Dice)`` of each output where its target is known, from logits.
 
     BCE is the mean over an image's known pixels; soft Dice is 2 sum(p t) / (sum(p) + sum(t)) over them (Milletari et
-    al. 2016, arXiv:1606.04797, without their squares). Both are averaged over the batch. The outputs are summed: lung
-    with weight 1, field with ``field_weight``, and ``inside_weight`` times the mean of lung's probability beyond the
-    field's, because lung lies inside the field. Of images whose field is known, ``outside_weight`` times the mean share
-    of the lung's probability that lies beyond it is added: the figure by which `truth.score_field` judges a mask.
+    al. 2016, arXiv:1606.04797, without their squares). Both are averaged over the batch. The outputs are summed, lung
+    with weight 1 and field with ``field_weight``. Two terms tie them together: ``inside_weight`` times the mean of the
+    lung's probability above the field's, because lung lies inside the field; and for images with a known field
+    ``outside_weight`` times the mean share of the lung's probability outside it, as in `data.truth.score_field`.
 
     Shape:
-        - logits, target, known: (N, outputs, H, W); target in [0, 1], between them where an edge crosses a pixel; known
+        - logits, target, known: (N, outputs, H, W); target in [0, 1], fractional where an edge crosses a pixel; known
           0 or 1
         - output: scalar
     """
@@ -60,4 +60,4 @@ class KnownBceDice(nn.Module):
 
 
 SMOOTH = 1e-5
-"""Keeps the Dice of an image without a lung defined, and next to nothing else."""
+"""Keeps the Dice of an image without lung defined; otherwise negligible."""

@@ -1,7 +1,7 @@
-"""FP32 to INT8, if it costs next to nothing in Dice.
+"""Quantise FP32 to INT8, if that costs almost no Dice.
 
-Static quantisation in QDQ form, weights signed and per channel, activations unsigned: the one form that is fast on
-processors with 8-bit dot products (2 to 3 times; with signed activations 1.1 to 1.3).
+Static quantisation in QDQ format, weights signed and per channel, activations unsigned: the only variant that is fast
+on processors with 8-bit dot products (2 to 3 times; with signed activations 1.1 to 1.3).
 
 The file is made and checked with float sums (`session.open_session`), so every processor writes the same network and
 the same expected answer. A processor with 8-bit dot products also compares its own kernels with that.
@@ -34,15 +34,15 @@ from model_export.network.convert import put_card, write_onnx
 from model_export.scores import metrics
 
 MAX_CALIBRATION_IMAGES = 50
-"""Training images whose activations set the ranges; more move them by less than the weights' own rounding."""
+"""Training images for calibration; more of them change the ranges by less than the rounding of weights does."""
 
 MAX_MEAN_LOSS = 0.002
 MAX_LOSS = 0.02
-"""What quantisation may cost in Dice: on average, and on the image that it costs most."""
+"""Dice that quantisation may cost, on average and on a single image."""
 
 MIN_MEAN_AGREEMENT = 0.999
 MIN_AGREEMENT = 0.99
-"""Dice between the masks of float sums and of this processor's 8-bit kernels: on average, and at worst."""
+"""Dice between the masks of float sums and of this processor's 8-bit kernels, on average and at worst."""
 
 
 class GateError(ValueError):
@@ -51,9 +51,9 @@ class GateError(ValueError):
 
 @dataclass(frozen=True)
 class QuantisationLoss:
-    """Dice lost to quantisation: the mean over the gate's images, and the most that one of them lost.
+    """Dice lost to quantisation: the mean and the highest loss over the gate's images.
 
-    ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one an image; empty where
+    ``agreements``: Dice between the masks of float sums and of this processor's 8-bit kernels, one per image; empty if
     the processor has no 8-bit dot products.
     """
 
@@ -65,21 +65,23 @@ class QuantisationLoss:
 def quantise(
     weights: Path, output: Path, index: Index, calibration: list[IndexRow], gate: list[IndexRow]
 ) -> QuantisationLoss:
-    """Write the INT8 form of ``weights`` to ``output``, or nothing.
+    """Write the INT8 version of ``weights`` to ``output`` if it passes the gate.
 
     Args:
         weights: an exported FP32 model.
         output: the file to write.
         index: the prepared folder that both lists of images belong to.
-        calibration: training images, of which CALIBRATION_FILMS are taken, evenly spread.
+        calibration: training images, of which MAX_CALIBRATION_IMAGES are used, evenly spread.
         gate: images on which both models are compared with the targets.
 
     Raises:
-        GateError: it costs more Dice than MEAN_LOSS or WORST_LOSS, or this processor's kernels give other masks.
+        GateError: it costs more Dice than MAX_MEAN_LOSS or MAX_LOSS, or this processor's kernels disagree.
         ValueError: a list is empty.
     """
     if not calibration or not gate:
-        raise ValueError(f"{len(calibration)} images to calibrate on, {len(gate)} to compare on; both need some")
+        raise ValueError(
+            f"{len(calibration)} images to calibrate on and {len(gate)} to compare on; both need at least one"
+        )
     exact = LungNetwork(weights, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "int8.onnx"
@@ -87,7 +89,7 @@ def quantise(
         portable = LungNetwork(candidate, threads=1, float_sums=True)
         kernels = LungNetwork(candidate, threads=1) if processor.dot_products() else None
         cost = _compare(exact, portable, kernels, index, gate)
-        # Written so that a NaN passes neither.
+        # Written so that a NaN fails.
         if not (cost.mean <= MAX_MEAN_LOSS and cost.highest <= MAX_LOSS):
             raise GateError(
                 f"INT8 loses {cost.mean:.4f} Dice on average and {cost.highest:.4f} at worst on {len(gate)} images; at "
@@ -106,13 +108,13 @@ def quantise(
 
 
 def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index, calibration: list[IndexRow]) -> None:
-    """Write the INT8 form of ``weights`` to ``candidate``, whatever it costs; ``exact`` is ``weights``, loaded.
+    """Write the INT8 version of ``weights`` to ``candidate`` without a gate; ``exact`` is ``weights``, loaded.
 
-    CALIBRATION_FILMS of ``calibration`` are taken, evenly spread.
+    MAX_CALIBRATION_IMAGES of ``calibration`` are used, evenly spread.
     """
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it advises, through the root logger, what is done here already
+    root.setLevel(logging.ERROR)  # it recommends, through the root logger, what is done here already
     try:
         prepared = candidate.with_name("prepared.onnx")
         quant_pre_process(weights, prepared, skip_symbolic_shape=True)
@@ -131,9 +133,9 @@ def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index,
         root.setLevel(level)
     card = replace(exact.card, precision="int8", quantised_from=exact.sha256)
     _save_card(candidate, card)
-    # INT8's own answer, not FP32's: images measure what INT8 costs, this tells whether a processor computes it right.
-    drawing, _ = preprocess(selfcheck.draw_phantom(), card.input)
-    expected = selfcheck.block_means(LungNetwork(candidate, threads=1, float_sums=True)(drawing)[0])
+    # INT8's own output, not FP32's: this detects processors that compute INT8 wrongly; the gate measures its cost.
+    phantom, _ = preprocess(selfcheck.draw_phantom(), card.input)
+    expected = selfcheck.block_means(LungNetwork(candidate, threads=1, float_sums=True)(phantom)[0])
     _save_card(candidate, replace(card, self_check=expected))
 
 
@@ -144,8 +146,10 @@ def _save_card(path: Path, card: Card) -> None:
 
 
 def _kept_exact(model: onnx.ModelProto) -> list[str]:
-    """The sigmoid and the convolution that gives the logits: in 8 bits a probability near 0 or 1 would be exactly that.
-    And any thin convolutions at the radiograph's own size: quantising them costs more time than it saves.
+    """Return the nodes to keep in floats.
+
+    The sigmoid and the last convolution, because 8 bits would round probabilities near 0 or 1 to them; and convolutions
+    with few channels at full resolution, where quantising costs more time than it saves.
     """
     nodes = model.graph.node
     shuffles = [position for position, node in enumerate(nodes) if node.op_type == "DepthToSpace"]
@@ -156,14 +160,14 @@ def _kept_exact(model: onnx.ModelProto) -> list[str]:
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds images to the calibration, one after the other."""
+    """Calibration images, one at a time."""
 
     def __init__(self, exact: LungNetwork, index: Index, films: list[IndexRow]) -> None:
         self.inputs = self._read(exact, index, films)
 
     @staticmethod
     def _read(exact: LungNetwork, index: Index, films: list[IndexRow]) -> Iterator[dict[str, Any]]:
-        for row in tqdm(films, desc="calibrate", unit="film", leave=False):
+        for row in tqdm(films, desc="calibrate", unit="image", leave=False):
             inputs, _ = preprocess(read_radiograph(index, row).pixels, exact.card.input)
             yield {"radiograph": inputs}
 
@@ -175,7 +179,7 @@ def _compare(
     exact: LungNetwork, portable: LungNetwork, kernels: LungNetwork | None, index: Index, gate: list[IndexRow]
 ) -> QuantisationLoss:
     losses, agreements = [], []
-    for row in tqdm(gate, desc="compare INT8 with FP32", unit="film", leave=False):
+    for row in tqdm(gate, desc="compare INT8 with FP32", unit="image", leave=False):
         film = (index.input / row.image).read_bytes()
         target = read_target(index, row)
         before, after = (segment(film, models=Models(lung=model)).mask for model in (exact, portable))

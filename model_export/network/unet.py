@@ -1,6 +1,6 @@
-"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with its depth, width and stem as parameters.
+"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with depth, width and stem as parameters.
 
-The author's 31.0 M network is `UNet(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")`.
+The original 31.0 M network is `UNet(in_channels=3, base=64, depth=4, max_channels=1024, stem=1, upsample="transpose")`.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ from model_export.config import Config
 
 
 class UNet(nn.Module):
-    """Radiograph in, logits out, at the same size.
+    """Return logits of a radiograph, at its size.
 
     Args:
-        in_channels: channels of the input (1 grey; the author's network takes 3).
+        in_channels: input channels (1 is grey; the original network takes 3).
         base: channels of the first level; each level down doubles them, up to ``max_channels``.
-        depth: how often the grid is halved below the first level.
-        max_channels: channels of a level at most.
-        stem: the first level works on a grid this many times coarser than the input: 1, 2 or 4. A strided convolution
-            folds each stem x stem block into as many channels, so nothing is lost, and everything behind it costs
-            stem^2 times less than at full size.
-        upsample: "bilinear", or "transpose" for learnt 2x2 transposed convolutions.
-        head: how a coarse stem's logits get to full size; without either, the edges of the mask are stairs of the
-            stem's size. "shuffle" draws the stem^2 logits of each block from the decoder's features and the folded
-            input, then unfolds them (Shi et al. 2016, arXiv:1609.05158); "refine" unfolds features and convolves them
-            beside the input at full size.
-        decoder: how it takes up a level of the encoder: "concat" convolves the channels of both, twice; "add" brings
-            the coarser grid to the level's channels by a 1x1 convolution, enlarges it, adds the level, and convolves
-            once. "add" has a sixth of the multiply-adds.
-        outputs: how many logits each pixel has.
-        convolution: "normal", or "separable": a 3x3 filter for each channel, then a 1x1 convolution that mixes them
-            (Howard et al. 2017, arXiv:1704.04861), each with its own batch norm and ReLU. The network's first
-            convolution and its head stay normal: they have few channels, and one filter a channel would see little.
+        depth: number of downsampling steps.
+        max_channels: most channels of a level.
+        stem: patch size of a strided convolution before the first level: 1, 2 or 4. It folds each stem x stem block
+            into as many channels, so nothing is lost, and all later layers cost stem^2 times less.
+        upsample: "bilinear", or "transpose" for learned 2x2 transposed convolutions.
+        head: how logits reach full resolution after a stem; without it, mask edges would have steps of the patch size.
+            "shuffle" predicts the stem^2 logits of each block from the decoder's features and the folded input, then
+            unfolds them (Shi et al. 2016, arXiv:1609.05158). "refine" unfolds features and convolves them together
+            with the input at full resolution.
+        decoder: how skip connections are merged. "concat" convolves the channels of both twice. "add" projects the
+            coarser grid to the level's channels (1x1 convolution), upsamples it, adds the skip connection and
+            convolves once, with a sixth of the multiply-adds.
+        outputs: logits per pixel.
+        convolution: "normal", or "separable" for depthwise separable ones (Howard et al. 2017, arXiv:1704.04861), each
+            part with its own batch norm and ReLU. The first convolution and the head stay normal, because they have
+            few channels.
 
     Shape:
         - input: (N, in_channels, H, W), H and W divisible by ``stem * 2**depth``
@@ -120,7 +119,7 @@ class UNet(nn.Module):
 
 
 def build_network(config: Config) -> UNet:
-    """The network of a configuration, freshly initialised."""
+    """Return the newly initialised network of a configuration."""
     return UNet(
         in_channels=config.in_channels,
         base=config.base,
@@ -136,7 +135,7 @@ def build_network(config: Config) -> UNet:
 
 
 class _Plain(nn.Module):
-    """Logits where the first level has full size already."""
+    """Logits without a stem: the first level has full resolution."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -148,7 +147,7 @@ class _Plain(nn.Module):
 
 
 class _Shuffle(nn.Module):
-    """The logits of each block of a coarse stem, from the decoder's features and the folded radiograph."""
+    """Logits of each block of the stem, from the decoder's features and the folded radiograph."""
 
     def __init__(self, channels: int, folded: int, stem: int, outputs: int) -> None:
         super().__init__()
@@ -162,7 +161,7 @@ class _Shuffle(nn.Module):
 
 
 class _Refine(nn.Module):
-    """Logits at full size from a coarse stem's features and the radiograph itself."""
+    """Logits at full resolution, from the decoder's features and the radiograph."""
 
     def __init__(self, channels: int, in_channels: int, stem: int, outputs: int, refine: int = 4) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""How well masks match their targets: metrics of one image, and scores of many."""
+"""Scores of masks against their targets: metrics of one image, and scores of many."""

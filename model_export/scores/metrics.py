@@ -1,4 +1,4 @@
-"""How well a mask agrees with its target. Both are (height, width) bool, True = lung, at the image's own size."""
+"""Metrics of a mask against its target. Both are (height, width) bool, True = lung, at full image size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model_export.data.arrays import MaskArray
 
-# MONAI warns of an argument that it passes to itself.
+# MONAI warns about an argument that it passes itself.
 warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
 
 
@@ -19,7 +19,7 @@ METRIC_NAMES = ("accuracy", "dice", "jaccard", "bce", "hd95", "assd")
 
 
 def score_mask(probability: NDArray[np.float32], mask: MaskArray, target: MaskArray) -> dict[str, float]:
-    """All metrics of one image, by name; hd95 and assd in pixels of the image, infinite if the mask is empty."""
+    """Return all metrics of one image by name; hd95 and assd in image pixels, infinite if the mask is empty."""
     hd95, assd = surface_distances(mask, target)
     return {
         "accuracy": float(np.mean(mask == target)),
@@ -32,32 +32,32 @@ def score_mask(probability: NDArray[np.float32], mask: MaskArray, target: MaskAr
 
 
 def dice(mask: MaskArray, target: MaskArray) -> float:
-    """2 |A and B| / (|A| + |B|); 1 if both are empty."""
+    """Return 2 |A and B| / (|A| + |B|); 1 if both are empty."""
     total = int(mask.sum()) + int(target.sum())
     return 2 * int((mask & target).sum()) / total if total else 1.0
 
 
 def jaccard(mask: MaskArray, target: MaskArray) -> float:
-    """|A and B| / |A or B|; 1 if both are empty."""
+    """Return |A and B| / |A or B|; 1 if both are empty."""
     union = int((mask | target).sum())
     return int((mask & target).sum()) / union if union else 1.0
 
 
 def bce(probability: NDArray[np.float32], target: MaskArray) -> float:
-    """Mean binary cross-entropy over the image, in nats; probabilities are kept 1e-6 away from 0 and 1."""
+    """Return the mean binary cross-entropy over the image, in nats; a pixel's probability is clipped at 1e-6."""
     right = np.clip(np.where(target, probability, 1 - probability), 1e-6, 1)
     return float(-np.log(right).mean())
 
 
 def surface_distances(mask: MaskArray, target: MaskArray) -> tuple[float, float]:
-    """HD95 and ASSD, in pixels.
+    """Return HD95 and ASSD, in pixels.
 
     HD95 is the larger of the two directed 95th percentiles of surface distances; ASSD the mean over both surfaces
     (MONAI's definitions).
     """
     if not mask.any() or not target.any():
         return np.inf, np.inf
-    # Beyond both masks there is no surface: a large image is cut to what they cover, and one pixel around it.
+    # Outside both masks there is no surface: crop to their bounding box with a margin of one pixel.
     either = np.pad(mask | target, 1)
     rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
     window = slice(rows[0] - 1, rows[-1] + 2), slice(columns[0] - 1, columns[-1] + 2)

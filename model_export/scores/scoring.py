@@ -1,4 +1,4 @@
-"""A model's scores on images: the whole way from an image's file to its mask, compared at the image's own size."""
+"""Score a model on images end to end, from image file to mask, at full image size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model_export.data.index import Index, IndexRow, read_target
 from model_export.scores import metrics
 
 CALIBRATION_BINS = 10
-"""Equal steps of probability in which calibration is counted."""
+"""Number of equal probability bins for calibration."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ImageScore:
 
     Attributes:
         row: the image.
-        scores: by the names of metrics.NAMES.
-        calibration: (BINS, 3) float64: in each step of probability its pixels, the sum of their probabilities, and
-            how many of them are lung.
+        scores: by the names in METRIC_NAMES.
+        calibration: (CALIBRATION_BINS, 3) float64: for each bin its number of pixels, the sum of their probabilities,
+            and the number of lung pixels.
     """
 
     row: IndexRow
@@ -43,13 +43,13 @@ def score_images(index: Index, rows: list[IndexRow], model: LungModel, title: st
     """Score ``model`` on ``rows``.
 
     Raises:
-        FileNotFoundError: an image or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or an image is damaged.
+        FileNotFoundError: an image or mask is missing from the input folder.
+        ValueError: there is no image to score, or one is damaged.
     """
     if not rows:
-        raise ValueError("no image to evaluate")
+        raise ValueError("no image to evaluate; name another --split")
     scored = []
-    for row in tqdm(rows, desc=title, unit="film", leave=False):
+    for row in tqdm(rows, desc=title, unit="image", leave=False):
         result, target = segment_row(index, row, model), read_target(index, row)
         scores = metrics.score_mask(result.probability, result.mask, target)
         scored.append(ImageScore(row, scores, _calibration(result.probability, target)))
@@ -57,10 +57,10 @@ def score_images(index: Index, rows: list[IndexRow], model: LungModel, title: st
 
 
 def segment_row(index: Index, row: IndexRow, model: LungModel) -> Result:
-    """What the service makes of an image's file.
+    """Segment an image's file as the service does.
 
     Raises:
-        FileNotFoundError: the image is gone.
+        FileNotFoundError: the image is missing.
         ValueError: it is damaged.
     """
     try:
@@ -70,7 +70,7 @@ def segment_row(index: Index, row: IndexRow, model: LungModel) -> Result:
 
 
 def group_by_set(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
-    """The images of each set, and again without its masks marked as bad."""
+    """Group images by set, and again without masks marked as bad."""
     groups: dict[str, list[ImageScore]] = {}
     for source, films in _split(scored, lambda film: film.row.source).items():
         good = [film for film in films if film.row.quality != "bad"]
@@ -81,18 +81,18 @@ def group_by_set(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
 
 
 def group_by_finding(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
-    """The images of each set and finding."""
+    """Group images by set and finding."""
     names = {"0": "normal", "1": "tuberculosis", "": "no finding stated"}
     return _split(scored, lambda film: f"{film.row.source}, {names.get(film.row.finding, film.row.finding)}")
 
 
 def mean_score(films: list[ImageScore], metric: str) -> float:
-    """The mean of one metric."""
+    """Return the mean of one metric."""
     return float(np.mean([film.scores[metric] for film in films]))
 
 
 def bootstrap_interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of two values or more (percentile method, 9,999 resamples, seeded)."""
+    """Return the 95 % bootstrap interval of the mean of at least two values (percentiles, 9,999 resamples, seeded)."""
     result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
