@@ -26,7 +26,7 @@ INVERTED_SHARE = 0.15
 """Share of inverted images: some are stored that way, and a MONOCHROME1 tag may be wrong."""
 
 WIDE_SHARE = 0.15
-"""Share of images rotated by up to 25 degrees instead of 15 and scaled more, as in portable images and small children."""
+"""Share of images rotated by up to 25 degrees instead of 15 and scaled more, as in portable or children's images."""
 
 MAX_UNKNOWN = 0.01
 """A warped pixel is known if less than this share of it is unknown."""

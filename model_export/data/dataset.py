@@ -22,7 +22,7 @@ class ImageDataset(Dataset[Example]):
     """Images of a prepared folder, kept in memory in 8 bits (0.5 MB per image at 512 pixels).
 
     An item's index is ``draw * len(dataset) + image``, from `SeededSampler`, where draws are counted from the start of
-    the run. Augmentation depends on (seed, index) only, so the number of workers or processes and a resume do not change it.
+    the run. Augmentation depends on (seed, index) only, not on the number of workers or processes, nor on a resume.
 
     Shape:
         - item: input (channels, size, size), target (outputs, size, size), known (outputs, size, size), all float32
@@ -33,8 +33,8 @@ class ImageDataset(Dataset[Example]):
     ) -> None:
         if index.size != spec.size:
             raise ValueError(
-                f"the images were prepared at {index.size} pixels but the network takes {spec.size}; prepare them again "
-                f"with --size {spec.size}"
+                f"the images were prepared at {index.size} pixels but the network takes {spec.size}; prepare them "
+                f"again with --size {spec.size}"
             )
         self.rows = rows
         self.seed = seed

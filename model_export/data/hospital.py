@@ -30,7 +30,7 @@ def read_hospital(folder: Path, kind: str | None) -> tuple[list[ImagePair], list
 
     Raises:
         FileNotFoundError: there is no index.csv.
-        ValueError: index.csv lacks a column or has an unknown kind or split, a duplicate id, or a patient in two splits.
+        ValueError: index.csv lacks a column or has an unknown kind or split, a duplicate id or a patient in two splits.
     """
     path = folder / "index.csv"
     if not path.is_file():

@@ -15,7 +15,7 @@ THUMBNAIL_SIDE = 32
 """Side of a thumbnail, in pixels."""
 
 MIN_COPY_CORRELATION = 0.98
-"""Correlation of two thumbnails from which they count as one image. No two patients of 2,538 radiographs of 6 sets reach
+"""Correlation from which two thumbnails count as one image. No two patients of 2,538 radiographs of 6 sets reach
 0.98. Copies in another size or file format reach 0.999, copies with another contrast (gamma 0.7 to 1.4) 0.98. Cropped
 copies do not: 2 % off each side leaves 0.97, 4 % leaves 0.90. So this finds copies but cannot exclude them."""
 

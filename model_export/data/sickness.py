@@ -1,8 +1,8 @@
 """Draw sick lungs, soft tissue and devices over training images; the masks stay unchanged.
 
 Each function takes an image (height, width) float32 in [0, 1], bone bright, the lungs or the field (height, width)
-bool, and a generator, and returns a modified copy. White absorbs: opacities never darken, gas never brightens. The public
-sets have few such images, and a network trained on them alone fails on just these.
+bool, and a generator, and returns a modified copy. White absorbs: opacities never darken, gas never brightens. The
+public sets have few such images, and networks trained on them alone failed on these.
 """
 
 from __future__ import annotations

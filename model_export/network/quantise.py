@@ -3,8 +3,8 @@
 Static quantisation in QDQ format, weights signed and per channel, activations unsigned: the only variant that is fast
 on processors with 8-bit dot products (2 to 3 times; with signed activations 1.1 to 1.3).
 
-The file is made and checked with float sums (`session.open_session`), so every processor writes the same network and
-the same expected answer. A processor with 8-bit dot products also compares its own kernels with that.
+The file is written and checked with float sums (`session.open_session`), so every processor writes the same network
+and the same expected self-check output. A processor with 8-bit dot products also compares its own kernels with them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a trained model is worth: scores on harder images, pictures, the report and the cards."""
+"""Reports on a trained model: scores on modified images, plots, the report page and the cards."""

@@ -1,6 +1,6 @@
-"""`compare`: several models on the same images: what a model trained at one hospital is worth at another.
+"""`compare`: score several models on the same images, such as models of one hospital at another.
 
-Written to the output folder: compare.csv (one row a model, one column a set).
+Writes to the output folder: compare.csv (one row per model, one column per set).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ def compare_models(
     output: Path,
     scored: dict[str, list[ImageScore]] | None = None,
 ) -> list[list[str]]:
-    """Score each of ``models`` on ``rows``; print the table and write it to ``output``.
+    """Score each of ``models`` on ``rows``, print the table and write it to ``output``.
 
     Args:
-        models: by label, as `trained_on` gives it.
-        scored: what others gave on the same images already; they come first.
+        models: by the label that `label_model` returns.
+        scored: existing scores of other models on the same images; they come first.
 
     Returns:
-        The table: header, and one line for each model with mean Dice, interval and worst image on each set.
+        The table: a header, and one line for each model with mean Dice, interval and worst image of each set.
 
     Raises:
-        FileNotFoundError: an image or mask is no longer below the input folder.
-        ValueError: there is nothing to score, or an image is damaged.
+        FileNotFoundError: an image or mask is missing from the input folder.
+        ValueError: there is no image to score, or one is damaged.
     """
     done = (scored or {}) | {name: score_images(index, rows, model, name) for name, model in models.items()}
     dice: dict[str, dict[str, list[float]]] = {}
@@ -62,8 +62,8 @@ def _table(dice: dict[str, dict[str, list[float]]]) -> list[list[str]]:
 
 
 def label_model(path: Path, model: LungModel) -> str:
-    """A model's label in the table: the sets it was trained on, by whose masks, and its file."""
+    """Return a model's label in the table: its training sets, whether their masks were predicted, and its file."""
     training = model.card.training
     labelled = training["labelled"]
-    sources = (f"{source} (masks by a model)" if source in labelled else source for source in training["sources"])
+    sources = (f"{source} (predicted masks)" if source in labelled else source for source in training["sources"])
     return f"{' and '.join(sources)}: {path}"

@@ -1,4 +1,4 @@
-"""`curve`: a run's log.csv as a picture, loss and validation Dice by epoch."""
+"""`curve`: plot a run's loss and validation Dice per epoch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from matplotlib import pyplot
 
 
 def draw_curve(run: Path) -> Path:
-    """Draw ``run``/log.csv to ``run``/curve.png, and return that.
+    """Plot ``run``/log.csv to ``run``/curve.png, and return that path.
 
     Raises:
-        FileNotFoundError: ``run`` holds no log.csv.
+        FileNotFoundError: ``run`` has no log.csv.
     """
     log = run / "log.csv"
     if not log.is_file():
-        raise FileNotFoundError(f"{run} holds no log.csv; train writes it after its first epoch")
+        raise FileNotFoundError(f"{run} has no log.csv; train writes it after the first epoch")
     with log.open(newline="") as file:
         lines = list(csv.DictReader(file))
     epochs = [int(line["epoch"]) for line in lines]

@@ -1,11 +1,11 @@
-"""`expect`: learn what a mask's Dice may be expected to be, from images that the network never saw.
+"""`expect`: fit the expected Dice of a mask, from images that the network never saw.
 
-Every checkpoint scores the validation images with lung masks, and of a fold's set those that it was not trained on, as
-they are and worsened. A line through each mask's `MaskFigures` is fitted robustly (Huber, because some masks
-are wrong themselves) to log(1.01 - Dice); it is judged on patients that it was not fitted to.
+Every checkpoint scores the validation images with lung masks, including its held-out fold, unchanged and degraded. A
+linear model of each mask's `MaskFigures` is fitted robustly (Huber, because some reference masks are wrong) to
+log(1.01 - Dice), and scored on held-out patients.
 
-Written to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row an image),
-expected_dice.png.
+Writes to the output folder: expected_dice.json (for `export --expected-dice`), expected_dice.csv (one row per mask)
+and expected_dice.png.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 GOOD_DICE = 0.95
-"""A mask of this Dice needs no review: telling of it is a false alarm."""
+"""A mask with at least this Dice needs no review: flagging it is a false alarm."""
 
 VARIANTS = 6
-"""Worsened copies of each image."""
+"""Degraded copies of each image."""
 
 UNCHANGED_WEIGHT = 3.0
-"""Of an image as it is; a worsened copy has 1."""
+"""Weight of an unchanged image; a degraded copy has 1."""
 
 RIDGE_PENALTY = 3.0
-"""Weight of the squared slopes of standardised figures."""
+"""Ridge penalty on the slopes of the standardised figures."""
 
 HUBER_RESIDUAL = 0.5
-"""Residual, in log units, from which an image's weight falls."""
+"""Residual, in log units, above which a mask is weighted down."""
 
 LEARN_PARTS = 5
-"""Parts into which patients are dealt to judge the fit."""
+"""Folds of patients for scoring the fit."""
 
 FloatVector = NDArray[np.float64]
 
@@ -69,9 +69,9 @@ class MaskSample:
     """One mask and its figures.
 
     Attributes:
-        id, source, patient: the image's.
-        fold: position of the checkpoint that drew the mask.
-        changes: how the image was made worse; none if it is as it was.
+        id, source, patient: of the image.
+        fold: index of the checkpoint that predicted the mask.
+        changes: how the image was degraded; empty if unchanged.
         dice: of the mask.
         figures: of its mask.
     """
@@ -88,22 +88,24 @@ class MaskSample:
 def learn_expected_dice(
     index: Index, models: list[Path], output: Path, leave_out: tuple[str, ...], seed: int
 ) -> Calibration:
-    """Learn the expected Dice, print how good it is on patients left out, and write it to ``output``.
+    """Fit the expected Dice, print its errors on held-out patients, and write it to ``output``.
 
     Args:
         index: the prepared folder.
         models: the last.pt of each fold.
         output: the folder to write.
-        leave_out: images whose masks are wrong.
-        seed: decides how images are worsened.
+        leave_out: ids of images whose reference masks are wrong.
+        seed: seed of the degradations.
 
     Raises:
-        ValueError: there is no checkpoint of a run, or nothing to learn from.
+        ValueError: a model is not a checkpoint, or there are too few bad masks or patients.
     """
     samples = list(_samples(index, models, set(leave_out), seed))
     dice = np.array([sample.dice for sample in samples])
     if len({sample.patient for sample in samples}) < LEARN_PARTS or dice.min() >= MIN_GOOD:
-        raise ValueError(f"{len(samples)} masks, {int((dice < MIN_GOOD).sum())} of them bad: too few to learn from")
+        raise ValueError(
+            f"{len(samples)} masks, {int((dice < MIN_GOOD).sum())} of them bad, are too few to fit; add images"
+        )
     held = _judged_apart(samples)
     calibration = fit_calibration(samples)
     output.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ def learn_expected_dice(
 
 
 def fit_calibration(samples: list[MaskSample]) -> Calibration:
-    """Fit the line by ridge regression, its squares turned to Huber's loss by reweighting."""
+    """Fit a linear model by ridge regression with Huber's loss (iteratively reweighted)."""
     figures = np.array([list(asdict(sample.figures).values()) for sample in samples])
     target = np.log(1 + DICE_OFFSET - np.array([sample.dice for sample in samples]))
     weights = np.array([1.0 if sample.changes else UNCHANGED_WEIGHT for sample in samples])
@@ -155,7 +157,7 @@ def fit_calibration(samples: list[MaskSample]) -> Calibration:
 def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -> Iterator[MaskSample]:
     for number, path in enumerate(models):
         if path.suffix != ".pt":
-            raise ValueError(f"{path} is no checkpoint of a run, so that nobody knows which images it was trained on")
+            raise ValueError(f"{path} is not a checkpoint of a run, so its training images are unknown; pass a last.pt")
         config = read_config(checkpoint.read_checkpoint(path)["config"])
         _, validation = split_rows(index, config)
         rows = [row for row in validation if row.kind == "lung" and row.quality == "ok" and row.id not in leave_out]
@@ -171,7 +173,7 @@ def _looked(index: Index, row: IndexRow, model: LungModel, number: int, seed: in
     for variant in range(VARIANTS + 1):
         shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
         result = segment(grey_png(shown), models=Models(lung=model))
-        # What is taken for no chest image, or has no lung, is told by the verdict already.
+        # The verdict already rejects images that look like no chest X-ray, and masks without lung.
         if result.verdict.frontal < MIN_FRONTAL or not result.regions:
             continue
         seen = measure_figures(result.raw, result.field, result.sides, result.pose.turns, result.threshold)
@@ -187,7 +189,7 @@ def _worsened(
 
 
 def _judged_apart(samples: list[MaskSample]) -> FloatVector:
-    """The expected Dice of every sample, by a fit to other patients."""
+    """Return the expected Dice of every sample, from a fit to other patients."""
     patients = sorted({sample.patient for sample in samples})
     order = np.random.default_rng(0).permutation(len(patients))
     part_of = {patients[place]: number % LEARN_PARTS for number, place in enumerate(order)}
@@ -201,12 +203,12 @@ def _judged_apart(samples: list[MaskSample]) -> FloatVector:
 
 
 def _figures(dice: FloatVector, expected: FloatVector) -> dict[str, Any]:
-    """How good estimates are: mean absolute error, AUC for "below MIN_GOOD", bad masks told and good ones told of."""
+    """Return mean absolute error, AUC for "below MIN_GOOD", and the shares of bad and of good masks flagged."""
     bad, good, told = dice < MIN_GOOD, dice >= GOOD_DICE, expected < MIN_EXPECTED_DICE
     figures: dict[str, Any] = {"masks": len(dice), "bad": int(bad.sum())}
     figures["mean_absolute_error"] = round(float(np.abs(dice - expected).mean()), 4)
     if bad.any() and not bad.all():
-        # Mann-Whitney: how often a bad mask's estimate is lower than another's.
+        # Mann-Whitney: how often a bad mask's estimate is below another's.
         lower = (expected[bad][:, np.newaxis] < expected[~bad]).mean()
         same = (expected[bad][:, np.newaxis] == expected[~bad]).mean()
         figures["auc"] = round(float(lower + same / 2), 4)
@@ -218,13 +220,13 @@ def _figures(dice: FloatVector, expected: FloatVector) -> dict[str, Any]:
 
 def _draw(dice: FloatVector, expected: FloatVector, unchanged: NDArray[np.bool_], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(7, 6.5), layout="constrained")
-    axis.scatter(expected[~unchanged], dice[~unchanged], s=8, alpha=0.4, label="worsened")
-    axis.scatter(expected[unchanged], dice[unchanged], s=14, label="as they are")
+    axis.scatter(expected[~unchanged], dice[~unchanged], s=8, alpha=0.4, label="degraded")
+    axis.scatter(expected[unchanged], dice[unchanged], s=14, label="unchanged")
     least = min(0.6, float(expected.min()))
     axis.plot([least, 1], [least, 1], color="0.6", linewidth=0.8)
     axis.axvline(MIN_EXPECTED_DICE, color="tab:red", linewidth=0.8, label=f"for review below {MIN_EXPECTED_DICE}")
     axis.axhline(MIN_GOOD, color="0.6", linestyle=":", linewidth=0.8)
-    axis.set(xlabel="expected Dice, patients left out", ylabel="Dice", xlim=(least, 1), ylim=(0.4, 1))
+    axis.set(xlabel="expected Dice, held-out patients", ylabel="Dice", xlim=(least, 1), ylim=(0.4, 1))
     axis.legend(loc="lower right")
     figure.savefig(path, dpi=90)
     pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""The report's pictures, each as a data URI that a page can hold."""
+"""The report's plots, each as a data URI."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ EXAMPLE_COLUMNS = 4
 
 
 def embed_picture(picture: Path) -> str:
-    """A picture file as a data URI."""
+    """Return an image file as a data URI."""
     kind = "jpeg" if picture.suffix == ".jpg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def draw_distributions(scored: list[ImageScore]) -> str:
-    """Dice of every image of each set: a dot an image, with the quartiles."""
+    """Plot the Dice of each set: one dot per image, with quartiles."""
     groups = group_by_set(scored)
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.8 * len(groups)), layout="constrained")
     random = np.random.default_rng(1)
@@ -45,7 +45,7 @@ def draw_distributions(scored: list[ImageScore]) -> str:
 
 
 def draw_calibration(scored: list[ImageScore]) -> str:
-    """How much of what is called p lung is lung, pixels of each step of probability taken together, for each set."""
+    """Plot for each set the share of lung among pixels of each probability bin."""
     figure, (axis, counts) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     axis.plot([0, 1], [0, 1], color="0.6", ls="--", lw=1)
     for source, films in group_by_set(scored).items():
@@ -68,7 +68,7 @@ def draw_calibration(scored: list[ImageScore]) -> str:
 
 
 def draw_examples(index: Index, model: LungModel, chosen: list[ImageScore]) -> str:
-    """Images with the outlines of target and prediction, and their Dice."""
+    """Draw images with the outlines of target and prediction, and their Dice."""
     lines = -(-len(chosen) // EXAMPLE_COLUMNS)
     figure, axes = pyplot.subplots(
         lines, EXAMPLE_COLUMNS, figsize=(14, 3.7 * lines), layout="constrained", squeeze=False

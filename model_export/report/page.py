@@ -1,7 +1,7 @@
-"""`report`: everything about a trained model on one self-contained page, and its cards from the same run.
+"""`report`: everything about a trained model on one self-contained page, and its cards.
 
-Written: report.html, its pictures inside (they show images, so it is not for publishing), the tables of robustness and
-comparison beside it, and, where a folder for cards is named, MODEL_CARD.md and DATA_CARD.md, which hold figures alone.
+Writes report.html with its plots inside (they show images: do not publish it), the tables of robustness and comparison
+beside it and, if a folder for cards is given, MODEL_CARD.md and DATA_CARD.md, which contain figures only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 CARD_NAMES = ("MODEL_CARD.md", "DATA_CARD.md")
 
 EXAMPLES_PER_RANK = 4
-"""Images of each set shown as best, as middle and as worst."""
+"""Images shown of each set as best, as median and as worst."""
 
 NAMED_PER_SET = 5
 """Worst images of each set named in the model card."""
@@ -47,26 +47,28 @@ def write_model_report(
     output: Path,
     cards: Path | None,
 ) -> None:
-    """Measure ``network`` on ``rows`` and write the page to ``output``, and the cards to ``cards``.
+    """Score ``network`` on ``rows``, write the page to ``output`` and the cards to ``cards``.
 
     Args:
-        run: folder of the training run that made it, for its curves and cost.
-        others: models to compare it with on the same images, by label.
+        run: folder of its training run, for the curves and the cost.
+        others: other models to score on the same images, by label.
 
     Raises:
-        FileNotFoundError: ``run`` is none, or an image is gone.
-        ValueError: there is nothing to score, an image is damaged, ``run`` made another model, or that was trained on
-            other images than ``index`` has for training.
+        FileNotFoundError: ``run`` is not a run, or an image is missing.
+        ValueError: there is no image to score, or one is damaged; ``run`` is of another model; or that was trained on
+            other images than those of ``index``.
     """
     made = checkpoint.TorchModel(run / "best.pt").card
     if Card.from_json(made.to_json()).training != network.card.training:
-        raise ValueError(f"{run} did not make this model; name the run that did with --run")
+        raise ValueError(f"{run} is not the run of this model; name its run with --run")
     config = read_config(network.card.training["config"])
     if (
         digest_rows(index.select("train", tuple(config.leave_out), tuple(config.sources)))
         != made.training["data_sha256"]
     ):
-        raise ValueError(f"the model was trained on other images than {index.folder} has for training; name its --data")
+        raise ValueError(
+            f"the model was trained on other images than those of {index.folder}; name its folder with --data"
+        )
     drawn = draw_curve(run)
     output.mkdir(parents=True, exist_ok=True)
     scored = score_images(index, rows, network)
@@ -93,7 +95,7 @@ def write_model_report(
         "distributions": figures.draw_distributions(scored),
         "calibration": figures.draw_calibration(scored),
         "changed": figures.embed_picture(output / "robustness.png"),
-        "films": {
+        "images": {
             source: {rank: figures.draw_examples(index, network, chosen) for rank, chosen in _shown(films).items()}
             for source, films in _ranked(scored).items()
         },
@@ -109,7 +111,7 @@ def write_model_report(
 
 
 def _training(run: Path, config: Config) -> dict[str, Any]:
-    """What the run cost, and what it made."""
+    """Return what the run cost, and its network's size."""
     log = read_log(run)
     return {
         "epochs": len(log),
@@ -120,7 +122,7 @@ def _training(run: Path, config: Config) -> dict[str, Any]:
 
 
 def _expected_table(judged: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Header, and how good the expected Dice is on each set, as `expect` judged it; empty if it did not."""
+    """Return a header and the errors of the expected Dice on each set; empty if the card has none."""
     names = list(dict.fromkeys(name for figures_of in judged.values() for name in figures_of))
     header = [["images", *(name.replace("_", " ") for name in names)]]
     return (
@@ -131,16 +133,16 @@ def _expected_table(judged: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def _counts(index: Index) -> list[list[str]]:
-    """Header, and images of each set, split, finding and mask quality."""
+    """Return a header and the number of images of each set, split, finding and mask quality."""
     counted = Counter((row.source, row.split, row.finding, row.quality) for row in index.rows)
-    lines = [["set", "split", "finding", "mask", "films"]]
+    lines = [["set", "split", "finding", "mask", "images"]]
     for (source, split, finding, quality), count in sorted(counted.items()):
         lines.append([source, split, {"0": "normal", "1": "tuberculosis"}.get(finding, finding), quality, str(count)])
     return lines
 
 
 def _ranked(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
-    """The images of each set, worst first."""
+    """Group images by set, worst first."""
     sources = sorted({film.row.source for film in scored})
     ranked = sorted(scored, key=lambda film: film.scores["dice"])
     return {source: [film for film in ranked if film.row.source == source] for source in sources}
@@ -150,7 +152,7 @@ def _shown(films: list[ImageScore]) -> dict[str, list[ImageScore]]:
     middle = max(0, (len(films) - EXAMPLES_PER_RANK) // 2)
     return {
         "worst": films[:EXAMPLES_PER_RANK],
-        "middle": films[middle : middle + EXAMPLES_PER_RANK],
+        "median": films[middle : middle + EXAMPLES_PER_RANK],
         "best": films[::-1][:EXAMPLES_PER_RANK],
     }
 

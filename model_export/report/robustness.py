@@ -1,7 +1,7 @@
-"""`robustness`: what a change of the image costs in Dice, for each change that images from elsewhere bring.
+"""`robustness`: measure how much Dice typical modifications of an image cost.
 
-Written to the output folder: robustness.csv (one row a change and set) and robustness.png (one image under every change,
-with its mask's outline).
+Writes to the output folder: robustness.csv (one row per change and set) and robustness.png (one image with its mask
+under every change).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Robustness = dict[tuple[str, str], list[float]]
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A change of an image.
+    """A modification of an image.
 
     Attributes:
-        image: done to the 8-bit grey image.
-        mask: done to its target, an 8-bit picture of 0 and 255, so that it lies on the changed image.
-        quality: JPEG quality of the file that is segmented; None is PNG.
+        image: applied to the 8-bit grey image.
+        mask: applied to its target, an 8-bit image of 0 and 255, to keep them aligned; None leaves it unchanged.
+        quality: JPEG quality of the segmented file; None is PNG.
     """
 
     image: PictureChange
@@ -51,13 +51,13 @@ class Disturbance:
 
 
 def _map_greys(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> PictureChange:
-    """A change of greys, each by itself: ``function`` maps [0, 1] to [0, 1]."""
+    """Return a pointwise change of greys; ``function`` maps [0, 1] to [0, 1]."""
     greys = (255 * function(np.arange(256) / 255)).round().clip(0, 255).astype(np.uint8)
     return lambda film: film.point(list(greys))
 
 
 def _noise(film: Image.Image) -> Image.Image:
-    """Gaussian noise of 5 % of the range, the same on every image of one size."""
+    """Add Gaussian noise of 5 % of the range, the same for all images of one size."""
     noise = np.random.default_rng(1).normal(0, 0.05 * 255, (film.height, film.width))
     return Image.fromarray((np.asarray(film) + noise).clip(0, 255).astype(np.uint8))
 
@@ -67,13 +67,13 @@ def _rotated(degrees: float, resample: Image.Resampling, film: Image.Image) -> I
 
 
 def _cropped(film: Image.Image) -> Image.Image:
-    """Without the outer 5 % of each side."""
+    """Crop 5 % off each side."""
     rows, columns = round(film.height * 0.05), round(film.width * 0.05)
     return film.crop((columns, rows, film.width - columns, film.height - rows))
 
 
 def _padded(film: Image.Image) -> Image.Image:
-    """With a black border of 10 % of the longer side."""
+    """Add a black border of 10 % of the longer side."""
     return ImageOps.expand(film, round(max(film.size) * 0.1), 0)
 
 
@@ -113,23 +113,23 @@ DISTURBANCES: dict[str, Disturbance] = {
     "border padded by 10 %": _both(_padded),
     **{f"rotated by {degrees}": _rotation(degrees) for degrees in (-15, -10, -5, 5, 10, 15)},
     "mirrored": _turned(Image.Transpose.FLIP_LEFT_RIGHT),
-    "turned by 90": _turned(Image.Transpose.ROTATE_90),
-    "turned by 180": _turned(Image.Transpose.ROTATE_180),
-    "turned by 270": _turned(Image.Transpose.ROTATE_270),
+    "rotated by 90": _turned(Image.Transpose.ROTATE_90),
+    "rotated by 180": _turned(Image.Transpose.ROTATE_180),
+    "rotated by 270": _turned(Image.Transpose.ROTATE_270),
 }
 
 
 def measure_robustness(index: Index, rows: list[IndexRow], model: LungModel, output: Path) -> Robustness:
-    """Score ``model`` on ``rows`` under every change; print the table and write it and a picture to ``output``.
+    """Score ``model`` on ``rows`` under every change, print the table, and write it and a picture to ``output``.
 
     Raises:
-        FileNotFoundError, ValueError: an image is gone, or damaged, or there is none.
+        FileNotFoundError, ValueError: an image is missing or damaged, or there is none.
     """
     if not rows:
-        raise ValueError("no image to change")
+        raise ValueError("no image to score; name another --split")
     output.mkdir(parents=True, exist_ok=True)
     dice: Robustness = {}
-    for row in tqdm(rows, desc="robustness", unit="film"):
+    for row in tqdm(rows, desc="robustness", unit="image"):
         film, target = _pictures(index, row)
         for name, kind in DISTURBANCES.items():
             mask = segment(_file(film, kind), models=Models(lung=model)).mask
@@ -147,7 +147,7 @@ def measure_robustness(index: Index, rows: list[IndexRow], model: LungModel, out
 
 
 def robustness_table(dice: Robustness) -> list[list[str]]:
-    """Header, and one line for each set and change: mean Dice, what the change costs, and the worst image."""
+    """Return a header and one line for each set and change: mean Dice, cost and worst image."""
     lines = [["change", "images of", "mean dice", "cost", "worst dice"]]
     for (name, source), values in sorted(dice.items(), key=lambda entry: entry[0][1]):
         mean = float(np.mean(values))
@@ -157,7 +157,7 @@ def robustness_table(dice: Robustness) -> list[list[str]]:
 
 
 def _pictures(index: Index, row: IndexRow) -> tuple[Image.Image, Image.Image]:
-    """An image in 8 bits and its target, as pictures."""
+    """Return an image in 8 bits and its target."""
     pixels = read_radiograph(index, row).pixels
     if pixels.dtype != np.uint8:
         pixels = (pixels * (255 / max(int(pixels.max()), 1))).astype(np.uint8)

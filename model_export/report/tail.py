@@ -1,10 +1,10 @@
-"""`tail`: what a mean hides. Each set's 5th percentile and worst image, and the failures that the verdict accepts.
+"""`tail`: what a mean hides: each set's 5th percentile, its worst image, and failures that the verdict accepts.
 
-Sets with lung masks are scored by Dice, sets with field masks by how much lung lies outside the field and how much of
-its lateral third is found (`truth.score_field`). Checkpoints that were trained on folds score the images of their own
-left-out fold. Give their last.pt, not best.pt: that epoch was chosen on these very images.
+Sets with lung masks are scored by Dice; sets with field masks by the share of lung outside the field and the share of
+its lateral third that was found (`data.truth.score_field`). Checkpoints trained on folds score the images of their
+held-out fold. Pass their last.pt, not best.pt: the epoch of best.pt was chosen on these images.
 
-Written to the output folder: tail.csv (one row an image), sets.csv (one row a set), worst.png (the worst images).
+Writes to the output folder: tail.csv (one row per image), sets.csv (one row per set) and worst.png (the worst images).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 MIN_GOOD = 0.90
-"""A mask below this Dice, or with less of the lateral third, is a failure."""
+"""A mask with a lower Dice, or a smaller share of the lateral third, is a failure."""
 
 WORST_SHOWN = 12
-"""Worst images in the picture."""
+"""Number of images in worst.png."""
 
 FIELD_SIDE = 512
-"""Pixels of the longer side at which fields are scored."""
+"""Longer side at which fields are scored, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class TailScore:
     Attributes:
         row: the image.
         score: Dice, or the share of the field's lateral third that was found.
-        outside: share of the lung mask outside the field; None for a lung mask.
-        decision: the verdict's.
-        expected_dice: the verdict's; None if the model gives none.
+        outside: share of the lung mask outside the field; None in sets with lung masks.
+        decision: the verdict's decision.
+        expected_dice: the verdict's estimate; None if the model has none.
     """
 
     row: IndexRow
@@ -75,11 +75,11 @@ ScoringTask = tuple[IndexRow, LungModel]
 
 
 def score_tail(index: Index, jobs: list[ScoringTask], output: Path) -> list[TailScore]:
-    """Score images, print the table of their sets, and write tables and pictures to ``output``.
+    """Score images, print a table of their sets, and write tables and a picture to ``output``.
 
     Args:
         index: the prepared folder.
-        jobs: the images, as `pair` gives them.
+        jobs: the images with their models, from `pair_with_models`.
         output: the folder to write.
 
     Raises:
@@ -106,7 +106,7 @@ def score_tail(index: Index, jobs: list[ScoringTask], output: Path) -> list[Tail
 
 
 def sets_table(scored: list[TailScore]) -> list[list[str]]:
-    """Return a header, and one line for each set, with its images by finding below it."""
+    """Return a header and one line for each set, followed by its findings."""
     lines = [["set", "images", "mean", "5th", "worst", "below 0.90", "silent", "outside", "accepted", "rejected"]]
     for source in sorted({each.row.source for each in scored}):
         own = [each for each in scored if each.row.source == source]
@@ -141,8 +141,8 @@ def pair_with_models(index: Index, models: list[Path], split: str) -> Iterator[S
 
     Args:
         index: the prepared folder.
-        models: one model, or one checkpoint a fold; images of no fold are scored by the first.
-        split: of the images that are no fold's.
+        models: one model, or one checkpoint per fold; images outside all folds are scored by the first.
+        split: split of the images outside all folds.
 
     Raises:
         FileNotFoundError, ValueError: a model is missing or damaged.
@@ -169,7 +169,7 @@ def _score(index: Index, row: IndexRow, model: LungModel) -> TailScore:
 
 
 def _shrunk(mask: MaskArray) -> MaskArray:
-    """A mask at SIDE pixels on its longer side."""
+    """Return a mask with FIELD_SIDE pixels on its longer side."""
     scale = FIELD_SIDE / max(mask.shape)
     if scale == 1:
         return mask
@@ -186,6 +186,6 @@ def _draw(index: Index, worst: list[TailScore], models: dict[str, LungModel], pa
         axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
         axis.contour(read_target(index, each.row), [0.5], colors="red", linewidths=0.8)
         axis.set_title(f"{each.row.source} {each.row.finding}: {each.score:.3f}, {each.decision}", fontsize=10)
-    figure.suptitle("tint and yellow: the mask; red: the reader's mask, or V7's field", fontsize=11)
+    figure.suptitle("tint and yellow: predicted mask; red: reference mask, or V7's field", fontsize=11)
     figure.savefig(path, dpi=70)
     pyplot.close(figure)

@@ -1,8 +1,8 @@
-"""`verdict`: how often the verdict is right, on images as they are, on images turned about, and on what is no image.
+"""`verdict`: score the verdicts on unchanged, rotated, mirrored and inverted images, and on other pictures.
 
     python -m model_export verdict --split test --others data/other/lateral data/other/ct
 
-Written to the output folder: verdicts.csv, one line a picture.
+Writes to the output folder: verdicts.csv, one line per picture.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PictureArray = NDArray[Any]
 
 @dataclass(frozen=True)
 class Presentation:
-    """How an image may come that is the same image.
+    """A way in which the same image may arrive.
 
     Attributes:
-        lay: what is done to the image and to its mask.
-        invert: whether the image's greys are turned round.
+        transform: applied to the image and to its mask.
+        is_inverted: whether its greys are inverted.
     """
 
     transform: Callable[[PictureArray], PictureArray]
@@ -45,24 +45,24 @@ class Presentation:
 
 
 PRESENTATIONS = {
-    "as it is": Presentation(lambda film: film),
+    "unchanged": Presentation(lambda film: film),
     "inverted": Presentation(lambda film: film, is_inverted=True),
-    "turned by 90 degrees": Presentation(np.rot90),
-    "turned by 180 degrees": Presentation(lambda film: np.rot90(film, 2)),
-    "turned by 270 degrees": Presentation(lambda film: np.rot90(film, 3)),
-    "turned by 180 degrees, inverted": Presentation(lambda film: np.rot90(film, 2), is_inverted=True),
+    "rotated by 90 degrees": Presentation(np.rot90),
+    "rotated by 180 degrees": Presentation(lambda film: np.rot90(film, 2)),
+    "rotated by 270 degrees": Presentation(lambda film: np.rot90(film, 3)),
+    "rotated by 180 degrees, inverted": Presentation(lambda film: np.rot90(film, 2), is_inverted=True),
     "mirrored": Presentation(lambda film: film[:, ::-1]),
 }
 
 
 @dataclass(frozen=True)
 class VerdictRecord:
-    """One picture and what was said of it.
+    """One picture and its verdict.
 
     Attributes:
-        group: a set and a change, or a folder.
+        group: a set and a presentation, or a folder.
         name: the image's id, or the picture's file name.
-        dice: against the target; None where there is none.
+        dice: against the target; None without a target.
     """
 
     group: str
@@ -77,14 +77,14 @@ class VerdictRecord:
 def judge_verdicts(
     index: Index, rows: list[IndexRow], others: list[Path], model: LungModel, output: Path
 ) -> list[VerdictRecord]:
-    """Judge images, changed images and other pictures; print a line for each group and write verdicts.csv.
+    """Judge images in all presentations and other pictures, print a line for each group, and write verdicts.csv.
 
     Args:
-        others: folders of pictures that are no frontal chest images.
+        others: folders of pictures that are not frontal chest X-rays.
 
     Raises:
-        FileNotFoundError: a folder of ``others`` is not there.
-        ValueError: it holds no picture that can be read, or an image is damaged.
+        FileNotFoundError: a folder of ``others`` does not exist.
+        ValueError: a folder has no readable picture, or an image is damaged.
     """
     judged = [*_films(index, rows, model), *_others(others, model)]
     output.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def judge_verdicts(
 
 
 def _films(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[VerdictRecord]:
-    with tqdm(total=len(rows) * len(PRESENTATIONS), desc="verdict", unit="film", leave=False) as bar:
+    with tqdm(total=len(rows) * len(PRESENTATIONS), desc="verdict", unit="image", leave=False) as bar:
         for name, change in PRESENTATIONS.items():
             for row in rows:
                 film, target = read_radiograph(index, row).pixels, read_target(index, row)
@@ -123,11 +123,11 @@ def _others(folders: list[Path], model: LungModel) -> Iterator[VerdictRecord]:
             try:
                 result = segment(path.read_bytes(), models=Models(lung=model))
             except ProblemError:
-                continue  # a refusal is no mask either, but nothing was judged
+                continue  # rejected before segmentation, so there is no verdict
             count += 1
             yield _judged(folder.name, path.name, result, None)
         if not count:
-            raise ValueError(f"{folder} holds no picture that can be read")
+            raise ValueError(f"{folder} has no readable picture")
 
 
 def _judged(group: str, name: str, result: Result, target: PictureArray | None) -> VerdictRecord:

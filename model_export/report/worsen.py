@@ -1,6 +1,6 @@
-"""Images made hard on purpose, so that masks fail and `expect` learns what a failing mask looks like.
+"""Degrade images until masks fail, so that `expect` has failing masks to fit.
 
-They are harsher than training's own changes (`sickness`, `augment`), which the network has learned to bear.
+The changes are harsher than training's own (`data.sickness`, `data.augment`), to which the network is robust.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from model_export.data.sickness import ImageChange, add_effusion, add_opacities,
 
 
 def worsen_image(image: FloatImage, mask: MaskArray, random: np.random.Generator) -> tuple[FloatImage, tuple[str, ...]]:
-    """Return an image with one to three of CHANGES, kept in [0, 1], and their names; the lungs stay where they are."""
+    """Return an image with one to three of WORSENING_CHANGES, clipped to [0, 1], and their names."""
     names = tuple(str(name) for name in random.permutation(list(WORSENING_CHANGES))[: random.integers(1, 4)])
     for name in names:
         image = np.clip(WORSENING_CHANGES[name](image, mask, random), 0, 1).astype(np.float32)
@@ -21,7 +21,7 @@ def worsen_image(image: FloatImage, mask: MaskArray, random: np.random.Generator
 
 
 def _noise(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
-    """Noise of up to a quarter of the range."""
+    """Add noise of up to 25 % of the range."""
     return np.asarray(image + random.normal(0, random.uniform(0.05, 0.25), image.shape), np.float32)
 
 
@@ -30,7 +30,7 @@ def _gamma(image: FloatImage, _: MaskArray, random: np.random.Generator) -> Floa
 
 
 def _slope(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
-    """An exposure that runs from one side to the other, beyond the range."""
+    """Add an exposure gradient from side to side, beyond the range."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     angle = random.uniform(0, 2 * np.pi)
     along = (columns / image.shape[1] - 0.5) * np.cos(angle) + (rows / image.shape[0] - 0.5) * np.sin(angle)
@@ -42,7 +42,7 @@ def _blur(image: FloatImage, _: MaskArray, random: np.random.Generator) -> Float
 
 
 def _plates(image: FloatImage, _: MaskArray, random: np.random.Generator) -> FloatImage:
-    """One to three bright rectangles, of up to a fifth of the image each."""
+    """Draw one to three bright rectangles, each of up to 18 % of the image."""
     image = image.copy()
     height, width = image.shape
     for _number in range(random.integers(1, 4)):

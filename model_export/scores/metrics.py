@@ -44,7 +44,7 @@ def jaccard(mask: MaskArray, target: MaskArray) -> float:
 
 
 def bce(probability: NDArray[np.float32], target: MaskArray) -> float:
-    """Return the mean binary cross-entropy over the image, in nats; a pixel's probability is clipped at 1e-6."""
+    """Return the mean binary cross-entropy over the image, in nats; probabilities are clipped to 1e-6."""
     right = np.clip(np.where(target, probability, 1 - probability), 1e-6, 1)
     return float(-np.log(right).mean())
 

@@ -1,1 +1,1 @@
-"""Many trainings with different settings, and what they show."""
+"""Sweeps: many trainings with different settings, and reports on them."""

@@ -1,4 +1,4 @@
-"""What the author found, held against the runs of `tune`: each verdict follows from the figures."""
+"""Check the original project's claims against the runs of `tune`."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from model_export.sweeps.runs import EpochLog, read_log, read_run_result
 from model_export.sweeps.sweep import SECOND_SEED, Variant
 
 MIN_DICE_MARGIN = 0.002
-"""Differences of Dice up to this one count as none, or up to twice that of two seeds, if that is larger."""
+"""Margin of Dice within which two settings count as equal, or twice the difference of two seeds if that is larger."""
 
 MIN_HOLE_MARGIN = 0.001
-"""Holes are seen if they are this share of the mask more, 0.1 %, or twice what two seeds differ by, if that is more."""
+"""Margin of the share of holes, 0.1 % of a mask, or twice the difference of two seeds if that is larger."""
 
 MIN_LEARNT_DICE = 0.5
-"""A network below this has not learnt: the author's SGD stayed at 0.4, about the Dice of calling every pixel lung."""
+"""Below this Dice a network has not learned: the original SGD run stayed at 0.4, as if every pixel were lung."""
 
 PLATEAU_EPOCHS = (20, 30)
 """Epochs that count as "about 25"."""
 
 MIN_PLATEAU_EPOCHS = 5
-"""Epochs that a plateau must go on for: without them the Dice may still be rising."""
+"""Shortest plateau: with fewer epochs the Dice may still be rising."""
 
-AGREES, CONTRARY = "agrees, in one run each", "contrary, in one run each"
-NO_DIFFERENCE = "no difference beyond what a seed makes"
-NOT_LEARNT = "cannot be told: the baseline itself has not learnt"
+AGREES, CONTRARY = "confirmed, in one run each", "contradicted, in one run each"
+NO_DIFFERENCE = "no difference beyond that of two seeds"
+NOT_LEARNT = "inconclusive: the baseline itself has not learned"
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TunedRun:
     """A finished setting of `tune`.
 
     Attributes:
-        result: its result.json (`tune` says what is in it).
-        prediction, target: masks of the example, (size, size) bool.
+        result: its result.json (described in `tune`).
+        prediction, target: masks of the example image, (size, size) bool.
     """
 
     variant: Variant
@@ -51,7 +51,7 @@ class TunedRun:
 
     @property
     def best(self) -> EpochLog:
-        """The first epoch of the highest validation Dice, whose weights were kept."""
+        """The first epoch with the highest validation Dice, whose weights were kept."""
         return max(self.log, key=lambda epoch: epoch.dice)
 
     @property
@@ -61,18 +61,18 @@ class TunedRun:
 
     @property
     def holes(self) -> float:
-        """Mean share of a mask that is hole."""
+        """Mean share of holes in a mask."""
         return float(self.result["holes"])
 
     @property
     def seconds(self) -> float:
-        """How long all epochs took."""
+        """Duration of all epochs."""
         return sum(epoch.seconds for epoch in self.log)
 
 
 @dataclass(frozen=True)
 class CheckedClaim:
-    """What the author said, the figures that bear on it, and what they say of it."""
+    """A claim of the original project, the figures that test it, and the verdict."""
 
     claim: str
     figures: str
@@ -80,7 +80,7 @@ class CheckedClaim:
 
 
 def read_tuned_runs(output: Path, variants: list[Variant]) -> dict[str, TunedRun]:
-    """The finished settings below ``output``, by name, in the order of ``variants``."""
+    """Return the finished settings below ``output`` by name, in the order of ``variants``."""
     runs = {}
     for variant in variants:
         folder = output / variant.name
@@ -92,19 +92,19 @@ def read_tuned_runs(output: Path, variants: list[Variant]) -> dict[str, TunedRun
 
 
 def dice_margin(runs: dict[str, TunedRun]) -> float:
-    """The difference of Dice up to which two settings count as equal."""
+    """Return the margin of Dice within which two settings count as equal."""
     return _noise(runs, MIN_DICE_MARGIN, lambda run: run.dice)
 
 
 def _noise(runs: dict[str, TunedRun], least: float, measure: Callable[[TunedRun], float]) -> float:
-    """Twice the difference of two seeds, as the next pair may well differ by more than this one; at least ``least``."""
+    """Return twice the difference of two seeds, as another pair may differ by more; at least ``least``."""
     if not {"baseline", SECOND_SEED} <= runs.keys():
         return least
     return max(least, 2 * abs(measure(runs["baseline"]) - measure(runs[SECOND_SEED])))
 
 
 def check_claims(runs: dict[str, TunedRun]) -> list[CheckedClaim]:
-    """The author's findings, in the order of the author's list; none can be told if the baseline has not learnt."""
+    """Return the claims in their original order; all are inconclusive if the baseline has not learned."""
     equal = dice_margin(runs)
     if "baseline" in runs and runs["baseline"].dice < MIN_LEARNT_DICE:
         return [replace(each, verdict=NOT_LEARNT) if each.figures else each for each in _findings(runs, equal)]
@@ -114,7 +114,7 @@ def check_claims(runs: dict[str, TunedRun]) -> list[CheckedClaim]:
 def _findings(runs: dict[str, TunedRun], equal: float) -> list[CheckedClaim]:
 
     def pair(claim: str, name: str, worse: str) -> CheckedClaim:
-        """The author found that ``name`` scores less than the baseline; ``worse`` names it in the figures."""
+        """Check the claim that ``name`` scores below the baseline; ``worse`` names it in the figures."""
         if not {"baseline", name} <= runs.keys():
             return CheckedClaim(claim, "", "not run")
         base, other = runs["baseline"].dice, runs[name].dice
@@ -141,7 +141,7 @@ def _holes(runs: dict[str, TunedRun]) -> CheckedClaim:
         f"Dice {slow.dice:.4f} and {base.dice:.4f}"
     )
     if slow.dice < MIN_LEARNT_DICE:
-        return CheckedClaim(claim, figures, "cannot be told: with 1e-5 it has not learnt")
+        return CheckedClaim(claim, figures, "inconclusive: with 1e-5 it has not learned")
     more, equal = slow.holes - base.holes, _noise(runs, MIN_HOLE_MARGIN, lambda run: run.holes)
     return CheckedClaim(claim, figures, AGREES if more > equal else CONTRARY if more < -equal else NO_DIFFERENCE)
 
@@ -153,7 +153,7 @@ def _sgd(runs: dict[str, TunedRun]) -> CheckedClaim:
     run = runs["sgd"]
     figures = f"Dice {run.dice:.4f}; calling every pixel lung gives {run.result['all_lung_dice']:.4f}"
     if "baseline" not in runs:
-        return CheckedClaim(claim, figures, "cannot be told: there is no baseline that has learnt")
+        return CheckedClaim(claim, figures, "inconclusive: there is no baseline that has learned")
     return CheckedClaim(claim, figures, AGREES if run.dice < MIN_LEARNT_DICE else CONTRARY)
 
 
@@ -166,9 +166,9 @@ def _plateau(runs: dict[str, TunedRun], equal: float) -> CheckedClaim:
     figures = f"the baseline is within {equal:.4f} of its best Dice from epoch {reached} of {len(run.log)}"
     low, high = PLATEAU_EPOCHS
     if len(run.log) < high:
-        return CheckedClaim(claim, figures, f"cannot be told: trained for {len(run.log)} epochs")
+        return CheckedClaim(claim, figures, f"inconclusive: trained for {len(run.log)} epochs")
     if reached + MIN_PLATEAU_EPOCHS > len(run.log):
-        return CheckedClaim(claim, figures, "cannot be told: still rising")
+        return CheckedClaim(claim, figures, "inconclusive: still rising")
     if low <= reached <= high:
-        return CheckedClaim(claim, figures, "agrees, in one run")
-    return CheckedClaim(claim, figures, f"contrary, in one run: {'earlier' if reached < low else 'later'}")
+        return CheckedClaim(claim, figures, "confirmed, in one run")
+    return CheckedClaim(claim, figures, f"contradicted, in one run: {'earlier' if reached < low else 'later'}")

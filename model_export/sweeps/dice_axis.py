@@ -1,4 +1,4 @@
-"""An axis for Dice in pictures: near 1 the steps get finer, as the steps from 0.90 to 0.95 and 0.98 to 0.99 mean alike.
+"""A plot axis for Dice that is finer near 1, where steps from 0.90 to 0.95 and from 0.98 to 0.99 mean the same.
 
 Its unit is -log10(1 - Dice).
 """
@@ -36,14 +36,14 @@ DICE_TICKS = (
 
 
 def scale_dice(axis: Axes, values: Sequence[float]) -> None:
-    """Give ``axis`` a vertical axis of Dice on which all ``values`` (in [0, 1]) lie, with a margin."""
+    """Scale the vertical axis for Dice so that all ``values`` (in [0, 1]) fit, with a margin."""
     axis.set_yscale("function", functions=(_forward, _back))
     low, high = _forward(np.array([min(values), max(values)]))
     margin = max(0.06 * (high - low), 0.01)
     bottom, top = _back(np.array([max(low - margin, 0), high + margin]))
     axis.set_ylim(bottom, top)
     shown = [tick for tick in DICE_TICKS if bottom <= tick <= top]
-    # The whole range of values may lie between two ticks.
+    # All values may lie between two ticks.
     axis.set_yticks(shown if len(shown) > 1 else np.linspace(min(values), max(values), 3))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.4f}".rstrip("0").rstrip(".") or "0")
     axis.yaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""docs/pareto.png: validation Dice against milliseconds of every network in search.csv, and the best of each speed."""
+"""Plot docs/pareto.png: Dice against milliseconds for all networks in search.csv, with their Pareto front."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ OURS, THEIRS = "#2e86ab", "#d1495b"
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A line of search.csv; ``trained`` says how a network was trained less than the others, if it was.
+    """A line of search.csv; ``trained`` says how a network was trained less than the others, or is empty.
 
-    The default shape with another seed is no network of its own: it shows how far two seeds differ.
+    The default shape with another seed is not a separate network: it shows the difference of two seeds.
     """
 
     name: str
@@ -39,10 +39,10 @@ class ParetoPoint:
 
 
 def draw_pareto(table: Path, picture: Path) -> None:
-    """Draw ``table`` to ``picture``.
+    """Plot ``table`` to ``picture``.
 
     Raises:
-        FileNotFoundError: nothing has been timed yet.
+        FileNotFoundError: no network has been timed yet.
     """
     if not table.is_file():
         raise FileNotFoundError(f"there is no {table}: no shape has been trained and timed yet")
@@ -93,16 +93,16 @@ def draw_pareto(table: Path, picture: Path) -> None:
     axis.set_ylabel("mean Dice on the validation images, at their own size (finer near 1)")
     axis.grid(alpha=0.25, which="both")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=5, frameon=False)
-    figure.draw_without_rendering()  # from here on the places of points in the picture are known
+    figure.draw_without_rendering()  # fixes the pixel coordinates of points
     _label(axis, points, {point.name for point in best})
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
-    print(f"picture: {picture}")
+    print(f"plot: {picture}")
 
 
 def read_points(table: Path) -> list[ParetoPoint]:
-    """The lines of search.csv."""
+    """Return the lines of search.csv."""
     with table.open(newline="") as file:
         return [
             ParetoPoint(
@@ -118,7 +118,7 @@ def read_points(table: Path) -> list[ParetoPoint]:
 
 
 def pareto_front(points: list[ParetoPoint]) -> list[ParetoPoint]:
-    """The Pareto front, fastest first: of those that were trained alike, the ones that none as fast is better than."""
+    """Return the Pareto front of the networks that were trained alike, fastest first."""
     best: list[ParetoPoint] = []
     alike = [point for point in points if not point.trained]
     for point in sorted(alike, key=lambda point: (point.milliseconds, -point.dice)):
@@ -128,7 +128,7 @@ def pareto_front(points: list[ParetoPoint]) -> list[ParetoPoint]:
 
 
 def pair_seeds(points: list[ParetoPoint]) -> list[tuple[ParetoPoint, float]]:
-    """The default shape's points, each with the Dice of its other seed in the same precision, where there is one."""
+    """Return the default shape's points, each with the Dice of the other seed in that precision, if there is one."""
     other = {point.precision: point.dice for point in points if point.name == SECOND_SEED}
     return [(point, other[point.precision]) for point in points if point.name == "default" and point.precision in other]
 
@@ -137,9 +137,9 @@ def _caption(points: list[ParetoPoint]) -> str:
     pairs = pair_seeds(points)
     apart = " and ".join(f"{abs(point.dice - dice):.4f} ({point.precision.upper()})" for point, dice in pairs)
     if pairs:
-        words = f"Two seeds of the default shape are {apart} of Dice apart (thick bar); differences like it are noise."
+        words = f"Two seeds of the default shape are {apart} of Dice apart (thick bar): such differences are noise."
     else:
-        words = "The default shape was not trained with two seeds, so which differences are noise is not known."
+        words = "The default shape was trained with one seed only, so it is unknown which differences are noise."
     less = any(point.trained for point in points)
     return words + ("\nNetworks trained less (in brackets: how) are not in the front." if less else "")
 
@@ -162,7 +162,7 @@ def _legend(points: list[ParetoPoint]) -> list[Line2D]:
 
 
 def _label(axis: Axes, points: list[ParetoPoint], bold: set[str]) -> None:
-    """Name each network once, at its fastest file, where the name covers neither a point nor another name."""
+    """Label each network once, at its fastest file, without covering points or other labels."""
     transform = axis.transData.transform
     dots = [transform((point.milliseconds, point.dice)) for point in points]
     taken = [Bbox.from_extents(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
@@ -185,14 +185,14 @@ def _label(axis: Axes, points: list[ParetoPoint], bold: set[str]) -> None:
 
 
 def _place(axis: Axes, note: Annotation, point: NDArray[np.float64], taken: list[Bbox]) -> Bbox:
-    """Move ``note`` to the nearest free place around its point, inside the axes; where it lies then, in pixels."""
+    """Move ``note`` to the nearest free position around its point, inside the axes; return its box in pixels."""
     note.set_in_layout(False)
     text = Text.get_window_extent(note)
     text = text.translated(*(point - (text.p0 + text.p1) / 2))
     frame, pixels = axis.get_window_extent(), axis.figure.dpi / 72
     for radius in range(14, 240, 6):
         for angle in np.radians((90, 270, 60, 120, 300, 240, 30, 150, 330, 210, 0, 180)):
-            # A name is wide and low: beside its point it has to go further than above it.
+            # A label is wide and low: it must move further sideways than upwards.
             right, up = np.cos(angle) * (radius + text.width / pixels / 2), np.sin(angle) * radius
             box = text.translated(right * pixels, up * pixels)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1

@@ -1,4 +1,4 @@
-"""What a run folder of a sweep holds: its log, epoch by epoch, and its result."""
+"""Read and write a sweep's run folder: its log and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DICE_COLUMN = "validation_dice"
 
 @dataclass(frozen=True)
 class EpochLog:
-    """A line of log.csv: Dice is the mean of the sources' means, each on the network's grid."""
+    """A line of log.csv; Dice is the mean of the sets' means, on the network's grid."""
 
     number: int
     loss: float
@@ -25,10 +25,10 @@ class EpochLog:
 
 
 def read_log(run: Path) -> list[EpochLog]:
-    """The epochs of a run folder, first to last.
+    """Return the epochs of a run folder in order.
 
     Raises:
-        FileNotFoundError: it holds no log.csv.
+        FileNotFoundError: it has no log.csv.
     """
     with (run / "log.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -46,11 +46,11 @@ def read_log(run: Path) -> list[EpochLog]:
 
 
 def save_run_result(run: Path, result: dict[str, Any]) -> None:
-    """Mark a run as finished, with what is to be known of it beside its log."""
+    """Write the result of a run, which marks it as finished."""
     write_atomically(run / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 def read_run_result(run: Path) -> dict[str, Any] | None:
-    """The result of a run; None if it is not finished."""
+    """Return the result of a run; None if it is not finished."""
     path = run / "result.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None

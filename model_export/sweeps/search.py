@@ -1,15 +1,15 @@
-"""`search`: the network's shape, by accuracy for its time.
+"""`search`: compare network shapes by accuracy and speed.
 
     python -m model_export search --epochs 20 --comparison-epochs 5 --comparison-size 256
     python -m model_export search --only default separable      these first; a later call adds the others
-    python -m model_export search --draw-only                   the picture again from search.csv
+    python -m model_export search --draw-only                   only the plot, from search.csv
 
-Each shape is trained alike, exported in FP32 and INT8 (where its gate lets it pass) and scored on the validation images
-at their own size. Then all finished shapes are timed in one race. A search that was stopped goes on where it was.
+All shapes are trained alike, exported in FP32 and, if the gate passes, INT8, and scored on the validation images at
+full size. Then all finished shapes are timed together. A stopped search continues where it was.
 
-Written for each shape, beside what `train` writes: network.onnx, network.int8.onnx and result.json; for a shape trained
-at another size than the others also full.onnx and full.int8.onnx, its form at their size, which is what is timed. For
-all: search.csv, one line a file.
+Writes for each shape, in addition to the output of `train`: network.onnx, network.int8.onnx and result.json; for shapes
+trained at another size also full.onnx and full.int8.onnx, the same network at the prepared size, which are timed. For
+all: search.csv, one line per file.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from model_export.sweeps.sweep import SECOND_SEED, Variant
 from model_export.sweeps.timing import count_gigaflops, count_million_weights, race_networks
 
 MAX_PARITY_IMAGES = 10
-"""Images on which PyTorch and onnxruntime are compared; a wrong conversion shows on the first."""
+"""Most images of the parity check; a wrong conversion shows on the first."""
 
 DEFAULT, SHAPE, COMPARISON = "default", "shape", "comparison"
 
 
 def search_shapes(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
-    """Train, export and score the shapes that are not finished, then time all that are; write search.csv.
+    """Train, export and score the unfinished shapes, then time all finished ones and write search.csv.
 
     Args:
-        index: the prepared images; their size is that of the default shape's input.
-        facts: the arguments of `shapes` but its size.
-        only: names of shapes; none named is all.
+        index: the prepared images, at the input size of the default shape.
+        facts: the arguments of `list_shapes` except size.
+        only: names of shapes; empty is all.
 
     Returns:
-        For each shape that failed, why.
+        The reason for each failed shape.
 
     Raises:
-        ValueError: there is no such shape, one does not fit its input, or ``output`` or a run in it was begun with
+        ValueError: a shape is unknown or does not fit its input, or ``output`` or a run in it was started with
             other settings or images.
     """
     variants = list_shapes(index.size, **facts)
     chosen = _fitting(sweep.select_variants(variants, only), named=bool(only))
-    sweep.begin_sweep(output, facts | {"films_sha256": digest_rows(index.rows)}, variants)
+    sweep.begin_sweep(output, facts | {"images_sha256": digest_rows(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
         save_run_result(output / variant.name, _finish(index, variant, output))
@@ -74,8 +74,8 @@ def search_shapes(index: Index, output: Path, facts: dict[str, Any], only: tuple
 def list_shapes(
     size: int, epochs: int, comparison_epochs: int | None, comparison_size: int | None, precision: str, workers: int
 ) -> list[Variant]:
-    """The default shape, again with another seed, with something of it changed; then networks to compare it with."""
-    # No running average of weights: in a short run it would still hold the first ones, in the slow learners most.
+    """Return the default shape, the same with another seed, variations of it, and networks for comparison."""
+    # No moving average of weights: in a short run it would still contain early weights, most so in slow learners.
     default = replace(Config(), epochs=epochs, ema=0.0, precision=precision, workers=workers)
     changed: dict[str, dict[str, Any]] = {
         "refine": {"head": "refine"},
@@ -101,7 +101,7 @@ def list_shapes(
     for name, side in (("input-half", size // 2), ("input-three-quarters", size * 3 // 4)):
         variants.append(Variant(name, f"input {side}", default, side, SHAPE))
     for name, network in (
-        ("author", ORIGINAL),
+        ("original", ORIGINAL),
         *(
             (f"plain-{base}", replace(ORIGINAL, in_channels=1, base=base, max_channels=16 * base))
             for base in (16, 32, 64)
@@ -115,18 +115,18 @@ def list_shapes(
 
 
 def _fitting(chosen: list[Variant], named: bool) -> list[Variant]:
-    """The shapes that fit their input; those that do not are left out with a line, unless they were ``named``.
+    """Return the shapes that fit their input; print a line about the others, unless they were ``named``.
 
     Raises:
-        ValueError: one that does not fit was named, or is the default shape or one to compare with, whose input is for
-            the caller to choose.
+        ValueError: a shape that does not fit was named, or is the default shape or one for comparison, whose input size
+            the caller chooses.
     """
     wrong = [variant for variant in chosen if variant.size <= 0 or variant.size % variant.divisor]
     if wrong:
         reasons = ", ".join(f"{each.name} ({each.size} pixels, not divisible by {each.divisor})" for each in wrong)
         if named or any(each.group != SHAPE for each in wrong):
             raise ValueError(f"the input does not fit {reasons}")
-        print(f"left out, as the input does not fit: {reasons}")
+        print(f"left out, because the input does not fit: {reasons}")
     return [variant for variant in chosen if variant not in wrong]
 
 
@@ -134,7 +134,7 @@ def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
     """Train, export and score one shape.
 
     Returns:
-        "dice": for each precision the mean Dice of each source; "refused": why there is no INT8 form, or None.
+        "dice": the mean Dice of each set for each precision; "refused": why there is no INT8 file, or None.
     """
     run = sweep.train_variant(index, variant, output)
     rows = index.select_scored("validation", variant.config.leave_out)
@@ -154,27 +154,27 @@ def _finish(index: Index, variant: Variant, output: Path) -> dict[str, Any]:
 
 
 def _resized(variant: Variant, size: int) -> bool:
-    """Whether a shape was trained at another size than it is compared at."""
+    """Return whether a shape was trained at another size than it is compared at."""
     return variant.group == COMPARISON and variant.size != size
 
 
 def _score(index: Index, rows: list[IndexRow], path: Path) -> dict[str, float]:
-    """Mean Dice of each source, at the images' own size.
+    """Return the mean Dice of each set, at full image size.
 
     Raises:
-        FileNotFoundError: an image is gone.
+        FileNotFoundError: an image is missing.
         ValueError: an image is damaged.
     """
     model = LungNetwork(path, threads=1)
     dice: dict[str, list[float]] = {}
-    for row in tqdm(rows, desc=f"score {path.name}", unit="film", leave=False):
+    for row in tqdm(rows, desc=f"score {path.name}", unit="image", leave=False):
         mask = segment_row(index, row, model).mask
         dice.setdefault(row.source, []).append(metrics.dice(mask, read_target(index, row)))
     return {source: float(np.mean(values)) for source, values in sorted(dice.items())}
 
 
 def _write_full(run: Path, index: Index, calibration: list[IndexRow], int8: bool) -> None:
-    """The network of ``run`` at the size of ``index``, in both precisions: to be timed, not to be believed."""
+    """Write the network of ``run`` at the size of ``index`` in both precisions, for timing only."""
     state = checkpoint.read_checkpoint(run / "best.pt")
     spec = InputSpec(**(state["spec"] | {"size": index.size}))
     path = run / "full.onnx"
@@ -182,12 +182,12 @@ def _write_full(run: Path, index: Index, calibration: list[IndexRow], int8: bool
     put_card(model, replace(checkpoint.make_card(state, "full"), input=spec))
     write_onnx(model, path)
     if int8:
-        # Ranges do not change the speed, and one image gives some.
+        # The ranges do not change the speed, so one image is enough.
         write_int8(LungNetwork(path, threads=1), path, int8_path(path), index, calibration[:1])
 
 
 def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
-    """Time every file of the finished shapes in one race, and write search.csv; nothing if none is finished."""
+    """Time all files of the finished shapes together and write search.csv; do nothing if none is finished."""
     entries = []
     for variant in variants:
         result = read_run_result(output / variant.name) or {"dice": {}}
@@ -230,5 +230,5 @@ def _write_table(index: Index, variants: list[Variant], output: Path) -> None:
     for variant in variants:
         refused = (read_run_result(output / variant.name) or {}).get("refused")
         if refused:
-            print(f"{variant.name}: no INT8 form, because {refused}")
+            print(f"{variant.name}: no INT8 file, because {refused}")
     print(f"table: {output / 'search.csv'}")

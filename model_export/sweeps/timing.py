@@ -1,4 +1,4 @@
-"""What networks cost: weights, operations, and time in onnxruntime on one thread."""
+"""Measure the cost of networks: weights, operations, and time in onnxruntime on one thread."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RACE_ROUNDS = 15
 
 
 def race_networks(files: list[Path]) -> list[float]:
-    """Milliseconds that each network of ``files`` takes for one image, on one thread: the median of ROUNDS turns.
+    """Return the milliseconds of each network of ``files`` for one image on one thread: the median of RACE_ROUNDS runs.
 
-    The networks take turns, so that a slow moment of the machine hits all of them. Speed does not depend on the
-    weights, nor on the image, which is noise.
+    The networks run in turn, so that a slow moment of the machine affects all of them. Speed depends neither on the
+    weights nor on the image, which is noise.
     """
     sessions = [_load(path) for path in files]
     shapes = [session.get_inputs()[0] for session in sessions]
@@ -33,20 +33,20 @@ def race_networks(files: list[Path]) -> list[float]:
         for session, film, turns in zip(sessions, inputs, times, strict=True):
             started = time.perf_counter()
             session.run(None, film)
-            if number:  # the first turn also allocates
+            if number:  # the first run also allocates
                 turns.append(1000 * (time.perf_counter() - started))
     return [statistics.median(turns) for turns in times]
 
 
 def count_gigaflops(config: Config, size: int) -> float:
-    """Floating-point operations of one image of ``size`` pixels a side, multiply and add counted apart."""
+    """Return the GFLOP for one image of ``size`` x ``size`` pixels; a multiply-add counts twice."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
         build_network(config).eval()(torch.zeros(1, config.in_channels, size, size))
     return counter.get_total_flops() / 1e9
 
 
 def count_million_weights(config: Config) -> float:
-    """Weights of a configuration's network, in millions."""
+    """Return the number of weights of a configuration's network, in millions."""
     with torch.device("meta"):
         network = build_network(config)
     return sum(parameter.numel() for parameter in network.parameters()) / 1e6

@@ -1,15 +1,15 @@
-"""`tune`: the author's experiments, run again one change at a time.
+"""`tune`: repeat the original project's experiments, one change at a time.
 
     python -m model_export tune                                        all settings, then docs/TUNING.md
     python -m model_export tune --only baseline sgd                    these first; a later call adds the others
     python -m model_export tune --size 128 --base 16 --epochs 12       smaller, for a CPU
-    python -m model_export tune --report-only                          the document again from the finished runs
+    python -m model_export tune --report-only                          only the document, from the finished runs
 
 A stopped sweep continues where it was: finished settings are not run again, and a half-finished one resumes from its
 last.pt.
 
-Written for each setting, beside what `train` writes: result.json, and of one validation image prediction.png and
-target.png, its masks on the network's grid.
+Writes for each setting, in addition to the output of `train`: result.json, and prediction.png and target.png, the masks
+of one validation image on the network's grid.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ EXAMPLE_SOURCE = "montgomery"
 
 
 def tune_settings(index: Index, output: Path, facts: dict[str, Any], only: tuple[str, ...]) -> dict[str, str]:
-    """Train the settings that are not finished, in run folders below ``output``.
+    """Train the unfinished settings, in run folders below ``output``.
 
     Args:
         index: the prepared images, at any size.
-        facts: the arguments of `settings`.
-        only: names of settings; none named is all.
+        facts: the arguments of `list_settings`.
+        only: names of settings; empty is all.
 
     Returns:
-        For each setting that failed, why.
+        The reason for each failed setting.
 
     Raises:
-        ValueError: there is no such setting, or ``output`` or a run in it was begun with other settings or images.
+        ValueError: a setting is unknown, or ``output`` or a run in it was started with other settings or images.
     """
     variants = list_settings(**facts)
     chosen = sweep.select_variants(variants, only)
-    sweep.begin_sweep(output, facts | {"films_sha256": digest_rows(index.rows)}, variants)
+    sweep.begin_sweep(output, facts | {"images_sha256": digest_rows(index.rows)}, variants)
 
     def work(variant: Variant) -> None:
         run = sweep.train_variant(index, variant, output)
@@ -69,13 +69,15 @@ def tune_settings(index: Index, output: Path, facts: dict[str, Any], only: tuple
 def list_settings(
     size: int, epochs: int, base: int, max_channels: int, precision: str, workers: int = 1
 ) -> list[Variant]:
-    """The author's baseline, first, and what each experiment changes of it.
+    """Return the original baseline and the variant of each experiment.
 
     Raises:
-        ValueError: the networks do not fit inputs of half, one and one and a half times ``size``.
+        ValueError: the networks do not fit inputs of 0.5, 1 and 1.5 times ``size``.
     """
     if size < 32 or size % 32:
-        raise ValueError(f"the size is {size}; half of it is halved four times, so it must be divisible by 32, not 0")
+        raise ValueError(
+            f"size is {size}; it must be a positive multiple of 32, because half of it is halved four times"
+        )
     config = replace(
         ORIGINAL,
         base=base,
@@ -107,7 +109,7 @@ def list_settings(
         ("bce-1-dice-3", "1 BCE + 3 Dice", loss, {"dice_weight": 3.0}),
         ("bce-1-dice-10", "1 BCE + 10 Dice", loss, {"dice_weight": 10.0}),
     ]
-    variants = [Variant(BASELINE, "the author's settings", config, size, BASELINE)]
+    variants = [Variant(BASELINE, "the original settings", config, size, BASELINE)]
     for name, changes, group, overrides in changed:
         fields = {key: value for key, value in overrides.items() if key != "size"}
         variants.append(Variant(name, changes, replace(config, **fields), overrides.get("size", size), group))
@@ -116,12 +118,12 @@ def list_settings(
 
 @torch.no_grad()
 def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
-    """Segment the validation images with the best weights of ``run``, keep one example, and measure what Dice hides.
+    """Segment the validation images with the best weights of ``run``, save one example, and measure what Dice hides.
 
     Returns:
-        "holes": the mean share of a mask that is enclosed by lung but not lung itself; "all_lung_dice": the mean Dice
-        of calling every pixel lung; "example": the example's id; "device" and "precision": those that the best
-        weights were trained with; "films": the images trained on and validated on.
+        "holes": the mean share of holes in a mask; "all_lung_dice": the mean Dice of calling every pixel lung;
+        "example": the id of the example; "device" and "precision" of the training; "images": the numbers of images
+        trained and validated on.
     """
     state = checkpoint.read_checkpoint(run / "best.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -130,7 +132,7 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
     validation = ImageDataset(films, rows, InputSpec(**state["spec"]), augment=False)
     shown = next((place for place, row in enumerate(rows) if row.source == EXAMPLE_SOURCE), 0)
     holes, everything = [], []
-    for place in tqdm(range(len(rows)), desc="look at the masks", unit="film", leave=False):
+    for place in tqdm(range(len(rows)), desc="check the masks", unit="image", leave=False):
         radiograph, wanted, _ = validation[place]
         mask = (network(radiograph[None].to(device))[0, 0] > 0).cpu().numpy()
         target = wanted[0].numpy() > 0
@@ -143,9 +145,9 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
         "holes": float(np.mean(holes)),
         "all_lung_dice": float(np.mean(everything)),
         "example": rows[shown].id,
-        "device": state.get("device", "a device that was not recorded"),
+        "device": state.get("device", "an unrecorded device"),
         "precision": state.get("precision", config.precision),
-        "films": [state["films"], len(rows)],
+        "images": [state["films"], len(rows)],
     }
 
 

@@ -1,4 +1,4 @@
-"""docs/TUNING.md and its pictures, written from the run folders of `tune` and from nothing else."""
+"""Write docs/TUNING.md and its plots from the run folders of `tune`."""
 
 from __future__ import annotations
 
@@ -38,51 +38,51 @@ LINE_COLOURS = ("#d1495b", "#2e86ab", "#e59500", "#4c9f70", "#7b5ea7")
 
 
 def write_tuning_report(output: Path, document: Path) -> None:
-    """Write ``document`` and, beside it, the folder ``tuning`` with its pictures.
+    """Write ``document`` and, beside it, the folder ``tuning`` with its plots.
 
     Raises:
         FileNotFoundError: nothing was trained in ``output``.
-        ValueError: no setting is finished there, or a run was begun with other settings.
+        ValueError: no setting is finished, or a run was started with other settings.
     """
     facts = sweep.read_sweep_facts(output)
-    facts.pop("films_sha256")
+    facts.pop("images_sha256")
     variants = list_settings(**facts)
     sweep.check_runs(output, variants)
     runs = read_tuned_runs(output, variants)
     if not runs:
-        raise ValueError(f"no setting in {output} is finished, so there is nothing to write about")
+        raise ValueError(f"no setting in {output} is finished; run tune first")
     pictures = document.parent / "tuning"
     pictures.mkdir(parents=True, exist_ok=True)
     _draw_curves(runs, pictures / "curves.png")
     _draw_masks(runs, pictures / "masks.png")
     missing = [variant.name for variant in variants if variant.name not in runs]
     write_atomically(document, _text(facts, variants[0], runs, missing).encode())
-    print(f"{document}: {len(runs)} of {len(variants)} settings, pictures in {pictures}")
+    print(f"{document}: {len(runs)} of {len(variants)} settings, plots in {pictures}")
 
 
 def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, TunedRun], missing: list[str]) -> str:
     config, size, some = baseline.config, baseline.size, next(iter(runs.values()))
-    films, validated = some.result["films"]
+    films, validated = some.result["images"]
     whole = (config.base, config.max_channels, size, config.epochs) == (ORIGINAL.base, ORIGINAL.max_channels, 512, 30)
     devices = " and ".join(sorted({run.result["device"] for run in runs.values()}))
     precisions = " and ".join(sorted({run.result.get("precision", config.precision) for run in runs.values()}))
     rows = "\n".join(_row(run) for run in runs.values())
     sources = " | ".join(f"Dice {source.capitalize()}" for source in some.best.sources)
     verdicts = "\n".join(f"| {each.claim} | {each.figures} | {each.verdict} |" for each in check_claims(runs))
-    return f"""# The author's experiments, run again
+    return f"""# The original experiments, repeated
 
-`python -m model_export tune` wrote this page from its runs; no figure or verdict in it was typed by hand. From the
-author's own settings, the baseline, one thing is changed at a time.
+`python -m model_export tune` generates this page from its runs, including all figures and verdicts. The baseline has
+the settings of the original project; each experiment changes one of them.
 
-- **Network**: the author's U-Net, {config.in_channels} channels in, {config.base} to at most {config.max_channels} \
+- **Network**: the original U-Net, {config.in_channels} input channels, {config.base} to at most {config.max_channels} \
 channels, {count_million_weights(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
 - **Baseline**: {_settings(config)}.
 - **Trained**: {config.epochs} epochs each ({films} images; batch 1 takes {config.batch} times as many steps), \
-{sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in all, {precisions} precision, \
+{sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in total, {precisions} precision, \
 on {devices}. Validated on {validated} images.
-- **Not the author's**: images are standardised each by itself, gradients are clipped to a norm of 1, the augmentation \
-is this repository's, and masks judged bad are left out.
+- **Differences from the original**: each image is standardised by itself, gradients are clipped to a norm of 1, the \
+augmentation is this repository's, and masks marked as bad are left out.
 
 {_size_note(whole)}
 
@@ -96,13 +96,13 @@ is this repository's, and masks judged bad are left out.
 |---|---|{"---|" * len(some.best.sources)}---|---|---|---|
 {rows}
 
-Dice is that of the validation images on the network's grid, at the epoch of the best mean, so Dice at different input
-sizes are of different grids. Holes are the mean share of a mask that lung encloses without being lung. Seconds are all
-epochs' together.
+Dice is measured on the validation images on the network's grid, at the epoch of the best mean, so Dice at different
+input sizes refers to different grids. Holes are the mean share of a mask that is enclosed by lung but not lung. Seconds
+are the total of all epochs.
 
-## What the author found
+## The original claims
 
-| finding | figures | these runs |
+| claim | figures | these runs |
 |---|---|---|
 {verdicts}
 
@@ -112,28 +112,28 @@ epochs' together.
 
 ![Validation Dice and training loss per epoch, for every setting](tuning/curves.png)
 
-The Dice axis is finer near 1. A loss is in its own weights: the levels of different losses cannot be compared.
+The Dice axis is finer near 1. Losses have different weights, so their levels cannot be compared.
 
 ## One image
 
 ![Outlines of target and prediction of one validation image, for every setting](tuning/masks.png)
 
-The validation image {some.result["example"]}: outlines alone, its target's in black and the prediction's in red. The
-image itself is not shown because no image of these sets is in this repository.
+The validation image {some.result["example"]}: outlines of the target (black) and the prediction (red). The image
+itself is not shown, because this repository contains no image of these sets.
 """
 
 
 def _size_note(whole: bool) -> str:
     if whole:
-        return "Network, input size and epochs are the author's:"
+        return "Network, input size and epochs are the original ones:"
     return (
-        f"This is smaller than the author's own experiments ({ORIGINAL.base} to {ORIGINAL.max_channels} channels,\n"
-        "512 pixels, 30 epochs); what does not show here may show there. The command:"
+        f"This is smaller than the original experiments ({ORIGINAL.base} to {ORIGINAL.max_channels} channels, "
+        "512 pixels,\n30 epochs), which may show effects that do not appear here. The command:"
     )
 
 
 def _settings(config: Config) -> str:
-    """What the experiments change, as the baseline has it."""
+    """Describe the baseline's values of what the experiments change."""
     return (
         f"{config.optimiser.capitalize()}, {config.schedule} learning rate {config.learning_rate:g}, batch "
         f"{config.batch}, {config.depth} levels, BCE + Dice {config.bce_weight:g}:{config.dice_weight:g}, "
@@ -142,16 +142,18 @@ def _settings(config: Config) -> str:
 
 
 def _rule(runs: dict[str, TunedRun]) -> str:
-    """How the verdicts come about."""
+    """Explain the rule of the verdicts."""
     if {BASELINE, SECOND_SEED} <= runs.keys():
         between = abs(runs[BASELINE].dice - runs[SECOND_SEED].dice)
         seeds = f"The baseline with another seed differs by {between:.4f}; twice that"
     else:
-        seeds = "The baseline was not trained with another seed, so how far seeds differ is not known; a guess of it"
+        seeds = "The baseline was not trained with another seed, so the difference of seeds is a guess; it"
+    margin = dice_margin(runs)
     return f"""Each setting was trained once, and one run proves little. {seeds},
-and at least {MIN_DICE_MARGIN:g}, counts as no difference: here {dice_margin(runs):.4f}; of holes likewise, at least {MIN_HOLE_MARGIN:.1%} of a
-mask. A network below a Dice of {MIN_LEARNT_DICE:g} has not learnt, and nothing is said of its holes. A plateau is one if at
-least {MIN_PLATEAU_EPOCHS} epochs follow its first."""
+and at least {MIN_DICE_MARGIN:g}, counts as no difference: here {margin:.4f}. For holes the margin is at least \
+{MIN_HOLE_MARGIN:.1%} of a mask.
+A network below a Dice of {MIN_LEARNT_DICE:g} has not learned, and its holes are not judged. A plateau needs at least \
+{MIN_PLATEAU_EPOCHS} more epochs."""
 
 
 def _command(facts: dict[str, Any]) -> str:
@@ -170,7 +172,7 @@ def _row(run: TunedRun) -> str:
 
 
 def _draw_curves(runs: dict[str, TunedRun], path: Path) -> None:
-    """A column for each group of settings, each with the baseline: Dice above, loss below."""
+    """Plot a column for each group of settings, with the baseline: Dice above, loss below."""
     groups: dict[str, list[TunedRun]] = {}
     for run in runs.values():
         groups.setdefault(run.variant.group, []).append(run)
@@ -198,13 +200,13 @@ def _draw_curves(runs: dict[str, TunedRun], path: Path) -> None:
         for axis in (above, below):
             axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("validation Dice")
-    axes[1, 0].set_ylabel("training loss, each in its own weights")
+    axes[1, 0].set_ylabel("training loss, with its own weights")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _draw_masks(runs: dict[str, TunedRun], path: Path) -> None:
-    """One tile a setting: the outlines of target and prediction, without the image."""
+    """Draw one tile per setting: the outlines of target and prediction, without the image."""
     columns = min(5, len(runs))
     lines = -(-len(runs) // columns)
     figure, axes = pyplot.subplots(
@@ -231,7 +233,7 @@ def _draw_masks(runs: dict[str, TunedRun], path: Path) -> None:
 
 
 def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
-    """The edge of a square mask whose side is 1; nothing for an empty mask."""
+    """Draw the edge of a mask on the unit square; nothing for an empty mask."""
     if not mask.any():
         return
     padded = np.pad(mask, 1).astype(float)

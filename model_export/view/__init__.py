@@ -1,1 +1,1 @@
-"""The network that says how an image is rotated, and whether it is a frontal chest radiograph at all."""
+"""The view network: it recognises rotated, mirrored and inverted images, and frontal chest X-rays."""

@@ -1,7 +1,7 @@
-"""Batches for the view network: pictures laid into a square at random, with what has been done to them as labels.
+"""Batches for the view network: randomly oriented and modified pictures, labelled with their orientation.
 
-An image is first mirrored, then turned counter-clockwise by quarter turns; so to stand it upright again it is turned
-back, np.rot90(square, -turns), and mirrored then.
+An image is first mirrored, then rotated counter-clockwise by quarter turns. To undo this, rotate it back,
+np.rot90(square, -turns), then mirror it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from model_export.view.pictures import PICTURE_SIDE, Picture
 from model_export.view.viewports import Viewport, draw_image_viewport, draw_other_viewport, spoil_image
 
 POOL = 4
-"""The network first averages squares of so many pixels a side."""
+"""Side of the blocks that the network averages first, in pixels."""
 
 SPOILT_SHARE, MADE_UP_SHARE = 0.3, 0.2
-"""Of the pictures that are no frontal images, the shares made from frontal ones and made up; the rest are others'."""
+"""Shares of spoilt frontal images and of made-up pictures among the non-frontal pictures; the rest is from --others."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Squares and what is true of them.
+    """Squares and their labels.
 
     Attributes:
-        squares: (N, 1, side, side) float32, standardised in the picture's box and 0 around it.
+        squares: (N, 1, side, side) float32, standardised inside the picture's box and 0 around it.
         turns: (N,) int64, 0 to 3, counter-clockwise, after mirroring.
-        mirrored, inverted, frontal: (N,) float32, 0 or 1. If ``frontal`` is 0 the others mean nothing.
+        mirrored, inverted, frontal: (N,) float32, 0 or 1. If ``frontal`` is 0, the others have no meaning.
     """
 
     squares: Tensor
@@ -45,11 +45,11 @@ class Batch:
 
 
 class Batches:
-    """Draws batches; every draw follows from the seed.
+    """A source of batches; all draws follow from the seed.
 
     Args:
-        images: frontal chest images.
-        others: pictures that are none; each group among them is shown equally often, however few pictures it has.
+        images: frontal chest X-rays.
+        others: other pictures; each group is drawn equally often, however few pictures it has.
         made: made-up pictures.
         size: side of the network's input.
     """
@@ -66,7 +66,7 @@ class Batches:
         self._order: list[int] = []
 
     def draw(self, count: int) -> Batch:
-        """``count`` squares, half of them frontal images, of which none comes again before all have come."""
+        """Draw ``count`` squares, half of them frontal images, which are drawn without replacement."""
         chosen: list[tuple[FloatImage, Viewport]] = []
         for number in range(count):
             if number < count // 2:
@@ -82,7 +82,7 @@ class Batches:
         squares = torch.where(inverted[:, None, None, None], 1 - squares, squares)
         squares = self._expose(squares)
         squares = standardise_squares(squares, boxes, InputSpec())
-        # What serving averages had more noise when it was brought to deviation 1; a texture may be all noise.
+        # Serving standardises before averaging, when the noise is stronger; a texture may be all noise.
         squares = squares * self._uniform(0.8, 1.02, count)
         texture = torch.from_numpy(self.random.random(count) < 0.3) & ~frontal
         squares = torch.where(texture[:, None, None, None], squares * self._uniform(0.1, 1, count), squares)
@@ -97,7 +97,7 @@ class Batches:
         )
 
     def _other(self) -> tuple[FloatImage, Viewport]:
-        """A picture that is no frontal image, or so small or disturbed a part of one that it should not pass for one."""
+        """Draw a picture that is not frontal, or a spoilt frontal image that should be rejected."""
         random = self.random
         kind = random.random()
         if kind < SPOILT_SHARE:
@@ -109,7 +109,7 @@ class Batches:
         return group[random.integers(len(group))].box, draw_other_viewport(random)
 
     def _lay(self, chosen: list[tuple[FloatImage, Viewport]]) -> tuple[Tensor, Tensor]:
-        """Pictures as looked at, (N, 1, side, side), and where in the square each lies, of the same shape, bool."""
+        """Return pictures seen through their viewports, (N, 1, side, side), and masks of their boxes."""
         count = len(chosen)
         canvas = np.zeros((count, 1, PICTURE_SIDE, PICTURE_SIDE), np.float32)
         turn, shift = np.zeros((count, 2, 2), np.float32), np.zeros((count, 2), np.float32)
@@ -119,7 +119,7 @@ class Batches:
             top, left = (PICTURE_SIDE - height) // 2, (PICTURE_SIDE - width) // 2
             canvas[number, 0, top : top + height, left : left + width] = box
             shape = np.array([width, height], np.float32) / PICTURE_SIDE
-            # Coordinates are (column, row), as grid_sample takes them.
+            # Coordinates are (column, row), as in grid_sample.
             seen = shape * look.extent[::-1]
             cosine, sine = np.cos(look.angle), np.sin(look.angle)
             turn[number] = np.array([[cosine, -sine], [sine, cosine]]) @ [[1, look.shear], [0, 1]] @ np.diag(seen)
@@ -136,14 +136,14 @@ class Batches:
         inside = (source.abs() <= edge).all(-1)[:, None]
         source = torch.maximum(torch.minimum(source, edge), -edge)
         squares = functional.grid_sample(torch.from_numpy(canvas), source, align_corners=False)
-        # A frame is mostly black, sometimes white or grey, and sometimes goes on as the picture ends.
+        # A frame is mostly black, sometimes white or grey, and sometimes repeats the picture's edge.
         kind, grey = self.random.random((2, count))
         frame = np.select([kind < 0.6, kind < 0.7, kind < 0.85], [0, 1, grey], np.nan)
         fill = torch.from_numpy(frame.astype(np.float32))[:, None, None, None]
         return torch.where(inside | fill.isnan(), squares, fill), boxes
 
     def _add_opacities(self, squares: Tensor) -> Tensor:
-        """Bright clouds, a side filled from below, plates and letters, each on a part of the pictures."""
+        """Add bright clouds, an opacity from below, plates and letters, each to a share of the pictures."""
         count, random = len(squares), self.random
         steps = torch.linspace(-1, 1, self.side)
         rows, columns = steps[:, None], steps[None, :]
@@ -164,7 +164,7 @@ class Batches:
         return squares.clamp(0, 1)
 
     def _expose(self, squares: Tensor) -> Tensor:
-        """Gamma, contrast, uneven light, JPEG's blocks, sharpness and noise, each on a part of the pictures."""
+        """Change gamma, contrast, light, JPEG artefacts, sharpness and noise, each in a share of the pictures."""
         count, side = len(squares), self.side
         steps = torch.linspace(-1, 1, side)
         squares = squares.clamp_min(1e-4) ** torch.exp(self._sometimes(0.7, -0.9, 0.9, count))
@@ -179,7 +179,7 @@ class Batches:
             squares[number, 0] = compress_square(squares[number, 0], int(self.random.integers(15, 80)))
         fine = blur_squares(squares, self._uniform(0.5, 1.8, count))
         squares = fine + (squares - fine) * (1 + self._sometimes(0.6, -1, 1.5, count))
-        # On a coarse grid: a window this wide at every pixel would take longer than all the rest.
+        # On a coarse grid: at full resolution this window would take longer than all the rest.
         broad = functional.avg_pool2d(functional.avg_pool2d(squares, 8), 3, 1, 1, count_include_pad=False)
         broad = functional.interpolate(broad, size=(side, side), mode="bilinear")
         squares = squares - self._sometimes(0.3, 0, 0.7, count) * broad
@@ -187,17 +187,17 @@ class Batches:
         return squares + noise * self._sometimes(0.4, 0, 0.06, count)
 
     def _uniform(self, low: float, high: float, count: int) -> Tensor:
-        """(count, 1, 1, 1)"""
+        """Draw uniform values, (count, 1, 1, 1)."""
         return torch.from_numpy(self.random.uniform(low, high, (count, 1, 1, 1)).astype(np.float32))
 
     def _sometimes(self, share: float, low: float, high: float, count: int) -> Tensor:
-        """As `_uniform` for a ``share`` of the batch, 0 for the rest."""
+        """Draw as `_uniform` for a ``share`` of the batch, 0 for the rest."""
         chosen = torch.from_numpy(self.random.random((count, 1, 1, 1)) < share)
         return self._uniform(low, high, count) * chosen
 
 
 def orient_squares(squares: Tensor, mirrored: NDArray[np.bool_], turns: NDArray[np.integer]) -> Tensor:
-    """Mirror, then turn counter-clockwise: (N, 1, side, side) as the labels say."""
+    """Mirror squares (N, 1, side, side), then rotate them counter-clockwise, as labelled."""
     laid = torch.where(torch.from_numpy(mirrored)[:, None, None, None], squares.flip(3), squares)
     for turn in range(1, 4):
         chosen = torch.from_numpy(turns == turn)

@@ -1,4 +1,4 @@
-"""What changes a square's greys on its way to the view network."""
+"""Change the greys of squares for the view network."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model_export.data.arrays import FloatImage
 from model_export.view.pictures import Random
 
 STRIDE = 3
-"""The percentiles are taken from every so manieth pixel, as serving does from a larger square."""
+"""Percentiles are taken from every STRIDE-th pixel, as serving does from a larger square."""
 
 
 BURNT_IN_TEXTS = ("L", "R", "AP", "PA", "LEFT", "12:45", "X7", "SUPINE", "<-", "||")
 
 
 def standardise_squares(squares: Tensor, boxes: Tensor, spec: InputSpec) -> Tensor:
-    """Clip each box to its percentiles, bring it to mean 0 and deviation 1 (lungseg.model.preprocess); 0 around."""
+    """Clip each box to its percentiles and standardise it (lungseg.model.preprocess); 0 around it."""
     sample = torch.where(boxes, squares, torch.nan)[:, :, ::STRIDE, ::STRIDE].flatten(1)
     levels = torch.tensor([spec.low_percentile, spec.high_percentile]) / 100
     low, high = torch.nanquantile(sample, levels, dim=1)[:, :, None, None, None]
@@ -35,7 +35,7 @@ def standardise_squares(squares: Tensor, boxes: Tensor, spec: InputSpec) -> Tens
 
 
 def blur_squares(squares: Tensor, sigma: Tensor) -> Tensor:
-    """Each square with a Gaussian of its own."""
+    """Blur each square with its own Gaussian."""
     steps = torch.arange(-4.0, 5.0)
     kernel = torch.exp(-steps.square() / (2 * sigma.square()))
     kernel = kernel / kernel.sum(3, keepdim=True)
@@ -47,7 +47,7 @@ def blur_squares(squares: Tensor, sigma: Tensor) -> Tensor:
 
 
 def burn_in_text(square: FloatImage, random: Random) -> None:
-    """Burn a few letters or a plate into a picture; they tell nothing of mirroring, for they lie any way."""
+    """Burn letters or a plate into a picture, in any orientation, so that they do not reveal mirroring."""
     side = square.shape[0]
     for _ in range(int(random.integers(1, 4))):
         text = BURNT_IN_TEXTS[random.integers(len(BURNT_IN_TEXTS))]

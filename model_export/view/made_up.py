@@ -1,4 +1,4 @@
-"""Made-up pictures that are no chest X-rays: textures, stripes, pages, and bodies in the sections of a CT."""
+"""Make up pictures that are not frontal chest X-rays: textures, stripes, pages and CT-like sections."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from model_export.view.pictures import PICTURE_SIDE, Picture, Random
 
 
 def make_up_pictures(count: int, seed: int, lungs: list[NDArray[np.bool_]]) -> list[Picture]:
-    """Made-up pictures: textures, stripes, pages, and bodies cut through as a CT does, some with real lungs' outlines.
+    """Make up textures, stripes, pages and CT-like sections, some with the outlines of real lungs.
 
     Args:
-        lungs: masks of images, as `read_lungs` gives them.
+        lungs: masks of images, from `read_lung_masks`.
     """
     random = np.random.default_rng(seed)
 
@@ -39,7 +39,7 @@ def _made(draw: Callable[[int, int, Random], FloatImage], random: Random) -> Flo
 
 
 def _cloud(height: int, width: int, coarsest: int, random: Random) -> FloatImage:
-    """Smooth noise, about -1 to 1, of several sizes at once."""
+    """Return smooth noise on several scales, about -1 to 1."""
     total = np.zeros((height, width), np.float32)
     weight = 1.0
     fade = random.uniform(0.4, 0.9)
@@ -53,7 +53,7 @@ def _cloud(height: int, width: int, coarsest: int, random: Random) -> FloatImage
 
 
 def _grid(height: int, width: int) -> tuple[FloatImage, FloatImage]:
-    """Rows and columns from -1 to 1 along the longer side."""
+    """Return row and column coordinates from -1 to 1 along the longer side."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     longer = max(height, width) / 2
     return (rows - height / 2) / longer, (columns - width / 2) / longer
@@ -62,7 +62,7 @@ def _grid(height: int, width: int) -> tuple[FloatImage, FloatImage]:
 def _ellipse(
     rows: FloatImage, columns: FloatImage, centre: tuple[float, float], radii: tuple[float, float], edge: float
 ) -> FloatImage:
-    """1 inside, 0 outside, ``edge`` wide between them."""
+    """Return an ellipse: 1 inside, 0 outside, with an edge of width ``edge``."""
     distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
     return np.clip((1 - distance) / edge + 0.5, 0, 1)
 
@@ -79,7 +79,7 @@ def _stripes(height: int, width: int, random: Random) -> FloatImage:
 
 
 def _page(height: int, width: int, random: Random) -> FloatImage:
-    """Lines of dark words on white."""
+    """Draw lines of dark words on white."""
     page = np.ones((height, width), np.float32)
     line = int(random.integers(4, 12))
     for top in range(int(height * 0.06), int(height * 0.94) - line, line + int(random.integers(2, 6))):
@@ -90,7 +90,7 @@ def _page(height: int, width: int, random: Random) -> FloatImage:
 
 
 def _shapes(height: int, width: int, random: Random) -> FloatImage:
-    """Ellipses of any grey over one another: hands, heads, pots, anything."""
+    """Draw overlapping grey ellipses: hands, heads, pots, anything."""
     rows, columns = _grid(height, width)
     picture = random.uniform(0, 1) + np.float32(random.uniform(0, 0.3)) * rows
     for _ in range(int(random.integers(1, 9))):
@@ -102,19 +102,19 @@ def _shapes(height: int, width: int, random: Random) -> FloatImage:
 
 
 def _axial(height: int, width: int, random: Random) -> FloatImage:
-    """A body across: wider than high, two dark lobes side by side, a spine between them below."""
+    """Draw an axial section: a body wider than high, two dark lobes, a spine between and below them."""
     return _section(height, width, random, body=(random.uniform(0.45, 0.68), 0.9), lobe=(0.36, 0.32), spine=(0.33, 0.1))
 
 
 def _coronal(lungs: NDArray[np.bool_], random: Random) -> FloatImage:
-    """A chest cut from side to side: an image's own lungs, but flat black with bright vessels and no rib across them."""
+    """Draw a coronal section: real lung outlines, flat black with bright vessels and without ribs."""
     if random.random() < 0.5:
         lungs = _behind_heart(lungs, random)
     height, width = lungs.shape
     rows, columns = _grid(height, width)
     flesh, air = random.uniform(0.5, 0.95), random.uniform(0, 0.3)
     if random.random() < 0.4:
-        # Below the diaphragm and in the heart the image's ends are flesh, and so it may be all around.
+        # Soft tissue may fill the whole image, as it does below the diaphragm.
         body = np.ones(lungs.shape, np.float32)
     else:
         middle = np.flatnonzero(lungs.any(0))
@@ -136,7 +136,7 @@ def _coronal(lungs: NDArray[np.bool_], random: Random) -> FloatImage:
 
 
 def _behind_heart(lungs: NDArray[np.bool_], random: Random) -> NDArray[np.bool_]:
-    """Lungs cut further back, where no heart lies between them: the patient's right one twice, a spine apart."""
+    """Return lungs as in a section behind the heart: the patient's right lung twice, a spine apart."""
     columns = np.flatnonzero(lungs.any(0))
     right = lungs[:, : (columns[0] + columns[-1]) // 2]
     used = np.flatnonzero(right.any(0))
@@ -149,7 +149,7 @@ def _behind_heart(lungs: NDArray[np.bool_], random: Random) -> NDArray[np.bool_]
 
 
 def _cut_ribs(picture: FloatImage, lungs: NDArray[np.bool_], random: Random) -> None:
-    """Ribs cut across: bright dots beside the lungs, one above the other."""
+    """Draw cut ribs: bright dots beside the lungs, one above the other."""
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     step, radius = random.uniform(10, 18), random.uniform(2, 4.5)
     for row in np.arange(random.uniform(0, step), picture.shape[0], step):
@@ -168,7 +168,7 @@ def _section(
     lobe: tuple[float, float],
     spine: tuple[float, float],
 ) -> FloatImage:
-    """A section as CT shows it: flat greys, sharp edges. Radii are (rows, columns)."""
+    """Draw a CT-like section with flat greys and sharp edges. Radii are (rows, columns)."""
     rows, columns = _grid(height, width)
     rows, columns = rows - random.uniform(-0.08, 0.08), columns - random.uniform(-0.08, 0.08)
     size = random.uniform(0.6, 1.05)
@@ -190,7 +190,7 @@ def _section(
 
 
 def _one_lobe(height: int, width: int, random: Random) -> FloatImage:
-    """A body from its side: one dark lobe before a spine, the shoulder above it, the diaphragm below."""
+    """Draw a lateral view: one dark lobe before a spine, the shoulder above it, the diaphragm below."""
     rows, columns = _grid(height, width)
     side = random.choice([-1, 1])
     tilted = columns * side + random.uniform(-0.15, 0.15) * rows

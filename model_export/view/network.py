@@ -1,4 +1,4 @@
-"""The network that tells how an image lies, its loss, and how good it is."""
+"""The view network, its loss and its scores."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch.nn import functional
 from model_export.view.batches import POOL, Batch, orient_squares
 
 LEVEL_CHANNELS = (16, 24, 48, 64, 64)
-"""Channels of the levels, each of half the grid before it."""
+"""Channels of the levels, each on half the previous grid."""
 
 HIDDEN_UNITS = 48
 
 FRONTAL_WEIGHT = 2.0
-"""Of the frontal loss, the pose's three having 1 each: a wrong verdict costs more than an image left as it lies."""
+"""Weight of the frontal loss; the three pose losses have 1 each. A wrong verdict costs more than a wrong pose."""
 
 
 class ViewCnn(nn.Module):
-    """One network tells turns, inversion and chest; a second, on what the first stood upright, which side is which.
+    """One network predicts rotation, inversion and frontal view; a second one, on the upright image, mirroring.
 
-    The second is asked of the image and of its mirror image, and the difference counts: it cannot prefer a side, and
-    what it learns of one way of lying holds for all.
+    The second is applied to the image and its mirror image, and their difference is used, so it cannot prefer a side.
+    What it learns from one orientation holds for all.
 
     Shape:
         - input: (N, 1, side, side) float32, a standardised square whose blocks of POOL x POOL have been averaged
-        - output: (N, 7) logits: four of the turns, then mirrored, inverted and frontal
+        - output: (N, 7) logits: four for the quarter turns, then mirrored, inverted and frontal
     """
 
     def __init__(self, side: int) -> None:
@@ -45,12 +45,12 @@ class ViewCnn(nn.Module):
 
 
 def _cnn(side: int, answers: int) -> nn.Sequential:
-    """Halves the grid five times and decides on all its places together: where things lie is what matters."""
+    """Return a network that halves the grid five times, then sees all positions together: positions matter."""
     levels: list[nn.Module] = []
     before = 1
     for width in LEVEL_CHANNELS:
         levels.append(_convolution(before, width, stride=2))
-        if width >= 48:  # at the fine levels a second convolution would cost most of the time
+        if width >= 48:  # on the fine levels a second convolution would dominate the time
             levels.append(_convolution(width, width, stride=1))
         before = width
         side = -(-side // 2)
@@ -65,14 +65,14 @@ def _cnn(side: int, answers: int) -> nn.Sequential:
 
 
 def _upright(squares: Tensor, pose: Tensor) -> Tensor:
-    """Squares turned back and with bone bright, as far as ``pose`` (N, 6), the logits, is sure of either."""
+    """Return squares upright and with bright bone, weighted by the probabilities of ``pose`` (N, 6), logits."""
     turns = torch.softmax(pose[:, :4], 1)[:, :, None, None, None]
     upright = torch.stack([turns[:, turn] * torch.rot90(squares, -turn, (2, 3)) for turn in range(4)]).sum(0)
     return upright * (1 - 2 * torch.sigmoid(pose[:, 4]))[:, None, None, None]
 
 
 class ServedView(nn.Module):
-    """From the segmentation network's input, (1, 1, size, size), to the seven probabilities, (1, 7)."""
+    """Map the segmentation network's input, (1, 1, size, size), to seven probabilities, (1, 7)."""
 
     def __init__(self, network: ViewCnn) -> None:
         super().__init__()
@@ -83,12 +83,12 @@ class ServedView(nn.Module):
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
-    """(N, 7): the turns' sum to 1, each other stands for itself."""
+    """Return probabilities (N, 7): the four turns sum to 1, the others are independent."""
     return torch.cat((torch.softmax(logits[:, :4], 1), torch.sigmoid(logits[:, 4:])), 1)
 
 
 def view_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """The sum of the cross-entropies, those of the pose over frontal images alone; a scalar."""
+    """Return the sum of the cross-entropies, those of the pose over frontal images only; a scalar."""
     frontal = batch.frontal > 0
     turns = functional.cross_entropy(logits[frontal, :4], batch.turns[frontal])
     mirrored = functional.binary_cross_entropy_with_logits(logits[frontal, 4], batch.mirrored[frontal])
@@ -99,7 +99,7 @@ def view_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 @torch.inference_mode()
 def measure_view(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
-    """How good a network is, on upright images laid in all 16 ways and on pictures that are no frontal images.
+    """Score a network on upright images in all 16 orientations and on other pictures.
 
     Args:
         images: (N, 1, side, side), upright and neither mirrored nor inverted.

@@ -1,4 +1,4 @@
-"""The pictures that the view network learns from: prepared images, other people's pictures, and made-up ones."""
+"""Read the pictures that the view network learns from: prepared images and other pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model_export.data.arrays import FloatImage
 from model_export.data.index import Index, IndexRow, read_square
 
 PICTURE_SIDE = 192
-"""Side of the squares that pictures are kept in: what the network sees of them has 128 pixels."""
+"""Longer side of stored pictures, in pixels; the network sees 128 of them."""
 
 
 Random = np.random.Generator
@@ -25,11 +25,11 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, its longer side SIDE pixels.
+    """A picture whose longer side has PICTURE_SIDE pixels.
 
     Attributes:
         box: (height, width) float32 in [0, 1].
-        group: where it comes from: "films", "made" or the name of a folder.
+        group: its origin: "images", "made" or the name of a folder.
     """
 
     box: FloatImage
@@ -37,16 +37,16 @@ class Picture:
 
 
 def read_image_pictures(index: Index, rows: list[IndexRow]) -> list[Picture]:
-    """Prepared images without their masks."""
+    """Read prepared images as pictures."""
     pictures = []
     for row in rows:
         pixels = read_square(index, "images", row)[row.geometry(index.size).box]
-        pictures.append(Picture(_kept(pixels), "films"))
+        pictures.append(Picture(_kept(pixels), "images"))
     return pictures
 
 
 def read_lung_masks(index: Index, rows: list[IndexRow]) -> list[NDArray[np.bool_]]:
-    """The masks of prepared images, (height, width) bool each, the longer side SIDE pixels."""
+    """Read the masks of prepared images, (height, width) bool each, with a longer side of PICTURE_SIDE."""
     masks = []
     for row in rows:
         mask = read_square(index, "masks", row)[row.geometry(index.size).box]
@@ -56,11 +56,11 @@ def read_lung_masks(index: Index, rows: list[IndexRow]) -> list[NDArray[np.bool_
 
 
 def read_other_pictures(folders: list[Path]) -> tuple[list[Picture], int]:
-    """Every picture below ``folders``, and how many files were refused as `segment` would refuse them.
+    """Read all pictures below ``folders``; return them and the number of files that `segment` would reject.
 
     Raises:
-        FileNotFoundError: a folder is not there.
-        ValueError: a folder holds no picture that can be read.
+        FileNotFoundError: a folder does not exist.
+        ValueError: a folder has no readable picture.
     """
     pictures: list[Picture] = []
     refused = 0
@@ -75,12 +75,12 @@ def read_other_pictures(folders: list[Path]) -> tuple[list[Picture], int]:
             except errors.ProblemError:
                 refused += 1
         if len(pictures) == before:
-            raise ValueError(f"{folder} holds no picture that can be read")
+            raise ValueError(f"{folder} has no readable picture")
     return pictures, refused
 
 
 def shuffle_blocks(box: FloatImage, random: Random) -> FloatImage:
-    """A picture cut into 2 x 2 or 3 x 3 blocks that change places."""
+    """Cut a picture into 2 x 2 or 3 x 3 blocks and shuffle them."""
     parts = int(random.integers(2, 4))
     height, width = box.shape[0] // parts, box.shape[1] // parts
     order = random.permutation(parts * parts)
@@ -94,10 +94,10 @@ def shuffle_blocks(box: FloatImage, random: Random) -> FloatImage:
 
 
 def _kept(pixels: Pixels) -> FloatImage:
-    """A picture shrunk, its greys between those that serving clips it to.
+    """Shrink a picture and scale its greys to the range that serving clips to.
 
     Raises:
-        BlankImage: it has but one grey.
+        BlankImage: it has a single grey.
     """
     height, width = pixels.shape
     box = shrink_image(pixels, letterbox(height, width, PICTURE_SIDE))

@@ -1,7 +1,7 @@
-"""`view`: trains the small network that tells how an image lies, and whether it is a frontal chest image at all.
+"""`view`: train the small network that recognises orientation and frontal chest X-rays.
 
-It reads the segmentation network's own input and averages it to a quarter of its side first: what it looks for is
-large. Its answer is a lungseg.model.view.View.
+It averages the segmentation network's input to a quarter of its side, because it needs no fine detail. Serving reads
+its output as a lungseg.model.view.View.
 """
 
 from __future__ import annotations
@@ -38,50 +38,52 @@ from model_export.view.pictures import (
 )
 
 BATCH_SIZE = 64
-"""Squares a step, half of them frontal images."""
+"""Squares per step, half of them frontal images."""
 
 LEARNING_RATE = 3e-3
 """Peak of the one-cycle schedule."""
 
 EMA_DECAY = 0.99
-"""Share kept of the running average of weights, which is what is validated and exported."""
+"""Decay of the weights' moving average, which is validated and exported."""
 
 MADE_UP_COUNT, MADE_UP_VALIDATION_COUNT = 600, 60
-"""Made-up pictures."""
+"""Numbers of made-up pictures."""
 
 HELD_OUT_EVERY = 10
-"""Every tenth picture of a folder is validated on instead of trained on."""
+"""Every tenth picture of a folder is for validation."""
 
 VALIDATION_BATCHES = 8
-"""Batches of augmented validation pictures, always the same, whose loss chooses the weights."""
+"""Fixed batches of augmented validation pictures, whose loss chooses the epoch."""
 
 
 def train_view(
     index: Index, folders: list[Path], output: Path, epochs: int, seed: int, bf16: bool = False
 ) -> dict[str, Any]:
-    """Train, print the validation figures, and write the ONNX file with its card.
+    """Train, print the validation scores, and write the ONNX file with its card.
 
     Args:
-        index: the prepared images; train is learnt from, validation chooses and is reported on, test is left alone.
-        folders: pictures that are no frontal chest images.
+        index: the prepared images; the test split is not used.
+        folders: folders of pictures that are not frontal chest X-rays.
         output: the file to write.
-        epochs: how often each image is shown.
-        seed: decides weights, order and augmentation.
-        bf16: convolve in half precision.
+        epochs: passes over the training images.
+        seed: seed of weights, order and augmentation.
+        bf16: convolve in bfloat16.
 
     Returns:
         The file's card.
 
     Raises:
-        FileNotFoundError: a folder is not there.
-        ValueError: there is nothing to train or validate on, or ``epochs`` is less than 1.
-        ParityError: onnxruntime does not give PyTorch's answers; nothing is written.
+        FileNotFoundError: a folder does not exist.
+        ValueError: there is no image to train or validate on, or ``epochs`` is below 1.
+        ParityError: onnxruntime does not reproduce PyTorch's output; nothing is written.
     """
     rows, validation_rows = index.select_images("train"), index.select_images("validation")
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; it must be at least 1")
     if not rows or not validation_rows:
-        raise ValueError(f"{len(rows)} images to train on, {len(validation_rows)} to validate on; both need some")
+        raise ValueError(
+            f"{len(rows)} images to train on and {len(validation_rows)} to validate on; both need at least one"
+        )
     others, refused = read_other_pictures(folders)
     learnt, held = _split(others)
     made = make_up_pictures(MADE_UP_COUNT, seed, read_lung_masks(index, index.select("train")))
@@ -90,7 +92,7 @@ def train_view(
     )
     print(
         f"{len(rows)} images and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
-        f"validate on; {refused} files refused"
+        f"validate on; {refused} files rejected"
     )
     batches = Batches(read_image_pictures(index, rows), learnt, made, index.size, seed)
     validation = Batches(read_image_pictures(index, validation_rows), held, made_for_validation, index.size, seed + 1)
@@ -106,7 +108,7 @@ def train_view(
         "training": {
             "films": len(rows),
             "sources": sorted({row.source for row in rows}),
-            # The made-up pictures have the outlines of the images' masks.
+            # Made-up pictures use the outlines of the images' masks.
             "labelled": index.labelled,
             "data_sha256": digest_rows(rows),
             "others": dict(Counter(picture.group for picture in learnt)),
@@ -123,7 +125,7 @@ def train_view(
 
 
 def _split(others: list[Picture]) -> tuple[list[Picture], list[Picture]]:
-    """Pictures to train on, and every tenth of each group to validate on."""
+    """Return pictures to train on, and every tenth of each group to validate on."""
     learnt: list[Picture] = []
     held: list[Picture] = []
     seen: Counter[str] = Counter()
@@ -134,7 +136,7 @@ def _split(others: list[Picture]) -> tuple[list[Picture], list[Picture]]:
 
 
 def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16: bool) -> ViewCnn:
-    """The averaged weights of the epoch with the lowest validation loss."""
+    """Train; return the averaged weights of the epoch with the lowest validation loss."""
     torch.manual_seed(seed)
     # Channels last is twice as fast on a CPU.
     network = ViewCnn(batches.side).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -166,20 +168,20 @@ def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16
             best, kept = now, {name: value.clone() for name, value in average.module.state_dict().items()}
         bar.set_postfix(loss=f"{total / steps:.3f}", validation=f"{now:.3f}", best=f"{best:.3f}")
     if not np.isfinite(best):
-        raise ValueError("the validation loss was never a number")
+        raise ValueError("the validation loss was never finite")
     network.load_state_dict(kept)
     return network.eval()
 
 
 def _square(index: Index, row: IndexRow) -> Tensor:
-    """A prepared image as serving sees it, (1, 1, size, size)."""
+    """Return a prepared image as serving sees it, (1, 1, size, size)."""
     geometry = row.geometry(index.size)
     box = read_square(index, "images", row)[geometry.box]
     return torch.from_numpy(paste_box(standardise(box, InputSpec(size=index.size)), geometry))[None, None]
 
 
 def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:
-    """For each group its pictures as serving sees them, averaged, (N, 1, size / POOL, size / POOL)."""
+    """Return each group's pictures as serving sees them, averaged, (N, 1, size / POOL, size / POOL)."""
     groups: dict[str, list[Tensor]] = {}
     for picture in pictures:
         square, _ = preprocess((picture.box * 255).astype(np.uint8), InputSpec(size=size))
@@ -188,7 +190,7 @@ def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:
 
 
 def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path) -> None:
-    """Write the file if onnxruntime gives PyTorch's answers on ``films``, (N, 1, size, size).
+    """Write the file if onnxruntime reproduces PyTorch's output on ``films``, (N, 1, size, size).
 
     Raises:
         ParityError.

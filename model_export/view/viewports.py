@@ -1,4 +1,4 @@
-"""Which part of a picture the view network is shown, and in what shape."""
+"""Viewports: the part of a picture that the view network sees, and its distortion."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from model_export.view.pictures import Random, shuffle_blocks
 
 @dataclass
 class Viewport:
-    """Which part of a picture is seen, and in what shape.
+    """The visible part of a picture, and its distortion.
 
     Attributes:
         angle: radians.
-        extent: (rows, columns) seen, as a part of the picture's; above 1 there is a frame around it.
-        shift: (rows, columns) from the picture's middle, in halves of its sides.
-        shear: columns a row.
-        squash: how much wider it is shown than it is.
+        extent: visible (rows, columns) relative to the picture's; above 1 there is a frame around it.
+        shift: (rows, columns) from the picture's centre, in units of half its sides.
+        shear: columns per row.
+        squash: factor by which it is widened.
     """
 
     angle: float
@@ -30,7 +30,7 @@ class Viewport:
 
 
 def draw_image_viewport(random: Random) -> Viewport:
-    """A whole image, a little turned, cut or squashed; sometimes in a wide frame."""
+    """Draw a viewport on a whole image, slightly rotated, cropped or squashed; sometimes with a wide frame."""
     extent = random.uniform(0.8, 1.25) if random.random() < 0.85 else random.uniform(1.25, 1.8)
     play = 0.12 if random.random() < 0.8 else 0.25
     tilt = 12 if random.random() < 0.85 else 25
@@ -44,7 +44,7 @@ def draw_image_viewport(random: Random) -> Viewport:
 
 
 def draw_other_viewport(random: Random) -> Viewport:
-    """Any part of a picture, in nearly any shape."""
+    """Draw a viewport on any part of a picture, with strong distortion."""
     extent = random.uniform(0.45, 1.3)
     free = max(0.15, 1 - extent)
     return Viewport(
@@ -57,7 +57,7 @@ def draw_other_viewport(random: Random) -> Viewport:
 
 
 def spoil_image(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]:
-    """An image of which too little is seen, or too much disturbed, to be taken for one: 5 kinds, equally often."""
+    """Spoil a frontal image so that it should be rejected: 5 kinds, equally often."""
     kind = random.integers(5)
     look = draw_image_viewport(random)
     if kind == 0:  # a quarter of the image or less
@@ -72,7 +72,7 @@ def spoil_image(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]
         look.squash = random.uniform(1, 2)
     elif kind == 2:  # squeezed
         look.squash = random.uniform(2.3, 4) ** random.choice([-1, 1])
-    elif kind == 3:  # slanted
+    elif kind == 3:  # sheared
         look.shear = random.uniform(0.7, 1.5) * random.choice([-1, 1])
     else:
         return shuffle_blocks(film, random), look
