@@ -49,7 +49,7 @@ def export(
 
     Raises:
         ParityError: the difference is larger.
-        ValueError: there is no image to compare on, or ``expected_dice`` holds no coefficients.
+        ValueError: there is no image to compare on, or ``expected_dice`` has no coefficients.
     """
     if not rows:
         raise ValueError(
@@ -82,7 +82,7 @@ def _read_expected_dice(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         facts = json.loads(path.read_text())
         return asdict(Calibration.read(facts)), facts["judged_apart"]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} holds no coefficients; write it with: python -m model_export expect") from None
+        raise ValueError(f"{path} has no coefficients; write it with: python -m model_export expect") from None
 
 
 def _convert(network: UNet, card: Card) -> onnx.ModelProto:

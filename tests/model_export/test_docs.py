@@ -31,7 +31,7 @@ LINK = re.compile(r"""\]\(<?([^)>\s]+)|\b(?:src|href)="([^"]+)\"""")
         "model_export/sweeps/search.py",
     ],
 )
-def test_documented_commands_are_understood(document: str) -> None:
+def test_documented_commands_parse(document: str) -> None:
     text = (ROOT / document).read_text()
     if document.endswith(".py"):
         text = ast.get_docstring(ast.parse(text)) or ""
@@ -47,7 +47,7 @@ def test_documented_commands_are_understood(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", PAGES)
-def test_relative_links_lead_to_files(document: str) -> None:
+def test_relative_links_exist(document: str) -> None:
     page = ROOT / document
     text = re.sub(r"^ *```.*?^ *```|`[^`\n]+`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     links = {markdown or html for markdown, html in LINK.findall(text)}

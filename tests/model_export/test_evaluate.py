@@ -27,7 +27,7 @@ def square(top: int, left: int, side: int = 20) -> np.ndarray:
 
 
 class TestMetrics:
-    def test_overlap(self) -> None:
+    def test_dice_and_jaccard(self) -> None:
         a, b = square(10, 10), square(10, 20)  # half of each in common
         assert metrics.dice(a, b) == pytest.approx(0.5)
         assert metrics.jaccard(a, b) == pytest.approx(1 / 3)
@@ -45,23 +45,23 @@ class TestMetrics:
         assert 5 <= hd95 <= 5 * 2**0.5
         assert 5 <= assd <= 5 * 2**0.5
 
-    def test_surfaces_at_the_films_border_count(self) -> None:
+    def test_surfaces_at_the_image_border_count(self) -> None:
         assert metrics.surface_distances(square(0, 0), square(0, 0)) == (0, 0)
         assert metrics.surface_distances(square(0, 0), square(3, 0))[0] == pytest.approx(3)
         whole = np.ones((50, 60), bool)
         assert metrics.surface_distances(whole, whole) == (0, 0)
 
-    def test_an_empty_mask_is_infinitely_far(self) -> None:
+    def test_empty_mask_has_infinite_distance(self) -> None:
         assert metrics.surface_distances(square(0, 0), np.zeros((100, 120), bool)) == (np.inf, np.inf)
 
-    def test_bce(self) -> None:
+    def test_bce_in_nats(self) -> None:
         target = square(0, 0)
         assert metrics.bce(np.full(target.shape, 0.5, np.float32), target) == pytest.approx(np.log(2), abs=1e-6)
         assert metrics.bce(target.astype(np.float32), target) == 0
         assert np.isfinite(metrics.bce(1 - target.astype(np.float32), target))
 
 
-def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
+def test_evaluate_writes_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
     """The shipped model need not know these drawings: what counts is what is written about them."""
     rows = index.select("test")
     scored = evaluate(index, rows, LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path)
@@ -78,7 +78,7 @@ def test_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
             assert picture.width > 1000
 
 
-def test_the_interval_holds_the_mean_and_narrows_with_the_films() -> None:
+def test_bootstrap_interval_narrows_with_more_values() -> None:
     values = np.random.default_rng(1).normal(0.95, 0.02, 400)
     (low, high), (wide_low, wide_high) = bootstrap_interval(list(values)), bootstrap_interval(list(values[:25]))
     # The normal approximation: 1.96 standard errors either way.
@@ -101,7 +101,7 @@ def test_calibration_counts_every_pixel_once(index: Index) -> None:
     assert (means <= steps[held] + 1 / CALIBRATION_BINS + 1e-6).all()
 
 
-def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> None:
+def test_missing_image_is_named(index: Index, tmp_path: Path, capsys) -> None:
     (tmp_path / "index.csv").write_text(
         (index.folder / "index.csv").read_text().replace("pulmonary-chest-xray-abnormalities", "gone")
     )
@@ -110,7 +110,7 @@ def test_a_film_that_is_gone_is_named(index: Index, tmp_path: Path, capsys) -> N
     assert "gone" in capsys.readouterr().err
 
 
-def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> None:
+def test_damaged_image_is_named(index: Index, tmp_path: Path, capsys) -> None:
     shutil.copytree(index.input, tmp_path / "input")
     film = tmp_path / "input" / index.select("test")[0].image
     film.write_bytes(film.read_bytes()[:500])
@@ -121,7 +121,7 @@ def test_a_film_damaged_since_is_named(index: Index, tmp_path: Path, capsys) -> 
     assert film.name in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_shipped_model_reaches_its_bar_on_the_published_test_films(shared: Path, tmp_path: Path) -> None:
+def test_shipped_model_reaches_its_published_dice(shared: Path, tmp_path: Path) -> None:
     """Mean Dice at the images' own size, through the whole service: 28 Montgomery and 114 Shenzhen images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     scored = evaluate(index, index.select("test"), LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path / "out")

@@ -31,7 +31,7 @@ def run(request: pytest.FixtureRequest, index: Index, tmp_path_factory: pytest.T
     return folder
 
 
-def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path, capsys) -> None:
+def test_exported_model_is_served(index: Index, run: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "tiny_unet.onnx"
     files = ["--data", str(index.folder), "--checkpoint", str(run / "best.pt"), "--output", str(output)]
     assert main(["export", *files, "--no-int8"]) == 0
@@ -50,7 +50,7 @@ def test_serving_reads_what_export_wrote(index: Index, run: Path, tmp_path: Path
         assert np.abs(ours.probability - theirs.probability).max() < 1e-4
 
 
-def test_a_model_that_differs_is_not_written(index: Index, run: Path, tmp_path: Path) -> None:
+def test_parity_failure_writes_nothing(index: Index, run: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     output.write_bytes(b"the model that serves now")
     with pytest.raises(ParityError, match="differ by"):
@@ -60,7 +60,7 @@ def test_a_model_that_differs_is_not_written(index: Index, run: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("error", [0.5, np.nan])
-def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, monkeypatch, error: float) -> None:
+def test_broken_conversion_fails_parity(index: Index, run: Path, tmp_path: Path, monkeypatch, error: float) -> None:
     """A few weights changed on the way: the gate sees it on the images."""
     from model_export import export as module
 
@@ -80,13 +80,13 @@ def test_a_broken_conversion_is_caught(index: Index, run: Path, tmp_path: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_something_else_than_a_checkpoint_is_named(index: Index, tmp_path: Path, capsys) -> None:
+def test_invalid_checkpoint_is_reported(index: Index, tmp_path: Path, capsys) -> None:
     (tmp_path / "best.pt").write_bytes(b"no checkpoint")
     assert main(["export", "--data", str(index.folder), "--checkpoint", str(tmp_path / "best.pt")]) == 2
-    assert "is no checkpoint" in capsys.readouterr().err
+    assert "is not a checkpoint" in capsys.readouterr().err
 
 
-def test_the_shipped_file_holds_only_the_network_its_card_and_its_seal() -> None:
+def test_shipped_file_contains_only_network_card_and_checksum() -> None:
     model = onnx.load(LUNG_WEIGHTS)
     onnx.checker.check_model(model)
     assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, checksum.CHECKSUM_KEY]

@@ -29,7 +29,7 @@ def notebook() -> NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_it_is_stored_as_written_and_not_as_run(notebook: NotebookNode) -> None:
+def test_notebook_is_stored_without_outputs(notebook: NotebookNode) -> None:
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -38,7 +38,7 @@ def test_it_is_stored_as_written_and_not_as_run(notebook: NotebookNode) -> None:
     assert not notebook.metadata.keys() - {"kernelspec", "language_info"}
 
 
-def test_it_goes_from_clone_to_mask(
+def test_notebook_runs_from_clone_to_mask(
     notebook: NotebookNode, public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What stands in this checkout, committed or not, as a repository of its own; a folder that is there already is what

@@ -25,7 +25,7 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def test_films_are_letterboxed_with_their_masks(index: Index) -> None:
+def test_images_and_masks_are_letterboxed(index: Index) -> None:
     assert len(index.rows) == 24
     for row in index.rows:
         image, mask = (read(index.folder / folder / f"{row.id}.png") for folder in ("images", "masks"))
@@ -48,7 +48,7 @@ def test_left_and_right_masks_are_joined(index: Index, public: Path) -> None:
     np.testing.assert_array_equal(joined, left | right)
 
 
-def test_split_is_seeded_and_shared_out(index: Index, public: Path, tmp_path: Path) -> None:
+def test_split_is_seeded(index: Index, public: Path, tmp_path: Path) -> None:
     counts = {split: len(index.select(split)) for split in ("train", "validation", "test")}
     assert counts == {"train": 16, "validation": 4, "test": 4}
     again = prepare(public, tmp_path / "again", SIZE, None, 1, 0.2, None, 1)
@@ -57,7 +57,7 @@ def test_split_is_seeded_and_shared_out(index: Index, public: Path, tmp_path: Pa
     assert [row.split for row in other.rows] != [row.split for row in index.rows]
 
 
-def test_published_lists_and_quality_are_followed(public: Path, tmp_path: Path, capsys) -> None:
+def test_split_lists_and_quality_are_used(public: Path, tmp_path: Path, capsys) -> None:
     lists = tmp_path / "splits" / "montgomery"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("MCUCXR_0001_1.png\nMCUCXR_0002_0.png\n")
@@ -78,14 +78,14 @@ def test_published_lists_and_quality_are_followed(public: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("flags", [["--test-share", "1"], ["--test-share", "-0.1"], ["--quality", "no-columns"]])
-def test_wrong_settings_are_one_line_and_exit_code_2(public: Path, tmp_path: Path, capsys, flags: list[str]) -> None:
+def test_invalid_settings_exit_with_2(public: Path, tmp_path: Path, capsys, flags: list[str]) -> None:
     (tmp_path / "no-columns").write_text("film,opinion\n")
     flags = [str(tmp_path / flag) if flag == "no-columns" else flag for flag in flags]
     assert main(["prepare", "--input", str(public), "--output", str(tmp_path / "out"), *flags]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_marker_on_a_16_bit_film_does_not_cost_its_greys(tmp_path: Path) -> None:
+def test_marker_on_16_bit_image_keeps_its_greys(tmp_path: Path) -> None:
     film, left, right = draw_chest(300, 300, 1)
     bright = film.astype(np.uint16) * 16
     bright[5:9, 5:25] = 65535
@@ -95,15 +95,15 @@ def test_a_marker_on_a_16_bit_film_does_not_cost_its_greys(tmp_path: Path) -> No
     assert len(np.unique(read(tmp_path / "out" / "images" / f"{index.rows[0].id}.png"))) > 150
 
 
-def test_a_list_that_names_a_film_twice_is_refused(public: Path, tmp_path: Path, capsys) -> None:
+def test_image_in_two_lists_is_rejected(public: Path, tmp_path: Path, capsys) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.txt").write_text("MCUCXR_0001_1.png\n")
     code = main(["prepare", "--input", str(public), "--output", str(tmp_path / "o"), "--splits", str(tmp_path)])
     assert code == 2
-    assert "MCUCXR_0001_1 stands in two split lists" in capsys.readouterr().err
+    assert "MCUCXR_0001_1 is in two split lists" in capsys.readouterr().err
 
 
-def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path, capsys) -> None:
+def test_missing_and_damaged_files_are_skipped(tmp_path: Path, capsys) -> None:
     root = tmp_path / "kaggle" / "input"
     write_public_layout(root, count=6)
     (root / MONTGOMERY / "ManualMask" / "leftMask" / "MCUCXR_0001_1.png").unlink()
@@ -130,7 +130,7 @@ def test_missing_and_damaged_files_are_named_and_the_rest_goes_on(tmp_path: Path
     assert len((tmp_path / "out" / "skipped.csv").read_text().splitlines()) == 8
 
 
-def test_originals_of_full_size_give_the_same_index(tmp_path: Path) -> None:
+def test_full_size_originals_give_the_same_index(tmp_path: Path) -> None:
     """A 4020 x 4892 original and its small copy end in nearly the same square."""
     root = tmp_path / "input"
     film, left, right = draw_chest(4020, 4892, 3)
@@ -163,7 +163,7 @@ def test_digest_follows_the_pixels(index: Index, public: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("command", [["prepare", "--input", "."], ["train"], ["evaluate"], ["export"]])
-def test_a_folder_without_films_is_one_line_and_exit_code_2(
+def test_folder_without_images_exits_with_2(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -171,7 +171,7 @@ def test_a_folder_without_films_is_one_line_and_exit_code_2(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_the_real_sets_are_found_whole(shared: Path, tmp_path: Path) -> None:
+def test_public_sets_are_found_completely(shared: Path, tmp_path: Path) -> None:
     """The layout of the public Kaggle sets, with the published split."""
     from model_export.data.layout import find_pairs, read_splits
 
@@ -187,6 +187,6 @@ def test_the_real_sets_are_found_whole(shared: Path, tmp_path: Path) -> None:
     assert list(counts.values()) == [96, 14, 28, 396, 56, 114]
 
 
-def test_help_does_not_wait_for_pytorch() -> None:
+def test_help_does_not_import_pytorch() -> None:
     code = "import sys; from model_export.__main__ import _parser; _parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,7 +34,7 @@ def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
     return checkpoint.read_checkpoint(run / name)["weights"]
 
 
-def test_it_learns_and_leaves_what_it_promises(index: Index, tmp_path: Path, capsys) -> None:
+def test_training_learns_and_writes_its_files(index: Index, tmp_path: Path, capsys) -> None:
     flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     run = tmp_path / "run"
     command = ["train", "--data", str(index.folder), "--output", str(run), "--epochs", "20", "--no-augment", *flags]
@@ -53,9 +53,7 @@ def test_it_learns_and_leaves_what_it_promises(index: Index, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_stopped_and_resumed_run_ends_with_the_same_weights(
-    index: Index, tmp_path: Path, epochs_left: list[int], augment: bool
-) -> None:
+def test_resumed_run_has_identical_weights(index: Index, tmp_path: Path, epochs_left: list[int], augment: bool) -> None:
     config = Config(**TINY, epochs=4, augment=augment)
     epochs_left[0] = 4
     train(index, tmp_path / "whole", config, resume=False)
@@ -73,7 +71,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(
     assert len(logs[0]) == len(logs[1]) == 5
 
 
-def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Index, tmp_path: Path) -> None:
+def test_run_is_not_overwritten(index: Index, tmp_path: Path) -> None:
     config = Config(**TINY, epochs=1)
     train(index, tmp_path, config, resume=False)
     with pytest.raises(FileExistsError, match="--resume"):
@@ -84,7 +82,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(index: Ind
         train(index, tmp_path / "new", config, resume=True)
 
 
-def test_a_run_from_before_a_setting_existed_can_be_resumed(index: Index, tmp_path: Path) -> None:
+def test_run_older_than_a_setting_resumes(index: Index, tmp_path: Path) -> None:
     config = Config(**TINY, epochs=1)
     train(index, tmp_path, config, resume=False)
     state = checkpoint.read_checkpoint(tmp_path / "last.pt")
@@ -93,7 +91,7 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(index: Index, tmp_pa
     train(index, tmp_path, config, resume=True)
 
 
-def test_a_constant_rate_stays(index: Index, tmp_path: Path) -> None:
+def test_constant_rate_is_constant(index: Index, tmp_path: Path) -> None:
     train(index, tmp_path, Config(**TINY, epochs=3, schedule="constant", optimiser="sgd"), resume=False)
     with (tmp_path / "log.csv").open() as file:
         assert {line["learning_rate"] for line in csv.DictReader(file)} == {"1.00e-02"}
@@ -105,18 +103,18 @@ def test_a_constant_rate_stays(index: Index, tmp_path: Path) -> None:
         ({"batch": 64}, "fewer than a batch"),
         ({"leave_out": ("ok",)}, "0 images to train on"),
         ({"balance": 2.0}, "balance is 2"),
-        ({"sources": ("montgomery", "jsrt")}, "jsrt; there are montgomery, shenzhen"),
+        ({"sources": ("montgomery", "jsrt")}, "jsrt; the index has montgomery, shenzhen"),
         ({"leave_out": ("bda",)}, "leave_out is bda"),
         ({"epochs": 0}, "epochs is 0"),
         ({"depth": -1}, "depth is -1"),
         ({"outputs": ("heart",)}, "outputs are heart"),
-        ({"shares": ("montgomery=1",)}, "shares are of montgomery"),
+        ({"shares": ("montgomery=1",)}, "shares name montgomery"),
         ({"shares": ("montgomery=a",)}, "write it as montgomery=0.2"),
         ({"folds": 3, "fold": 3, "fold_source": "montgomery"}, "fold is 3"),
-        ({"folds": 3, "fold_source": "radiologists"}, "no image of it"),
+        ({"folds": 3, "fold_source": "radiologists"}, "has no image to train on"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
+def test_invalid_settings_are_named(index: Index, tmp_path: Path, settings: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         train(index, tmp_path, Config(**(TINY | settings)), resume=False)
 
@@ -147,7 +145,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_resume_notices_other_validation_films(index: Index, tmp_path: Path) -> None:
+def test_resume_rejects_other_validation_images(index: Index, tmp_path: Path) -> None:
     config = Config(**TINY, epochs=1)
     train(index, tmp_path, config, resume=False)
     other = {"validation": "test", "test": "validation"}
@@ -177,7 +175,7 @@ def test_two_torchrun_processes_train_like_one(index: Index, tmp_path: Path) -> 
 
 
 class TestData:
-    def test_each_epoch_has_its_own_order_and_processes_share_it(self) -> None:
+    def test_each_epoch_has_its_own_order(self) -> None:
         whole = SeededSampler(np.ones(10), seed=1)
         first = list(whole)
         whole.epoch = 1
@@ -198,7 +196,7 @@ class TestData:
         assert sum(small) == pytest.approx(drawn, abs=6)
         assert max(small) - min(small) <= 1
 
-    def test_augmentation_follows_from_the_seed_alone(self, index: Index) -> None:
+    def test_augmentation_depends_on_the_seed_only(self, index: Index) -> None:
         spec = InputSpec(size=index.size)
         rows = index.select("train")
         one, other = (
@@ -211,7 +209,7 @@ class TestData:
         assert not torch.equal(one[0][0], one[len(rows)][0])  # another epoch
         assert not torch.equal(one[0][0], ImageDataset(index, rows, spec, augment=True, seed=6)[0][0])
 
-    def test_exposure_and_geometry_are_drawn_apart(self, index: Index) -> None:
+    def test_exposure_and_geometry_are_independent(self, index: Index) -> None:
         """Transforms seeded alike draw alike: then every mirrored image would be a dark one, say."""
         augment = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
         both = []
@@ -238,7 +236,7 @@ class TestData:
             contrast.append(float(radiograph[target > 0].mean() - radiograph[target == 0].mean()))
         assert np.median(contrast) < -0.15
 
-    def test_without_augmentation_training_sees_what_serving_sees(self, index: Index) -> None:
+    def test_training_input_matches_serving(self, index: Index) -> None:
         from lungseg.decode import decode
         from lungseg.model.preprocess import preprocess
 
@@ -250,7 +248,7 @@ class TestData:
             # Prepared images are kept in 8 bits: only that rounding may differ.
             assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
 
-    def test_shares_are_kept_and_each_set_needs_one(self, index: Index) -> None:
+    def test_shares_set_the_share_of_each_set(self, index: Index) -> None:
         rows = [replace(index.rows[0], source="small" if number < 20 else "large") for number in range(100)]
         drawn = share_weights(rows, {"small": 0.75, "large": 0.25})
         small = sum(item % 100 < 20 for item in SeededSampler(drawn, seed=1, draws=40))
@@ -267,7 +265,7 @@ class TestData:
 
 
 class TestFolds:
-    def test_a_patient_is_in_one_fold_and_folds_are_even(self, index: Index) -> None:
+    def test_folds_are_even_and_split_by_patient(self, index: Index) -> None:
         rows = [replace(index.rows[0], id=str(number), patient=str(number % 7)) for number in range(30)]
         folds = deal_patients(rows, 3)
         assert folds == deal_patients(rows[::-1], 3)
@@ -275,7 +273,7 @@ class TestFolds:
         assert set(sizes) == {0, 1, 2}
         assert max(sizes.values()) - min(sizes.values()) <= 5
 
-    def test_images_of_the_left_out_fold_are_validated_on_and_never_trained_on(self, index: Index) -> None:
+    def test_held_out_fold_is_for_validation_only(self, index: Index) -> None:
         left_out = []
         for fold in range(3):
             config = Config(folds=3, fold=fold, fold_source="montgomery")
@@ -293,7 +291,7 @@ class TestFolds:
 
 
 class TestLoss:
-    def test_it_is_bce_plus_dice(self) -> None:
+    def test_loss_is_bce_plus_dice(self) -> None:
         logits, target = torch.tensor([[[[2.0, -1.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
         known = torch.ones_like(target)
         p = torch.sigmoid(logits)
@@ -303,7 +301,7 @@ class TestLoss:
         assert KnownBceDice(0, 1)(logits, target, known).item() == pytest.approx(dice, abs=1e-4)
         assert KnownBceDice(2, 3)(logits, target, known).item() == pytest.approx(2 * bce + 3 * dice, abs=1e-4)
 
-    def test_what_is_unknown_changes_nothing(self) -> None:
+    def test_loss_ignores_unknown_pixels(self) -> None:
         torch.manual_seed(1)
         logits, known = torch.randn(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
         target = (torch.rand(2, 1, 8, 8) > 0.5).float()
@@ -319,7 +317,7 @@ class TestLoss:
         loss = KnownBceDice(dice_weight=0)
         assert loss(outside, target, known) > loss(inside, target, known) + 0.3
 
-    def test_the_share_of_lung_outside_a_known_field_is_added(self) -> None:
+    def test_loss_adds_share_of_lung_outside_field(self) -> None:
         logits, known = torch.full((1, 2, 4, 4), 9.0), torch.ones(1, 2, 4, 4)
         target = torch.zeros(1, 2, 4, 4)
         target[:, :, 1:] = 1  # one row of four lies outside the field

@@ -43,7 +43,7 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_images_come_with_patient_split_and_kind(hospital: Path) -> None:
+def test_hospital_images_have_patient_split_and_kind(hospital: Path) -> None:
     pairs, skipped = read_hospital(hospital, "lung")
     assert [pair.id for pair in pairs] == [f"mine-im_age_{number}" for number in range(5)]
     assert {(pair.source, pair.kind, pair.finding) for pair in pairs} == {("mine", "lung", "none")}
@@ -52,12 +52,12 @@ def test_images_come_with_patient_split_and_kind(hospital: Path) -> None:
     assert len(read_hospital(hospital, "none")[0]) == 6
 
 
-def test_column_of_kinds_goes_before_the_flag(hospital: Path) -> None:
+def test_kind_column_overrides_the_flag(hospital: Path) -> None:
     write_index(hospital, [line | {"kind": "field"} for line in lines_of(hospital)])
     assert {pair.kind for pair in read_hospital(hospital, "lung")[0]} == {"field"}
 
 
-def test_it_is_prepared_beside_the_public_sets_or_alone(
+def test_hospital_is_prepared_with_or_without_public_sets(
     hospital: Path, public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--size", str(SIZE), "--more", f"{hospital}:lung"]
@@ -71,7 +71,7 @@ def test_it_is_prepared_beside_the_public_sets_or_alone(
     assert "mine" in capsys.readouterr().out
 
 
-def test_images_without_masks_are_prepared_and_not_trained_on(hospital: Path, tmp_path: Path) -> None:
+def test_images_without_masks_are_not_trained_on(hospital: Path, tmp_path: Path) -> None:
     arguments = ["prepare", "--output", str(tmp_path / "out"), "--size", str(SIZE), "--more", f"{hospital}:none"]
     assert main(arguments) == 0
     index = read_index(tmp_path / "out")
@@ -89,7 +89,7 @@ def test_images_without_masks_are_prepared_and_not_trained_on(hospital: Path, tm
         ({"id": "im age 1"}, "has the id mine-im_age_1 twice"),
     ],
 )
-def test_wrong_index_is_one_line(
+def test_invalid_index_is_reported_in_one_line(
     hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], says: str
 ) -> None:
     first, *others = lines_of(hospital)
@@ -105,11 +105,11 @@ def test_missing_index_column_or_kind_is_named(hospital: Path, tmp_path: Path) -
     write_index(hospital, [{"id": "a", "split": "train"}])
     with pytest.raises(ValueError, match="lacks the column patient"):
         read_hospital(hospital, "lung")
-    with pytest.raises(FileNotFoundError, match=r"no index\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"needs an index\.csv"):
         read_hospital(tmp_path, "lung")
 
 
-def test_two_sets_of_one_name_are_an_error(
+def test_duplicate_set_names_are_rejected(
     hospital: Path, public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ["--output", str(tmp_path / "out")]
@@ -121,7 +121,7 @@ def test_two_sets_of_one_name_are_an_error(
     assert not (tmp_path / "out").exists()
 
 
-def test_copy_of_an_image_in_another_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copy_in_another_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As a negative, larger, and under another name."""
     random = np.random.default_rng(1)
     images = [random.integers(0, 256, (8, 8), np.uint8).repeat(12, 0).repeat(12, 1) for _ in range(3)]
@@ -145,6 +145,6 @@ def test_field_masks_are_not_scored_as_lung_masks(hospital: Path, tmp_path: Path
     assert {row.kind for row in index.select_scored("train")} == {"lung"}
 
 
-def test_nothing_to_prepare_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_needs_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "--output", str(tmp_path / "out")]) == 2
     assert "--input" in capsys.readouterr().err

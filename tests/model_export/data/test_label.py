@@ -43,14 +43,14 @@ def labelled(index: Index, montgomery: Path, tmp_path_factory: pytest.TempPathFa
     return read_index(output)
 
 
-def test_one_set_alone_is_trained_and_validated_on(index: Index, montgomery: Path) -> None:
+def test_sources_limit_training_and_validation(index: Index, montgomery: Path) -> None:
     state = checkpoint.read_checkpoint(montgomery)
     assert state["sources"] == ["montgomery"]
     assert state["films"] == len(index.select("train", sources=("montgomery",)))
     assert list(state["validation_dice"]) == ["montgomery"]
 
 
-def test_masks_of_the_named_set_are_the_models(index: Index, labelled: Index) -> None:
+def test_label_replaces_masks_of_named_sets(index: Index, labelled: Index) -> None:
     for before, after in zip(index.rows, labelled.rows, strict=True):
         own, drawn = mask(index.folder, before.id), mask(labelled.folder, after.id)
         if before.source == "shenzhen" and before.split != "test":
@@ -63,7 +63,7 @@ def test_masks_of_the_named_set_are_the_models(index: Index, labelled: Index) ->
             assert (own == drawn).all()
 
 
-def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: Path) -> None:
+def test_card_records_mask_origins(labelled: Index, tmp_path: Path) -> None:
     train(labelled, tmp_path, Config(**TINY, epochs=1), resume=False)
     training = checkpoint.TorchModel(tmp_path / "best.pt").card.training
     assert training["sources"] == ["montgomery", "shenzhen"]
@@ -71,15 +71,15 @@ def test_what_a_student_owes_to_whom_travels_with_it(labelled: Index, tmp_path: 
     assert find_mask_origins(training) == {"montgomery"}
 
 
-def test_a_model_does_not_label_films_whose_masks_it_saw(index: Index, tmp_path: Path, capsys) -> None:
+def test_label_rejects_models_trained_on_those_masks(index: Index, tmp_path: Path, capsys) -> None:
     train(index, tmp_path / "run", Config(**TINY, epochs=1), resume=False)
     command = ["label", "--data", str(index.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--output", str(tmp_path / "out")]) == 2
-    assert "owes its weights to masks of montgomery, shenzhen" in capsys.readouterr().err
+    assert "was trained on masks of montgomery, shenzhen" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: Path, capsys) -> None:
+def test_mask_origins_include_the_teacher_masks(labelled: Index, tmp_path: Path, capsys) -> None:
     """A student of Montgomery's teacher, trained on Shenzhen's images alone, may not label Montgomery's."""
     train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
     student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
@@ -87,12 +87,10 @@ def test_what_is_owed_is_owed_through_a_teacher_too(labelled: Index, tmp_path: P
     assert find_mask_origins(student) == {"montgomery"}
     command = ["label", "--data", str(labelled.folder), "--model", str(tmp_path / "run" / "best.pt")]
     assert main([*command, "--sources", "montgomery", "--output", str(tmp_path / "out")]) == 2
-    assert "owes its weights to masks of montgomery" in capsys.readouterr().err
+    assert "was trained on masks of montgomery" in capsys.readouterr().err
 
 
-def test_images_without_a_mask_are_labelled_and_trained_on_but_not_scored(
-    index: Index, montgomery: Path, tmp_path: Path
-) -> None:
+def test_labelled_images_without_masks_are_not_scored(index: Index, montgomery: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prepared"
     shutil.copytree(index.folder, folder)
     rows = [replace(row, kind="none", masks="") if row.source == "shenzhen" else row for row in index.rows]
@@ -104,7 +102,7 @@ def test_images_without_a_mask_are_labelled_and_trained_on_but_not_scored(
     assert {row.source for row in made.select_scored("validation")} == {"montgomery"}
 
 
-def test_field_masks_are_not_replaced(index: Index, montgomery: Path, tmp_path: Path) -> None:
+def test_field_masks_cannot_be_relabelled(index: Index, montgomery: Path, tmp_path: Path) -> None:
     fields = replace(index, rows=[replace(row, kind="field") for row in index.rows])
     with pytest.raises(ValueError, match="shenzhen has field masks"):
         label_images(fields, checkpoint.TorchModel(montgomery), ("shenzhen",), tmp_path / "out")
@@ -124,7 +122,7 @@ class Blind:
         return np.full((1, *radiograph.shape[2:]), 0.2 + 0.7 * (self.left // 2 % 2), np.float32)
 
 
-def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery: Path, tmp_path: Path) -> None:
+def test_images_without_predicted_lung_are_skipped(index: Index, montgomery: Path, tmp_path: Path) -> None:
     made = label_images(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")
     with (tmp_path / "out" / "skipped.csv").open() as file:
         skipped = {line["id"] for line in csv.DictReader(file)}
@@ -132,7 +130,7 @@ def test_a_film_without_lung_is_left_out_and_said_to_be(index: Index, montgomery
     assert {row.id for row in made.rows} == {row.id for row in index.rows} - skipped
 
 
-def test_a_stopped_labelling_leaves_no_folder_to_train_on(index: Index, montgomery: Path, tmp_path: Path) -> None:
+def test_interrupted_label_leaves_no_folder(index: Index, montgomery: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         label_images(index, Blind(montgomery, 4), ("shenzhen",), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -140,13 +138,13 @@ def test_a_stopped_labelling_leaves_no_folder_to_train_on(index: Index, montgome
 
 
 @pytest.mark.parametrize("sources", [["jsrt"], ["shenzhen", "jsrt"]])
-def test_an_unknown_set_is_named(index: Index, montgomery: Path, tmp_path: Path, capsys, sources: list[str]) -> None:
+def test_unknown_set_is_named(index: Index, montgomery: Path, tmp_path: Path, capsys, sources: list[str]) -> None:
     command = ["label", "--data", str(index.folder), "--model", str(montgomery), "--output", str(tmp_path / "out")]
     assert main([*command, "--sources", *sources]) == 2
     assert "jsrt" in capsys.readouterr().err
 
 
-def test_models_are_compared_on_the_same_films(index: Index, montgomery: Path, tmp_path: Path, capsys) -> None:
+def test_compare_scores_models_on_the_same_images(index: Index, montgomery: Path, tmp_path: Path, capsys) -> None:
     train(index, tmp_path / "both", Config(**TINY, epochs=1), resume=False)
     models = [str(montgomery), str(tmp_path / "both" / "best.pt")]
     command = ["compare", "--data", str(index.folder), "--models", *models, "--output", str(tmp_path)]
@@ -160,7 +158,7 @@ def test_models_are_compared_on_the_same_films(index: Index, montgomery: Path, t
     assert "tested on montgomery" in capsys.readouterr().out
 
 
-def test_a_labelled_folder_says_so(labelled: Index) -> None:
+def test_labelled_folder_records_its_model(labelled: Index) -> None:
     facts = json.loads((labelled.folder / "prepare.json").read_text())
     assert facts["labelled"] == labelled.labelled
     assert facts["labelled"]["shenzhen"]["masks_of"] == ["montgomery"]

@@ -22,7 +22,7 @@ def two_fields(size: int = SIZE) -> np.ndarray:
     return mask
 
 
-def test_lung_mask_says_all_of_lung_and_that_the_field_holds_it() -> None:
+def test_lung_mask_defines_all_of_lung() -> None:
     mask = two_fields()
     target, unknown = split_known(mask, "lung")
     assert not unknown[0].any()
@@ -31,7 +31,7 @@ def test_lung_mask_says_all_of_lung_and_that_the_field_holds_it() -> None:
     assert target[1][mask].all()
 
 
-def test_field_mask_says_where_no_lung_is_and_where_surely_some_is() -> None:
+def test_field_mask_defines_lung_in_part() -> None:
     mask = two_fields()
     target, unknown = split_known(mask, "field")
     assert not unknown[1].any()
@@ -49,7 +49,7 @@ def test_field_mask_says_where_no_lung_is_and_where_surely_some_is() -> None:
     assert not known[100, 72:103].any()
 
 
-def test_augmentation_warps_what_is_known_with_the_image() -> None:
+def test_augmentation_warps_known_pixels_with_the_image() -> None:
     """Beyond the image's border there is no lung, and that is known; the known lung stays inside the field."""
     mask = two_fields()
     image = np.where(mask, 60, 180).astype(np.uint8)
@@ -70,7 +70,7 @@ def test_augmentation_warps_what_is_known_with_the_image() -> None:
     assert torch.equal(known, torch.from_numpy(1 - unknown))
 
 
-def test_score_of_a_field_counts_outside_and_lateral_third() -> None:
+def test_field_score_counts_outside_and_lateral_third() -> None:
     field = two_fields(512)
     outside, lateral = score_field(field, field)
     assert (outside, lateral) == (0, 1)
@@ -81,7 +81,7 @@ def test_score_of_a_field_counts_outside_and_lateral_third() -> None:
     assert lateral_third(field).sum() < field.sum() / 2
 
 
-def test_score_of_a_field_is_the_data_sets_own() -> None:
+def test_field_score_matches_the_data_set_s() -> None:
     if not (SHARED / "more" / "score_fields.py").is_file():
         pytest.skip("the further hospitals are not here (../shared/data/more)")
     names: dict = {}
@@ -92,7 +92,7 @@ def test_score_of_a_field_is_the_data_sets_own() -> None:
         assert score_field(mask, field) == pytest.approx(names["score"](field, mask))
 
 
-def test_a_field_s_border_is_as_wide_in_a_flat_image_as_in_its_square() -> None:
+def test_field_border_is_independent_of_the_aspect() -> None:
     square = np.zeros((512, 512), bool)
     square[150:350, 60:200] = square[150:350, 300:440] = True
     mask = np.roll(square, 4, axis=1)

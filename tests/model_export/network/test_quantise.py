@@ -21,7 +21,7 @@ from model_export.train import train
 
 @pytest.fixture(scope="module")
 def exported(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny network that has learnt its drawings, exported with its INT8 form by the command."""
+    """A tiny network that has learned its drawings, exported with its INT8 form by the command."""
     folder = tmp_path_factory.mktemp("run")
     train(index, folder, Config(**TINY, epochs=20, augment=False), resume=False)
     weights = folder / "tiny.onnx"
@@ -30,7 +30,7 @@ def exported(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return weights
 
 
-def test_the_int8_file_is_the_same_network_quantised(exported: Path) -> None:
+def test_int8_file_is_the_quantised_network(exported: Path) -> None:
     exact, quantised = LungNetwork(exported, 1), LungNetwork(int8_path(exported), 1, float_sums=True)
     assert quantised.card.precision == "int8"
     assert quantised.card.quantised_from == exact.sha256
@@ -41,7 +41,7 @@ def test_the_int8_file_is_the_same_network_quantised(exported: Path) -> None:
     assert int8_path(exported).stat().st_size < exported.stat().st_size
 
 
-def test_it_is_static_qdq_per_channel_with_unsigned_activations() -> None:
+def test_int8_file_is_static_qdq_per_channel() -> None:
     """The one form that is fast on VNNI processors, on the shipped file."""
     model = onnx.load(int8_path(LUNG_WEIGHTS))
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -58,7 +58,7 @@ def test_it_is_static_qdq_per_channel_with_unsigned_activations() -> None:
 
 
 @pytest.mark.parametrize(("name", "limit"), [("MAX_MEAN_LOSS", -1.0), ("MAX_LOSS", -1.0), ("MAX_MEAN_LOSS", np.nan)])
-def test_a_costly_int8_model_is_not_written(
+def test_costly_int8_model_is_not_written(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: float
 ) -> None:
     monkeypatch.setattr(module, name, limit)
@@ -67,7 +67,7 @@ def test_a_costly_int8_model_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_spoilt_int8_model_is_not_written(
+def test_badly_calibrated_int8_model_is_not_written(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranges calibrated on next to nothing: the gate sees what that does to real images."""
@@ -82,7 +82,7 @@ def test_a_spoilt_int8_model_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_int8_kernels_that_disagree_with_float_sums_are_refused(
+def test_disagreeing_int8_kernels_are_rejected(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A processor with dot products whose kernels give another mask: the file may be right, but nobody has shown it."""
@@ -93,7 +93,7 @@ def test_int8_kernels_that_disagree_with_float_sums_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_dot_products_the_gate_uses_float_sums_alone(
+def test_gate_without_dot_products_uses_float_sums(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processor, "dot_products", lambda: ())
@@ -103,7 +103,7 @@ def test_without_dot_products_the_gate_uses_float_sums_alone(
     assert output.read_bytes() == int8_path(exported).read_bytes()
 
 
-def test_a_refused_int8_model_leaves_no_older_one_behind(
+def test_rejected_int8_model_removes_the_old_one(
     exported: Path, index: Index, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """An INT8 file of the network before would be served in the new one's place."""

@@ -10,7 +10,7 @@ from model_export.network.unet import UNet, build_network
 from model_export.sweeps.timing import count_gigaflops, count_million_weights
 
 
-def test_the_original_network_is_one_of_the_configurations() -> None:
+def test_original_network_is_a_configuration() -> None:
     network = build_network(ORIGINAL)
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert round(weights / 1e6, 1) == 31.0
@@ -30,7 +30,7 @@ def test_logits_have_the_inputs_size(stem: int, upsample: str, channels: int, he
 @pytest.mark.parametrize("convolution", ["normal", "separable"])
 @pytest.mark.parametrize("decoder", ["concat", "add"])
 @pytest.mark.parametrize("upsample", ["bilinear", "transpose"])
-def test_every_weight_takes_part(convolution: str, decoder: str, upsample: str) -> None:
+def test_every_weight_gets_a_gradient(convolution: str, decoder: str, upsample: str) -> None:
     network = UNet(
         base=4, depth=3, max_channels=8, upsample=upsample, convolution=convolution, decoder=decoder, outputs=2
     )
@@ -48,14 +48,14 @@ def test_default_network_has_a_sixth_of_the_multiply_adds_and_two_outputs() -> N
     assert build_network(Config()).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 2, 64, 64)
 
 
-def test_settings_from_before_a_setting_came_keep_their_network() -> None:
+def test_older_settings_keep_their_network() -> None:
     """A checkpoint of an earlier version: its decoder concatenated, and lung was all that it predicted."""
     config = read_config({"base": 8, "depth": 2, "max_channels": 16, "sources": ["montgomery"]})
     assert (config.decoder, config.outputs, config.sources) == ("concat", ("lung",), ("montgomery",))
     assert build_network(config).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
 
 
-def test_a_size_that_does_not_fit_is_told_with_one_that_does() -> None:
+def test_wrong_size_error_names_a_valid_size() -> None:
     with pytest.raises(ValueError, match="divisible by 64, so pad to 128 x 64"):
         UNet(stem=4, depth=4)(torch.zeros(1, 1, 100, 64))
 
@@ -69,7 +69,7 @@ def test_wrong_settings_are_named(wrong: dict) -> None:
 
 
 @pytest.mark.parametrize(("head", "reach"), [("shuffle", 8), ("refine", 3)])
-def test_a_coarse_stems_edges_are_drawn_from_the_radiograph_itself(head: str, reach: int) -> None:
+def test_head_uses_the_radiograph(head: str, reach: int) -> None:
     """With the decoder's features held fast, one pixel of the radiograph changes the logits around it alone."""
     torch.manual_seed(0)
     network = UNet(base=4, depth=1, max_channels=8, stem=4, head=head).eval()
@@ -83,7 +83,7 @@ def test_a_coarse_stems_edges_are_drawn_from_the_radiograph_itself(head: str, re
     assert not change[:, 17 + reach :].any()
 
 
-def test_a_blocks_pixels_have_logits_of_their_own() -> None:
+def test_pixels_of_a_block_have_separate_logits() -> None:
     """No stairs: within one block of the coarse grid the logits differ."""
     torch.manual_seed(0)
     logits = UNet(base=4, depth=1, max_channels=8, stem=4).eval()(torch.randn(1, 1, 32, 32))

@@ -14,7 +14,7 @@ LOG = """epoch,loss,validation_dice,validation_dice_montgomery,validation_dice_s
 """
 
 
-def test_the_log_is_drawn_beside_itself(tmp_path: Path, capsys) -> None:
+def test_curve_is_written_beside_the_log(tmp_path: Path, capsys) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     assert main(["curve", "--run", str(tmp_path)]) == 0
     assert str(tmp_path / "curve.png") in capsys.readouterr().out
@@ -22,6 +22,6 @@ def test_the_log_is_drawn_beside_itself(tmp_path: Path, capsys) -> None:
         assert picture.width > 1000
 
 
-def test_a_run_without_a_log_is_named(tmp_path: Path, capsys) -> None:
+def test_missing_log_is_reported(tmp_path: Path, capsys) -> None:
     assert main(["curve", "--run", str(tmp_path)]) == 2
-    assert "holds no log.csv" in capsys.readouterr().err
+    assert "has no log.csv" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def sample(number: int, random: np.random.Generator) -> MaskSample:
     )
 
 
-def test_the_fit_is_not_moved_by_wrong_masks() -> None:
+def test_fit_is_robust_to_wrong_masks() -> None:
     random = np.random.default_rng(1)
     samples = [sample(number, random) for number in range(400)]
     calibration = fit_calibration(samples)
@@ -44,7 +44,7 @@ def test_the_fit_is_not_moved_by_wrong_masks() -> None:
     assert np.mean([abs(estimate_dice(calibration, each.figures) - each.dice) for each in right]) < 0.01
 
 
-def test_images_are_worsened_each_time_alike() -> None:
+def test_worsening_is_reproducible() -> None:
     image = np.random.default_rng(1).random((96, 96), np.float32)
     mask = np.zeros((96, 96), bool)
     mask[20:80, 10:40] = mask[20:80, 56:86] = True
@@ -57,7 +57,7 @@ def test_images_are_worsened_each_time_alike() -> None:
         assert not np.array_equal(once, image)
 
 
-def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
+def test_expect_writes_coefficients_for_the_model_card(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Drawn images are small and no frontal chest images, which is not what is tried here.
@@ -82,7 +82,7 @@ def test_a_fold_s_images_make_the_coefficients_that_the_model_carries(
     assert LungNetwork(tmp_path / "net.onnx", threads=1).card.calibration == calibration
 
     (out / "expected_dice.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds no coefficients"):
+    with pytest.raises(ValueError, match="has no coefficients"):
         export(last, tmp_path / "n.onnx", index, index.select("validation"), expected_dice=out / "expected_dice.json")
-    with pytest.raises(ValueError, match="no checkpoint of a run"):
+    with pytest.raises(ValueError, match="not a checkpoint of a run"):
         learn_expected_dice(index, [tmp_path / "net.onnx"], out, (), seed=1)

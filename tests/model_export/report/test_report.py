@@ -42,14 +42,14 @@ def written(index: Index, run: Path, model: Path, tmp_path_factory: pytest.TempP
     return output
 
 
-def test_the_page_is_whole_by_itself(written: Path) -> None:
+def test_report_page_is_self_contained(written: Path) -> None:
     page = (written / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:image/(png|jpeg);base64,|#)', page)
     assert len(re.findall(r"<img ", page)) == 10  # four plots, and best, middle and worst of two sets
 
 
 @pytest.mark.parametrize("name", ["report.html", "docs/MODEL_CARD.md"])
-def test_figures_are_those_of_the_model(written: Path, index: Index, model: Path, name: str) -> None:
+def test_report_has_the_model_s_scores(written: Path, index: Index, model: Path, name: str) -> None:
     text, network = (written / name).read_text(), LungNetwork(model, threads=1)
     assert network.sha256 in text
     assert network.card.training["data_sha256"] in text
@@ -59,24 +59,24 @@ def test_figures_are_those_of_the_model(written: Path, index: Index, model: Path
         low, high = bootstrap_interval(dice)
         assert f"{np.mean(dice):.4f} ({low:.4f} to {high:.4f})" in text
         assert f"{min(dice):.4f}" in text
-    for said in ("rotated by 10", "turned by 180", "montgomery, tuberculosis", "last.pt"):
+    for said in ("rotated by 10", "rotated by 180", "montgomery, tuberculosis", "last.pt"):
         assert said in text
 
 
-def test_the_data_card_counts_the_films(written: Path, index: Index) -> None:
+def test_data_card_counts_all_images(written: Path, index: Index) -> None:
     card = (written / "docs/DATA_CARD.md").read_text()
     lines = re.findall(r"^\| (montgomery|shenzhen) \| (train|validation|test) \|.*\| (\d+) \|$", card, re.MULTILINE)
     assert sum(int(count) for *_, count in lines) == len(index.rows)
 
 
-def test_a_run_that_made_another_model_is_noticed(index: Index, model: Path, tmp_path: Path, capsys) -> None:
+def test_report_rejects_the_run_of_another_model(index: Index, model: Path, tmp_path: Path, capsys) -> None:
     train(index, tmp_path / "other", Config(**TINY, epochs=1), resume=False)
     flags = ["--data", str(index.folder), "--model", str(model), "--run", str(tmp_path / "other")]
     assert main(["report", *flags, "--output", str(tmp_path / "report")]) == 2
-    assert "did not make this model" in capsys.readouterr().err
+    assert "is not the run of this model" in capsys.readouterr().err
 
 
-def test_a_folder_with_another_split_is_noticed(public: Path, run: Path, model: Path, tmp_path: Path, capsys) -> None:
+def test_report_rejects_another_split(public: Path, run: Path, model: Path, tmp_path: Path, capsys) -> None:
     """Its test images may be those that the model was trained on."""
     prepare(public, tmp_path / "other", SIZE, None, 7, 0.2, None, 2)
     flags = ["--data", str(tmp_path / "other"), "--model", str(model), "--run", str(run)]
@@ -84,16 +84,16 @@ def test_a_folder_with_another_split_is_noticed(public: Path, run: Path, model: 
     assert "trained on other images" in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_not_reported_on(index: Index, run: Path, tmp_path: Path, capsys) -> None:
+def test_report_rejects_a_checkpoint(index: Index, run: Path, tmp_path: Path, capsys) -> None:
     flags = ["--data", str(index.folder), "--model", str(run / "best.pt"), "--output", str(tmp_path)]
     assert main(["report", *flags]) == 2
-    assert "a report is on an exported model" in capsys.readouterr().err
+    assert "the report needs an .onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("card", "name"), [("docs/MODEL_CARD.md", "lung_unet"), ("docs/open/MODEL_CARD.md", "lung_unet_open")]
 )
-def test_the_cards_in_the_repository_are_the_shipped_models(card: str, name: str) -> None:
+def test_committed_cards_match_the_shipped_models(card: str, name: str) -> None:
     card = (Path(__file__).parents[3] / card).read_text()
     weights = LUNG_WEIGHTS.with_name(f"{name}.onnx")
     exact, quantised = (LungNetwork(path, threads=1) for path in (weights, int8_path(weights)))
@@ -102,6 +102,6 @@ def test_the_cards_in_the_repository_are_the_shipped_models(card: str, name: str
     assert exact.sha256 in card
 
 
-def test_the_open_weights_owe_nothing_to_the_shenzhen_masks() -> None:
+def test_open_weights_do_not_derive_from_shenzhen_masks() -> None:
     training = LungNetwork(LUNG_WEIGHTS.with_name("lung_unet_open.onnx"), threads=1).card.training
     assert training["labelled"]["shenzhen"]["masks_of"] == ["montgomery"]

@@ -16,7 +16,7 @@ from model_export.train import train
 SMALL = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery")
 
 
-def test_an_image_of_a_fold_is_scored_by_the_model_that_never_saw_it(
+def test_held_out_images_are_scored_by_their_fold(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
@@ -37,7 +37,7 @@ def test_an_image_of_a_fold_is_scored_by_the_model_that_never_saw_it(
     assert (tmp_path / "tail" / "worst.png").exists()
 
 
-def test_the_table_counts_failures_and_those_that_were_accepted(index: Index) -> None:
+def test_sets_table_counts_silent_failures(index: Index) -> None:
     row = replace(index.rows[0], source="a", finding="")
     cases = ((0.95, "accept"), (0.85, "accept"), (0.85, "review"), (0.5, "reject"))
     header, line = sets_table([TailScore(row, score, 0.02, decision, None) for score, decision in cases])

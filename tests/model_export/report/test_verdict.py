@@ -16,7 +16,7 @@ from model_export.network.checkpoint import read_model
 from model_export.report.verdict import PRESENTATIONS, judge_verdicts
 
 
-def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_image_and_picture_has_a_line(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = tmp_path / "noise"
     others.mkdir()
     noise = np.random.default_rng(1).integers(0, 255, (200, 200), np.uint8)
@@ -33,8 +33,8 @@ def test_every_film_and_picture_has_its_line(index: Index, tmp_path: Path, capsy
     assert "reject    1" in capsys.readouterr().out.splitlines()[-2]
 
 
-def test_a_folder_without_pictures_is_said(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_pictures_is_named(index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["verdict", "--data", str(index.folder), "--split", "test", "--output", str(tmp_path / "out")]
-    for folder, says in ((tmp_path / "nowhere", "no folder"), (tmp_path, "no picture")):
+    for folder, says in ((tmp_path / "nowhere", "no folder"), (tmp_path, "no readable picture")):
         assert main([*arguments, "--others", str(folder)]) == 2
         assert says in capsys.readouterr().err

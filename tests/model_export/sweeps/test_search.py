@@ -55,7 +55,7 @@ def done(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_file_is_scored_timed_and_drawn(done: Path, index: Index) -> None:
+def test_every_file_is_scored_timed_and_plotted(done: Path, index: Index) -> None:
     lines = table(done)
     names = ("separable", "plain-16")
     assert lines.keys() == {(name, precision) for name in names for precision in ("fp32", "int8")}
@@ -69,7 +69,7 @@ def test_every_file_is_scored_timed_and_drawn(done: Path, index: Index) -> None:
         assert picture.width > 1000
 
 
-def test_a_network_trained_smaller_says_so_and_is_timed_at_full_size(done: Path, index: Index) -> None:
+def test_network_trained_smaller_is_timed_at_full_size(done: Path, index: Index) -> None:
     line = table(done)["plain-16", "fp32"]
     assert line["trained"] == "1 epochs, at 32 px"
     assert line["size"] == "64"
@@ -98,10 +98,10 @@ def test_finished_shapes_are_not_trained_again(
     assert picture.exists()
     assert [line["ms"] for line in table(done).values()] == times
     assert main([*command(index, done), "--comparison-size", "64"]) == 2
-    assert "was begun with comparison_size 32, not 64" in capsys.readouterr().err.splitlines()[-1]
+    assert "was started with comparison_size 32, not 64" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_killed_search_goes_on_and_a_refused_int8_form_is_left_out(
+def test_killed_search_resumes_without_rejected_int8_file(
     index: Index,
     tmp_path: Path,
     epochs_left: list[int],
@@ -115,20 +115,20 @@ def test_a_killed_search_goes_on_and_a_refused_int8_form_is_left_out(
     epochs_left[0] = 1  # the second
     assert main(command(index, tmp_path, "--only", "base-16")) == 0
     assert table(tmp_path).keys() == {("base-16", "fp32")}
-    assert "base-16: no INT8 form, because INT8 loses" in capsys.readouterr().out
+    assert "base-16: no INT8 file, because INT8 loses" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--only", "resnet"], "no setting resnet; there are author, base-16"),
+        (["--only", "resnet"], "no setting resnet; the settings are base-16"),
         (["--draw-only"], "no shape has been trained and timed yet"),
         (["--only", "depth-5"], "the input does not fit depth-5 (64 pixels, not divisible by 128)"),
         (["--comparison-size", "40"], "plain-16 (40 pixels, not divisible by 16)"),
         (["--comparison-size", "0"], "plain-16 (0 pixels, not divisible by 16)"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(
+def test_invalid_arguments_are_reported_in_one_line(
     index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
 ) -> None:
     assert main(command(index, tmp_path, *more)) == 2
@@ -137,7 +137,7 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_shapes_that_do_not_fit_the_films_are_left_out(
+def test_shapes_that_do_not_fit_are_left_out(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried: list[str] = []
@@ -155,7 +155,7 @@ def test_shapes_that_do_not_fit_the_films_are_left_out(
     assert all(name in said for name in wrong)
 
 
-def test_a_shape_begun_with_other_settings_is_not_taken_for_its_namesake(
+def test_run_with_other_settings_is_rejected(
     done: Path, index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "runs" / "separable"
@@ -166,10 +166,10 @@ def test_a_shape_begun_with_other_settings_is_not_taken_for_its_namesake(
     (run / "config.json").write_text(json.dumps(facts))
     assert main(command(index, tmp_path)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "separable was begun with other settings (learning_rate 1.0, not 0.002); remove it or name another" in said
+    assert "separable was started with other settings (learning_rate 1.0, not 0.002); remove it or name another" in said
 
 
-def test_a_damaged_film_is_named(done: Path, index: Index, tmp_path: Path) -> None:
+def test_damaged_image_is_named(done: Path, index: Index, tmp_path: Path) -> None:
     row = index.rows[0]
     (tmp_path / row.image).parent.mkdir(parents=True)
     (tmp_path / row.image).write_bytes(b"no image")
@@ -177,7 +177,7 @@ def test_a_damaged_film_is_named(done: Path, index: Index, tmp_path: Path) -> No
         _score(replace(index, input=tmp_path), [row], done / "runs" / "separable" / "network.onnx")
 
 
-def test_a_separable_network_exports_its_own_answers(index: Index, tmp_path: Path) -> None:
+def test_separable_network_passes_parity(index: Index, tmp_path: Path) -> None:
     train(index, tmp_path, Config(**TINY, epochs=3, convolution="separable"), resume=False)
     output = tmp_path / "model.onnx"
     assert export(tmp_path / "best.pt", output, index, index.select("validation")) < 1e-4
@@ -188,7 +188,7 @@ def test_a_separable_network_exports_its_own_answers(index: Index, tmp_path: Pat
     assert kinds.count("Conv") == normal + 2 * 7 + projections + 1
 
 
-def test_the_front_holds_what_nothing_beats() -> None:
+def test_pareto_front() -> None:
     def point(milliseconds: float, dice: float) -> ParetoPoint:
         return ParetoPoint("", False, "fp32", milliseconds, dice, "")
 
@@ -198,7 +198,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert pareto_front([replace(fast, trained="5 epochs")]) == []
 
 
-def test_the_picture_says_how_far_two_seeds_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plot_states_the_difference_of_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["name,group,precision,ms,dice,trained", "default,default,fp32,10,0.960,", "seed-2,default,fp32,9,0.963,"]
     table = tmp_path / "search.csv"
     table.write_text("\n".join(lines))
@@ -216,13 +216,13 @@ def test_the_picture_says_how_far_two_seeds_differ(tmp_path: Path, monkeypatch: 
     pyplot.close(figures[0])
 
 
-def test_names_in_the_picture_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plot_labels_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty networks that are nearly alike."""
     random = np.random.default_rng(1)
     lines = ["name,group,precision,ms,dice,trained"]
     for number in range(20):
         lines.append(f"network-{number},shape,fp32,{random.uniform(10, 14)},{random.uniform(0.96, 0.965)},5 epochs")
-    lines.append("author,comparison,fp32,2600,0.95,")
+    lines.append("original,comparison,fp32,2600,0.95,")
     (tmp_path / "search.csv").write_text("\n".join(lines))
     figures: list[Figure] = []
     monkeypatch.setattr(pyplot, "close", figures.append)

@@ -49,7 +49,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> None:
+def test_document_matches_the_logs(done: Path) -> None:
     text = (done / "docs" / "TUNING.md").read_text()
     lines = {line.split("|")[1].strip(" *"): line for line in text.splitlines() if line.startswith("|")}
     for variant in list_settings(**FACTS):
@@ -60,7 +60,7 @@ def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> Non
         assert [float(cell) for cell in cells[3:6]] == pytest.approx([float(best[name]) for name in scores], abs=1e-4)
         assert cells[6] == best["epoch"]
     assert "python -m model_export tune --epochs 2 --size 64 --base 4 --max-channels 8 --precision auto" in text
-    assert text.count("cannot be told: the baseline itself has not learnt") == 6
+    assert text.count("inconclusive: the baseline itself has not learned") == 6
     assert "All settings are finished." in text
     trained = torch.load(done / "runs" / "sgd" / "best.pt", weights_only=True)
     assert f"{trained['precision']} precision, on {trained['device']}." in text
@@ -72,7 +72,7 @@ def test_the_document_says_what_the_logs_say_of_every_setting(done: Path) -> Non
         assert picture_size(done / "docs" / "tuning" / name)[0] > 800
 
 
-def test_input_sizes_keep_every_films_split(done: Path, index: Index) -> None:
+def test_input_sizes_keep_the_split(done: Path, index: Index) -> None:
     splits = {row.id: row.split for row in index.rows}
     for size, name in ((32, "input-half"), (96, "input-larger")):
         made = sweep.prepare_at_size(index, size, done / "runs" / "prepared" / str(size))
@@ -98,10 +98,10 @@ def test_finished_settings_are_not_run_again(
     assert page.read_text() == before
     capsys.readouterr()
     assert main([*command(index, done), "--epochs", "3"]) == 2
-    assert "was begun with epochs 2, not 3" in capsys.readouterr().err.splitlines()[-1]
+    assert "was started with epochs 2, not 3" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_killed_sweep_goes_on_where_it_stopped(
+def test_killed_sweep_resumes(
     index: Index, tmp_path: Path, epochs_left: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Killed in the second epoch of its second setting: three epochs were done, and one is left."""
@@ -117,7 +117,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
     assert "| batch 16 beat batch 1 |  | not run |" in text
 
 
-def test_a_setting_that_fails_does_not_stop_the_others(
+def test_failed_setting_does_not_stop_the_others(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     epoch = Trainer.run_epoch
@@ -136,13 +136,13 @@ def test_a_setting_that_fails_does_not_stop_the_others(
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--only", "adagrad"], "no setting adagrad; there are baseline, batch-1"),
-        (["--size", "80"], "must be divisible by 32"),
-        (["--size", "0"], "the size is 0"),
+        (["--only", "adagrad"], "no setting adagrad; the settings are baseline, batch-1"),
+        (["--size", "80"], "must be a positive multiple of 32"),
+        (["--size", "0"], "size is 0"),
         (["--report-only"], "nothing has been trained there"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(
+def test_invalid_arguments_are_reported_in_one_line(
     index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
 ) -> None:
     assert main(command(index, tmp_path, *more)) == 2
@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert not (tmp_path / "docs").exists()
 
 
-def test_a_run_begun_with_other_settings_is_not_taken_for_its_namesake(
+def test_run_with_other_settings_is_rejected(
     index: Index, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "runs" / "sgd"
@@ -165,7 +165,7 @@ def test_a_run_begun_with_other_settings_is_not_taken_for_its_namesake(
     for more in ([], ["--report-only"]):
         assert main(command(index, tmp_path, *more)) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert "sgd was begun with other settings (optimiser adamw, not sgd); remove it or name another" in line
+        assert "sgd was started with other settings (optimiser adamw, not sgd); remove it or name another" in line
     assert not (tmp_path / "docs").exists()
 
 
@@ -187,10 +187,10 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     # The seeds differ by more than half as much.
     assert verdicts(with_dice(baseline=0.95, seed_2=0.944, levels_5=0.96))[0] == module.NO_DIFFERENCE
     assert set(verdicts(with_dice(baseline=0.3))) == {module.NOT_LEARNT}
-    assert verdicts(with_dice(sgd=0.8))[5] == "cannot be told: trained for 1 epochs"
+    assert verdicts(with_dice(sgd=0.8))[5] == "inconclusive: trained for 1 epochs"
     assert verdicts(with_dice(sgd=0.8))[2] == module.CONTRARY
     alone = {name: run for name, run in with_dice(sgd=0.4).items() if name != "baseline"}
-    assert verdicts(alone)[2] == "cannot be told: there is no baseline that has learnt"
+    assert verdicts(alone)[2] == "inconclusive: there is no baseline that has learned"
 
     base = runs["baseline"]
 
@@ -199,16 +199,16 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
         log = [replace(base.log[0], number=number, dice=min(number, last) / 45) for number in range(1, epochs + 1)]
         return verdicts(runs | dict.fromkeys(("baseline", "seed-2"), replace(base, log=log)))[5]
 
-    assert plateau(25, 40) == plateau(25, 30) == "agrees, in one run"
-    assert plateau(30, 30) == plateau(26, 30) == "cannot be told: still rising"
-    assert plateau(35, 40) == "contrary, in one run: later"
+    assert plateau(25, 40) == plateau(25, 30) == "confirmed, in one run"
+    assert plateau(30, 30) == plateau(26, 30) == "inconclusive: still rising"
+    assert plateau(35, 40) == "contradicted, in one run: later"
     learnt = with_dice()
     holed = {
         name: replace(run, result=run.result | {"holes": 0.02 * (name == "rate-1e-5")}) for name, run in learnt.items()
     }
     assert verdicts(holed)[1] == module.AGREES
     unlearnt = replace(holed["rate-1e-5"], log=[replace(base.log[0], dice=0.4)])
-    assert verdicts(holed | {"rate-1e-5": unlearnt})[1] == "cannot be told: with 1e-5 it has not learnt"
+    assert verdicts(holed | {"rate-1e-5": unlearnt})[1] == "inconclusive: with 1e-5 it has not learned"
     # Another seed leaves as many.
     assert (
         verdicts(holed | {"seed-2": replace(holed["seed-2"], result=holed["rate-1e-5"].result)})[1]

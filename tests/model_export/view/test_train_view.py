@@ -36,17 +36,17 @@ def others(tmp_path: Path) -> Path:
     for number in range(11):
         pixels = random.integers(0, 255, (80, 100 + number)).astype(np.uint8)
         (folder / ("below" if number == 0 else ".") / f"{number:02}.png").write_bytes(png(pixels))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no readable picture")
     return folder
 
 
-def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Path, tmp_path: Path, capsys) -> None:
+def test_trained_view_network_is_served(index: Index, others: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "weights" / "view.onnx"
     files = ["--data", str(index.folder), "--others", str(others), "--output", str(output)]
     assert main(["view", *files, "--epochs", "2"]) == 0
     said = capsys.readouterr()
     assert "10 other pictures to train on" in said.out
-    assert "1 files refused" in said.out
+    assert "1 files rejected" in said.out
     assert "turns right" in said.out
     assert "2/2" in said.err
 
@@ -71,14 +71,14 @@ def test_a_training_ends_with_a_file_that_serving_reads(index: Index, others: Pa
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
 
 
-def test_what_cannot_be_trained_on_is_named(index: Index, others: Path, tmp_path: Path, capsys) -> None:
+def test_invalid_folders_are_named(index: Index, others: Path, tmp_path: Path, capsys) -> None:
     def refused(*arguments: str) -> str:
         assert main(["view", "--data", str(index.folder), "--output", str(tmp_path / "view.onnx"), *arguments]) == 2
         return str(capsys.readouterr().err)
 
     assert "there is no folder" in refused("--others", str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    assert "holds no picture" in refused("--others", str(others), str(tmp_path / "empty"))
+    assert "no readable picture" in refused("--others", str(others), str(tmp_path / "empty"))
     assert "epochs is 0" in refused("--others", str(others), "--epochs", "0")
     assert not (tmp_path / "view.onnx").exists()
 
@@ -87,11 +87,11 @@ def quadrants() -> Picture:
     """Top left black, top right dark, bottom left bright, bottom right white: no turn or mirroring leaves it as is."""
     return Picture(
         np.kron(np.array([[0, 0.3], [0.6, 1]]), np.ones((PICTURE_SIDE // 2, PICTURE_SIDE // 2))).astype(np.float32),
-        "films",
+        "images",
     )
 
 
-def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_match_the_orientation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undone in the order that lungseg.model.view states, every square is the same picture again."""
     for module in (batches, viewports):
         monkeypatch.setattr(module, "draw_image_viewport", lambda random: Viewport(0, (1, 1), (0, 0)))
@@ -109,7 +109,7 @@ def test_labels_say_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.corrcoef(upright.ravel(), expected.numpy().ravel())[0, 1] > 0.99
 
 
-def test_squares_are_standardised_in_their_box_and_zero_around_it(index: Index) -> None:
+def test_squares_are_standardised_in_their_box(index: Index) -> None:
     films = read_image_pictures(index, index.select("train"))
     batches = Batches(films, [], make_up_pictures(16, 1, LUNGS), 256, seed=1)
     for squares in (batches.draw(64).squares for _ in range(3)):
@@ -125,27 +125,27 @@ def test_squares_are_standardised_in_their_box_and_zero_around_it(index: Index) 
             assert float(square[square != 0].std()) > 0.7
 
 
-def test_batches_follow_from_the_seed(index: Index) -> None:
+def test_batches_depend_on_the_seed(index: Index) -> None:
     films, made = read_image_pictures(index, index.select("train")), make_up_pictures(8, 1, LUNGS)
     one, same, other = (Batches(films, [], made, 256, seed).draw(16).squares for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_every_folder_is_shown_equally_often() -> None:
+def test_pictures_are_grouped_by_folder() -> None:
     grey = np.ones((PICTURE_SIDE, PICTURE_SIDE), np.float32)
     many = [Picture(grey, "photos") for _ in range(90)]
     batches = Batches([quadrants()], [*many, Picture(grey, "lateral")], make_up_pictures(8, 1, LUNGS), 256, seed=1)
     assert [len(group) for group in batches.groups] == [1, 90]
 
 
-def test_laying_mirrors_first_and_turns_then() -> None:
+def test_squares_are_mirrored_then_rotated() -> None:
     square = torch.arange(4.0).reshape(1, 1, 2, 2)
     laid = orient_squares(square, np.array([True]), np.array([1]))
     assert np.array_equal(laid[0, 0].numpy(), np.rot90(np.fliplr(square[0, 0].numpy())))
 
 
-def test_a_shuffled_film_keeps_its_blocks_and_no_order() -> None:
+def test_shuffled_blocks_keep_their_pixels() -> None:
     film = np.random.default_rng(1).random((60, 48)).astype(np.float32)
     for seed in range(10):
         blocks = shuffle_blocks(film, np.random.default_rng(seed))
