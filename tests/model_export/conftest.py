@@ -1,4 +1,4 @@
-"""Fixtures: made-up images, as they would be downloaded and as they are prepared."""
+"""Fixtures: phantoms in the public layout, and prepared."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from model_export.data.phantoms import SIZE, write_public_layout
 from model_export.network.fit import Trainer
 from model_export.prepare import prepare
 
-torch.set_num_threads(1)  # networks this small only lose time by sharing a convolution
+torch.set_num_threads(1)  # threads slow such small networks down
 
 
 @pytest.fixture(scope="session")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole public layout; do not write to it."""
+    """A complete public layout; do not write to it."""
     root = tmp_path_factory.mktemp("input")
     write_public_layout(root)
     return root
@@ -31,7 +31,7 @@ def index(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 @pytest.fixture
 def epochs_left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many epochs, its one item, may still be trained before the run is stopped as by Ctrl-C."""
+    """The number of epochs (its single item) until the run is interrupted as by Ctrl-C."""
     epoch, left = Trainer.run_epoch, [0]
 
     def count(self: Trainer, *arguments: object) -> float:

@@ -1,4 +1,4 @@
-"""Commands and files that the documents name are there."""
+"""Commands and links in the documentation are valid."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_documented_commands_parse(document: str) -> None:
     commands = [found["words"] for found in COMMAND.finditer(re.sub(r"\\\n *", "", text))]
     assert commands
     for command in commands:
-        # What a command does stands behind it, after a # or two spaces.
+        # A description follows the command, after a # or two spaces.
         words = shlex.split(re.split(r" {2,}(?!-)", command)[0], comments=True)
         try:
             _parser().parse_args(words)
         except SystemExit as end:
-            assert end.code == 0, command  # --help ends so too
+            assert end.code == 0, command  # --help exits with 0, too
 
 
 @pytest.mark.parametrize("document", PAGES)

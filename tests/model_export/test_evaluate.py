@@ -1,4 +1,4 @@
-"""Scores by their definitions, tables and pictures, and the shipped model against its bar."""
+"""`evaluate`: metrics, tables and pictures, and the score of the shipped model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def square(top: int, left: int, side: int = 20) -> np.ndarray:
 
 class TestMetrics:
     def test_dice_and_jaccard(self) -> None:
-        a, b = square(10, 10), square(10, 20)  # half of each in common
+        a, b = square(10, 10), square(10, 20)  # each half shared
         assert metrics.dice(a, b) == pytest.approx(0.5)
         assert metrics.jaccard(a, b) == pytest.approx(1 / 3)
         assert metrics.dice(a, a) == metrics.jaccard(a, a) == 1
@@ -40,7 +40,7 @@ class TestMetrics:
         hd95, assd = metrics.surface_distances(square(10, 10), square(14, 10))
         assert hd95 == pytest.approx(4)
         assert 0 < assd < 4
-        inner, outer = square(30, 30, 20), square(25, 25, 30)  # 5 pixels further out all round
+        inner, outer = square(30, 30, 20), square(25, 25, 30)  # 5 pixels larger on each side
         hd95, assd = metrics.surface_distances(inner, outer)
         assert 5 <= hd95 <= 5 * 2**0.5
         assert 5 <= assd <= 5 * 2**0.5
@@ -62,7 +62,7 @@ class TestMetrics:
 
 
 def test_evaluate_writes_tables_and_pictures(index: Index, tmp_path: Path, capsys) -> None:
-    """The shipped model need not know these drawings: what counts is what is written about them."""
+    """The shipped model's scores on phantoms do not matter; the files do."""
     rows = index.select("test")
     scored = evaluate(index, rows, LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path)
     with (tmp_path / "scores.csv").open() as file:
@@ -89,7 +89,7 @@ def test_bootstrap_interval_narrows_with_more_values() -> None:
 
 
 def test_calibration_counts_every_pixel_once(index: Index) -> None:
-    """What a step of probability promises, and what it holds."""
+    """Bins cover all pixels, and their mean probability is in range."""
     row = index.select("test")[0]
     (scored,) = score_images(index, [row], LungNetwork(LUNG_WEIGHTS, thread_count()))
     assert scored.calibration[:, 0].sum() == row.height * row.width
@@ -122,7 +122,7 @@ def test_damaged_image_is_named(index: Index, tmp_path: Path, capsys) -> None:
 
 
 def test_shipped_model_reaches_its_published_dice(shared: Path, tmp_path: Path) -> None:
-    """Mean Dice at the images' own size, through the whole service: 28 Montgomery and 114 Shenzhen images."""
+    """Mean Dice at full image size, end to end: 28 Montgomery and 114 Shenzhen images."""
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     scored = evaluate(index, index.select("test"), LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path / "out")
     dice = {

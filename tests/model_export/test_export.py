@@ -1,4 +1,4 @@
-"""export writes the model that serving reads, or nothing."""
+"""`export` writes a model that can be served, or nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model_export.train import train
 
 @pytest.fixture(scope="module", params=[1, 3])
 def run(request: pytest.FixtureRequest, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny trained run, of 1 and of 3 input channels."""
+    """A tiny trained run with 1 and with 3 input channels."""
     folder = tmp_path_factory.mktemp("run")
     train(index, folder, Config(**TINY, epochs=2, in_channels=request.param), resume=False)
     return folder
@@ -61,7 +61,7 @@ def test_parity_failure_writes_nothing(index: Index, run: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("error", [0.5, np.nan])
 def test_broken_conversion_fails_parity(index: Index, run: Path, tmp_path: Path, monkeypatch, error: float) -> None:
-    """A few weights changed on the way: the gate sees it on the images."""
+    """The parity check notices a few changed weights."""
     from model_export import export as module
 
     convert = module._convert

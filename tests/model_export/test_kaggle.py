@@ -1,4 +1,4 @@
-"""The Kaggle notebook, from clone to mask, on a handful of made-up images."""
+"""The Kaggle notebook, from clone to mask, on phantoms."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_notebook_is_stored_without_outputs(notebook: NotebookNode) -> None:
 def test_notebook_runs_from_clone_to_mask(
     notebook: NotebookNode, public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What stands in this checkout, committed or not, as a repository of its own; a folder that is there already is what
-    # the notebook takes where there is no git.
+    # A repository of its own with this checkout, including uncommitted changes. Without git, the notebook uses an
+    # existing folder.
     git = shutil.which("git")
     source, folder = tmp_path / "source", tmp_path / "clone"
     copy_of_the_code(source if git else folder)
@@ -61,8 +61,8 @@ def test_notebook_runs_from_clone_to_mask(
         monkeypatch.setenv(name, str(tmp_path / "home"))
     places["WORK"].mkdir()
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
-    # A loop of its own: client.execute() and asyncio.run() drop the one that Mangum opens at its import, and the
-    # warning of that fails whichever test comes later.
+    # A separate loop: client.execute() and asyncio.run() drop the loop that Mangum opens on import, whose warning would
+    # fail a later test.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(client.async_execute())
 
@@ -97,5 +97,5 @@ def make_repository(git: str, folder: Path) -> None:
 
 
 def pictures_of(cell: NotebookNode) -> int:
-    """How many pictures a cell shows."""
+    """Count the pictures of a cell."""
     return sum("image/png" in output.get("data", {}) for output in cell.outputs)

@@ -1,4 +1,4 @@
-"""What is installed stays; only what is not there at all is asked of pip."""
+"""`missing` installs only packages that are absent."""
 
 from __future__ import annotations
 

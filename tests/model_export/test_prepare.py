@@ -1,4 +1,4 @@
-"""prepare: images of any size in, squares and an index out, nothing lost without a word."""
+"""`prepare`: squares, an index, and a list of skipped images."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_missing_and_damaged_files_are_skipped(tmp_path: Path, capsys) -> None:
 
 
 def test_full_size_originals_give_the_same_index(tmp_path: Path) -> None:
-    """A 4020 x 4892 original and its small copy end in nearly the same square."""
+    """A 4020 x 4892 original gives the same geometry and mask as its small copy."""
     root = tmp_path / "input"
     film, left, right = draw_chest(4020, 4892, 3)
     name = "MCUCXR_0001_0.png"

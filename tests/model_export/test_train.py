@@ -1,4 +1,4 @@
-"""Training learns, stops and resumes without a trace, and several processes agree with one."""
+"""Training: learning, resuming, several processes, data and loss."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_invalid_settings_are_named(index: Index, tmp_path: Path, settings: dict
 
 
 def test_processes_share_their_gradients(tmp_path: Path) -> None:
-    """Two processes see different images, and after a step have the same weights."""
+    """Two processes with different images have the same weights after a step."""
     torch.multiprocessing.spawn(one_step, (tmp_path, free_port()), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     start = Trainer(Config(**TINY), Rank(torch.device("cpu"), 0, 1), steps=1).network
@@ -130,7 +130,7 @@ def test_processes_share_their_gradients(tmp_path: Path) -> None:
 
 
 def one_step(rank: int, folder: Path, port: int) -> None:
-    """What each process of the test above does."""
+    """Run one step in one process of the test above."""
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     fit = Trainer(Config(**TINY), Rank(torch.device("cpu"), rank, 2), steps=1)
     random = torch.Generator().manual_seed(rank)
@@ -182,13 +182,13 @@ class TestData:
         second = list(whole)
         assert sorted(item % 10 for item in first) == sorted(item % 10 for item in second) == list(range(10))
         assert [item % 10 for item in first] != [item % 10 for item in second]
-        assert len({*first, *second}) == 20  # an item's augmentation is its own
+        assert len({*first, *second}) == 20  # each item has its own augmentation
         halves = [list(SeededSampler(np.ones(10), 1, rank, 2)) for rank in range(2)]
         assert sorted(halves[0] + halves[1]) == sorted(first)
 
     @pytest.mark.parametrize(("balance", "drawn"), [(0, 100), (0.5, 500 / 3), (1, 250)])
     def test_balance_moves_the_share_of_the_smaller_set(self, index: Index, balance: float, drawn: float) -> None:
-        """100 images of one set and 400 of another come 1 to 4, 1 to 2 or 1 to 1, each image as often as its like."""
+        """100 images of one set and 400 of another are drawn 1 to 4, 1 to 2 or 1 to 1, evenly within each set."""
         rows = [replace(index.rows[0], source="small" if number < 100 else "large") for number in range(500)]
         films = Counter(item % 500 for item in SeededSampler(draw_weights(rows, balance), seed=1))
         small = [films[number] for number in range(100)]
@@ -210,7 +210,7 @@ class TestData:
         assert not torch.equal(one[0][0], ImageDataset(index, rows, spec, augment=True, seed=6)[0][0])
 
     def test_exposure_and_geometry_are_independent(self, index: Index) -> None:
-        """Transforms seeded alike draw alike: then every mirrored image would be a dark one, say."""
+        """With one seed the transforms would draw alike, and every mirrored image would be dark, say."""
         augment = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1).augment
         both = []
         for draw in range(400):
@@ -220,10 +220,10 @@ class TestData:
             affine.randomize(None)
             both.append((gamma._do_transform, affine._do_transform))
         share = np.mean([gamma for gamma, moved in both if not moved])
-        assert 0.25 < share < 0.75  # of images left where they are, half have their gamma changed: as of all
+        assert 0.25 < share < 0.75  # half of the unmoved images have their gamma changed, as half of all do
 
     def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
-        """On average the lungs stay darker than the body, negatives and opacities included."""
+        """On average the lungs stay darker than the body, including inverted images and opacities."""
         films = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
         contrast = []
         for item in range(48):
@@ -231,7 +231,7 @@ class TestData:
             assert radiograph.shape == target.shape == known.shape == (1, index.size, index.size)
             assert target.min() == 0
             assert target.max() == 1
-            assert known.min() == 1  # a lung mask says all of lung
+            assert known.min() == 1  # a lung mask defines all of lung
             assert torch.isfinite(radiograph).all()
             contrast.append(float(radiograph[target > 0].mean() - radiograph[target == 0].mean()))
         assert np.median(contrast) < -0.15
@@ -245,7 +245,7 @@ class TestData:
         films = ImageDataset(index, rows, spec, augment=False)
         for item, row in enumerate(rows):
             served, _ = preprocess(decode((index.input / row.image).read_bytes()).pixels, spec)
-            # Prepared images are kept in 8 bits: only that rounding may differ.
+            # Prepared images have 8 bits, so values may differ by rounding.
             assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
 
     def test_shares_set_the_share_of_each_set(self, index: Index) -> None:
@@ -320,8 +320,8 @@ class TestLoss:
     def test_loss_adds_share_of_lung_outside_field(self) -> None:
         logits, known = torch.full((1, 2, 4, 4), 9.0), torch.ones(1, 2, 4, 4)
         target = torch.zeros(1, 2, 4, 4)
-        target[:, :, 1:] = 1  # one row of four lies outside the field
+        target[:, :, 1:] = 1  # one row of four is outside the field
         weighed, plain = KnownBceDice(outside_weight=3), KnownBceDice(outside_weight=0)
         assert (weighed(logits, target, known) - plain(logits, target, known)).item() == pytest.approx(0.75, abs=1e-3)
-        known[:, 1, 0] = 0  # a lung mask says nothing of what lies outside the field
+        known[:, 1, 0] = 0  # a lung mask does not define what is outside the field
         assert weighed(logits, target, known).item() == plain(logits, target, known).item()

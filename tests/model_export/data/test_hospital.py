@@ -1,4 +1,4 @@
-"""A further hospital comes in as a folder; what is wrong with it is one clear line."""
+"""Further hospitals as folders, and their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model_export.data.phantoms import SIZE, draw_chest, write_png
 
 @pytest.fixture
 def hospital(tmp_path: Path) -> Path:
-    """Six images of four patients, one without a mask, one without an image."""
+    """Six images of three patients, one without a mask, and a row without an image."""
     folder = tmp_path / "mine"
     lines = []
     for number in range(6):
@@ -122,7 +122,7 @@ def test_duplicate_set_names_are_rejected(
 
 
 def test_copy_in_another_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a negative, larger, and under another name."""
+    """Inverted, enlarged and with another name."""
     random = np.random.default_rng(1)
     images = [random.integers(0, 256, (8, 8), np.uint8).repeat(12, 0).repeat(12, 1) for _ in range(3)]
     for folder, pictures in {"one": images[:2], "two": [255 - images[1].repeat(2, 0).repeat(2, 1), images[2]]}.items():

@@ -1,4 +1,4 @@
-"""Self-training and the comparison of models: what each model owes to whose masks, and how it does elsewhere."""
+"""Self-training with `label`, the origins of masks, and `compare`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from model_export.train import train
 
 @pytest.fixture(scope="module")
 def montgomery(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that has seen one set alone."""
+    """A checkpoint trained on one set only."""
     run = tmp_path_factory.mktemp("montgomery")
     train(index, run, Config(**TINY, epochs=25, augment=False, sources=("montgomery",)), resume=False)
     return run / "best.pt"
@@ -56,7 +56,7 @@ def test_label_replaces_masks_of_named_sets(index: Index, labelled: Index) -> No
         if before.source == "shenzhen" and before.split != "test":
             assert after.sha256 != before.sha256
             assert after.quality == "drawn by a model"
-            assert dice(own, drawn) > 0.8  # it has learnt such drawings
+            assert dice(own, drawn) > 0.8  # it was trained on such phantoms
             assert not (own == drawn).all()
         else:
             assert after == before
@@ -80,7 +80,7 @@ def test_label_rejects_models_trained_on_those_masks(index: Index, tmp_path: Pat
 
 
 def test_mask_origins_include_the_teacher_masks(labelled: Index, tmp_path: Path, capsys) -> None:
-    """A student of Montgomery's teacher, trained on Shenzhen's images alone, may not label Montgomery's."""
+    """A model that learned Shenzhen's images from a model of Montgomery must not label Montgomery."""
     train(labelled, tmp_path / "run", Config(**TINY, epochs=1, sources=("shenzhen",)), resume=False)
     student = checkpoint.TorchModel(tmp_path / "run" / "best.pt").card.training
     assert student["sources"] == ["shenzhen"]
@@ -109,7 +109,7 @@ def test_field_masks_cannot_be_relabelled(index: Index, montgomery: Path, tmp_pa
 
 
 class Blind:
-    """A model that finds lung all over every other image and none in the rest, and stops after ``films``."""
+    """A model that finds lung everywhere in every other image and none in the rest, and stops after ``films``."""
 
     def __init__(self, teacher: Path, films: int) -> None:
         self.card = checkpoint.TorchModel(teacher).card
@@ -134,7 +134,7 @@ def test_interrupted_label_leaves_no_folder(index: Index, montgomery: Path, tmp_
     with pytest.raises(KeyboardInterrupt):
         label_images(index, Blind(montgomery, 4), ("shenzhen",), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    label_images(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")  # and does not stand in the way
+    label_images(index, Blind(montgomery, 100), ("shenzhen",), tmp_path / "out")  # and does not block the next call
 
 
 @pytest.mark.parametrize("sources", [["jsrt"], ["shenzhen", "jsrt"]])

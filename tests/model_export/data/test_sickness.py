@@ -1,4 +1,4 @@
-"""What is drawn over training images changes the image as sickness would, and never the mask."""
+"""Changes drawn over training images resemble sickness, and never change the mask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = range(6)
 
 
 def drawing(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A chest in [0, 1], and its two lungs."""
+    """Return a phantom in [0, 1] and its two lungs."""
     image, left, right = draw_chest(200, 180, seed)
     return image.astype(np.float32) / 255, left, right
 
@@ -48,7 +48,7 @@ def test_white_changes_never_darken(change, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_white_lung_hides_half_a_lung_at_least(seed: int) -> None:
-    """The lower half of one lung gets about as bright as the body beside it."""
+    """A large part of one lung becomes about as bright as the body beside it."""
     image, left, right = drawing(seed)
     after = add_white_lung(image, left | right, np.random.default_rng(seed))
     change = after - image

@@ -1,4 +1,4 @@
-"""What lung masks and field masks say of lung and of field."""
+"""Targets from lung masks and field masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 128
 
 
 def two_fields(size: int = SIZE) -> np.ndarray:
-    """Two fields, a gap between them, the right one longer."""
+    """Return two fields with a gap between them, the right one longer."""
     mask = np.zeros((size, size), bool)
     mask[20:90, 20:55] = True
     mask[20:110, 70:105] = True
@@ -43,14 +43,14 @@ def test_field_mask_defines_lung_in_part() -> None:
     assert target[0][50, 102] == 1
     assert not known[50, 50]  # the heart may be here
     assert not known[50, 72]
-    assert not known[50, 19]  # too near to the border
-    # Of a row with one field alone it is not known which of its thirds is the outer one.
+    assert not known[50, 19]  # too close to the border
+    # In a row with a single run, the outer third is ambiguous.
     assert not target[0][100].any()
     assert not known[100, 72:103].any()
 
 
 def test_augmentation_warps_known_pixels_with_the_image() -> None:
-    """Beyond the image's border there is no lung, and that is known; the known lung stays inside the field."""
+    """Outside the image there is no lung, and this is known; known lung stays inside the field."""
     mask = two_fields()
     image = np.where(mask, 60, 180).astype(np.uint8)
     augment = Augment(InputSpec(size=SIZE), True, outputs=2)

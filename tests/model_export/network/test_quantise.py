@@ -1,4 +1,4 @@
-"""INT8 beside FP32: nearly the same scores, or not written."""
+"""Quantisation to INT8, and its gate."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_int8_file_is_the_quantised_network(exported: Path) -> None:
 
 
 def test_int8_file_is_static_qdq_per_channel() -> None:
-    """The one form that is fast on VNNI processors, on the shipped file."""
+    """The only variant that is fast on VNNI processors, checked on the shipped file."""
     model = onnx.load(int8_path(LUNG_WEIGHTS))
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
@@ -70,7 +70,7 @@ def test_costly_int8_model_is_not_written(
 def test_badly_calibrated_int8_model_is_not_written(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ranges calibrated on next to nothing: the gate sees what that does to real images."""
+    """Ranges calibrated on faint inputs fail the gate."""
     read = module._Calibration._read
 
     def faint(*arguments: object) -> object:
@@ -85,7 +85,7 @@ def test_badly_calibrated_int8_model_is_not_written(
 def test_disagreeing_int8_kernels_are_rejected(
     exported: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A processor with dot products whose kernels give another mask: the file may be right, but nobody has shown it."""
+    """A processor whose kernels return other masks cannot confirm the file."""
     monkeypatch.setattr(processor, "dot_products", lambda: ("avx512_vnni",))
     monkeypatch.setattr(module, "MIN_MEAN_AGREEMENT", 1.1)
     with pytest.raises(GateError, match="agree with float sums"):
@@ -106,7 +106,7 @@ def test_gate_without_dot_products_uses_float_sums(
 def test_rejected_int8_model_removes_the_old_one(
     exported: Path, index: Index, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    """An INT8 file of the network before would be served in the new one's place."""
+    """An INT8 file of the previous network would be served instead of the new one."""
     weights = exported.with_name("again.onnx")
     int8_path(weights).write_bytes(b"of an older network")
     monkeypatch.setattr(module, "MAX_MEAN_LOSS", -1.0)

@@ -1,4 +1,4 @@
-"""The network's shapes, and the author's among its configurations."""
+"""The network's shapes, including the original one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_weight_gets_a_gradient(convolution: str, decoder: str, upsample: 
     network(torch.randn(2, 1, 64, 64)).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
-        # A bias under a sum of ReLUs may get nothing for one input; a weight that never does is dead.
+        # A bias before ReLUs may get no gradient for one input, a weight should.
         assert parameter.ndim == 1 or parameter.grad.abs().sum() > 0, name
 
 
@@ -49,7 +49,7 @@ def test_default_network_has_a_sixth_of_the_multiply_adds_and_two_outputs() -> N
 
 
 def test_older_settings_keep_their_network() -> None:
-    """A checkpoint of an earlier version: its decoder concatenated, and lung was all that it predicted."""
+    """Earlier versions had a concatenating decoder and predicted lung only."""
     config = read_config({"base": 8, "depth": 2, "max_channels": 16, "sources": ["montgomery"]})
     assert (config.decoder, config.outputs, config.sources) == ("concat", ("lung",), ("montgomery",))
     assert build_network(config).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
@@ -70,7 +70,7 @@ def test_wrong_settings_are_named(wrong: dict) -> None:
 
 @pytest.mark.parametrize(("head", "reach"), [("shuffle", 8), ("refine", 3)])
 def test_head_uses_the_radiograph(head: str, reach: int) -> None:
-    """With the decoder's features held fast, one pixel of the radiograph changes the logits around it alone."""
+    """With fixed decoder features, one pixel of the radiograph changes only the logits around it."""
     torch.manual_seed(0)
     network = UNet(base=4, depth=1, max_channels=8, stem=4, head=head).eval()
     features = torch.randn(1, 4, 8, 8)
@@ -84,7 +84,7 @@ def test_head_uses_the_radiograph(head: str, reach: int) -> None:
 
 
 def test_pixels_of_a_block_have_separate_logits() -> None:
-    """No stairs: within one block of the coarse grid the logits differ."""
+    """Within one block of the coarse grid the logits differ, so edges have no steps."""
     torch.manual_seed(0)
     logits = UNet(base=4, depth=1, max_channels=8, stem=4).eval()(torch.randn(1, 1, 32, 32))
     assert logits[0, 0, 8:12, 8:12].unique().numel() == 16

@@ -1,4 +1,4 @@
-"""A run's log becomes a picture."""
+"""`curve` plots a run's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The expected Dice: learned robustly, judged on other patients, and carried by the exported model."""
+"""`expect`: fitted robustly, scored on held-out patients, and stored in the model card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model_export.train import train
 
 
 def sample(number: int, random: np.random.Generator) -> MaskSample:
-    """A mask whose Dice follows from its figures; every tenth image's own mask is wrong."""
+    """Return a mask whose Dice follows from its figures; every tenth reference mask is wrong."""
     figures = random.uniform(0, 1, len(FIGURES))
     dice = 1.01 - np.exp(-4 + 1.5 * figures[0] + 0.5 * figures[3])
     wrong = 0.4 if number % 10 == 0 else 0.0
@@ -60,7 +60,7 @@ def test_worsening_is_reproducible() -> None:
 def test_expect_writes_coefficients_for_the_model_card(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Drawn images are small and no frontal chest images, which is not what is tried here.
+    # Phantoms are small and do not look like frontal chest X-rays, which does not matter here.
     monkeypatch.setattr("model_export.report.expect.MIN_FRONTAL", 0.0)
     monkeypatch.setattr("lungseg.limits.MIN_SIDE", 16)
     settings = Config(base=4, depth=3, max_channels=8, epochs=1, folds=2, fold_source="montgomery", learning_rate=0.02)

@@ -1,4 +1,4 @@
-"""The report and the cards say what was measured, and say it of the model that they name."""
+"""The report and the cards contain the scores of their model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_report_rejects_the_run_of_another_model(index: Index, model: Path, tmp_
 
 
 def test_report_rejects_another_split(public: Path, run: Path, model: Path, tmp_path: Path, capsys) -> None:
-    """Its test images may be those that the model was trained on."""
+    """The model may have been trained on its test images."""
     prepare(public, tmp_path / "other", SIZE, None, 7, 0.2, None, 2)
     flags = ["--data", str(tmp_path / "other"), "--model", str(model), "--run", str(run)]
     assert main(["report", *flags, "--output", str(tmp_path / "report")]) == 2

@@ -1,4 +1,4 @@
-"""Every change moves image and target together, and its cost is written down."""
+"""Disturbances keep image and target aligned, and their cost is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_target_stays_on_the_lungs(name: str) -> None:
     target = Image.fromarray((left | right).astype(np.uint8) * 255)
     lungs = np.asarray(kind.mask(target) if kind.mask else target) > 127
     assert changed.shape == lungs.shape
-    # A ring of body around the lungs is brighter than the lungs, or darker on a negative.
+    # A ring of body around the lungs is brighter than the lungs, or darker if inverted.
     widened = np.asarray(Image.fromarray(lungs.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(9))) > 0
     contrast = np.median(changed[widened & ~lungs]) - np.median(changed[lungs])
     assert contrast * (-1 if name == "inverted" else 1) > 20

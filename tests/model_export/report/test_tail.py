@@ -1,4 +1,4 @@
-"""What a mean hides: each image scored by the model that never saw it, and failures that nobody was told of."""
+"""`tail`: held-out scores and silent failures."""
 
 from __future__ import annotations
 

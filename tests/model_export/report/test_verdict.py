@@ -1,4 +1,4 @@
-"""`verdict` counts what was said of images, changed images and other pictures."""
+"""`verdict` counts verdicts on images in all presentations and on other pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for the network's shape: each trained, exported, scored and timed once, and drawn."""
+"""`search`: shapes are trained, exported, scored and timed once, and plotted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def table(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def done(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shape and a network to compare them with, whatever INT8 costs networks that have hardly learnt."""
+    """A shape and a network to compare them with, with the INT8 gate open, because they have hardly learned."""
     folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantise, "MAX_MEAN_LOSS", 1.0)
@@ -90,7 +90,7 @@ def test_finished_shapes_are_not_trained_again(
     picture = done / "docs" / "pareto.png"
     picture.unlink()
     assert main(command(index, done, "--only", "separable")) == 0
-    assert len(table(done)) == 4  # those not named this time are in the race as well
+    assert len(table(done)) == 4  # all finished shapes are timed, not only the named one
     assert picture.exists()
     picture.unlink()
     times = [line["ms"] for line in table(done).values()]
@@ -217,7 +217,7 @@ def test_plot_states_the_difference_of_seeds(tmp_path: Path, monkeypatch: pytest
 
 
 def test_plot_labels_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty networks that are nearly alike."""
+    """Twenty networks with similar scores."""
     random = np.random.default_rng(1)
     lines = ["name,group,precision,ms,dice,trained"]
     for number in range(20):

@@ -1,4 +1,4 @@
-"""The author's experiments: run once each, stopped and resumed, and reported as their logs say."""
+"""`tune`: experiments run once each, resume, and are reported from their logs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_finished_settings_are_not_run_again(
 def test_killed_sweep_resumes(
     index: Index, tmp_path: Path, epochs_left: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed in the second epoch of its second setting: three epochs were done, and one is left."""
+    """Killed in the second epoch of the second setting: three epochs are done, one is left."""
     epochs_left[0] = 3
     assert main(command(index, tmp_path, "--only", "baseline", "sgd")) == 130
     assert len(log(tmp_path / "runs" / "sgd")) == 1
@@ -184,7 +184,7 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     as_found = verdicts(with_dice(baseline=0.95, seed_2=0.951, sgd=0.4))
     assert (as_found[0], as_found[2], as_found[3]) == (module.AGREES,) * 3
     assert verdicts(with_dice(baseline=0.95, seed_2=0.95, levels_5=0.96))[0] == module.CONTRARY
-    # The seeds differ by more than half as much.
+    # The seeds differ by more than half of this.
     assert verdicts(with_dice(baseline=0.95, seed_2=0.944, levels_5=0.96))[0] == module.NO_DIFFERENCE
     assert set(verdicts(with_dice(baseline=0.3))) == {module.NOT_LEARNT}
     assert verdicts(with_dice(sgd=0.8))[5] == "inconclusive: trained for 1 epochs"
@@ -195,7 +195,7 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     base = runs["baseline"]
 
     def plateau(last: int, epochs: int) -> str:
-        """The verdict on a Dice that rises in a straight line up to epoch ``last``."""
+        """Return the verdict for a Dice that rises linearly until epoch ``last``."""
         log = [replace(base.log[0], number=number, dice=min(number, last) / 45) for number in range(1, epochs + 1)]
         return verdicts(runs | dict.fromkeys(("baseline", "seed-2"), replace(base, log=log)))[5]
 
@@ -209,7 +209,7 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     assert verdicts(holed)[1] == module.AGREES
     unlearnt = replace(holed["rate-1e-5"], log=[replace(base.log[0], dice=0.4)])
     assert verdicts(holed | {"rate-1e-5": unlearnt})[1] == "inconclusive: with 1e-5 it has not learned"
-    # Another seed leaves as many.
+    # The other seed has as many holes.
     assert (
         verdicts(holed | {"seed-2": replace(holed["seed-2"], result=holed["rate-1e-5"].result)})[1]
         == module.NO_DIFFERENCE

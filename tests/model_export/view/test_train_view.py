@@ -1,4 +1,4 @@
-"""view writes the network that tells how an image lies; its batches are labelled as they were laid."""
+"""`view` writes a network that can be served, and labels its batches correctly."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_trained_view_network_is_served(index: Index, others: Path, tmp_path: Pa
     assert find_mask_origins(training) == {
         "montgomery",
         "shenzhen",
-    }  # their lungs' outlines are in the made-up pictures
+    }  # made-up pictures use the outlines of their lungs
     assert 0 <= network.card["metrics"]["mirrored_auc"] <= 1
     for row in index.select("validation"):
         view = network(preprocess(read_radiograph(index, row).pixels, InputSpec(size=index.size))[0])
@@ -84,7 +84,7 @@ def test_invalid_folders_are_named(index: Index, others: Path, tmp_path: Path, c
 
 
 def quadrants() -> Picture:
-    """Top left black, top right dark, bottom left bright, bottom right white: no turn or mirroring leaves it as is."""
+    """A picture of four greys that every rotation and mirroring changes."""
     return Picture(
         np.kron(np.array([[0, 0.3], [0.6, 1]]), np.ones((PICTURE_SIDE // 2, PICTURE_SIDE // 2))).astype(np.float32),
         "images",
@@ -92,7 +92,7 @@ def quadrants() -> Picture:
 
 
 def test_labels_match_the_orientation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undone in the order that lungseg.model.view states, every square is the same picture again."""
+    """Undoing the orientation in the order of lungseg.model.view restores every square."""
     for module in (batches, viewports):
         monkeypatch.setattr(module, "draw_image_viewport", lambda random: Viewport(0, (1, 1), (0, 0)))
     for changes in ("_add_opacities", "_expose"):
@@ -117,7 +117,7 @@ def test_squares_are_standardised_in_their_box(index: Index) -> None:
         assert torch.isfinite(squares).all()
         for square in squares[:, 0]:
             rows, columns = square.any(1).nonzero().flatten(), square.any(0).nonzero().flatten()
-            assert max(rows[-1] - rows[0], columns[-1] - columns[0]) == 63  # its longer side fills the square
+            assert max(rows[-1] - rows[0], columns[-1] - columns[0]) == 63  # the longer side fills the square
             inside = square[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             assert abs(float(inside.mean())) < 0.05
             assert float(inside.std()) < 1.1
