@@ -43,9 +43,9 @@ def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path)
     with (output / "scores.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "source", "finding", "quality", *metrics.METRIC_NAMES])
-        for film in scored:
-            row = film.row
-            values = (f"{film.scores[name]:.6f}" for name in metrics.METRIC_NAMES)
+        for image in scored:
+            row = image.row
+            values = (f"{image.scores[name]:.6f}" for name in metrics.METRIC_NAMES)
             writer.writerow([row.id, row.source, row.finding, row.quality, *values])
     table = means_table(group_by_set(scored))
     with (output / "means.csv").open("w", newline="") as file:
@@ -54,8 +54,8 @@ def evaluate(index: Index, rows: list[IndexRow], model: LungModel, output: Path)
         print(f"{line[0]:28}{line[1]:>6}  {line[2]:25}" + "".join(f"{value:>11}" for value in line[3:]))
     print("Dice with its 95 % bootstrap interval over images; hd95 and assd in image pixels")
 
-    for source in sorted({film.row.source for film in scored}):
-        chosen = pick_examples([film for film in scored if film.row.source == source])
+    for source in sorted({image.row.source for image in scored}):
+        chosen = pick_examples([image for image in scored if image.row.source == source])
         path = output / f"{source}.png"
         _draw(index, chosen, model, path)
         print(f"picture: {path}")
@@ -66,10 +66,10 @@ def means_table(groups: dict[str, list[ImageScore]]) -> list[list[str]]:
     """Return a header and one line for each group of images: its means, Dice first with its interval."""
     others = [name for name in metrics.METRIC_NAMES if name != "dice"]
     lines = [["images of", "images", "dice", *others, "worst dice"]]
-    for name, films in groups.items():
-        dice = [film.scores["dice"] for film in films]
-        means = (f"{mean_score(films, metric):.4f}" for metric in others)
-        lines.append([name, str(len(films)), format_mean(dice), *means, f"{min(dice):.4f}"])
+    for name, images in groups.items():
+        dice = [image.scores["dice"] for image in images]
+        means = (f"{mean_score(images, metric):.4f}" for metric in others)
+        lines.append([name, str(len(images)), format_mean(dice), *means, f"{min(dice):.4f}"])
     return lines
 
 
@@ -81,19 +81,19 @@ def format_mean(values: list[float]) -> str:
     return f"{np.mean(values):.4f} ({low:.4f} to {high:.4f})"
 
 
-def pick_examples(films: list[ImageScore]) -> dict[str, ImageScore]:
+def pick_examples(images: list[ImageScore]) -> dict[str, ImageScore]:
     """Return the best, the median and the worst image by Dice."""
-    films = sorted(films, key=lambda film: film.scores["dice"])
-    return {"best": films[-1], "median": films[len(films) // 2], "worst": films[0]}
+    images = sorted(images, key=lambda image: image.scores["dice"])
+    return {"best": images[-1], "median": images[len(images) // 2], "worst": images[0]}
 
 
 def _draw(index: Index, chosen: dict[str, ImageScore], model: LungModel, path: Path) -> None:
     figure, axes = pyplot.subplots(len(chosen), 4, figsize=(14, 3.9 * len(chosen)), layout="constrained")
-    for line, (rank, film) in zip(axes, chosen.items(), strict=True):
-        result = segment_row(index, film.row, model)
+    for line, (rank, image) in zip(axes, chosen.items(), strict=True):
+        result = segment_row(index, image.row, model)
         pixels, mask = result.radiograph.pixels, result.mask
-        target = read_target(index, film.row)
-        title = f"{rank}: {film.row.id}, Dice {film.scores['dice']:.4f}"
+        target = read_target(index, image.row)
+        title = f"{rank}: {image.row.id}, Dice {image.scores['dice']:.4f}"
         pictures = {
             title: pixels,
             "target": target,

@@ -81,7 +81,10 @@ def prepare(
     splits = layout.read_splits(splits_folder) if splits_folder else layout.draw_splits(pairs, seed, test_share)
     root = input_folder or hospitals[0][0].parent
     known = {pair.id for pair in pairs} | {skip.id for skip in skipped}
-    skipped += [layout.SkippedImage(film, "in a split list, but not found") for film in sorted(splits.keys() - known)]
+    skipped += [
+        layout.SkippedImage(radiograph, "in a split list, but not found")
+        for radiograph in sorted(splits.keys() - known)
+    ]
     for hospital, kind in hospitals:
         more, without = read_hospital(hospital, kind)
         pairs, skipped = pairs + more, skipped + without
@@ -130,15 +133,15 @@ def prepare_pair(pair: layout.ImagePair, root: Path, output: Path, size: int, sp
         ProblemError: the image or mask is damaged, blank, or of the wrong size.
         OSError.
     """
-    film = decode(pair.image.read_bytes()).pixels
+    radiograph = decode(pair.image.read_bytes()).pixels
     mask = layout.read_mask(pair.masks) if pair.masks else None
-    if mask is not None and film.shape != mask.shape:
+    if mask is not None and radiograph.shape != mask.shape:
         raise errors.DamagedImage("Image and mask differ in size.")
     if mask is not None and not mask.any():
         raise errors.DamagedImage("The mask is empty.")
-    height, width = film.shape
+    height, width = radiograph.shape
     geometry = letterbox(height, width, size)
-    image = _square(_eight_bits(shrink_image(film, geometry), InputSpec(size)), geometry)
+    image = _square(_eight_bits(shrink_image(radiograph, geometry), InputSpec(size)), geometry)
     Image.fromarray(image).save(output / "images" / f"{pair.id}.png")
     target = np.zeros(0, bool)
     if mask is not None:

@@ -73,13 +73,13 @@ def _train(index: Index, run: Path, config: Config, resume: bool, rank: Rank) ->
     saved = _open_run(run, facts, resume)
 
     spec = InputSpec(**facts["spec"])
-    films = ImageDataset(index, rows, spec, config.augment, config.seed, len(config.outputs))
+    images = ImageDataset(index, rows, spec, config.augment, config.seed, len(config.outputs))
     validation = ImageDataset(index, spread_rows(validation_rows, config.validation_images), spec, augment=False)
     shares = read_shares(config.shares)
     drawn = share_weights(rows, shares) if shares else balance_weights(rows, config.balance)
     order = SeededSampler(drawn, config.seed, rank.index, rank.count, config.epoch_images or None)
     loader = DataLoader(
-        films,
+        images,
         batch_size=config.batch // rank.count,
         sampler=order,
         num_workers=config.workers,
@@ -148,18 +148,18 @@ def _check_names(config: Config, index: Index) -> None:
         raise ValueError(f"leave_out is {', '.join(config.leave_out)}; a mask can be {', '.join(QUALITIES)}")
 
 
-def _check(config: Config, rank: Rank, films: int, validation_films: int) -> None:
+def _check(config: Config, rank: Rank, images: int, validation_films: int) -> None:
     for name in ("base", "depth", "max_channels", "epochs", "batch", "learning_rate"):
         if getattr(config, name) <= 0:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be more than 0")
     if not 0 <= config.balance <= 1:
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
-    if not films or not validation_films:
-        raise ValueError(f"{films} images to train on and {validation_films} to validate on; both need at least one")
+    if not images or not validation_films:
+        raise ValueError(f"{images} images to train on and {validation_films} to validate on; both need at least one")
     if config.batch % rank.count:
         raise ValueError(f"a batch of {config.batch} is not divisible by {rank.count} processes")
-    if films < config.batch:
-        raise ValueError(f"{films} images to train on are fewer than a batch of {config.batch}")
+    if images < config.batch:
+        raise ValueError(f"{images} images to train on are fewer than a batch of {config.batch}")
 
 
 def _open_run(run: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] | None:

@@ -46,10 +46,10 @@ class ImageDataset(Dataset[Example]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Example:
-        film = index % len(self)
+        image = index % len(self)
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
-        geometry = self.rows[film].geometry(self.augment.spec.size)
-        return self.augment(self.images[film], self.masks[film], geometry, seed, self.rows[film].kind)
+        geometry = self.rows[image].geometry(self.augment.spec.size)
+        return self.augment(self.images[image], self.masks[image], geometry, seed, self.rows[image].kind)
 
 
 class SeededSampler(Sampler[int]):
@@ -76,11 +76,11 @@ class SeededSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         count = len(self.shares)
         random = np.random.default_rng([self.seed, self.epoch])
-        films = random.permutation(count)
+        images = random.permutation(count)
         marks = np.arange(self.draws) + random.random()
-        drawn = films[np.searchsorted(np.cumsum(self.shares[films]), marks).clip(max=count - 1)]
+        drawn = images[np.searchsorted(np.cumsum(self.shares[images]), marks).clip(max=count - 1)]
         first = self.epoch * self.draws
-        draws = [(first + place) * count + int(film) for place, film in enumerate(random.permutation(drawn))]
+        draws = [(first + place) * count + int(image) for place, image in enumerate(random.permutation(drawn))]
         yield from draws[: len(self) * self.world][self.rank :: self.world]
 
 

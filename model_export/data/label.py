@@ -74,8 +74,8 @@ def label_images(index: Index, model: LungModel, sources: tuple[str, ...], outpu
 def _label_one(index: Index, row: IndexRow, model: LungModel, output: Path) -> IndexRow | None:
     image = read_square(index, "images", row)
     geometry = row.geometry(index.size)
-    film = paste_box(standardise(image[geometry.box], model.card.input), geometry)
-    inputs = np.repeat(film[np.newaxis, np.newaxis], model.card.input.channels, axis=1)
+    square = paste_box(standardise(image[geometry.box], model.card.input), geometry)
+    inputs = np.repeat(square[np.newaxis, np.newaxis], model.card.input.channels, axis=1)
     mirrored = np.ascontiguousarray(inputs[..., ::-1])
     probability = (model(inputs)[0] + model(mirrored)[0, :, ::-1]) / 2
     mask = np.zeros(image.shape, bool)

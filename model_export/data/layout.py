@@ -66,7 +66,7 @@ def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
     Raises:
         FileNotFoundError: ``root`` has no image of either set.
     """
-    films: dict[str, re.Match[str]] = {}
+    matches: dict[str, re.Match[str]] = {}
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(root.rglob("*.png")):
         kind, stem = path.parent.name, path.stem.removesuffix("_mask")
@@ -75,13 +75,13 @@ def find_pairs(root: Path) -> tuple[list[ImagePair], list[SkippedImage]]:
             continue
         role = kind if kind in ("CXR_png", "leftMask", "rightMask") else "mask" if stem != path.stem else None
         if role is not None:
-            films.setdefault(stem, match)
+            matches.setdefault(stem, match)
             found.setdefault((stem, role), path)
-    if not films:
+    if not matches:
         raise FileNotFoundError(f"{root} has no image in the layout of the Montgomery or Shenzhen set")
 
     pairs, skipped = [], []
-    for stem, match in sorted(films.items()):
+    for stem, match in sorted(matches.items()):
         source = PUBLIC_SETS[match["set"]]
         roles = ("leftMask", "rightMask") if source == "montgomery" else ("mask",)
         missing = [role for role in ("CXR_png", *roles) if (stem, role) not in found]
@@ -134,8 +134,8 @@ def draw_splits(pairs: list[ImagePair], seed: int, test_share: float) -> dict[st
         random.shuffle(ids)
         test = round(len(ids) * test_share)
         validation = round((len(ids) - test) * 0.2)
-        for position, film in enumerate(ids):
-            splits[str(film)] = SPLITS[2 if position < test else 1 if position < test + validation else 0]
+        for position, image_id in enumerate(ids):
+            splits[str(image_id)] = SPLITS[2 if position < test else 1 if position < test + validation else 0]
     return splits
 
 

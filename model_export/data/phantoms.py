@@ -24,8 +24,8 @@ def draw_chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], N
         return np.hypot((columns - centre - shift[0]) / half_width, (rows - row - shift[1]) / half_height) < 1
 
     right, left = ellipse(0.3, 0.5, 0.13, 0.3), ellipse(0.7, 0.5, 0.12, 0.28)
-    film = 40 + 150 * ellipse(0.5, 0.5, 0.45, 0.5) - 90.0 * (left | right) + random.normal(0, 8, (height, width))
-    return film.clip(0, 255).astype(np.uint8), left, right
+    image = 40 + 150 * ellipse(0.5, 0.5, 0.45, 0.5) - 90.0 * (left | right) + random.normal(0, 8, (height, width))
+    return image.clip(0, 255).astype(np.uint8), left, right
 
 
 def write_png(path: Path, pixels: NDArray[np.generic]) -> None:
@@ -37,14 +37,14 @@ def write_public_layout(root: Path, count: int = 12) -> None:
     """Write ``count`` phantoms of each set, in several sizes, one with 16 bits and one in colour."""
     for number in range(1, count + 1):
         name = f"MCUCXR_{number:04}_{number % 2}.png"
-        film, left, right = draw_chest(100 + 3 * number, 120, number)
-        write_png(root / MONTGOMERY / "CXR_png" / name, film if number != 1 else film.astype(np.uint16) * 16)
+        image, left, right = draw_chest(100 + 3 * number, 120, number)
+        write_png(root / MONTGOMERY / "CXR_png" / name, image if number != 1 else image.astype(np.uint16) * 16)
         write_png(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
         write_png(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
         name = f"CHNCXR_{number:04}_{number % 2}"
-        film, left, right = draw_chest(110, 100 + 5 * number, 100 + number)
+        image, left, right = draw_chest(110, 100 + 5 * number, 100 + number)
         write_png(
-            root / SHENZHEN / "CXR_png" / f"{name}.png", film if number != 1 else np.repeat(film[..., None], 3, 2)
+            root / SHENZHEN / "CXR_png" / f"{name}.png", image if number != 1 else np.repeat(image[..., None], 3, 2)
         )
         write_png(
             root / "shcxr-lung-mask" / "mask" / "mask" / f"{name}_mask.png", (left | right).astype(np.uint8) * 255

@@ -164,15 +164,15 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, films: ImageDataset, device: torch.device) -> Validation:
+def validate(network: nn.Module, dataset: ImageDataset, device: torch.device) -> Validation:
     """Score a network on each set of ``films``."""
     network.eval()
     found = Validation({}, {}, {})
-    for position, row in enumerate(films.rows):
-        radiograph, target, _ = films[position]
+    for position, row in enumerate(dataset.rows):
+        radiograph, target, _ = dataset[position]
         lung = (network(radiograph[None].to(device))[0, 0] > 0).cpu()
         if row.kind == "field":
-            outside, lateral = score_field(lung.numpy(), films.masks[position])
+            outside, lateral = score_field(lung.numpy(), dataset.masks[position])
             found.outside.setdefault(row.source, []).append(outside)
             found.lateral.setdefault(row.source, []).append(lateral)
         else:

@@ -118,11 +118,11 @@ def write_int8(exact: LungNetwork, weights: Path, candidate: Path, index: Index,
     try:
         prepared = candidate.with_name("prepared.onnx")
         quant_pre_process(weights, prepared, skip_symbolic_shape=True)
-        films = calibration[:: max(1, len(calibration) // MAX_CALIBRATION_IMAGES)][:MAX_CALIBRATION_IMAGES]
+        rows = calibration[:: max(1, len(calibration) // MAX_CALIBRATION_IMAGES)][:MAX_CALIBRATION_IMAGES]
         quantize_static(
             prepared,
             candidate,
-            _Calibration(exact, index, films),
+            _Calibration(exact, index, rows),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -162,12 +162,12 @@ def _kept_exact(model: onnx.ModelProto) -> list[str]:
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Calibration images, one at a time."""
 
-    def __init__(self, exact: LungNetwork, index: Index, films: list[IndexRow]) -> None:
-        self.inputs = self._read(exact, index, films)
+    def __init__(self, exact: LungNetwork, index: Index, rows: list[IndexRow]) -> None:
+        self.inputs = self._read(exact, index, rows)
 
     @staticmethod
-    def _read(exact: LungNetwork, index: Index, films: list[IndexRow]) -> Iterator[dict[str, Any]]:
-        for row in tqdm(films, desc="calibrate", unit="image", leave=False):
+    def _read(exact: LungNetwork, index: Index, rows: list[IndexRow]) -> Iterator[dict[str, Any]]:
+        for row in tqdm(rows, desc="calibrate", unit="image", leave=False):
             inputs, _ = preprocess(read_radiograph(index, row).pixels, exact.card.input)
             yield {"radiograph": inputs}
 
@@ -180,10 +180,10 @@ def _compare(
 ) -> QuantisationLoss:
     losses, agreements = [], []
     for row in tqdm(gate, desc="compare INT8 with FP32", unit="image", leave=False):
-        film = (index.input / row.image).read_bytes()
+        data = (index.input / row.image).read_bytes()
         target = read_target(index, row)
-        before, after = (segment(film, models=Models(lung=model)).mask for model in (exact, portable))
+        before, after = (segment(data, models=Models(lung=model)).mask for model in (exact, portable))
         losses.append(metrics.dice(before, target) - metrics.dice(after, target))
         if kernels is not None:
-            agreements.append(metrics.dice(after, segment(film, models=Models(lung=kernels)).mask))
+            agreements.append(metrics.dice(after, segment(data, models=Models(lung=kernels)).mask))
     return QuantisationLoss(float(np.mean(losses)), float(np.max(losses)), tuple(agreements))

@@ -38,10 +38,10 @@ def compare_models(
     """
     done = (scored or {}) | {name: score_images(index, rows, model, name) for name, model in models.items()}
     dice: dict[str, dict[str, list[float]]] = {}
-    for name, films in done.items():
+    for name, images in done.items():
         dice[name] = {}
-        for film in films:
-            dice[name].setdefault(film.row.source, []).append(film.scores["dice"])
+        for image in images:
+            dice[name].setdefault(image.row.source, []).append(image.scores["dice"])
     table = _table(dice)
     output.mkdir(parents=True, exist_ok=True)
     with (output / "compare.csv").open("w", newline="") as file:

@@ -33,8 +33,8 @@ def draw_distributions(scored: list[ImageScore]) -> str:
     groups = group_by_set(scored)
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.8 * len(groups)), layout="constrained")
     random = np.random.default_rng(1)
-    for line, films in enumerate(groups.values()):
-        dice = np.array([film.scores["dice"] for film in films])
+    for line, images in enumerate(groups.values()):
+        dice = np.array([image.scores["dice"] for image in images])
         axis.scatter(dice, line + random.uniform(-0.18, 0.18, dice.size), s=14, alpha=0.55, color="#3367a8", lw=0)
         axis.boxplot(dice, positions=[line], orientation="horizontal", widths=0.55, showfliers=False, whis=(5, 95))
     axis.set_yticks(range(len(groups)), list(groups))
@@ -48,8 +48,8 @@ def draw_calibration(scored: list[ImageScore]) -> str:
     """Plot for each set the share of lung among pixels of each probability bin."""
     figure, (axis, counts) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     axis.plot([0, 1], [0, 1], color="0.6", ls="--", lw=1)
-    for source, films in group_by_set(scored).items():
-        total = np.sum([film.calibration for film in films], axis=0)
+    for source, images in group_by_set(scored).items():
+        total = np.sum([image.calibration for image in images], axis=0)
         held = total[:, 0] > 0
         axis.plot(total[held, 1] / total[held, 0], total[held, 2] / total[held, 0], marker="o", ms=4, label=source)
         counts.plot(
@@ -75,14 +75,14 @@ def draw_examples(index: Index, model: LungModel, chosen: list[ImageScore]) -> s
     )
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, film in zip(axes.flat, chosen, strict=False):
-        result = segment_row(index, film.row, model)
+    for axis, image in zip(axes.flat, chosen, strict=False):
+        result = segment_row(index, image.row, model)
         pixels = result.radiograph.pixels
         low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
         axis.imshow(pixels, cmap="gray", vmin=low, vmax=high)
-        for mask, colour in ((read_target(index, film.row), TARGET), (result.mask, PREDICTION)):
+        for mask, colour in ((read_target(index, image.row), TARGET), (result.mask, PREDICTION)):
             axis.contour(mask, levels=[0.5], colors=colour, linewidths=1.3)
-        axis.set_title(f"{film.row.id}  Dice {film.scores['dice']:.4f}", fontsize=9)
+        axis.set_title(f"{image.row.id}  Dice {image.scores['dice']:.4f}", fontsize=9)
     return _encode(figure, "jpeg")
 
 

@@ -88,7 +88,7 @@ def write_model_report(
         "findings": means_table(group_by_finding(scored)),
         "robustness": robustness_table(robust),
         "compared": compared,
-        "worst": {source: films[:NAMED_PER_SET] for source, films in _ranked(scored).items()},
+        "worst": {source: images[:NAMED_PER_SET] for source, images in _ranked(scored).items()},
     }
     pictures = {
         "curve": figures.embed_picture(drawn),
@@ -96,8 +96,8 @@ def write_model_report(
         "calibration": figures.draw_calibration(scored),
         "changed": figures.embed_picture(output / "robustness.png"),
         "images": {
-            source: {rank: figures.draw_examples(index, network, chosen) for rank, chosen in _shown(films).items()}
-            for source, films in _ranked(scored).items()
+            source: {rank: figures.draw_examples(index, network, chosen) for rank, chosen in _shown(images).items()}
+            for source, images in _ranked(scored).items()
         },
     }
     page = output / "report.html"
@@ -143,17 +143,17 @@ def _counts(index: Index) -> list[list[str]]:
 
 def _ranked(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """Group images by set, worst first."""
-    sources = sorted({film.row.source for film in scored})
-    ranked = sorted(scored, key=lambda film: film.scores["dice"])
-    return {source: [film for film in ranked if film.row.source == source] for source in sources}
+    sources = sorted({image.row.source for image in scored})
+    ranked = sorted(scored, key=lambda image: image.scores["dice"])
+    return {source: [image for image in ranked if image.row.source == source] for source in sources}
 
 
-def _shown(films: list[ImageScore]) -> dict[str, list[ImageScore]]:
-    middle = max(0, (len(films) - EXAMPLES_PER_RANK) // 2)
+def _shown(images: list[ImageScore]) -> dict[str, list[ImageScore]]:
+    middle = max(0, (len(images) - EXAMPLES_PER_RANK) // 2)
     return {
-        "worst": films[:EXAMPLES_PER_RANK],
-        "median": films[middle : middle + EXAMPLES_PER_RANK],
-        "best": films[::-1][:EXAMPLES_PER_RANK],
+        "worst": images[:EXAMPLES_PER_RANK],
+        "median": images[middle : middle + EXAMPLES_PER_RANK],
+        "best": images[::-1][:EXAMPLES_PER_RANK],
     }
 
 

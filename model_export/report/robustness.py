@@ -53,32 +53,32 @@ class Disturbance:
 def _map_greys(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> PictureChange:
     """Return a pointwise change of greys; ``function`` maps [0, 1] to [0, 1]."""
     greys = (255 * function(np.arange(256) / 255)).round().clip(0, 255).astype(np.uint8)
-    return lambda film: film.point(list(greys))
+    return lambda radiograph: radiograph.point(list(greys))
 
 
-def _noise(film: Image.Image) -> Image.Image:
+def _noise(radiograph: Image.Image) -> Image.Image:
     """Add Gaussian noise of 5 % of the range, the same for all images of one size."""
-    noise = np.random.default_rng(1).normal(0, 0.05 * 255, (film.height, film.width))
-    return Image.fromarray((np.asarray(film) + noise).clip(0, 255).astype(np.uint8))
+    noise = np.random.default_rng(1).normal(0, 0.05 * 255, (radiograph.height, radiograph.width))
+    return Image.fromarray((np.asarray(radiograph) + noise).clip(0, 255).astype(np.uint8))
 
 
-def _rotated(degrees: float, resample: Image.Resampling, film: Image.Image) -> Image.Image:
-    return film.rotate(degrees, resample)
+def _rotated(degrees: float, resample: Image.Resampling, radiograph: Image.Image) -> Image.Image:
+    return radiograph.rotate(degrees, resample)
 
 
-def _cropped(film: Image.Image) -> Image.Image:
+def _cropped(radiograph: Image.Image) -> Image.Image:
     """Crop 5 % off each side."""
-    rows, columns = round(film.height * 0.05), round(film.width * 0.05)
-    return film.crop((columns, rows, film.width - columns, film.height - rows))
+    rows, columns = round(radiograph.height * 0.05), round(radiograph.width * 0.05)
+    return radiograph.crop((columns, rows, radiograph.width - columns, radiograph.height - rows))
 
 
-def _padded(film: Image.Image) -> Image.Image:
+def _padded(radiograph: Image.Image) -> Image.Image:
     """Add a black border of 10 % of the longer side."""
-    return ImageOps.expand(film, round(max(film.size) * 0.1), 0)
+    return ImageOps.expand(radiograph, round(max(radiograph.size) * 0.1), 0)
 
 
-def _shrunk(film: Image.Image) -> Image.Image:
-    return ImageOps.contain(film, (224, 224), Image.Resampling.BILINEAR)
+def _shrunk(radiograph: Image.Image) -> Image.Image:
+    return ImageOps.contain(radiograph, (224, 224), Image.Resampling.BILINEAR)
 
 
 def _both(change: PictureChange) -> Disturbance:
@@ -92,13 +92,13 @@ def _rotation(degrees: float) -> Disturbance:
 
 
 def _turned(how: Image.Transpose) -> Disturbance:
-    return _both(lambda film: film.transpose(how))
+    return _both(lambda radiograph: radiograph.transpose(how))
 
 
 UNCHANGED = "unchanged"
 
 DISTURBANCES: dict[str, Disturbance] = {
-    UNCHANGED: Disturbance(lambda film: film),
+    UNCHANGED: Disturbance(lambda radiograph: radiograph),
     "inverted": Disturbance(_map_greys(lambda grey: 1 - grey)),
     "gamma 0.5": Disturbance(_map_greys(lambda grey: grey**0.5)),
     "gamma 0.7": Disturbance(_map_greys(lambda grey: grey**0.7)),
@@ -106,8 +106,8 @@ DISTURBANCES: dict[str, Disturbance] = {
     "gamma 2": Disturbance(_map_greys(lambda grey: grey**2)),
     "half the contrast": Disturbance(_map_greys(lambda grey: 0.25 + grey / 2)),
     "noise of 5 %": Disturbance(_noise),
-    "blur of 2 pixels": Disturbance(lambda film: film.filter(ImageFilter.GaussianBlur(2))),
-    "JPEG quality 20": Disturbance(lambda film: film, quality=20),
+    "blur of 2 pixels": Disturbance(lambda radiograph: radiograph.filter(ImageFilter.GaussianBlur(2))),
+    "JPEG quality 20": Disturbance(lambda radiograph: radiograph, quality=20),
     "shrunk to 224": _both(_shrunk),
     "border cropped by 5 %": _both(_cropped),
     "border padded by 10 %": _both(_padded),
@@ -130,9 +130,9 @@ def measure_robustness(index: Index, rows: list[IndexRow], model: LungModel, out
     output.mkdir(parents=True, exist_ok=True)
     dice: Robustness = {}
     for row in tqdm(rows, desc="robustness", unit="image"):
-        film, target = _pictures(index, row)
+        radiograph, target = _pictures(index, row)
         for name, kind in DISTURBANCES.items():
-            mask = segment(_file(film, kind), models=Models(lung=model)).mask
+            mask = segment(_file(radiograph, kind), models=Models(lung=model)).mask
             wanted = np.asarray(kind.mask(target) if kind.mask else target) > 127
             dice.setdefault((name, row.source), []).append(metrics.dice(mask, wanted))
 
@@ -164,23 +164,23 @@ def _pictures(index: Index, row: IndexRow) -> tuple[Image.Image, Image.Image]:
     return Image.fromarray(pixels), Image.fromarray(read_target(index, row).astype(np.uint8) * 255)
 
 
-def _file(film: Image.Image, kind: Disturbance) -> bytes:
+def _file(radiograph: Image.Image, kind: Disturbance) -> bytes:
     buffer = io.BytesIO()
     if kind.quality is None:
-        kind.image(film).save(buffer, "PNG", compress_level=1)
+        kind.image(radiograph).save(buffer, "PNG", compress_level=1)
     else:
-        kind.image(film).save(buffer, "JPEG", quality=kind.quality)
+        kind.image(radiograph).save(buffer, "JPEG", quality=kind.quality)
     return buffer.getvalue()
 
 
 def _draw(index: Index, row: IndexRow, model: LungModel, path: Path) -> None:
-    film, _ = _pictures(index, row)
+    radiograph, _ = _pictures(index, row)
     columns = 6
     figure, axes = pyplot.subplots(-(-len(DISTURBANCES) // columns), columns, figsize=(15, 11), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (name, kind) in zip(axes.flat, DISTURBANCES.items(), strict=False):
-        result = segment(_file(film, kind), models=Models(lung=model))
+        result = segment(_file(radiograph, kind), models=Models(lung=model))
         axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
         axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)

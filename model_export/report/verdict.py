@@ -45,13 +45,13 @@ class Presentation:
 
 
 PRESENTATIONS = {
-    "unchanged": Presentation(lambda film: film),
-    "inverted": Presentation(lambda film: film, is_inverted=True),
+    "unchanged": Presentation(lambda image: image),
+    "inverted": Presentation(lambda image: image, is_inverted=True),
     "rotated by 90 degrees": Presentation(np.rot90),
-    "rotated by 180 degrees": Presentation(lambda film: np.rot90(film, 2)),
-    "rotated by 270 degrees": Presentation(lambda film: np.rot90(film, 3)),
-    "rotated by 180 degrees, inverted": Presentation(lambda film: np.rot90(film, 2), is_inverted=True),
-    "mirrored": Presentation(lambda film: film[:, ::-1]),
+    "rotated by 180 degrees": Presentation(lambda image: np.rot90(image, 2)),
+    "rotated by 270 degrees": Presentation(lambda image: np.rot90(image, 3)),
+    "rotated by 180 degrees, inverted": Presentation(lambda image: np.rot90(image, 2), is_inverted=True),
+    "mirrored": Presentation(lambda image: image[:, ::-1]),
 }
 
 
@@ -105,8 +105,8 @@ def _films(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[Ver
     with tqdm(total=len(rows) * len(PRESENTATIONS), desc="verdict", unit="image", leave=False) as bar:
         for name, change in PRESENTATIONS.items():
             for row in rows:
-                film, target = read_radiograph(index, row).pixels, read_target(index, row)
-                changed = change.transform(film.max() - film if change.is_inverted else film)
+                image, target = read_radiograph(index, row).pixels, read_target(index, row)
+                changed = change.transform(image.max() - image if change.is_inverted else image)
                 result = segment(grey_png(changed), models=Models(lung=model))
                 yield _judged(f"{row.source}, {name}", row.id, result, change.transform(target))
                 bar.update()

@@ -72,10 +72,10 @@ def segment_row(index: Index, row: IndexRow, model: LungModel) -> Result:
 def group_by_set(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """Group images by set, and again without masks marked as bad."""
     groups: dict[str, list[ImageScore]] = {}
-    for source, films in _split(scored, lambda film: film.row.source).items():
-        good = [film for film in films if film.row.quality != "bad"]
-        groups[source] = films
-        if 0 < len(good) < len(films):
+    for source, images in _split(scored, lambda image: image.row.source).items():
+        good = [image for image in images if image.row.quality != "bad"]
+        groups[source] = images
+        if 0 < len(good) < len(images):
             groups[f"{source} without bad masks"] = good
     return groups
 
@@ -83,12 +83,12 @@ def group_by_set(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
 def group_by_finding(scored: list[ImageScore]) -> dict[str, list[ImageScore]]:
     """Group images by set and finding."""
     names = {"0": "normal", "1": "tuberculosis", "": "no finding stated"}
-    return _split(scored, lambda film: f"{film.row.source}, {names.get(film.row.finding, film.row.finding)}")
+    return _split(scored, lambda image: f"{image.row.source}, {names.get(image.row.finding, image.row.finding)}")
 
 
-def mean_score(films: list[ImageScore], metric: str) -> float:
+def mean_score(images: list[ImageScore], metric: str) -> float:
     """Return the mean of one metric."""
-    return float(np.mean([film.scores[metric] for film in films]))
+    return float(np.mean([image.scores[metric] for image in images]))
 
 
 def bootstrap_interval(values: list[float]) -> tuple[float, float]:
@@ -99,8 +99,8 @@ def bootstrap_interval(values: list[float]) -> tuple[float, float]:
 
 def _split(scored: list[ImageScore], key: Callable[[ImageScore], str]) -> dict[str, list[ImageScore]]:
     groups: dict[str, list[ImageScore]] = {}
-    for film in scored:
-        groups.setdefault(key(film), []).append(film)
+    for image in scored:
+        groups.setdefault(key(image), []).append(image)
     return dict(sorted(groups.items()))
 
 

@@ -166,11 +166,11 @@ def train_variant(index: Index, variant: Variant, output: Path) -> Path:
     ``index`` may have any size. Raises the errors of `train` and `prepare_at_size`.
     """
     run = output / variant.name
-    films = prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
+    images = prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
     resume = (run / "last.pt").is_file()
     # `train` demands that a run resumes with its number of workers.
     config = replace(variant.config, workers=_begun(run)["workers"]) if resume else variant.config
-    train(films, run, config, resume)
+    train(images, run, config, resume)
     return run
 
 

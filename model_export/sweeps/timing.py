@@ -30,9 +30,9 @@ def race_networks(files: list[Path]) -> list[float]:
     inputs = [{node.name: random.standard_normal(node.shape, np.float32)} for node in shapes]
     times: list[list[float]] = [[] for _ in files]
     for number in tqdm(range(1 + RACE_ROUNDS), desc="race", unit="round", leave=False):
-        for session, film, turns in zip(sessions, inputs, times, strict=True):
+        for session, image, turns in zip(sessions, inputs, times, strict=True):
             started = time.perf_counter()
-            session.run(None, film)
+            session.run(None, image)
             if number:  # the first run also allocates
                 turns.append(1000 * (time.perf_counter() - started))
     return [statistics.median(turns) for turns in times]

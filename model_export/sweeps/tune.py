@@ -59,8 +59,8 @@ def tune_settings(index: Index, output: Path, facts: dict[str, Any], only: tuple
 
     def work(variant: Variant) -> None:
         run = sweep.train_variant(index, variant, output)
-        films = sweep.prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
-        save_run_result(run, _look(films, run, variant.config))
+        images = sweep.prepare_at_size(index, variant.size, output / "prepared" / str(variant.size))
+        save_run_result(run, _look(images, run, variant.config))
 
     todo = [variant for variant in chosen if read_run_result(output / variant.name) is None]
     return sweep.run_variants(todo, work, "tune")
@@ -117,7 +117,7 @@ def list_settings(
 
 
 @torch.no_grad()
-def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
+def _look(images: Index, run: Path, config: Config) -> dict[str, Any]:
     """Segment the validation images with the best weights of ``run``, save one example, and measure what Dice hides.
 
     Returns:
@@ -128,8 +128,8 @@ def _look(films: Index, run: Path, config: Config) -> dict[str, Any]:
     state = checkpoint.read_checkpoint(run / "best.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = checkpoint.load_network(state).to(device)
-    rows = films.select("validation", config.leave_out, config.sources)
-    validation = ImageDataset(films, rows, InputSpec(**state["spec"]), augment=False)
+    rows = images.select("validation", config.leave_out, config.sources)
+    validation = ImageDataset(images, rows, InputSpec(**state["spec"]), augment=False)
     shown = next((place for place, row in enumerate(rows) if row.source == EXAMPLE_SOURCE), 0)
     holes, everything = [], []
     for place in tqdm(range(len(rows)), desc="check the masks", unit="image", leave=False):

@@ -62,7 +62,7 @@ def write_tuning_report(output: Path, document: Path) -> None:
 
 def _text(facts: dict[str, Any], baseline: Variant, runs: dict[str, TunedRun], missing: list[str]) -> str:
     config, size, some = baseline.config, baseline.size, next(iter(runs.values()))
-    films, validated = some.result["images"]
+    images, validated = some.result["images"]
     whole = (config.base, config.max_channels, size, config.epochs) == (ORIGINAL.base, ORIGINAL.max_channels, 512, 30)
     devices = " and ".join(sorted({run.result["device"] for run in runs.values()}))
     precisions = " and ".join(sorted({run.result.get("precision", config.precision) for run in runs.values()}))
@@ -78,7 +78,7 @@ the settings of the original project; each experiment changes one of them.
 channels, {count_million_weights(config):.2f} M weights.
 - **Input**: {size} x {size} pixels, half and one and a half times that.
 - **Baseline**: {_settings(config)}.
-- **Trained**: {config.epochs} epochs each ({films} images; batch 1 takes {config.batch} times as many steps), \
+- **Trained**: {config.epochs} epochs each ({images} images; batch 1 takes {config.batch} times as many steps), \
 {sum(run.seconds for run in runs.values()) / 3600:.2f} hours of training in total, {precisions} precision, \
 on {devices}. Validated on {validated} images.
 - **Differences from the original**: each image is standardised by itself, gradients are clipped to a norm of 1, the \

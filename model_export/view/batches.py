@@ -54,8 +54,8 @@ class Batches:
         size: side of the network's input.
     """
 
-    def __init__(self, films: list[Picture], others: list[Picture], made: list[Picture], size: int, seed: int) -> None:
-        self.images = films
+    def __init__(self, images: list[Picture], others: list[Picture], made: list[Picture], size: int, seed: int) -> None:
+        self.images = images
         self.made = made
         self.groups = [
             [other for other in others if other.group == group] for group in sorted({each.group for each in others})

@@ -98,7 +98,7 @@ def view_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def measure_view(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
+def measure_view(network: ViewCnn, images: Tensor, others: dict[str, Tensor]) -> dict[str, Any]:
     """Score a network on upright images in all 16 orientations and on other pictures.
 
     Args:
@@ -110,7 +110,7 @@ def measure_view(network: ViewCnn, films: Tensor, others: dict[str, Tensor]) -> 
     mirrored: dict[bool, list[NDArray[np.float32]]] = {False: [], True: []}
     for flip in (False, True):
         for turn in range(4):
-            laid = orient_squares(films, np.full(len(films), flip), np.full(len(films), turn))
+            laid = orient_squares(images, np.full(len(images), flip), np.full(len(images), turn))
             for inverted in (False, True):
                 found = to_probabilities(network(-laid if inverted else laid)).numpy()
                 turns_right.append(found[:, :4].argmax(1) == turn)

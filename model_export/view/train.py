@@ -98,9 +98,9 @@ def train_view(
     validation = Batches(read_image_pictures(index, validation_rows), held, made_for_validation, index.size, seed + 1)
     network = _fit(batches, [validation.draw(BATCH_SIZE) for _ in range(VALIDATION_BATCHES)], epochs, seed, bf16)
 
-    films = torch.cat([_square(index, row) for row in validation_rows])
+    images = torch.cat([_square(index, row) for row in validation_rows])
     metrics = measure_view(
-        network, functional.avg_pool2d(films, POOL), _squares(held + made_for_validation, index.size)
+        network, functional.avg_pool2d(images, POOL), _squares(held + made_for_validation, index.size)
     )
     card = {
         "name": output.stem,
@@ -118,7 +118,7 @@ def train_view(
         },
         "metrics": {"validation_films": len(validation_rows)} | metrics,
     }
-    _export(network, card, films, output)
+    _export(network, card, images, output)
     for name, value in metrics.items():
         print(f"{name.replace('_', ' ')}: {value}")
     return card
@@ -189,23 +189,23 @@ def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:
     return {group: torch.cat(squares) for group, squares in groups.items()}
 
 
-def _export(network: ViewCnn, card: dict[str, Any], films: Tensor, output: Path) -> None:
+def _export(network: ViewCnn, card: dict[str, Any], images: Tensor, output: Path) -> None:
     """Write the file if onnxruntime reproduces PyTorch's output on ``films``, (N, 1, size, size).
 
     Raises:
         ParityError.
     """
     served = ServedView(fold_batch_norm(network)).eval()
-    model = trace_network(served, films[:1], "square", "view")
+    model = trace_network(served, images[:1], "square", "view")
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(card, sort_keys=True))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         candidate = Path(folder) / "candidate.onnx"
         write_onnx(model, candidate)
         exported = ViewNetwork(candidate, threads=1)
-        for film in films.split(1):
-            found = exported(film.numpy())
+        for image in images.split(1):
+            found = exported(image.numpy())
             answer = np.array([*found.turns, found.mirrored, found.inverted, found.frontal])
-            if not np.abs(answer - ServedView(network)(film).numpy()[0]).max() <= MAX_DIFFERENCE:
+            if not np.abs(answer - ServedView(network)(image).numpy()[0]).max() <= MAX_DIFFERENCE:
                 raise ParityError(
                     f"onnxruntime and PyTorch differ by more than {MAX_DIFFERENCE:.0e}; nothing was written"
                 )

@@ -56,7 +56,7 @@ def draw_other_viewport(random: Random) -> Viewport:
     )
 
 
-def spoil_image(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]:
+def spoil_image(image: FloatImage, random: Random) -> tuple[FloatImage, Viewport]:
     """Spoil a frontal image so that it should be rejected: 5 kinds, equally often."""
     kind = random.integers(5)
     look = draw_image_viewport(random)
@@ -75,5 +75,5 @@ def spoil_image(film: FloatImage, random: Random) -> tuple[FloatImage, Viewport]
     elif kind == 3:  # sheared
         look.shear = random.uniform(0.7, 1.5) * random.choice([-1, 1])
     else:
-        return shuffle_blocks(film, random), look
-    return film, look
+        return shuffle_blocks(image, random), look
+    return image, look

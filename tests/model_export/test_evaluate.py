@@ -112,13 +112,13 @@ def test_missing_image_is_named(index: Index, tmp_path: Path, capsys) -> None:
 
 def test_damaged_image_is_named(index: Index, tmp_path: Path, capsys) -> None:
     shutil.copytree(index.input, tmp_path / "input")
-    film = tmp_path / "input" / index.select("test")[0].image
-    film.write_bytes(film.read_bytes()[:500])
+    image = tmp_path / "input" / index.select("test")[0].image
+    image.write_bytes(image.read_bytes()[:500])
     (tmp_path / "index.csv").write_text((index.folder / "index.csv").read_text())
     facts = (index.folder / "prepare.json").read_text().replace(str(index.input), str(tmp_path / "input"))
     (tmp_path / "prepare.json").write_text(facts)
     assert main(["evaluate", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert film.name in capsys.readouterr().err.splitlines()[-1]
+    assert image.name in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_shipped_model_reaches_its_published_dice(shared: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_shipped_model_reaches_its_published_dice(shared: Path, tmp_path: Path) 
     index = prepare(shared / "input", tmp_path / "data", 512, shared / "splits", 1, 0.2, None, 2)
     scored = evaluate(index, index.select("test"), LungNetwork(LUNG_WEIGHTS, thread_count()), tmp_path / "out")
     dice = {
-        source: [film.scores["dice"] for film in scored if film.row.source == source]
+        source: [image.scores["dice"] for image in scored if image.row.source == source]
         for source in ("montgomery", "shenzhen")
     }
     assert [len(values) for values in dice.values()] == [28, 114]

@@ -42,10 +42,10 @@ def test_exported_model_is_served(index: Index, run: Path, tmp_path: Path, capsy
     assert model.card.training["data_sha256"] == digest_rows(index.select("train"))
     assert model.card.training["films"] == len(index.select("train"))
     for row in index.select("test"):
-        film = (index.input / row.image).read_bytes()
+        image = (index.input / row.image).read_bytes()
         ours, theirs = (
-            segment(film, models=Models(lung=checkpoint.TorchModel(run / "best.pt"))),
-            segment(film, models=Models(lung=model)),
+            segment(image, models=Models(lung=checkpoint.TorchModel(run / "best.pt"))),
+            segment(image, models=Models(lung=model)),
         )
         assert np.abs(ours.probability - theirs.probability).max() < 1e-4
 

@@ -77,9 +77,9 @@ def test_notebook_runs_from_clone_to_mask(
     assert (folder / "model_export" / "kaggle.ipynb").is_file()
     assert (work / "model" / "lung_unet.onnx").is_file()
     index = read_index(work / "prepared")
-    film = decode((index.input / index.select("validation")[0].image).read_bytes())
+    image = decode((index.input / index.select("validation")[0].image).read_bytes())
     with Image.open(work / "mask.png") as mask:
-        assert mask.size == (film.width, film.height)
+        assert mask.size == (image.width, image.height)
         assert mask.getextrema() == (0, 255)
 
 

@@ -86,8 +86,8 @@ def test_invalid_settings_exit_with_2(public: Path, tmp_path: Path, capsys, flag
 
 
 def test_marker_on_16_bit_image_keeps_its_greys(tmp_path: Path) -> None:
-    film, left, right = draw_chest(300, 300, 1)
-    bright = film.astype(np.uint16) * 16
+    radiograph, left, right = draw_chest(300, 300, 1)
+    bright = radiograph.astype(np.uint16) * 16
     bright[5:9, 5:25] = 65535
     for folder, pixels in (("CXR_png", bright), ("ManualMask/leftMask", left), ("ManualMask/rightMask", right)):
         write_png(tmp_path / MONTGOMERY / folder / "MCUCXR_0001_0.png", pixels)
@@ -108,8 +108,8 @@ def test_missing_and_damaged_files_are_skipped(tmp_path: Path, capsys) -> None:
     write_public_layout(root, count=6)
     (root / MONTGOMERY / "ManualMask" / "leftMask" / "MCUCXR_0001_1.png").unlink()
     (root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0002_0_mask.png").unlink()
-    film = root / SHENZHEN / "CXR_png" / "CHNCXR_0003_1.png"
-    film.write_bytes(film.read_bytes()[:1000])
+    radiograph = root / SHENZHEN / "CXR_png" / "CHNCXR_0003_1.png"
+    radiograph.write_bytes(radiograph.read_bytes()[:1000])
     write_png(root / MONTGOMERY / "CXR_png" / "MCUCXR_0004_0.png", draw_chest(300, 300, 1)[0])
     write_png(root / "shcxr-lung-mask" / "mask" / "mask" / "CHNCXR_0005_1_mask.png", np.zeros((110, 125), np.uint8))
     (root / SHENZHEN / "CXR_png" / "CHNCXR_0006_0.png").unlink()
@@ -133,9 +133,9 @@ def test_missing_and_damaged_files_are_skipped(tmp_path: Path, capsys) -> None:
 def test_full_size_originals_give_the_same_index(tmp_path: Path) -> None:
     """A 4020 x 4892 original gives the same geometry and mask as its small copy."""
     root = tmp_path / "input"
-    film, left, right = draw_chest(4020, 4892, 3)
+    radiograph, left, right = draw_chest(4020, 4892, 3)
     name = "MCUCXR_0001_0.png"
-    write_png(root / MONTGOMERY / "CXR_png" / name, film)
+    write_png(root / MONTGOMERY / "CXR_png" / name, radiograph)
     write_png(root / MONTGOMERY / "ManualMask" / "leftMask" / name, left)
     write_png(root / MONTGOMERY / "ManualMask" / "rightMask" / name, right)
     index = prepare(root, tmp_path / "out", 512, None, 1, 0.0, None, 1)

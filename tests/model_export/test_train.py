@@ -190,9 +190,9 @@ class TestData:
     def test_balance_moves_the_share_of_the_smaller_set(self, index: Index, balance: float, drawn: float) -> None:
         """100 images of one set and 400 of another are drawn 1 to 4, 1 to 2 or 1 to 1, evenly within each set."""
         rows = [replace(index.rows[0], source="small" if number < 100 else "large") for number in range(500)]
-        films = Counter(item % 500 for item in SeededSampler(draw_weights(rows, balance), seed=1))
-        small = [films[number] for number in range(100)]
-        assert sum(films.values()) == 500
+        images = Counter(item % 500 for item in SeededSampler(draw_weights(rows, balance), seed=1))
+        small = [images[number] for number in range(100)]
+        assert sum(images.values()) == 500
         assert sum(small) == pytest.approx(drawn, abs=6)
         assert max(small) - min(small) <= 1
 
@@ -224,10 +224,10 @@ class TestData:
 
     def test_augmented_masks_stay_on_their_lungs(self, index: Index) -> None:
         """On average the lungs stay darker than the body, including inverted images and opacities."""
-        films = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
+        images = ImageDataset(index, index.select("train"), InputSpec(size=index.size), augment=True, seed=1)
         contrast = []
         for item in range(48):
-            radiograph, target, known = films[item]
+            radiograph, target, known = images[item]
             assert radiograph.shape == target.shape == known.shape == (1, index.size, index.size)
             assert target.min() == 0
             assert target.max() == 1
@@ -242,11 +242,11 @@ class TestData:
 
         spec = InputSpec(size=index.size, channels=3)
         rows = index.rows
-        films = ImageDataset(index, rows, spec, augment=False)
+        images = ImageDataset(index, rows, spec, augment=False)
         for item, row in enumerate(rows):
             served, _ = preprocess(decode((index.input / row.image).read_bytes()).pixels, spec)
             # Prepared images have 8 bits, so values may differ by rounding.
-            assert np.abs(films[item][0].numpy() - served[0]).max() < 0.06
+            assert np.abs(images[item][0].numpy() - served[0]).max() < 0.06
 
     def test_shares_set_the_share_of_each_set(self, index: Index) -> None:
         rows = [replace(index.rows[0], source="small" if number < 20 else "large") for number in range(100)]

@@ -30,8 +30,8 @@ def montgomery(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "best.pt"
 
 
-def mask(folder: Path, film: str) -> np.ndarray:
-    with Image.open(folder / "masks" / f"{film}.png") as picture:
+def mask(folder: Path, image: str) -> np.ndarray:
+    with Image.open(folder / "masks" / f"{image}.png") as picture:
         return np.asarray(picture) > 0
 
 
@@ -111,9 +111,9 @@ def test_field_masks_cannot_be_relabelled(index: Index, montgomery: Path, tmp_pa
 class Blind:
     """A model that finds lung everywhere in every other image and none in the rest, and stops after ``films``."""
 
-    def __init__(self, teacher: Path, films: int) -> None:
+    def __init__(self, teacher: Path, images: int) -> None:
         self.card = checkpoint.TorchModel(teacher).card
-        self.left = 2 * films
+        self.left = 2 * images
 
     def __call__(self, radiograph: np.ndarray) -> np.ndarray:
         self.left -= 1

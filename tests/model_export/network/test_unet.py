@@ -76,7 +76,7 @@ def test_head_uses_the_radiograph(head: str, reach: int) -> None:
     features = torch.randn(1, 4, 8, 8)
     plain, dotted = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
     dotted[..., 17, 17] = 5
-    logits = [network.head(features, network.stem(film), film)[0, 0] for film in (plain, dotted)]
+    logits = [network.head(features, network.stem(image), image)[0, 0] for image in (plain, dotted)]
     change = (logits[1] - logits[0]).abs() > 1e-6
     assert change[17, 17]
     assert not change[: 17 - reach].any()

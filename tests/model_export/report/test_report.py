@@ -55,7 +55,7 @@ def test_report_has_the_model_s_scores(written: Path, index: Index, model: Path,
     assert network.card.training["data_sha256"] in text
     scored = score_images(index, index.select("test"), network)
     for source in ("montgomery", "shenzhen"):
-        dice = [film.scores["dice"] for film in scored if film.row.source == source]
+        dice = [image.scores["dice"] for image in scored if image.row.source == source]
         low, high = bootstrap_interval(dice)
         assert f"{np.mean(dice):.4f} ({low:.4f} to {high:.4f})" in text
         assert f"{min(dice):.4f}" in text

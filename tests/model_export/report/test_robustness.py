@@ -19,9 +19,9 @@ from model_export.report.robustness import DISTURBANCES, UNCHANGED, measure_robu
 
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_target_stays_on_the_lungs(name: str) -> None:
-    film, left, right = draw_chest(300, 360, 5)
+    image, left, right = draw_chest(300, 360, 5)
     kind = DISTURBANCES[name]
-    changed = np.asarray(kind.image(Image.fromarray(film))).astype(float)
+    changed = np.asarray(kind.image(Image.fromarray(image))).astype(float)
     target = Image.fromarray((left | right).astype(np.uint8) * 255)
     lungs = np.asarray(kind.mask(target) if kind.mask else target) > 127
     assert changed.shape == lungs.shape

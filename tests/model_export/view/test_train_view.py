@@ -110,8 +110,8 @@ def test_labels_match_the_orientation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_squares_are_standardised_in_their_box(index: Index) -> None:
-    films = read_image_pictures(index, index.select("train"))
-    batches = Batches(films, [], make_up_pictures(16, 1, LUNGS), 256, seed=1)
+    images = read_image_pictures(index, index.select("train"))
+    batches = Batches(images, [], make_up_pictures(16, 1, LUNGS), 256, seed=1)
     for squares in (batches.draw(64).squares for _ in range(3)):
         assert squares.shape == (64, 1, 256 // POOL, 256 // POOL)
         assert torch.isfinite(squares).all()
@@ -126,8 +126,8 @@ def test_squares_are_standardised_in_their_box(index: Index) -> None:
 
 
 def test_batches_depend_on_the_seed(index: Index) -> None:
-    films, made = read_image_pictures(index, index.select("train")), make_up_pictures(8, 1, LUNGS)
-    one, same, other = (Batches(films, [], made, 256, seed).draw(16).squares for seed in (1, 1, 2))
+    images, made = read_image_pictures(index, index.select("train")), make_up_pictures(8, 1, LUNGS)
+    one, same, other = (Batches(images, [], made, 256, seed).draw(16).squares for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -146,8 +146,8 @@ def test_squares_are_mirrored_then_rotated() -> None:
 
 
 def test_shuffled_blocks_keep_their_pixels() -> None:
-    film = np.random.default_rng(1).random((60, 48)).astype(np.float32)
+    image = np.random.default_rng(1).random((60, 48)).astype(np.float32)
     for seed in range(10):
-        blocks = shuffle_blocks(film, np.random.default_rng(seed))
-        assert sorted(blocks.ravel()) == sorted(film.ravel())
-        assert (blocks == film).mean() < 0.4
+        blocks = shuffle_blocks(image, np.random.default_rng(seed))
+        assert sorted(blocks.ravel()) == sorted(image.ravel())
+        assert (blocks == image).mean() < 0.4
