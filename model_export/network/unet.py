@@ -83,8 +83,8 @@ class UNet(nn.Module):
                 self.up.append(nn.ConvTranspose2d(channels, width, 2, stride=2))
                 channels = width
             else:
-                enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-                self.up.append(nn.Sequential(nn.Conv2d(channels, width, 1), enlarge) if self.adds else enlarge)
+                doubling = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+                self.up.append(nn.Sequential(nn.Conv2d(channels, width, 1), doubling) if self.adds else doubling)
             if self.adds:
                 self.decoder.append(nn.Sequential(*inner(width, width)))
             else:

@@ -85,16 +85,16 @@ def train_view(
             f"{len(rows)} images to train on and {len(validation_rows)} to validate on; both need at least one"
         )
     others, refused = read_other_pictures(folders)
-    learnt, held = _split(others)
+    learned, held = _split(others)
     made = make_up_pictures(MADE_UP_COUNT, seed, read_lung_masks(index, index.select("train")))
     made_for_validation = make_up_pictures(
         MADE_UP_VALIDATION_COUNT, seed + 1, read_lung_masks(index, index.select("validation"))
     )
     print(
-        f"{len(rows)} images and {len(learnt)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
+        f"{len(rows)} images and {len(learned)} other pictures to train on, {len(validation_rows)} and {len(held)} to "
         f"validate on; {refused} files rejected"
     )
-    batches = Batches(read_image_pictures(index, rows), learnt, made, index.size, seed)
+    batches = Batches(read_image_pictures(index, rows), learned, made, index.size, seed)
     validation = Batches(read_image_pictures(index, validation_rows), held, made_for_validation, index.size, seed + 1)
     network = _fit(batches, [validation.draw(BATCH_SIZE) for _ in range(VALIDATION_BATCHES)], epochs, seed, bf16)
 
@@ -111,7 +111,7 @@ def train_view(
             # Made-up pictures use the outlines of the images' masks.
             "labelled": index.labelled,
             "data_sha256": digest_rows(rows),
-            "others": dict(Counter(picture.group for picture in learnt)),
+            "others": dict(Counter(picture.group for picture in learned)),
             "made": MADE_UP_COUNT,
             "epochs": epochs,
             "seed": seed,
@@ -126,13 +126,13 @@ def train_view(
 
 def _split(others: list[Picture]) -> tuple[list[Picture], list[Picture]]:
     """Return pictures to train on, and every tenth of each group to validate on."""
-    learnt: list[Picture] = []
+    learned: list[Picture] = []
     held: list[Picture] = []
     seen: Counter[str] = Counter()
     for picture in others:
         seen[picture.group] += 1
-        (held if seen[picture.group] % HELD_OUT_EVERY == 0 else learnt).append(picture)
-    return learnt, held
+        (held if seen[picture.group] % HELD_OUT_EVERY == 0 else learned).append(picture)
+    return learned, held
 
 
 def _fit(batches: Batches, validation: list[Batch], epochs: int, seed: int, bf16: bool) -> ViewCnn:

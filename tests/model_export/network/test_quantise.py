@@ -21,7 +21,7 @@ from model_export.train import train
 
 @pytest.fixture(scope="module")
 def exported(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny network that has learned its drawings, exported with its INT8 form by the command."""
+    """A tiny network that learned phantoms, exported with its INT8 file."""
     folder = tmp_path_factory.mktemp("run")
     train(index, folder, Config(**TINY, epochs=20, augment=False), resume=False)
     weights = folder / "tiny.onnx"

@@ -202,9 +202,9 @@ def test_verdicts_follow_from_the_figures(done: Path) -> None:
     assert plateau(25, 40) == plateau(25, 30) == "confirmed, in one run"
     assert plateau(30, 30) == plateau(26, 30) == "inconclusive: still rising"
     assert plateau(35, 40) == "contradicted, in one run: later"
-    learnt = with_dice()
+    learned = with_dice()
     holed = {
-        name: replace(run, result=run.result | {"holes": 0.02 * (name == "rate-1e-5")}) for name, run in learnt.items()
+        name: replace(run, result=run.result | {"holes": 0.02 * (name == "rate-1e-5")}) for name, run in learned.items()
     }
     assert verdicts(holed)[1] == module.AGREES
     unlearnt = replace(holed["rate-1e-5"], log=[replace(base.log[0], dice=0.4)])
