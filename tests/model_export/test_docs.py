@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -44,6 +45,16 @@ def test_documented_commands_parse(document: str) -> None:
             _parser().parse_args(words)
         except SystemExit as end:
             assert end.code == 0, command  # --help exits with 0, too
+
+
+@pytest.mark.parametrize("document", ["docs/LIFECYCLE.md", "model_export/kaggle.ipynb"])
+def test_documented_imports_exist(document: str) -> None:
+    text = (ROOT / document).read_text().replace("\\n", "\n")
+    imports = re.findall(r"\bfrom ((?:lungseg|model_export|benchmarks)[\w.]*) import ([\w, ]+)", text)
+    assert imports
+    for module, names in imports:
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name.strip()), f"{module} has no {name}"
 
 
 @pytest.mark.parametrize("document", PAGES)

@@ -254,7 +254,7 @@ class TestData:
         small = sum(item % 100 < 20 for item in SeededSampler(drawn, seed=1, draws=40))
         assert abs(small - 30) <= 1
         for shares in ({"small": 1.0}, {"small": 0.5, "large": 0.0}, {"small": 0.5, "large": 0.3, "other": 0.2}):
-            with pytest.raises(ValueError, match="needs one above 0"):
+            with pytest.raises(ValueError, match="needs a share above 0"):
                 share_weights(rows, shares)
 
     def test_spread_takes_images_of_every_set(self, index: Index) -> None:
