@@ -40,6 +40,7 @@
         ├── Shortage                  503 short-of-resources
         ├── InternalError             500 internal-error
         └── ModelUnavailable          503 model-unavailable
+    RemoteError                       `remote` cannot use the service; its classes are in lungseg/remote/errors.py
     ModelError                        the model cannot be served; never the caller's fault
 
 Texts never quote the upload: no file name, no DICOM or EXIF value, no pixel.

@@ -12,7 +12,7 @@ from typing import Any
 
 from lungseg.doctor.installation import CheckResult
 from lungseg.remote.aws import Stack, aws_error_code, aws_errors
-from lungseg.remote.errors import AwsRefused
+from lungseg.remote.errors import AwsError
 
 STACK_OUTPUTS = (
     "ApiUrl",
@@ -54,7 +54,7 @@ def check_stack(stack: Stack) -> Iterator[CheckResult]:
         try:
             with aws_errors("it cannot be read"):
                 yield check()
-        except AwsRefused as error:
+        except AwsError as error:
             is_denied = any(word in error.aws_code for word in DENIED_CODES)
             yield CheckResult(name, "warning" if is_denied else "failed", error.detail.rstrip("."), error.remedy)
 
@@ -151,5 +151,5 @@ def _check_dead_letters(stack: Stack) -> CheckResult:
 def _queue_attributes(stack: Stack, output: str) -> dict[str, str]:
     queue = stack.client("sqs").get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=["All"])
     if "QueueArn" not in queue.get("Attributes", {}):
-        raise AwsRefused("SQS returned no attributes of the queue.")
+        raise AwsError("SQS returned no attributes of the queue.")
     return dict(queue["Attributes"])

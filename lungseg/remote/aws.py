@@ -15,7 +15,7 @@ def aws_session(region: str | None = None) -> Any:
     """Return a boto3 session; without a region, that of the AWS configuration.
 
     Raises:
-        AwsRefused: the configuration names a profile that does not exist.
+        AwsError: the configuration names a profile that does not exist.
     """
     import boto3
 
@@ -30,7 +30,7 @@ def aws_client(service: str, region: str | None = None, session: Any = None) -> 
         session: a session to reuse, because creating one is slow; None creates one.
 
     Raises:
-        AwsRefused: no region is configured.
+        AwsError: no region is configured.
     """
     from botocore.config import Config
 
@@ -48,7 +48,7 @@ def aws_errors(failure: str) -> Iterator[None]:
         failure: what failed, as the beginning of a sentence.
 
     Raises:
-        AwsRefused: AWS returned an error, or the request could not be made.
+        AwsError: AWS returned an error, or the request could not be made.
         Unreachable.
     """
     from botocore.exceptions import (
@@ -64,15 +64,15 @@ def aws_errors(failure: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "an error")
-        raise errors.AwsRefused(f"{failure}: {error.operation_name} returned {code}.", code) from None
+        raise errors.AwsError(f"{failure}: {error.operation_name} returned {code}.", code) from None
     except (NoCredentialsError, PartialCredentialsError):
-        raise errors.AwsRefused(f"{failure}: there are no AWS credentials.") from None
+        raise errors.AwsError(f"{failure}: there are no AWS credentials.") from None
     except NoRegionError:
-        raise errors.AwsRefused(f"{failure}: no region is configured.") from None
+        raise errors.AwsError(f"{failure}: no region is configured.") from None
     except HTTPClientError:
         raise errors.Unreachable(f"{failure}: AWS cannot be reached.") from None
     except BotoCoreError as error:
-        raise errors.AwsRefused(f"{failure} ({type(error).__name__}).") from None
+        raise errors.AwsError(f"{failure} ({type(error).__name__}).") from None
 
 
 def aws_error_code(error: BaseException) -> str:
@@ -100,7 +100,7 @@ class Stack:
         """Look up a stack by its name.
 
         Raises:
-            AwsRefused: it does not exist, or the caller may not describe it.
+            AwsError: it does not exist, or the caller may not describe it.
             Unreachable.
         """
         cloudformation = aws_client("cloudformation", region)
@@ -112,10 +112,10 @@ class Stack:
         """Return one output.
 
         Raises:
-            AwsRefused: the stack has no such output.
+            AwsError: the stack has no such output.
         """
         if not self.outputs.get(key):
-            raise errors.AwsRefused(
+            raise errors.AwsError(
                 f"The stack has no output {key}: it was not made from template.yaml, or its deployment failed."
             )
         return self.outputs[key]
@@ -132,7 +132,7 @@ class Stack:
         """Return the stack's API key; empty if it has none, as with IAM or JWT authorisation.
 
         Raises:
-            AwsRefused: the caller may not read it.
+            AwsError: the caller may not read it.
         """
         key_id = self.outputs.get("ApiKeyId", "")
         if not key_id:

@@ -69,7 +69,7 @@ def list_prefix(bucket: str, prefix: str, region: str | None = None, page: int =
         page: objects per request, at most 1,000.
 
     Raises:
-        AwsRefused, Unreachable.
+        AwsError, Unreachable.
     """
     storage = aws_client("s3", region)
     query = {"Bucket": bucket, "Prefix": prefix, "PaginationConfig": {"PageSize": page}}
@@ -105,7 +105,7 @@ def read_backfill_settings(
                 "MemorySize": found["MemorySize"],
                 "Architectures": found.get("Architectures", [DEFAULT_ARCHITECTURE]),
             }
-        except errors.AwsRefused:
+        except errors.AwsError:
             pass  # an estimate must work without permissions
     is_express = found.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS"
     return BackfillSettings(
@@ -122,12 +122,12 @@ def start_execution(machine: str, bucket: str, prefix: str) -> str:
     """Start the state machine for a prefix of its bucket; return the execution's ARN.
 
     Raises:
-        AwsRefused: the caller may not start it, or it belongs to another bucket.
+        AwsError: the caller may not start it, or it belongs to another bucket.
         Unreachable.
     """
     # The bucket is fixed in its definition: with another bucket, it would list the same prefix of the wrong one.
     if bucket not in json.dumps(_definition(machine)):
-        raise errors.AwsRefused("That state machine processes another bucket.")
+        raise errors.AwsError("That state machine processes another bucket.")
     with aws_errors("The state machine cannot be started"):
         states = aws_client("stepfunctions", _region(machine))
         answer = states.start_execution(stateMachineArn=machine, input=json.dumps({"prefix": prefix}))
@@ -138,7 +138,7 @@ def follow_execution(execution: str, pause: Callable[[float], None] = time.sleep
     """Wait for the end of an execution, with a progress bar of its items.
 
     Raises:
-        AwsRefused, Unreachable.
+        AwsError, Unreachable.
     """
     states, interval = aws_client("stepfunctions", _region(execution)), MIN_POLL_SECONDS
     with progress_bar("items", None, "item") as bar:
@@ -213,9 +213,9 @@ def _region(arn: str) -> str:
     """Return the region in an ARN.
 
     Raises:
-        AwsRefused: it is not an ARN.
+        AwsError: it is not an ARN.
     """
     parts = arn.split(":")
     if len(parts) < 6 or parts[0] != "arn":
-        raise errors.AwsRefused("The state machine's name is not an ARN (arn:aws:states:REGION:...).")
+        raise errors.AwsError("The state machine's name is not an ARN (arn:aws:states:REGION:...).")
     return parts[3]

@@ -38,7 +38,7 @@ class Credentials:
 
         Raises:
             InsecureAddress: they would be sent unencrypted to another machine.
-            AwsRefused: there are no AWS credentials to sign with, or no region.
+            AwsError: there are no AWS credentials to sign with, or no region.
         """
         if not self:
             return None
@@ -85,9 +85,9 @@ class _CallerAuth(httpx2.Auth):
             credentials = session.get_credentials()
             region = self._credentials.region or _region_of(self._base.host) or session.region_name
         if credentials is None:
-            raise errors.AwsRefused("There are no AWS credentials to sign with.")
+            raise errors.AwsError("There are no AWS credentials to sign with.")
         if not region:
-            raise errors.AwsRefused("The region to sign for is unknown.")
+            raise errors.AwsError("The region to sign for is unknown.")
         return SigV4Auth(credentials, "execute-api", region)
 
     def _sign(self, request: httpx2.Request) -> None:

@@ -68,7 +68,7 @@ def storage_error(answer: httpx2.Response) -> errors.RemoteError | ProblemError:
     code = found[1] if found else ""
     if code == "EntityTooLarge":
         return TooLarge("The image is larger than the bucket accepts.")
-    return errors.StorageRefused(f"It returned {answer.status_code}" + (f" ({code})." if code else "."))
+    return errors.BucketError(f"It returned {answer.status_code}" + (f" ({code})." if code else "."))
 
 
 def _read_document(answer: httpx2.Response) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class NotAuthorised(RemoteError):
     remedy = "Set the API key in LUNG_API_KEY or a token in LUNG_TOKEN, or use --sign with AWS credentials."
 
 
-class AwsRefused(RemoteError):
+class AwsError(RemoteError):
     """An AWS API call failed, or could not be made.
 
     Attributes:
@@ -88,7 +88,7 @@ class BadAnswer(RemoteError):
     remedy = "Check the address. A stack's ends with its stage, as in its output ApiUrl."
 
 
-class StorageRefused(RemoteError):
+class BucketError(RemoteError):
     """S3 rejected a presigned request."""
 
     status = 502
@@ -97,7 +97,7 @@ class StorageRefused(RemoteError):
     remedy = "Try again: presigned URLs expire within minutes. If it keeps failing, check this machine's clock."
 
 
-class NotMade(RemoteError):
+class OutputMissing(RemoteError):
     """The job is done, but its results lack the requested format."""
 
     status = 422

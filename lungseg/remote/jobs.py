@@ -66,7 +66,7 @@ class RemoteJob:
         """Upload the image to the bucket.
 
         Raises:
-            TooLarge, Unreachable, StorageRefused.
+            TooLarge, Unreachable, BucketError.
         """
         max_bytes = self.ticket.get("max_bytes")
         if isinstance(max_bytes, int) and image.size > max_bytes:
@@ -104,12 +104,12 @@ class RemoteJob:
         """Download one output.
 
         Raises:
-            NotMade: the job produced none in this format.
-            Unreachable, StorageRefused.
+            OutputMissing: the job produced none in this format.
+            Unreachable, BucketError.
         """
         found = results.get(name)
         if not isinstance(found, dict) or not isinstance(found.get("url"), str):
-            raise errors.NotMade(f"The job is done, but it produced no {name} for this image.")
+            raise errors.OutputMissing(f"The job is done, but it produced no {name} for this image.")
         return self.service.download_output(found["url"])
 
     def _get_status(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class ServiceClient:
 
         Raises:
             BadAddress: the URL is not one of a service, or a proxy of the environment is not usable.
-            InsecureAddress, AwsRefused: see `Credentials.http_auth`.
+            InsecureAddress, AwsError: see `Credentials.http_auth`.
         """
         self.base = _parse_address(url)
         self.credentials = credentials or Credentials()
@@ -101,7 +101,7 @@ class ServiceClient:
         """Send an image by a presigned POST: first its form fields, then the file, which is never held in memory.
 
         Raises:
-            Unreachable, StorageRefused, TooLarge, BadAnswer.
+            Unreachable, BucketError, TooLarge, BadAnswer.
         """
         self._check_presigned(url)
         client = self._client(url)
@@ -121,7 +121,7 @@ class ServiceClient:
         """Return the content of a presigned GET.
 
         Raises:
-            Unreachable, StorageRefused, BadAnswer.
+            Unreachable, BucketError, BadAnswer.
         """
         self._check_presigned(url)
         client = self._client(url)

@@ -29,7 +29,7 @@ class TestAddress:
     @pytest.mark.parametrize(
         "url",
         [
-            "film.dcm",
+            "image.dcm",
             "ftp://h/",
             "https://",
             "https://u:p@h/",

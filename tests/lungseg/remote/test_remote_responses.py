@@ -41,16 +41,16 @@ class TestUnexpectedResponse:
         assert not Path(f"{image}.mask.png").exists()
 
     def test_compressed_response_is_rejected(self, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        asked: list[str] = []
+        encodings: list[str] = []
 
         def hook(_: str, __: str, headers: dict[str, str]) -> Answer:
-            asked.append(headers["accept-encoding"])
+            encodings.append(headers["accept-encoding"])
             return Answer(200, gzip.compress(bytes(10**7)), {"content-encoding": "gzip", "x-lung-decision": "accept"})
 
         with serving(Gateway(hook)) as address:
             assert send_image(image, address) == 1
         assert "bad-answer: The service's response is compressed" in only_line(capsys)
-        assert asked == ["identity"]
+        assert encodings == ["identity"]
         assert not Path(f"{image}.mask.png").exists()
 
     def test_compressed_error_keeps_its_status(self, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
