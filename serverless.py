@@ -1,8 +1,9 @@
-"""AWS Lambda's door: HTTP events go to the FastAPI app, all others that are known to the images they tell of.
+"""AWS Lambda's entry point: HTTP events go to the FastAPI app, all other events to `app.dispatch`.
 
-Both functions of template.yaml run this one handler. What a function needs is loaded here, once, in Lambda's INIT
-phase: the models, and of the two doors the one that LUNG_DOOR names ("http", which is the default, or "records"). The
-other one still opens, but is imported by the first event that wants it.
+Both functions of template.yaml run this handler. Importing this module loads what a function needs, once, in Lambda's
+INIT phase: the models, and the module that LUNG_DOOR names ("http", the default, or "records"). The other module is
+imported by the first event that needs it.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ for package in ("app", "lungseg"):
 
 
 def _fetch_model(uri: str, sha256: str) -> Path:
-    from app.model_store import fetch_model  # with boto3, which a model of the image does not need
+    from app.model_store import fetch_model  # imports boto3, which a packaged model does not need
 
     return fetch_model(uri, sha256)
 
@@ -39,21 +40,21 @@ for door, module in ENTRY_POINTS.items():
 
 
 def handler(event: Any, context: Any) -> Any:
-    """Answer one invocation.
+    """Handle one invocation.
 
     Args:
-        event: HTTP (API Gateway REST or HTTP API, function URL, application load balancer), S3's notification by
-            itself, inside SQS messages or from EventBridge, a batch of a Distributed Map, tasks of S3 Batch Operations,
-            or ``{"image_key": ...}``.
+        event: HTTP (API Gateway REST or HTTP API, function URL, application load balancer); an S3 notification, direct,
+            in SQS messages or from EventBridge; a batch of a Distributed Map; tasks of S3 Batch Operations; or
+            ``{"image_key": ...}``.
         context: Lambda's context object.
 
     Returns:
-        What the event's source expects; see `app.http` and `app.events`.
+        The response that the event source expects; see `app.http` and `app.events`.
 
     Raises:
-        UnsupportedEvent: the event is none of these. Lambda reports it as the invocation's error.
-        StoreError, Misconfigured, ModelError, Unfinished: images could not be done, and the event's source is told by
-            this alone.
+        UnsupportedEvent: the event is none of these. Lambda reports a failed invocation.
+        StoreError, Misconfigured, ModelError, UnfinishedBatch: images could not be processed; the exception is the only
+            way to tell the event source.
     """
     if isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
         from app import http

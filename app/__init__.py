@@ -1,1 +1,1 @@
-"""What AWS adds: images in buckets, the events that tell of them, jobs, and a model that lies in a bucket."""
+"""The service on AWS: images in buckets, their events, jobs, and a model in a bucket."""

@@ -1,4 +1,4 @@
-"""The door of everything that is not HTTP: an event's shape tells its source; each has its file in `events`."""
+"""Pass an event that is not HTTP to its source's module in `app.events`, recognised by the event's shape."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from app.events import batch_operations, direct, distributed_map, notification, 
 from app.invocation import Invocation, UnsupportedEvent
 
 EVENT_SOURCES = (queue, notification, distributed_map, batch_operations, direct)
-"""The first whose `infer` knows an event handles it."""
+"""The first source whose `infer` returns true handles the event."""
 
 
 def handle(event: Any, context: Any) -> Any:
-    """Answer one event that is not HTTP, as its source wants it.
+    """Handle one event that is not HTTP; return what its source expects.
 
     Raises:
         UnsupportedEvent, Misconfigured.
-        StoreError, ModelError: where the source can be told of failures in no other way.
+        StoreError, ModelError: the event source learns of failures by an exception only.
     """
     for source in EVENT_SOURCES:
         if isinstance(event, dict) and source.infer(event):
-            run = Invocation(context, get_store(), read_bucket_settings())
+            invocation = Invocation(context, get_store(), read_bucket_settings())
             started = time.monotonic()
             try:
-                return source.handle(event, run)
+                return source.handle(event, invocation)
             finally:
-                run.log_summary(1000 * (time.monotonic() - started))
+                invocation.log_summary(1000 * (time.monotonic() - started))
     raise UnsupportedEvent(
         "This function serves HTTP events, S3 notifications (also inside SQS or EventBridge), Distributed Map items, "
         "S3 Batch Operations tasks, and {'image_key': ...}."

@@ -1,4 +1,7 @@
-"""HTTP events (API Gateway v1 and v2, function URL, load balancer): through Mangum to the FastAPI app."""
+"""HTTP events (API Gateway REST and HTTP APIs, function URLs, load balancers), passed to the FastAPI app by Mangum.
+
+Event formats: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from lungseg.server import negotiation, problems
 
 log = logging.getLogger(__name__)
 
-# It logs each request's path, and the texts of exceptions.
+# Mangum logs the path of each request and the texts of exceptions.
 logging.getLogger("mangum").setLevel(logging.CRITICAL)
 
 TEXT_MEDIA_TYPES = [
@@ -68,18 +71,20 @@ def _read_scope(request: LambdaHandler) -> EventScope | None:
 
 
 MIN_BYTES_PER_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
-"""Bytes of an answer for each pixel of the image, at least, in formats whose size hardly depends on the image: a little
-below what RG1 gives when it is enlarged to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their own sizes give
-more. To make "all" of so large an image takes 12 s of a processor, and only then is its size known."""
+"""Minimum bytes of a response per pixel of the image, in formats whose size hardly depends on the content: a little
+below those of RG1 upsampled to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their original sizes give
+more. Without them, "all" of so large an image takes 12 s of processor time before its size is known."""
 
 
 async def _app_with_size_check(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app; an image whose answer Lambda could not carry is refused by its header, not after all has been done."""
-    asked = HTTPConnection(scope)
+    """Run the app; reject an image by its header if its response would exceed Lambda's limit."""
+    connection = HTTPConnection(scope)
     try:
-        name = negotiation.choose_format(asked.query_params.get("format"), asked.headers.get("accept", "")).name
+        name = negotiation.choose_format(
+            connection.query_params.get("format"), connection.headers.get("accept", "")
+        ).name
     except errors.ProblemError:
-        name = ""  # the route refuses it
+        name = ""  # the route rejects it
     with extra_size_check(partial(check_expected_size, bytes_per_pixel=MIN_BYTES_PER_PIXEL.get(name, 0))):
         await app(scope, receive, send)
 
@@ -99,20 +104,20 @@ def _plain_problem(error: errors.ProblemError, event: dict[str, Any]) -> dict[st
 
 
 def _without_stage(event: dict[str, Any]) -> dict[str, Any]:
-    """An HTTP API with a named stage puts the stage into the path; routes do not know it."""
-    place = event["requestContext"]
-    http = place.get("http")
+    """Remove the stage, which an HTTP API with a named stage puts into the path."""
+    context = event["requestContext"]
+    http = context.get("http")
     path = http.get("path") if isinstance(http, dict) else None
-    if isinstance(path, str) and path.startswith(f"/{place.get('stage')}/"):
-        return _with_path(event, path.removeprefix(f"/{place['stage']}"))
+    if isinstance(path, str) and path.startswith(f"/{context.get('stage')}/"):
+        return _with_path(event, path.removeprefix(f"/{context['stage']}"))
     return event
 
 
 def _without_base_path(event: dict[str, Any]) -> dict[str, Any]:
-    """Remove what a custom domain's API mapping puts before the path: the routes begin where the API's resource does.
+    """Remove the base path that a custom domain's API mapping puts before the path of the resource.
 
-    A REST API names the resource, "/health" or "/{proxy+}"; an HTTP API the route, "ANY /{proxy+}". What a ``$default``
-    route matched cannot be told from a base path, and stays.
+    A REST API names the resource ("/health" or "/{proxy+}"), an HTTP API the route ("ANY /{proxy+}"). The path of a
+    ``$default`` route is kept: its base path cannot be recognised.
     """
     parameters, resource = event.get("pathParameters"), event.get("resource") or event.get("routeKey")
     if not isinstance(resource, str) or not isinstance(event["requestContext"], dict):
@@ -127,16 +132,16 @@ def _without_base_path(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_path(event: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return an event with another path, which lies elsewhere in each version of events."""
-    place = event["requestContext"]
-    http = place.get("http")
+    """Return the event with another path; its place depends on the event's version."""
+    context = event["requestContext"]
+    http = context.get("http")
     if isinstance(http, dict):
-        return event | {"requestContext": place | {"http": http | {"path": path}}}
+        return event | {"requestContext": context | {"http": http | {"path": path}}}
     return event | {"path": path}
 
 
 def _decode_body(event: dict[str, Any]) -> bytes:
-    """The event's body. Mangum itself raises for bad padding, and drops stray characters without a word.
+    """Return the event's body as bytes. Mangum raises for bad padding and silently drops stray characters.
 
     Raises:
         MalformedUpload, BadBase64, MangledBody.
@@ -148,13 +153,13 @@ def _decode_body(event: dict[str, Any]) -> bytes:
         try:
             return body.encode()
         except UnicodeEncodeError:
-            raise errors.MangledBody("The event's body holds half characters.") from None
-    if "\n" in body:  # base64 as command-line tools wrap it
+            raise errors.MangledBody("The event's body has unpaired surrogates.") from None
+    if "\n" in body:  # line-wrapped base64, from command-line tools
         body = "".join(body.split())
     try:
         data = base64.b64decode(body, validate=True)
-        if len(body) != -(-len(data) // 3) * 4:  # Python takes whole groups of four with any padding behind them
+        if len(body) != -(-len(data) // 3) * 4:  # b64decode accepts excess padding after a whole group of four
             raise binascii.Error
     except (binascii.Error, ValueError):
-        raise errors.BadBase64("The event says isBase64Encoded, but its body is not base64.") from None
+        raise errors.BadBase64("The event says isBase64Encoded, but its body is not valid base64.") from None
     return data

@@ -1,4 +1,4 @@
-"""The HTTP API on AWS: that of lungseg, and the routes of jobs, for images that are too large for one request."""
+"""The HTTP API on AWS: the routes of lungseg, and jobs for images that are too large for one request."""
 
 from __future__ import annotations
 
@@ -49,57 +49,57 @@ FormatName = Annotated[str, AfterValidator(_check_format), Field(json_schema_ext
 
 
 class JobIn(OptionsIn):
-    """What a job is to make."""
+    """The outputs that a job makes."""
 
     model_config = ConfigDict(strict=True)
 
     formats: Annotated[list[FormatName], AfterValidator(_check_unique)] = Field(
         default=["mask"],
         max_length=len(FORMATS),
-        description="The JSON is made besides.",
+        description="Output formats; the JSON is always added.",
         json_schema_extra={"uniqueItems": True},
     )
 
 
 class UploadOut(BaseModel):
-    """A form by which one image may be uploaded."""
+    """A presigned form to upload one image."""
 
     method: Literal["POST"]
     url: str
-    fields: dict[str, str] = Field(description="Send them before the part `file`, as they are.")
+    fields: dict[str, str] = Field(description="Form fields to send unchanged, before the part `file`.")
     max_bytes: int
 
 
 class ResultOut(BaseModel):
-    """One output."""
+    """One output of a job."""
 
-    url: str = Field(description="Presigned; GET it without credentials.")
+    url: str = Field(description="Presigned URL; GET it without credentials.")
     media_type: str
 
 
 class JobOut(BaseModel):
-    """How far a job is."""
+    """The state of a job."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str = Field(description="Whoever knows it may have the results.")
+    id: str = Field(description="Keep it secret: it gives access to the results.")
     status: Literal["waiting", "running", "done", "failed", "expired"]
-    expires: datetime = Field(description="Until when the image may be uploaded.")
-    upload: UploadOut | None = Field(description="Of a new job.")
-    results: dict[str, ResultOut] | None = Field(description="Of a job that is done, by form.")
-    problem: Problem | None = Field(description="Of a job that failed.")
+    expires: datetime = Field(description="When the upload form expires.")
+    upload: UploadOut | None = Field(description="New jobs only.")
+    results: dict[str, ResultOut] | None = Field(description="Outputs by format; finished jobs only.")
+    problem: Problem | None = Field(description="Failed jobs only.")
 
 
 router = APIRouter(prefix="/v1/jobs")
 
-JobId = Annotated[str, Path(description="As POST gave it.", examples=["0" * 32])]
+JobId = Annotated[str, Path(description="The id that POST /v1/jobs returned.", examples=["0" * 32])]
 
 
-@router.post("", status_code=201, summary="Begin a job: an upload for one image of any size", responses=JOB_ERRORS)
+@router.post("", status_code=201, summary="Create a job to upload one image of any size", responses=JOB_ERRORS)
 def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     """Send the image to `upload.url` as multipart/form-data: all `upload.fields` first, then the part `file`.
 
-    Then ask `GET /v1/jobs/{id}` until it is done.
+    Then poll `GET /v1/jobs/{id}` until the job is done.
     """
     wanted = job or JobIn()
     with _open_buckets() as (store, settings):
@@ -111,9 +111,9 @@ def post_job(response: Response, job: JobIn | None = None) -> JobOut:
     return JobOut.model_validate(made)
 
 
-@router.get("/{job_id}", summary="How far a job is, and its results", responses=JOB_STATE_ERRORS)
+@router.get("/{job_id}", summary="Return the state of a job and its results", responses=JOB_STATE_ERRORS)
 def get_job(job_id: JobId, response: Response) -> JobOut:
-    """The results' addresses hold for some minutes; ask again for new ones."""
+    """The URLs of the results expire after some minutes; ask again for new ones."""
     with _open_buckets() as (store, settings):
         from app.buckets import jobs
 
@@ -124,7 +124,7 @@ def get_job(job_id: JobId, response: Response) -> JobOut:
 
 @contextmanager
 def _open_buckets() -> Iterator[tuple[ObjectStore, BucketSettings]]:
-    """The buckets, if there are any; boto3 is not imported before.
+    """Yield the object store and the buckets' settings. boto3 is imported only if there are buckets.
 
     Raises:
         JobsUnavailable, StorageUnavailable.
@@ -138,9 +138,9 @@ def _open_buckets() -> Iterator[tuple[ObjectStore, BucketSettings]]:
     try:
         yield get_store(), read_bucket_settings()
     except Misconfigured:
-        raise errors.JobsUnavailable("The buckets are not configured as they must be.") from None
+        raise errors.JobsUnavailable("The buckets are not configured correctly.") from None
     except StoreError:
-        raise errors.StorageUnavailable("The buckets did not answer as they should.") from None
+        raise errors.StorageUnavailable("The buckets did not respond as expected.") from None
 
 
 app = create_app()

@@ -1,4 +1,4 @@
-"""A model that lies in a bucket, fetched once for each of Lambda's environments."""
+"""Fetch a model from a bucket, once per Lambda execution environment."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from app.buckets.s3 import ObjectArchived, ObjectMissing, StoreError, get_store
 from lungseg.errors import ModelError
 
 MODEL_FOLDER = Path(tempfile.gettempdir()) / "lung-models"
-"""On Lambda /tmp is the one place that can be written, and it lives as long as the environment does."""
+"""/tmp is the only writable place on Lambda; it lives as long as the execution environment.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
 
 
 def fetch_model(uri: str, sha256: str) -> Path:
-    """The file of a model that lies at ``s3://bucket/key``, by its digest, which names the file as well.
+    """Return the local file of a model at ``s3://bucket/key``; its digest is its file name.
 
     Args:
-        uri: where it lies.
-        sha256: digest that its bytes must have, 64 hex digits: what runs is what was evaluated.
+        uri: address of the model.
+        sha256: expected digest, 64 hex digits, so that only the evaluated model runs.
 
     Raises:
-        ModelError: it cannot be fetched, or is another one.
+        ModelError: it cannot be fetched, or has another digest.
     """
-    place = re.fullmatch(r"s3://([^/]+)/(.+)", uri)
-    if place is None:
+    address = re.fullmatch(r"s3://([^/]+)/(.+)", uri)
+    if address is None:
         raise ModelError("LUNG_MODEL must be s3://bucket/key, a path, or a name in lungseg/model/weights.")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ModelError("LUNG_MODEL_SHA256 must be the SHA-256 of the model that LUNG_MODEL names, 64 hex digits.")
@@ -33,7 +34,7 @@ def fetch_model(uri: str, sha256: str) -> Path:
     if path.is_file() and _digest(path.read_bytes()) == sha256:
         return path
     try:
-        content = get_store().read_object(place[1], place[2])
+        content = get_store().read_object(address[1], address[2])
     except (ObjectMissing, ObjectArchived):
         raise ModelError("The model that LUNG_MODEL names is not in its bucket.") from None
     except StoreError as error:

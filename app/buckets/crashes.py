@@ -1,15 +1,16 @@
-"""Images that kill the function's process: found by the marker that each start leaves, and given up.
+"""Find images that kill the function's process, by a marker that each start leaves, and give them up.
 
-A killed process reports nothing: not which image it was working on, nor that it ran out of memory or time. Its batch
-simply comes again, so that one such image would starve all others of the batch. Therefore a batch that has come before
-is processed carefully: each image gets a marker, an object of the bucket of outputs, before its bytes are read, and
-loses it when its outputs are there or its worker has failed in any other way. A marker that is found has outlived its
-process. Images with a marker come last in their batch, and one that was begun MAX_STARTS times is given up: its problem
-document says so, and it is not begun again before it, the model, the formats or the function's memory change.
+A killed process reports nothing: neither which image it was processing, nor that it ran out of memory or time. Its
+batch is simply delivered again, so one such image would starve all others. Therefore, a repeated delivery is processed
+with care: each image gets a marker, an object in the output bucket, before its bytes are read. The marker is deleted
+when the outputs are written, or when processing fails in any other way. A marker that still exists has outlived its
+process.
+Images with a marker come last in their batch. An image that was started MAX_STARTS times is given up: its problem
+document says so, and it is not started again until the image, the model, the formats or the function's memory change.
 
-Each delivery (a message of the queue, a batch of a backfill) counts its own starts. Its source hands it out again only
-when the earlier process has ended, so that a marker never belongs to a process that is still working: two deliveries of
-one image do not count each other's. Markers that nobody removed expire by a lifecycle rule.
+Each delivery (a queue message, a batch of a backfill) counts its own starts. Its source repeats it only after the
+earlier process has ended. So a marker never belongs to a running process, and two deliveries of one image do not count
+each other's starts. A lifecycle rule deletes markers that are left over.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from app.buckets.s3 import ObjectStore, Stamp, StoreError
 from app.buckets.settings import BucketSettings
 
 MAX_STARTS = 2
-"""One kill may be an accident of the machine."""
+"""A single kill may be a fault of the machine."""
 
 CRASH_DETAIL = (
-    f"The function was killed each of the {MAX_STARTS} times that it began this image, which needs more memory or time "
-    "than the function has."
+    f"The function was killed each of the {MAX_STARTS} times that it processed this image, which needs more memory or "
+    "time than the function has."
 )
 
 
 class RepeatedCrash(Exception):
-    """The image has killed its process MAX_STARTS times."""
+    """The image killed its process MAX_STARTS times."""
 
 
 def has_marker(item: ImageLocation, delivery: str, store: ObjectStore, settings: BucketSettings) -> bool:
@@ -48,25 +49,25 @@ def has_marker(item: ImageLocation, delivery: str, store: ObjectStore, settings:
 def crash_marker(
     item: ImageLocation, version: str, delivery: str | None, store: ObjectStore, settings: BucketSettings
 ) -> Iterator[None]:
-    """Mark an image as begun for as long as the block runs; without a delivery do nothing.
+    """Mark an image as started while the block runs; do nothing without a delivery.
 
     Raises:
-        Killer: it was begun too often.
+        RepeatedCrash: it was started too often.
         StoreError: also if a duplicate of the delivery marked it at the same moment.
     """
     if delivery is None:
         yield
         return
     key = marker_key(delivery, item)
-    there = store.find_output(settings.outputs, key)
-    starts = int(there.stamp.starts) if there and there.stamp.version == version else 0
+    existing = store.find_output(settings.outputs, key)
+    starts = int(existing.stamp.starts) if existing and existing.stamp.version == version else 0
     if starts >= MAX_STARTS:
         raise RepeatedCrash
     stamp = Stamp(version, "", "", str(starts + 1))
     if not store.put_object(
-        settings.outputs, key, b"", "application/octet-stream", stamp, there.etag if there else None
+        settings.outputs, key, b"", "application/octet-stream", stamp, existing.etag if existing else None
     ):
-        raise StoreError("Another delivery of the same message has just begun this image.")
+        raise StoreError("Another delivery of the same message has just started this image.")
     try:
         yield
     except Exception:
@@ -75,13 +76,13 @@ def crash_marker(
     _remove_marker(key, store, settings)
 
 
-def give_up_stamp(version: str, recipe: str, forms: str) -> Stamp:
-    """Return the stamp of a given-up image's problem document."""
+def give_up_stamp(version: str, recipe: str, formats: str) -> Stamp:
+    """Return the stamp of the problem document of an image that is given up."""
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    return Stamp(version, f"{recipe} {memory}".strip(), forms, str(MAX_STARTS))
+    return Stamp(version, f"{recipe} {memory}".strip(), formats, str(MAX_STARTS))
 
 
 def _remove_marker(key: str, store: ObjectStore, settings: BucketSettings) -> None:
-    # One that stays counts only if this very delivery comes again; it is not worth failing an image that is done.
+    # A marker that stays counts only if this same delivery is repeated. That is not worth failing a finished image.
     with contextlib.suppress(StoreError):
         store.delete_objects(settings.outputs, [key])

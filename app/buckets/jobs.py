@@ -1,6 +1,6 @@
-"""Jobs: images that are too large for one request, uploaded to the bucket of images and done as all others there.
+"""Jobs: images that are too large for one request. They are uploaded to the input bucket and processed like all others.
 
-A job has no state of its own: which of its objects are there says how far it is.
+A job stores no state: its state follows from which of its objects exist.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.options import Options
 
 UPLOAD_MEDIA_TYPE = "application/octet-stream"
-"""The one media type that an upload may declare: whatever it holds, no browser will ever show it as a page."""
+"""The only media type that an upload may declare, so that no browser ever renders the object as a page."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
+    """The state of a job.
 
     Attributes:
-        id: 32 hex digits, drawn so that none can be guessed: who knows it may have the results.
+        id: 32 random hex digits. It cannot be guessed, and gives access to the results.
         status: "waiting" for its image, "running", "done", "failed", or "expired" if no image came in time.
-        expires: when the upload's address ends to hold.
-        upload: address and fields of the upload, of a new job.
-        results: presigned addresses by form, of a job that is done.
-        problem: the problem document of one that failed.
+        expires: when the upload form expires.
+        upload: URL and fields of the upload form; new jobs only.
+        results: presigned URLs by format; finished jobs only.
+        problem: the problem document; failed jobs only.
     """
 
     id: str
@@ -45,50 +45,52 @@ class JobState:
 
 
 def create_job(formats: tuple[str, ...], options: Options, store: ObjectStore, settings: BucketSettings) -> JobState:
-    """A new job, and the form by which its image may be uploaded.
+    """Create a job and its upload form.
 
     Args:
-        formats: names of FORMATS; the JSON document is made besides.
+        formats: names of FORMATS; the JSON document is always added.
 
     Raises:
         StoreError.
     """
-    job = secrets.token_hex(16)
+    job_id = secrets.token_hex(16)
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=settings.url_seconds)
-    order = OutputRequest((), options).with_formats(formats)
-    write_job_request(job, order, expires, store, settings)
+    request = OutputRequest((), options).with_formats(formats)
+    write_job_request(job_id, request, expires, store, settings)
     form = store.presign_upload(
-        settings.images, job_image_key(job), UPLOAD_MEDIA_TYPE, limits.MAX_BYTES, settings.url_seconds
+        settings.images, job_image_key(job_id), UPLOAD_MEDIA_TYPE, limits.MAX_BYTES, settings.url_seconds
     )
     upload = {"method": "POST", "max_bytes": limits.MAX_BYTES} | form
-    return JobState(job, "waiting", expires, upload)
+    return JobState(job_id, "waiting", expires, upload)
 
 
-def find_job(job: str, store: ObjectStore, settings: BucketSettings) -> JobState:
-    """How far a job is.
+def find_job(job_id: str, store: ObjectStore, settings: BucketSettings) -> JobState:
+    """Return the state of a job.
 
     Raises:
-        NoSuchJob: there never was one, or it has been deleted.
+        NoSuchJob: it never existed, or was deleted.
         StoreError.
     """
-    # A listing tells what is missing; reading it would be answered with 403 to a role that may list `jobs/` alone.
-    there = store.list_keys(settings.outputs, job_prefix(job)) if is_job_id(job) else set()
-    if job_request_key(job) not in there:
+    # List, not read: S3 answers 403, not 404, for a missing object to a role that may list nothing but `jobs/`.
+    existing = store.list_keys(settings.outputs, job_prefix(job_id)) if is_job_id(job_id) else set()
+    if job_request_key(job_id) not in existing:
         raise errors.NoSuchJob("No job has this id.")
-    order, expires = read_job_request(job, store, settings)
-    outputs = OutputKeys.of(ImageLocation(settings.images, job_image_key(job)), settings)
-    if outputs.error in there:
-        return JobState(job, "failed", expires, problem=json.loads(store.read_object(settings.outputs, outputs.error)))
-    if outputs.document in there:
+    request, expires = read_job_request(job_id, store, settings)
+    outputs = OutputKeys.of(ImageLocation(settings.images, job_image_key(job_id)), settings)
+    if outputs.error in existing:
+        return JobState(
+            job_id, "failed", expires, problem=json.loads(store.read_object(settings.outputs, outputs.error))
+        )
+    if outputs.document in existing:
         results = {
             name: {
                 "url": store.presign_download(settings.outputs, outputs.key(name), settings.url_seconds),
                 "media_type": FORMATS[name].media_type,
             }
-            for name in order.formats
-            if outputs.key(name) in there
+            for name in request.formats
+            if outputs.key(name) in existing
         }
-        return JobState(job, "done", expires, results=results)
-    if job_image_key(job) in store.list_keys(settings.images, job_prefix(job)):
-        return JobState(job, "running", expires)
-    return JobState(job, "expired" if datetime.now(UTC) > expires else "waiting", expires)
+        return JobState(job_id, "done", expires, results=results)
+    if job_image_key(job_id) in store.list_keys(settings.images, job_prefix(job_id)):
+        return JobState(job_id, "running", expires)
+    return JobState(job_id, "expired" if datetime.now(UTC) > expires else "waiting", expires)

@@ -1,4 +1,4 @@
-"""Where things lie in the buckets."""
+"""Keys of all objects in the buckets."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ MAX_KEY_BYTES = 1024
 """Bytes of a key's UTF-8 that S3 allows (S3 user guide, "Naming Amazon S3 objects")."""
 
 OTHER_BUCKET_PREFIX, ESCAPED_PREFIX = "bucket=", "key="
-"""What the outputs' keys begin with for images of another bucket, and for images whose own keys would collide."""
+"""Prefixes of output keys: for images of another bucket, and for images whose own keys would collide with others."""
 
 JOBS_PREFIX, MARKERS_PREFIX, REPORTS_PREFIX = "jobs/", "begun/", "backfill-reports/"
-"""Prefixes of the bucket of outputs with a lifecycle rule of their own in template.yaml."""
+"""Prefixes of the output bucket that have their own lifecycle rule in template.yaml."""
 
 _RESERVED_PREFIXES = (OTHER_BUCKET_PREFIX, ESCAPED_PREFIX, JOBS_PREFIX, MARKERS_PREFIX, REPORTS_PREFIX)
 
 _SHORTENED_NAME = re.compile(r"~[0-9a-f]{16}$")
-"""How `naming.output_name` ends a name that it had to change."""
+"""The end of a name that `naming.output_name` had to change."""
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class ImageLocation:
-    """One image to do: the object as it is now, whichever of its versions an event spoke of."""
+    """Bucket and key of an image. Its current version counts, whichever version an event names."""
 
     bucket: str
     key: str
 
     @classmethod
     def parse(cls, bucket: Any, key: Any) -> ImageLocation:
-        """The object that an event names.
+        """Return the object that an event names.
 
         Raises:
-            ValueError: none can have such a name.
+            ValueError: no object can have this name.
         """
         for name in (bucket, key):
-            # A lone surrogate, which JSON can hold, has no UTF-8.
+            # JSON allows lone surrogates, for which encode() raises UnicodeEncodeError, a ValueError.
             if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_KEY_BYTES:
                 raise ValueError("no object is named")
         return cls(bucket, key)
@@ -52,16 +52,16 @@ class ImageLocation:
 
 @dataclass(frozen=True)
 class OutputKeys:
-    """The keys that one image's outputs have, or would have, in the bucket of outputs."""
+    """Keys of one image's outputs in the output bucket."""
 
     stem: str
 
     @classmethod
     def of(cls, item: ImageLocation, settings: BucketSettings) -> OutputKeys:
-        """Return those of an image, which no other image shares and no lifecycle rule of ours expires.
+        """Return the keys for an image. No other image shares them, and no lifecycle rule of a prefix matches them.
 
-        They lie below the bucket's name for an image of another bucket. A key of the input bucket that begins like one
-        of our own, or ends like a shortened one, is escaped; so is one that looks escaped.
+        Keys for images of another bucket start with its name. A key of the input bucket is escaped if it starts with a
+        reserved prefix (including the one of escaped keys), or ends like a shortened name.
         """
         if item.bucket != settings.images:
             return cls(f"{OTHER_BUCKET_PREFIX}{item.bucket}/{item.key}")
@@ -69,7 +69,7 @@ class OutputKeys:
         return cls(f"{ESCAPED_PREFIX}{item.key}" if reserved or _SHORTENED_NAME.search(item.key) else item.key)
 
     def key(self, name: str) -> str:
-        """The key of a form."""
+        """Return the key of a format."""
         return output_name(self.stem, FORMATS[name].suffix, MAX_KEY_BYTES)
 
     @property
@@ -82,32 +82,32 @@ class OutputKeys:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether a text has the form of a job's id."""
+    """Return whether a text is a valid job id."""
     return _JOB_ID.fullmatch(text) is not None
 
 
-def job_image_key(job: str) -> str:
-    """The key of a job's image."""
-    return f"{job_prefix(job)}film"
+def job_image_key(job_id: str) -> str:
+    """Return the key of a job's image in the input bucket."""
+    return f"{job_prefix(job_id)}film"
 
 
-def job_request_key(job: str) -> str:
-    """The key of what was asked for, in the bucket of outputs; it has no suffix, as each image's outputs have."""
-    return f"{job_prefix(job)}order"
+def job_request_key(job_id: str) -> str:
+    """Return the key of a job's request in the output bucket. Unlike outputs, it has no suffix."""
+    return f"{job_prefix(job_id)}order"
 
 
-def job_prefix(job: str) -> str:
-    """What the keys of a job begin with, in both buckets."""
-    return f"{JOBS_PREFIX}{job}/"
+def job_prefix(job_id: str) -> str:
+    """Return the prefix of a job's keys in both buckets."""
+    return f"{JOBS_PREFIX}{job_id}/"
 
 
 def marker_key(delivery: str, item: ImageLocation) -> str:
-    """Return the key of the marker that a delivery has begun an image (`app.buckets.crashes`); it names neither."""
+    """Return the key of a delivery's marker for an image (`app.buckets.crashes`); a hash, so it names neither."""
     facts = json.dumps([delivery, item.bucket, item.key])
     return f"{MARKERS_PREFIX}{hashlib.sha256(facts.encode()).hexdigest()}"
 
 
 def find_job_id(item: ImageLocation, settings: BucketSettings) -> str | None:
-    """The job whose image this is."""
-    job = item.key.removeprefix(JOBS_PREFIX).removesuffix("/film")
-    return job if item == ImageLocation(settings.images, job_image_key(job)) and is_job_id(job) else None
+    """Return the id of the job that the image belongs to; None if it has none."""
+    job_id = item.key.removeprefix(JOBS_PREFIX).removesuffix("/film")
+    return job_id if item == ImageLocation(settings.images, job_image_key(job_id)) and is_job_id(job_id) else None

@@ -30,30 +30,30 @@ from lungseg.pipeline.segment import segment
 log = logging.getLogger(__name__)
 
 MAX_ROUNDS = 5
-"""An image that changes more often while it is in work is left to the event source's next try."""
+"""An image that changes more often during processing is left to the event source's next retry."""
 
 
 class Outcome(StrEnum):
-    """What became of an image."""
+    """What happened to an image."""
 
     DONE = "done"
     SKIPPED = "skipped"
-    """Its outputs were there already."""
+    """Its outputs existed already."""
     FAILED = "failed"
-    """It can never succeed; a problem document says why."""
+    """It can never succeed; a problem document tells why."""
     GONE = "gone"
-    """It is not there (any more), or is no image but a folder's marker."""
+    """The object does not exist (any more), or is a folder marker."""
 
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What is told of one image.
+    """The outcome of one image.
 
     Attributes:
-        outcome: what became of it.
-        decision: the verdict's; of an image that was done.
-        problem: the problem document; of an image that failed.
-        keys: of the outputs now there, by form; "error" for the problem document.
+        outcome: what happened to it.
+        decision: of the verdict; images that are done only.
+        problem: the problem document; failed images only.
+        keys: keys of its outputs by format; "error" for the problem document.
     """
 
     outcome: Outcome
@@ -64,11 +64,11 @@ class ImageReport:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What was made of an image.
+    """The outputs of one image.
 
     Attributes:
-        contents: each form's bytes by its name, in the order to write them.
-        decision: the verdict's.
+        contents: bytes by format name, in the order to write them.
+        decision: of the verdict.
     """
 
     contents: dict[str, bytes]
@@ -79,142 +79,141 @@ def process_image(
     item: ImageLocation,
     store: ObjectStore,
     settings: BucketSettings,
-    order: OutputRequest | None = None,
+    request: OutputRequest | None = None,
     delivery: str | None = None,
 ) -> ImageReport:
-    """Do one image, unless its outputs are there already.
+    """Process one image, unless its outputs exist already.
 
     Args:
-        order: what to make; None is what the image's job asked for, or what the settings say.
-        delivery: identifies a delivery that has come before, whose process may have been killed
-            (`app.buckets.crashes`).
+        request: the outputs to make; None for those of the image's job, or else of the settings.
+        delivery: identifies a repeated delivery, whose earlier process may have been killed (`app.buckets.crashes`).
 
     Raises:
-        StoreError: it may succeed when it is tried again.
+        StoreError: a retry may succeed.
         ModelError: it cannot succeed before the operator acts.
     """
-    job = find_job_id(item, settings) if order is None else None
+    job_id = find_job_id(item, settings) if request is None else None
     for _ in range(MAX_ROUNDS):
         try:
             try:
-                wanted = order or load_request(job, store, settings)
+                wanted = request or load_request(job_id, store, settings)
             except errors.ProblemError as error:
                 stamp = Stamp(store.get_version(item.bucket, item.key), "none", "none")
                 return _write_problem(item, OutputKeys.of(item, settings), error, stamp, store, settings)
-            return _process_current(item, store, settings, wanted, delivery, once=job is not None)
+            return _process_current(item, store, settings, wanted, delivery, once=job_id is not None)
         except ImageChanged:
             continue
         except ObjectMissing:
             return ImageReport(Outcome.GONE)
-    raise StoreError("The image changed each time that it was segmented.")
+    raise StoreError("The image changed each time it was segmented.")
 
 
-def encode_image(film: ImageObject, order: OutputRequest) -> EncodedImage:
-    """Segment an image.
+def encode_image(image: ImageObject, request: OutputRequest) -> EncodedImage:
+    """Segment an image and encode the outputs.
 
     Raises:
-        ProblemError: also if none of the forms can be made of this image, or the memory is too little for it.
+        ProblemError: also if no requested format can be made, or the memory does not suffice.
         StoreError, ModelError.
     """
-    with closing(film.body):  # one that is refused unread leaves no connection behind
-        limits.check_bytes(film.size)
-        data = film.read()
+    with closing(image.body):  # an image that is rejected unread must not leak its connection
+        limits.check_bytes(image.size)
+        data = image.read()
     try:
-        result = segment(data, order.options)
-        made, refusals = encode_each(result, order.formats)
+        result = segment(data, request.options)
+        contents, problems = encode_each(result, request.formats)
     except (errors.ProblemError, errors.ModelError):
         raise
     except MemoryError:
         raise errors.InternalError("The function has too little memory for this image.") from None
-    except Exception as error:  # decoders raise anything, and its text may quote the image
+    except Exception as error:  # decoders raise anything; the text may quote the image
         log.error("internal error: %s in %s", type(error).__name__, errors.raised_at(error))
         raise errors.InternalError(f"An unexpected {type(error).__name__} stopped it.") from None
-    if refusals and set(made) <= {DOCUMENT_FORMAT}:
-        raise next(iter(refusals.values()))
-    return EncodedImage(made, str(result.verdict.decision))
+    if problems and set(contents) <= {DOCUMENT_FORMAT}:
+        raise next(iter(problems.values()))
+    return EncodedImage(contents, str(result.verdict.decision))
 
 
 def _process_current(
     item: ImageLocation,
     store: ObjectStore,
     settings: BucketSettings,
-    order: OutputRequest,
+    request: OutputRequest,
     delivery: str | None,
     *,
     once: bool,
 ) -> ImageReport:
-    """Do the image that is there now.
+    """Process the current version of the image.
 
     Args:
-        once: what is done stays, even if another image has taken the place of the one that it was done of.
+        once: keep existing outputs even if the image was replaced since (a job is done once).
 
     Raises:
-        Changed, Absent, StoreError, ModelError.
+        ImageChanged, ObjectMissing, StoreError, ModelError.
     """
     outputs = OutputKeys.of(item, settings)
-    recipe = Recipe(order.options, load_models().digests).digest()
-    there = store.find_output(settings.outputs, outputs.document)
-    if there and (
-        once or (there.stamp.version, there.stamp.recipe) == (store.get_version(item.bucket, item.key), recipe)
+    recipe = Recipe(request.options, load_models().digests).digest()
+    existing = store.find_output(settings.outputs, outputs.document)
+    if existing and (
+        once or (existing.stamp.version, existing.stamp.recipe) == (store.get_version(item.bucket, item.key), recipe)
     ):
-        before = there.stamp.formats.split()
-        if set(order.formats) <= set(before) and is_consistent(outputs, there.stamp, store, settings):
-            return ImageReport(Outcome.SKIPPED, keys={name: outputs.key(name) for name in order.formats})
-        # Who asks for another form takes none away.
-        order = order.with_formats(before)
-    forms = " ".join(sorted(order.formats))
+        before = existing.stamp.formats.split()
+        if set(request.formats) <= set(before) and is_consistent(outputs, existing.stamp, store, settings):
+            return ImageReport(Outcome.SKIPPED, keys={name: outputs.key(name) for name in request.formats})
+        # A request for another format must not remove existing ones.
+        request = request.with_formats(before)
+    formats = " ".join(sorted(request.formats))
     refused = store.find_output(settings.outputs, outputs.error)
-    if refused and once and not there:
+    if refused and once and not existing:
         return ImageReport(Outcome.SKIPPED, keys={"error": outputs.error})
     if refused and refused.stamp.starts:
         version = store.get_version(item.bucket, item.key)
-        if refused.stamp == crashes.give_up_stamp(version, recipe, forms):
+        if refused.stamp == crashes.give_up_stamp(version, recipe, formats):
             return _failure_report(errors.InternalError(crashes.CRASH_DETAIL), outputs)
 
     try:
-        film = store.open_object(item.bucket, item.key)
+        image = store.open_object(item.bucket, item.key)
     except ObjectArchived:
-        stamp = Stamp(store.get_version(item.bucket, item.key), recipe, forms)
+        stamp = Stamp(store.get_version(item.bucket, item.key), recipe, formats)
         return _write_problem(
-            item, outputs, errors.Archived("The image lies in an archive tier."), stamp, store, settings
+            item, outputs, errors.Archived("The image is in an archive tier."), stamp, store, settings
         )
-    if film.size == 0 and item.key.endswith("/"):
-        film.body.close()
+    if image.size == 0 and item.key.endswith("/"):
+        image.body.close()
         return ImageReport(Outcome.GONE)
-    stamp = Stamp(film.version, recipe, forms)
-    with closing(film.body):
+    stamp = Stamp(image.version, recipe, formats)
+    with closing(image.body):
         try:
-            with crashes.crash_marker(item, film.version, delivery, store, settings):
-                return _write_image(item, film, order, outputs, stamp, store, settings)
+            with crashes.crash_marker(item, image.version, delivery, store, settings):
+                return _write_image(item, image, request, outputs, stamp, store, settings)
         except crashes.RepeatedCrash:
-            log.error("an image was given up: the function was killed each time that it began it")
-            stamp = crashes.give_up_stamp(film.version, recipe, forms)
+            log.error("an image was given up: it killed the function each time")
+            stamp = crashes.give_up_stamp(image.version, recipe, formats)
             return _write_problem(item, outputs, errors.InternalError(crashes.CRASH_DETAIL), stamp, store, settings)
 
 
 def _write_image(
     item: ImageLocation,
-    film: ImageObject,
-    order: OutputRequest,
+    image: ImageObject,
+    request: OutputRequest,
     outputs: OutputKeys,
     stamp: Stamp,
     store: ObjectStore,
     settings: BucketSettings,
 ) -> ImageReport:
-    """Write the outputs of an open image, or the problem document of one that is refused.
+    """Write the outputs of an open image, or its problem document.
 
     Raises:
-        Changed, Absent, StoreError, ModelError.
+        ImageChanged, ObjectMissing, StoreError, ModelError.
     """
     try:
-        found = encode_image(film, order)
+        encoded = encode_image(image, request)
     except errors.ProblemError as error:
         return _write_problem(item, outputs, error, stamp, store, settings)
-    files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in found.contents.items()}
-    # Also the forms that cannot be made of this version, but were of an older one.
-    stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in found.contents)]
+    files = {outputs.key(name): (content, FORMATS[name].media_type) for name, content in encoded.contents.items()}
+    # Includes formats that this version cannot have, but an older one had.
+    stale = [outputs.error, *(outputs.key(name) for name in FORMATS if name not in encoded.contents)]
     write_outputs(item, stamp, files, stale, store, settings)
-    return ImageReport(Outcome.DONE, found.decision, keys={name: outputs.key(name) for name in found.contents})
+    return ImageReport(Outcome.DONE, encoded.decision, keys={name: outputs.key(name) for name in encoded.contents})
 
 
 def _write_problem(
@@ -225,10 +224,10 @@ def _write_problem(
     store: ObjectStore,
     settings: BucketSettings,
 ) -> ImageReport:
-    """Write a problem document in the place of all outputs.
+    """Write a problem document and delete all outputs.
 
     Raises:
-        Changed, Absent, StoreError.
+        ImageChanged, ObjectMissing, StoreError.
     """
     files = {outputs.error: (json.dumps(error.problem()).encode(), errors.PROBLEM_MEDIA_TYPE)}
     write_outputs(item, stamp, files, [outputs.key(name) for name in FORMATS], store, settings)

@@ -1,4 +1,4 @@
-"""What is wanted of an image: what the settings say of every image, or what a job asked for."""
+"""The outputs to make of an image: those of the settings, or those of its job."""
 
 from __future__ import annotations
 
@@ -18,66 +18,68 @@ from lungseg.pipeline.options import Options
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """What to make.
+    """The outputs to make.
 
     Attributes:
-        formats: names of FORMATS, in the order to write them; the JSON document comes last.
-        options: as for any image.
+        formats: names of FORMATS in the order to write them, the JSON document last.
+        options: how to make the mask.
     """
 
     formats: tuple[str, ...]
     options: Options = field(default_factory=Options)
 
     def with_formats(self, names: Iterable[str]) -> OutputRequest:
-        """The same with more forms, the JSON document among them and last."""
+        """Return a request with more formats; the JSON document is added, and comes last."""
         rest = (name for name in dict.fromkeys((*self.formats, *names)) if name != DOCUMENT_FORMAT)
         return replace(self, formats=(*rest, DOCUMENT_FORMAT))
 
 
 def default_request(settings: BucketSettings) -> OutputRequest:
-    """What is made of an image that was dropped into the bucket."""
+    """Return the request for images that are not of a job."""
     return OutputRequest(()).with_formats(settings.formats)
 
 
-def load_request(job: str | None, store: ObjectStore, settings: BucketSettings) -> OutputRequest:
-    """A job's order; the standing one for an image of no job, or of one whose order has been deleted.
+def load_request(job_id: str | None, store: ObjectStore, settings: BucketSettings) -> OutputRequest:
+    """Return a job's request; the default one without a job, or if the job's was deleted.
 
     Raises:
         StoreError.
     """
-    if job is None:
+    if job_id is None:
         return default_request(settings)
     try:
-        return read_job_request(job, store, settings)[0]
+        return read_job_request(job_id, store, settings)[0]
     except ObjectMissing:
         return default_request(settings)
 
 
-def read_job_request(job: str, store: ObjectStore, settings: BucketSettings) -> tuple[OutputRequest, datetime]:
-    """What a job asked for, and until when its image may come; each format once, so no more than there are.
+def read_job_request(job_id: str, store: ObjectStore, settings: BucketSettings) -> tuple[OutputRequest, datetime]:
+    """Return a job's request and when its upload form expires. Duplicate formats are dropped, which bounds the work.
 
     Raises:
-        Absent, StoreError.
-        InternalError: somebody else wrote it, or another version of this program.
+        ObjectMissing, StoreError.
+        InternalError: it was not written by this version of the service.
     """
-    content = store.read_object(settings.outputs, job_request_key(job))
+    content = store.read_object(settings.outputs, job_request_key(job_id))
     try:
-        told: dict[str, Any] = json.loads(content)
-        formats = tuple(dict.fromkeys(told["formats"]))
+        document: dict[str, Any] = json.loads(content)
+        formats = tuple(dict.fromkeys(document["formats"]))
         if not set(formats) <= set(FORMATS):
             raise ValueError
-        return OutputRequest(formats, Options(**told["options"])), datetime.fromisoformat(told["expires"])
+        return OutputRequest(formats, Options(**document["options"])), datetime.fromisoformat(document["expires"])
     except (ValueError, TypeError, KeyError):
-        raise errors.InternalError("What this job asked for is not as the service wrote it.") from None
+        raise errors.InternalError("The job's request was not written by this service.") from None
 
 
 def write_job_request(
-    job: str, order: OutputRequest, expires: datetime, store: ObjectStore, settings: BucketSettings
+    job_id: str, request: OutputRequest, expires: datetime, store: ObjectStore, settings: BucketSettings
 ) -> None:
-    """Lay down what `read_order` reads.
+    """Write what `read_job_request` reads.
 
     Raises:
         StoreError.
     """
-    content = json.dumps(asdict(order) | {"expires": expires.isoformat()}).encode()
-    store.put_object(settings.outputs, job_request_key(job), content, "application/json", Stamp("none", "none", "none"))
+    content = json.dumps(asdict(request) | {"expires": expires.isoformat()}).encode()
+    store.put_object(
+        settings.outputs, job_request_key(job_id), content, "application/json", Stamp("none", "none", "none")
+    )

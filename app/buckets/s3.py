@@ -1,4 +1,4 @@
-"""S3, with just what the service asks of it; whatever goes wrong is one of two exceptions, and names no object."""
+"""The S3 operations that the service needs. Their exceptions name no bucket and no object."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from botocore.config import Config
 
 CLIENT_CONFIG = Config(
     signature_version="s3v4",
-    # Else presigned addresses name the global endpoint, which answers with a redirect while a bucket is new.
+    # Else presigned URLs use the global endpoint, which redirects requests for new buckets for hours.
     s3={"addressing_style": "virtual"},
     connect_timeout=3,
     read_timeout=20,
-    # Five tries with growing pauses are done before an event source's own retry would be.
+    # Five attempts with backoff take less time than the event source's own retry.
     retries={"mode": "standard", "total_max_attempts": 5},
 )
 
@@ -28,30 +28,30 @@ CONFLICT_CODES = {"412", "PreconditionFailed", "409", "ConditionalRequestConflic
 ARCHIVED_CODES = {"InvalidObjectState"}
 
 VERSION_KEY, RECIPE_KEY, FORMATS_KEY, STARTS_KEY = "film-version", "recipe", "forms", "starts"
-"""Metadata of every output."""
+"""Metadata keys of every output."""
 
 
 class StoreError(Exception):
-    """S3 did not do what was asked: a throttle, a timeout, a missing permission. Asked again it may."""
+    """An S3 request failed: throttling, timeout, missing permission. A retry may succeed."""
 
 
 class ObjectMissing(Exception):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class ObjectArchived(Exception):
-    """The object lies in an archive tier, and cannot be read before it is restored."""
+    """The object is in an archive tier and must be restored first."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What an output was made of.
+    """The origin of an output, stored as its metadata.
 
     Attributes:
         version: of the image (its version ID, else its ETag).
-        recipe: digest of what decides the output's bytes besides the image.
-        formats: names of the forms that were asked for together with it, sorted, spaces between.
-        starts: how often a process began the image and was killed over it ("" for never); see `app.buckets.crashes`.
+        recipe: digest of everything besides the image that determines the bytes.
+        formats: names of all formats requested together, sorted, separated by spaces.
+        starts: how often the image killed its process ("" for never); see `app.buckets.crashes`.
     """
 
     version: str
@@ -60,14 +60,14 @@ class Stamp:
     starts: str = ""
 
     def metadata(self) -> dict[str, str]:
-        """Return it as an object's metadata."""
+        """Return the stamp as object metadata."""
         whole = {VERSION_KEY: self.version, RECIPE_KEY: self.recipe, FORMATS_KEY: self.formats, STARTS_KEY: self.starts}
         return {name: value for name, value in whole.items() if value}
 
 
 @dataclass(frozen=True)
 class ExistingOutput:
-    """An output that is there."""
+    """ETag and stamp of an existing output."""
 
     etag: str
     stamp: Stamp
@@ -75,7 +75,7 @@ class ExistingOutput:
 
 @dataclass(frozen=True)
 class ImageObject:
-    """An image whose bytes have not been read.
+    """An opened image object; its bytes are not read yet.
 
     Attributes:
         version: its version ID, else its ETag.
@@ -87,54 +87,54 @@ class ImageObject:
     body: Any
 
     def read(self) -> bytes:
-        """All its bytes.
+        """Return all bytes.
 
         Raises:
-            StoreError: also if there were fewer than announced.
+            StoreError: also if there are fewer than announced.
         """
         with _translate_errors():
             data: bytes = self.body.read()
         if len(data) != self.size:
-            raise StoreError("S3 sent fewer bytes of the image than it has.")
+            raise StoreError("S3 sent fewer bytes than the image has.")
         return data
 
 
 class ObjectStore:
-    """Objects of buckets. Every method raises StoreError, and Absent where it says so."""
+    """Objects in buckets. Every method raises StoreError; ObjectMissing and ObjectArchived only where documented."""
 
     def __init__(self, client: Any) -> None:
-        """Args: client, boto3's for S3."""
+        """Args: client, boto3's S3 client."""
         self._client = client
 
     def get_version(self, bucket: str, key: str) -> str:
-        """The version that an image has now.
+        """Return the current version of an object.
 
         Raises:
-            Absent.
+            ObjectMissing.
         """
         with _translate_errors():
             return _object_version(self._client.head_object(Bucket=bucket, Key=key))
 
     def open_object(self, bucket: str, key: str) -> ImageObject:
-        """An image as it is now.
+        """Open the current version of an object.
 
         Raises:
-            Absent, Archived.
+            ObjectMissing, Archived.
         """
         with _translate_errors():
             found = self._client.get_object(Bucket=bucket, Key=key)
         return ImageObject(_object_version(found), found["ContentLength"], found["Body"])
 
     def read_object(self, bucket: str, key: str) -> bytes:
-        """A small object.
+        """Return the bytes of a small object.
 
         Raises:
-            Absent.
+            ObjectMissing.
         """
         return self.open_object(bucket, key).read()
 
     def find_output(self, bucket: str, key: str) -> ExistingOutput | None:
-        """The output at a key, if there is one."""
+        """Return the output at a key; None if there is none."""
         try:
             with _translate_errors():
                 head = self._client.head_object(Bucket=bucket, Key=key)
@@ -149,10 +149,13 @@ class ObjectStore:
     def put_object(
         self, bucket: str, key: str, content: bytes, media_type: str, stamp: Stamp, over: str | None = None
     ) -> bool:
-        """Write an object where none is, or in the place of the one with the ETag ``over``.
+        """Write an object if none exists, or replace the one whose ETag is ``over``.
+
+        S3 checks If-None-Match and If-Match of PutObject:
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 
         Returns:
-            Whether it was written; False if another one is there.
+            Whether it was written; False if another object exists.
         """
         condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         try:
@@ -165,30 +168,30 @@ class ObjectStore:
                     Metadata=stamp.metadata(),
                     **condition,
                 )
-        except (_WriteConflict, ObjectMissing):  # Absent: what was to be replaced has gone
+        except (_WriteConflict, ObjectMissing):  # ObjectMissing: the object to replace was deleted
             return False
         return True
 
     def delete_objects(self, bucket: str, keys: list[str]) -> None:
-        """Delete objects, those that are not there too."""
+        """Delete objects; missing ones are ignored."""
         with _translate_errors():
             answer = self._client.delete_objects(
                 Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
         if answer.get("Errors"):
-            raise StoreError("S3 did not delete an output that does not hold any more.")
+            raise StoreError("S3 did not delete an outdated output.")
 
     def list_keys(self, bucket: str, prefix: str) -> set[str]:
-        """The keys below a prefix that has at most a thousand."""
+        """Return the keys under a prefix, at most 1000."""
         with _translate_errors():
             found = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix)
         return {each["Key"] for each in found.get("Contents", [])}
 
     def presign_upload(self, bucket: str, key: str, media_type: str, max_bytes: int, seconds: int) -> dict[str, Any]:
-        """Address and fields of a form that may put one object of at most ``max_bytes`` there, for ``seconds``.
+        """Return URL and fields of a form that uploads up to ``max_bytes``; it expires after ``seconds``.
 
-        Used again it puts another version: S3 checks If-None-Match of PutObject, and not of a form (S3 user guide, "Add
-        preconditions to S3 operations with conditional requests").
+        A second upload with the form adds another version: S3 checks If-None-Match of PutObject only, not of forms (S3
+        user guide, "Add preconditions to S3 operations with conditional requests").
         """
         with _translate_errors():
             form: dict[str, Any] = self._client.generate_presigned_post(
@@ -201,7 +204,7 @@ class ObjectStore:
         return form
 
     def presign_download(self, bucket: str, key: str, seconds: int) -> str:
-        """A presigned address from which the object can be had for ``seconds``."""
+        """Return a presigned URL of an object; it expires after ``seconds``."""
         with _translate_errors():
             url: str = self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
@@ -211,18 +214,18 @@ class ObjectStore:
 
 @functools.cache
 def get_store() -> ObjectStore:
-    """S3 as the environment names it; boto3 looks at AWS_ENDPOINT_URL_S3 and the like itself."""
+    """Return the object store. boto3 reads AWS_ENDPOINT_URL_S3 and similar variables itself."""
     with _translate_errors():
         return ObjectStore(boto3.client("s3", config=CLIENT_CONFIG))
 
 
 class _WriteConflict(Exception):
-    """A conditional write came too late."""
+    """A conditional write lost against another writer."""
 
 
 @contextlib.contextmanager
 def _translate_errors() -> Iterator[None]:
-    """boto3's exceptions as ours; their texts, which may name the object, are dropped."""
+    """Replace boto3's exceptions by ours. Their texts, which may name the object, are dropped."""
     try:
         yield
     except botocore.exceptions.ClientError as error:
@@ -235,10 +238,10 @@ def _translate_errors() -> Iterator[None]:
             raise ObjectArchived from None
         raise StoreError(f"S3 answered {code or 'an error without a code'} to {error.operation_name}.") from None
     except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
-        raise StoreError(f"S3 could not be reached or broke off ({type(error).__name__}).") from None
+        raise StoreError(f"S3 could not be reached, or the connection broke ({type(error).__name__}).") from None
 
 
 def _object_version(head: dict[str, Any]) -> str:
-    # A bucket that never had versions gives none, one that has them no more "null".
+    # A bucket that was never versioned returns no VersionId; one with versioning suspended returns "null".
     version = head.get("VersionId")
     return head["ETag"].strip('"') if version in (None, "null") else str(version)

@@ -1,4 +1,4 @@
-"""What the functions are told by their environment."""
+"""The functions' settings of buckets, from environment variables."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from lungseg.encode.formats import FORMATS
 from lungseg.errors import ModelError
 
 DOCUMENT_FORMAT = "json"
-"""The form that is written of every image, and last: where it lies, all the others do."""
+"""The format that every image gets, and that is written last: if it exists, so do the others."""
 
 
 class Misconfigured(Exception):
-    """The environment lacks something or contradicts itself. Only the operator can mend it."""
+    """An environment variable is missing or invalid. Only the operator can fix it."""
 
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """The environment, read and checked.
+    """The validated settings.
 
     Attributes:
-        images: the bucket that images are dropped into.
-        outputs: the bucket of masks; never the same one, or each mask would be taken for the next image.
-        formats: names of FORMATS to write of each image besides the JSON document.
-        url_seconds: how long presigned addresses hold.
+        images: the input bucket.
+        outputs: the output bucket; never the same one, or each mask would be processed as an image.
+        formats: names of FORMATS to write for each image besides the JSON document.
+        url_seconds: how long presigned URLs are valid.
     """
 
     images: str
@@ -35,22 +35,24 @@ class BucketSettings:
 
 
 def has_buckets() -> bool:
-    """Whether buckets are named at all: a local server has none."""
+    """Return whether buckets are configured at all."""
     return bool(variables.INPUT_BUCKET.read("") or variables.OUTPUT_BUCKET.read(""))
 
 
 @functools.cache
 def read_bucket_settings() -> BucketSettings:
-    """LUNG_INPUT_BUCKET, LUNG_OUTPUT_BUCKET, LUNG_FORMATS ("mask") and LUNG_UPLOAD_SECONDS ("900").
+    """Read LUNG_INPUT_BUCKET, LUNG_OUTPUT_BUCKET, LUNG_FORMATS ("mask") and LUNG_UPLOAD_SECONDS ("900").
 
     Raises:
         Misconfigured.
     """
     images, outputs = variables.INPUT_BUCKET.read(""), variables.OUTPUT_BUCKET.read("")
     if not images or not outputs:
-        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the buckets of images and of masks.")
+        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must name the input and the output bucket.")
     if images == outputs:
-        raise Misconfigured("LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ: masks would be taken for images.")
+        raise Misconfigured(
+            "LUNG_INPUT_BUCKET and LUNG_OUTPUT_BUCKET must differ, or masks would be processed as images."
+        )
     formats = variables.BUCKET_FORMATS.read(["mask"])
     if not set(formats) <= set(FORMATS):
         raise Misconfigured(f"LUNG_FORMATS may name {', '.join(FORMATS)}, separated by spaces.")

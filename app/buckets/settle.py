@@ -1,4 +1,4 @@
-"""How an image's outputs get into the bucket, so that those of its last version stay whatever happened between."""
+"""Write an image's outputs so that those of its latest version remain, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from app.buckets.s3 import ObjectStore, Stamp, StoreError
 from app.buckets.settings import DOCUMENT_FORMAT, BucketSettings
 
 MAX_WRITE_ATTEMPTS = 5
-"""How often the write of one output is tried while others write it too."""
+"""Attempts to write one output while other workers write it, too."""
 
 
 class ImageChanged(Exception):
-    """A newer version of the image is there."""
+    """The image has a newer version."""
 
 
 def is_consistent(outputs: OutputKeys, stamp: Stamp, store: ObjectStore, settings: BucketSettings) -> bool:
-    """Return whether nothing contradicts a document. A worker on an older version may have written after it and crashed
+    """Return whether all outputs match the document. A worker on an older version may have written after it and crashed
     before it saw the newer one.
 
     Raises:
@@ -36,32 +36,32 @@ def write_outputs(
     store: ObjectStore,
     settings: BucketSettings,
 ) -> None:
-    """Write a version's outputs in their order, and remove what would contradict them before the last one is there.
+    """Write a version's outputs in order; delete outdated ones before the last one is written.
 
     Args:
         files: content and media type by key.
-        stale: keys of what this version has not.
+        stale: keys that this version does not have.
 
     Raises:
-        Changed: the image is of another version by now.
-        Absent, StoreError.
+        ImageChanged: the image has another version by now.
+        ObjectMissing, StoreError.
     """
     *_, last = files
     for key, (content, media_type) in files.items():
         if key == last:
-            # Who finds the last one takes all for done: what is still to remove then would stay for ever.
+            # A worker that finds the last output skips the image: an outdated output left now would stay forever.
             store.delete_objects(settings.outputs, stale)
         over = None
         for _ in range(MAX_WRITE_ATTEMPTS):
             if store.put_object(settings.outputs, key, content, media_type, stamp, over):
                 break
-            there = store.find_output(settings.outputs, key)
-            if there and there.stamp == stamp:
+            existing = store.find_output(settings.outputs, key)
+            if existing and existing.stamp == stamp:
                 break
             if store.get_version(item.bucket, item.key) != stamp.version:
                 raise ImageChanged
-            over = there.etag if there else None
+            over = existing.etag if existing else None
         else:
-            raise StoreError("Others wrote the same output all the time.")
+            raise StoreError("Other workers kept writing the same output.")
     if store.get_version(item.bucket, item.key) != stamp.version:
         raise ImageChanged

@@ -1,4 +1,7 @@
-"""Tasks of S3 Batch Operations."""
+"""Tasks of S3 Batch Operations.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,38 @@ from app.invocation import Invocation
 
 
 def infer(event: dict[str, Any]) -> bool:
-    """A task, of either version of the schema."""
+    """Return whether the event is a task of either schema version."""
     tasks = event.get("tasks")
     if "invocationSchemaVersion" not in event or not isinstance(tasks, list):
         return False
     return all(isinstance(task, dict) for task in tasks)
 
 
-def handle(event: dict[str, Any], run: Invocation) -> dict[str, Any]:
-    """Do the tasks' images; the results are what the job's completion report shows of each."""
+def handle(event: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
+    """Process the tasks' images; the job's completion report shows the results."""
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
         "treatMissingKeysAs": "PermanentFailure",
         "invocationId": event.get("invocationId"),
-        "results": [_process_task(task, run) for task in event["tasks"]],
+        "results": [_process_task(task, invocation) for task in event["tasks"]],
     }
 
 
-def _process_task(task: dict[str, Any], run: Invocation) -> dict[str, Any]:
+def _process_task(task: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
     try:
-        # Version 1.0 names the bucket by its ARN alone.
+        # Schema version 1.0 has the bucket's ARN only.
         bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
         item = ImageLocation.parse(bucket, unquote_plus(task["s3Key"], errors="strict"))
     except (KeyError, TypeError, AttributeError, ValueError):
         code, text = "PermanentFailure", "the task names no object"
     else:
-        code, text = _result_of(item, run)
+        code, text = _result_of(item, invocation)
     return {"taskId": task.get("taskId"), "resultCode": code, "resultString": text}
 
 
-def _result_of(item: ImageLocation, run: Invocation) -> tuple[str, str]:
+def _result_of(item: ImageLocation, invocation: Invocation) -> tuple[str, str]:
     try:
-        report = run(item)
+        report = invocation.process(item)
     except StoreError as error:
         return "TemporaryFailure", str(error)
     if report.outcome is Outcome.FAILED and report.problem:

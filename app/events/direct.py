@@ -1,7 +1,7 @@
-"""A direct invocation, ``{"image_key": "path/film.jpg"}``: segment that object and tell where its mask lies.
+"""A direct invocation, ``{"image_key": "path/image.jpg"}``: segment that object and return the key of its mask.
 
-Members besides ``image_key``: ``bucket`` (that of images), ``format`` (the settings' own), and ``"return": "mask"``,
-which writes nothing and returns the form itself.
+Optional members: ``bucket`` (default: the input bucket), ``format`` (default: those of the settings), and
+``"return": "mask"``, which writes nothing and returns the output itself.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 from app.buckets.keys import ImageLocation, OutputKeys
 from app.buckets.process import Outcome, encode_image
 from app.buckets.requests import OutputRequest, default_request
-from app.buckets.s3 import ObjectArchived as InArchive
-from app.buckets.s3 import ObjectMissing
+from app.buckets.s3 import ObjectArchived, ObjectMissing
 from app.invocation import Invocation
 from app.response_limit import check_response_size
 from lungseg import errors
@@ -23,69 +22,79 @@ EVENT_MEMBERS = {"image_key", "bucket", "format", "return"}
 
 
 def infer(event: dict[str, Any]) -> bool:
-    """It names a key."""
+    """Return whether the event has an image_key."""
     return "image_key" in event
 
 
-def handle(event: dict[str, Any], run: Invocation) -> dict[str, Any]:
-    """Do one image.
+def handle(event: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
+    """Process one image.
 
     Returns:
-        ``status`` "done" with ``bucket``, ``keys`` by form, ``mask_key`` (of the form asked for) and ``decision``; or,
-        if it was asked for, with ``content`` in base64, ``media_type`` and ``decision``; or "failed" with ``problem``.
+        ``status`` "done" with ``bucket``, ``keys`` by format, ``mask_key`` (of the requested format) and ``decision``;
+        with ``"return": "mask"``, ``content`` in base64, ``media_type`` and ``decision``; or "failed" with ``problem``.
 
     Raises:
-        StoreError, ModelError: it may succeed when it is tried again.
+        StoreError, ModelError: a retry may succeed.
     """
     try:
-        item, order = _parse_event(event, run)
-        return _return_output(item, order, run) if event.get("return") else _store_outputs(item, order, run)
+        item, request = _parse_event(event, invocation)
+        return (
+            _return_output(item, request, invocation)
+            if event.get("return")
+            else _store_outputs(item, request, invocation)
+        )
     except errors.ProblemError as error:
         return {"status": "failed", "problem": error.problem()}
 
 
-def _parse_event(event: dict[str, Any], run: Invocation) -> tuple[ImageLocation, OutputRequest]:
-    bucket = event.get("bucket") or run.settings.images
+def _parse_event(event: dict[str, Any], invocation: Invocation) -> tuple[ImageLocation, OutputRequest]:
+    bucket = event.get("bucket") or invocation.settings.images
     if not set(event) <= EVENT_MEMBERS:
-        raise errors.BadParameter(f"There is a member that is none of {', '.join(sorted(EVENT_MEMBERS))}.")
+        raise errors.BadParameter(f"The event has an unknown member (known: {', '.join(sorted(EVENT_MEMBERS))}).")
     try:
         item = ImageLocation.parse(bucket, event["image_key"])
     except ValueError:
-        raise errors.BadParameter("image_key and bucket must be texts that can name an object.") from None
-    if bucket == run.settings.outputs:
-        raise errors.BadParameter("The bucket of masks holds no images.")
+        raise errors.BadParameter("image_key and bucket must be strings that can name an object.") from None
+    if bucket == invocation.settings.outputs:
+        raise errors.BadParameter("bucket must not be the output bucket.")
     if event.get("return") not in (None, "mask"):
-        raise errors.BadParameter('return may be "mask" alone.')
-    form = event.get("format")
-    if form is not None and (not isinstance(form, str) or form not in FORMATS):
+        raise errors.BadParameter('return must be "mask".')
+    output_format = event.get("format")
+    if output_format is not None and (not isinstance(output_format, str) or output_format not in FORMATS):
         raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
-    order = default_request(run.settings) if form is None else OutputRequest(()).with_formats([form])
-    return item, order
+    request = (
+        default_request(invocation.settings)
+        if output_format is None
+        else OutputRequest(()).with_formats([output_format])
+    )
+    return item, request
 
 
-def _store_outputs(item: ImageLocation, order: OutputRequest, run: Invocation) -> dict[str, Any]:
-    report = run(item, order)
+def _store_outputs(item: ImageLocation, request: OutputRequest, invocation: Invocation) -> dict[str, Any]:
+    report = invocation.process(item, request)
     if report.outcome is Outcome.GONE:
-        raise errors.NoSuchImage("There is no such object, or it is a folder's marker.")
+        raise errors.NoSuchImage("The object does not exist, or is a folder marker.")
     if report.problem:
         return {"status": "failed", "problem": report.problem}
     return {
         "status": "done",
-        "bucket": run.settings.outputs,
+        "bucket": invocation.settings.outputs,
         "keys": report.keys,
-        "mask_key": OutputKeys.of(item, run.settings).key(order.formats[0]),
+        "mask_key": OutputKeys.of(item, invocation.settings).key(request.formats[0]),
         "decision": report.decision,
     }
 
 
-def _return_output(item: ImageLocation, order: OutputRequest, run: Invocation) -> dict[str, Any]:
-    form = FORMATS[order.formats[0]]
+def _return_output(item: ImageLocation, request: OutputRequest, invocation: Invocation) -> dict[str, Any]:
+    output_format = FORMATS[request.formats[0]]
     try:
-        made = encode_image(run.store.open_object(item.bucket, item.key), OutputRequest((form.name,)))
+        encoded = encode_image(
+            invocation.store.open_object(item.bucket, item.key), OutputRequest((output_format.name,))
+        )
     except ObjectMissing:
-        raise errors.NoSuchImage("There is no such object.") from None
-    except InArchive:
-        raise errors.Archived("The image lies in an archive tier.") from None
-    content = base64.b64encode(made.contents[form.name]).decode()
+        raise errors.NoSuchImage("The object does not exist.") from None
+    except ObjectArchived:
+        raise errors.Archived("The image is in an archive tier.") from None
+    content = base64.b64encode(encoded.contents[output_format.name]).decode()
     check_response_size(len(content))
-    return {"status": "done", "media_type": form.media_type, "content": content, "decision": made.decision}
+    return {"status": "done", "media_type": output_format.media_type, "content": content, "decision": encoded.decision}

@@ -1,4 +1,7 @@
-"""S3's own notifications, sent straight to the function, through EventBridge, or through a topic of SNS to a queue."""
+"""S3 event notifications: sent directly, through EventBridge, or through an SNS topic to a queue.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from app.invocation import Invocation, UnsupportedEvent
 
 
 def infer(event: dict[str, Any]) -> bool:
-    """S3's records, the test event that S3 sends when a notification is configured, or EventBridge's of S3."""
+    """Return whether the event has records of S3, is S3's test event, or comes from S3 through EventBridge."""
     return _is_test(event) or _is_eventbridge(event) or _are_records(event.get("Records"))
 
 
-def handle(event: dict[str, Any], run: Invocation) -> dict[str, int]:
-    """Do every image of the event, and fail at the end if one of them must come again: what is done is then skipped."""
+def handle(event: dict[str, Any], invocation: Invocation) -> dict[str, int]:
+    """Process every image of the event, then fail if one must be retried; the retry skips the finished ones."""
     failure: StoreError | None = None
     for item in parse_notification(event):
         try:
-            run(item)
+            invocation.process(item)
         except StoreError as error:
             failure = error
     if failure:
         raise failure
-    return dict(run.counts)
+    return dict(invocation.counts)
 
 
 def parse_notification(event: Any) -> list[ImageLocation]:
-    """The images that a notification tells of; none for S3's test event, and for what is no creation.
+    """Return the created images of a notification; none for S3's test event.
 
     Raises:
-        UnsupportedEvent: it is no notification, or lacks what one has.
+        UnsupportedEvent: it is not a notification, or a member is missing.
     """
     try:
         if _is_sns(event):
@@ -41,7 +44,7 @@ def parse_notification(event: Any) -> list[ImageLocation]:
         if _is_test(event):
             return []
         if _is_eventbridge(event):
-            # Here the key is as it is; in S3's own records it is encoded as in a form.
+            # EventBridge sends plain keys; in S3's records they are URL-encoded.
             detail = event["detail"]
             return [ImageLocation.parse(detail["bucket"]["name"], detail["object"]["key"])]
         if _are_records(event["Records"]):
@@ -54,12 +57,12 @@ def parse_notification(event: Any) -> list[ImageLocation]:
             ]
     except (KeyError, TypeError, AttributeError, ValueError):
         pass
-    raise UnsupportedEvent("This is no notification of S3.")
+    raise UnsupportedEvent("This is not a notification of S3.")
 
 
 def _is_sns(event: dict[str, Any]) -> bool:
-    """Return whether it is the envelope of a topic that S3 publishes to: SNS puts it around each message, unless its
-    subscription says RawMessageDelivery (SNS developer guide, "Amazon SNS message and JSON formats")."""
+    """Return whether a message is in an envelope of SNS, which subscriptions without RawMessageDelivery have (SNS
+    developer guide, "Amazon SNS message and JSON formats")."""
     return event.get("Type") == "Notification" and "TopicArn" in event
 
 

@@ -1,4 +1,7 @@
-"""SQS messages that carry S3's notifications: each is done, or handed back, by itself."""
+"""SQS messages that carry S3 notifications; each succeeds or is returned to the queue on its own.
+
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def infer(event: dict[str, Any]) -> bool:
-    """Records of SQS."""
+    """Return whether the event has records of SQS."""
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         return False
@@ -27,45 +30,45 @@ def infer(event: dict[str, Any]) -> bool:
 
 
 def _is_message(record: dict[str, Any]) -> bool:
-    """One that cannot be named cannot be handed back."""
+    """Return whether a record is a message with an id; without one, it could not be returned to the queue."""
     return record.get("eventSource") == "aws:sqs" and isinstance(record.get("messageId"), str)
 
 
-def handle(event: dict[str, Any], run: Invocation) -> Any:
-    """Do every message's images.
+def handle(event: dict[str, Any], invocation: Invocation) -> Any:
+    """Process the images of every message.
 
     Returns:
-        ``batchItemFailures``: the messages to send again. One that is no notification is among them, each time, so that
-        it ends in the dead-letter queue, where somebody sees it.
+        ``batchItemFailures``: the messages to deliver again. A message that is not a notification is among them each
+        time, so that it ends up in the dead-letter queue, where an operator sees it.
     """
 
     records = event["Records"]
-    # Where one has come before, the process that had it may have been killed, and by any of those it was with.
-    careful = any(_came_before(record) for record in records)
-    if careful:
-        records = sorted(records, key=lambda record: _is_suspect(record, run))
+    # The process of a repeated message may have been killed, and by any image of its batch.
+    is_repeated = any(_was_received_before(record) for record in records)
+    if is_repeated:
+        records = sorted(records, key=lambda record: _is_suspect(record, invocation))
 
     def handle_message(record: SQSRecord) -> None:
         for item in _parse_message(record.get("body")):
-            run(item, delivery=record.message_id if careful else None)
+            invocation.process(item, delivery=record.message_id if is_repeated else None)
 
-    # No exception where all have failed: it would say no more than the list, and look like a crash.
+    # No exception if all messages fail: it would add nothing to the list, and look like a crash.
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     return process_partial_response(event | {"Records": records}, handle_message, processor)
 
 
-def _came_before(record: dict[str, Any]) -> bool:
-    """Return whether a message was received before, if only to be throttled."""
+def _was_received_before(record: dict[str, Any]) -> bool:
+    """Return whether a message was received before, even if the invocation was only throttled."""
     attributes = record.get("attributes")
     count = attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None
     return isinstance(count, str) and count.isdecimal() and int(count) > 1
 
 
-def _is_suspect(record: dict[str, Any], run: Invocation) -> bool:
-    """Return whether a process was killed over one of the message's images: such a message comes last."""
+def _is_suspect(record: dict[str, Any], invocation: Invocation) -> bool:
+    """Return whether one of the message's images killed a process; such a message is processed last."""
     try:
         found = parse_notification(json.loads(record["body"]))
-        return any(has_marker(item, record["messageId"], run.store, run.settings) for item in found)
+        return any(has_marker(item, record["messageId"], invocation.store, invocation.settings) for item in found)
     except (KeyError, TypeError, ValueError, RecursionError, UnsupportedEvent, StoreError):
         return False
 
@@ -74,5 +77,5 @@ def _parse_message(body: Any) -> list[ImageLocation]:
     try:
         return parse_notification(json.loads(body))
     except (TypeError, ValueError, RecursionError, UnsupportedEvent):
-        log.error("a message of the queue is no notification of S3")
-        raise UnsupportedEvent("The message is no notification of S3.") from None
+        log.error("a message in the queue is not a notification of S3")
+        raise UnsupportedEvent("The message is not a notification of S3.") from None

@@ -273,8 +273,8 @@ def test_no_key_is_told(
         for shape in SHAPES.values():
             handle(shape(buckets.films, name), Context())
     told = caplog.text + "".join(capfd.readouterr())
-    assert "films: 1 done" in told
-    assert "FilmsDone" in told
+    assert "images: 1 done" in told
+    assert "ImagesDone" in told
     assert "CANARY" not in told
     for key in buckets.written():
         head = buckets.client.head_object(Bucket=buckets.outputs, Key=key)

@@ -214,11 +214,11 @@ def test_log_counts_images_by_outcome(bench: Bench, rg1_png: bytes) -> None:
     metrics = [json.loads(line) for line in lines if line.startswith("{") and "_aws" in line]
     counts = {name: value for name, value in metrics[-1].items() if name.startswith("Films")}
     assert counts == {
-        "FilmsDone": [1],
-        "FilmsFailed": [1],
-        "FilmsGone": [1],
-        "FilmsSkipped": [0],
-        "FilmsLater": [0],
+        "ImagesDone": [1],
+        "ImagesFailed": [1],
+        "ImagesGone": [1],
+        "ImagesSkipped": [0],
+        "ImagesLater": [0],
     }
     assert metrics[-1]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "LungSegmentation"
     assert any("1 done, 1 failed, 1 gone" in line and "empty-body 1" in line for line in lines)
