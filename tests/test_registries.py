@@ -15,7 +15,7 @@ from registry_worker import ADDITIONS
 ROOT = Path(__file__).resolve().parents[1]
 
 EXPECTED = {
-    "input format": {"pixels": [400, 400], "help": True, "openapi": True, "refusal": True},
+    "input format": {"pixels": [400, 400], "help": True, "openapi": True, "info": True, "page": True, "refusal": True},
     "output format": {
         "written": "pixels:",
         "help": True,
@@ -25,6 +25,8 @@ EXPECTED = {
         "buckets": True,
     },
     "event source": {"answer": {"time": "noon"}},
+    "verdict reason": {"text": "The lungs are small."},
+    "CLI command": {"printed": "hello\n", "help": True},
     "setting": {"value": "blue", "page": True},
 }
 

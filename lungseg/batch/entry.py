@@ -12,7 +12,7 @@ from lungseg.batch.file_mark import MISSING_FILE, FileMark, hash_image
 from lungseg.batch.table import TABLE_COLUMNS, TableRow
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import OUTPUT_SUFFIXES, output_path
-from lungseg.pipeline.verdict import Decision
+from lungseg.pipeline.reasons import Decision
 
 ERROR_CODE = re.compile(r"[a-z0-9-]{1,40}")
 """Code of an error or of a reason of the verdict."""

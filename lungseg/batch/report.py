@@ -23,7 +23,7 @@ from lungseg.batch.tally import Tally
 from lungseg.files import replacement_file
 from lungseg.model.lung import ModelIdentity
 from lungseg.model.models import Models
-from lungseg.pipeline.verdict import Decision
+from lungseg.pipeline.reasons import Decision
 
 FAILED = "failed"
 """In place of a verdict, for an image that could not be segmented."""

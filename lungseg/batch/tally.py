@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lungseg.batch.entry import Entry, Failure
-from lungseg.pipeline.verdict import Decision
+from lungseg.pipeline.reasons import Decision
 
 
 class Tally:

@@ -66,7 +66,7 @@ def read_facts() -> dict[str, Any]:
         ModelError: a model cannot be loaded.
     """
     # Imported here, because other commands need neither the models nor every codec.
-    from lungseg.decode.selftest import PICTURE_FORMATS
+    from lungseg.decode.formats import IMAGE_FORMATS
     from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
     from lungseg.model import processor
     from lungseg.model.models import load_models
@@ -79,7 +79,7 @@ def read_facts() -> dict[str, Any]:
         "model": asdict(model.card) | {"sha256": model.sha256, "precision_reason": model.precision_reason},
         "view_model": view.card | {"sha256": view.sha256},
         "reads": {
-            "pictures": list(PICTURE_FORMATS),
+            "pictures": [each.name.upper() for each in IMAGE_FORMATS if each.name != "DICOM"],
             "dicom_transfer_syntaxes": {str(syntax): syntax.name for syntax in TRANSFER_SYNTAXES},
         },
         "writes": {output_format.name: output_format.meaning for output_format in FORMATS.values()},

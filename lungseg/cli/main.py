@@ -43,6 +43,10 @@ MAIN_EXIT_CODES = exit_codes(
 )
 
 
+COMMANDS = (segment, batch, serve, remote, info, doctor)
+"""Modules whose `add` describes a command, in the order of the help text. A new command is one module and one entry."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on standard error."""
     parser = _parser()
@@ -81,7 +85,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    for command in (segment, batch, serve, remote, info, doctor):
+    for command in COMMANDS:
         command.add(commands)
     return parser
 

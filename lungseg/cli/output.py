@@ -13,7 +13,7 @@ from lungseg.cli.common import CommandError
 from lungseg.encode.formats import FORMATS, Format
 from lungseg.encode.naming import output_path
 from lungseg.files import resolve_path, write_atomically
-from lungseg.pipeline.verdict import Decision
+from lungseg.pipeline.reasons import Decision
 from lungseg.terminal import print_status
 
 

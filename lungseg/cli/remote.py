@@ -33,8 +33,8 @@ from lungseg.cli.output import (
     write_output,
 )
 from lungseg.encode.formats import FORMATS
-from lungseg.pipeline import verdict
-from lungseg.pipeline.verdict import Decision
+from lungseg.pipeline import reasons
+from lungseg.pipeline.reasons import Decision
 from lungseg.terminal import escape_name, print_status
 
 REMOTE_EXAMPLES = """\
@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
     print_status(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")
-    texts = {reason.code: reason.text for reason in verdict.REASONS}
+    texts = {reason.code: reason.text for reason in reasons.REASONS}
     # The service is not trusted to send printable text, and another version may know other reasons.
     print_verdict(escape_name(answer.decision), ((escape_name(code), texts.get(code, "")) for code in answer.reasons))
     if output != "-":

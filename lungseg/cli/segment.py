@@ -33,9 +33,9 @@ from lungseg.decode.formats import format_names
 from lungseg.encode.formats import FORMATS
 from lungseg.files import read_image_file
 from lungseg.model.models import load_models
+from lungseg.pipeline.reasons import Decision
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import Decision
 from lungseg.terminal import escape_name, print_status
 
 SEGMENT_DESCRIPTION = textwrap.fill(

@@ -39,6 +39,7 @@ class ImageFormat:
             without whatever the image does not need. May raise any exception for a broken file.
         decode: decodes the checked file; its longer side may be reduced to the second argument, None for full size.
             May raise any exception for a broken file.
+        is_written_by_pillow: whether Pillow can write the file from which the self-test checks `decode`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ImageFormat:
     matches: Callable[[bytes], bool]
     check: Callable[[bytes], bytes]
     decode: Callable[[bytes, int | None], Radiograph]
+    is_written_by_pillow: bool = True
 
     def read(self, data: bytes, min_side: int | None) -> Radiograph:
         """Check a file, then decode it.
@@ -126,7 +128,9 @@ IMAGE_FORMATS = (
     ImageFormat("PNG", "image/png", _starts_with(PNG_SIGNATURE), check_png, _decode_with("PNG")),
     ImageFormat("JPEG", "image/jpeg", _starts_with(b"\xff\xd8\xff"), check_jpeg, _decode_with("JPEG")),
     # The data set is checked while it is read.
-    ImageFormat("DICOM", "application/dicom", _is_dicom, lambda data: with_preamble(data) or data, _decode_dicom),
+    ImageFormat(
+        "DICOM", "application/dicom", _is_dicom, lambda data: with_preamble(data) or data, _decode_dicom, False
+    ),
     ImageFormat("TIFF", "image/tiff", _starts_with(*TIFF_SIGNATURES), _check_tiff, _decode_tiff),
     ImageFormat("BMP", "image/bmp", _starts_with(b"BM"), _check_bmp, _decode_with("BMP")),
     ImageFormat("WebP", "image/webp", _is_webp, _check_webp, _decode_with("WEBP")),

@@ -18,8 +18,9 @@ from lungseg.model.view import View
 from lungseg.pipeline.mask import assign_sides, clean_probability, find_regions
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.pose import UPRIGHT_POSE, Pose
+from lungseg.pipeline.reasons import ImageFindings
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.verdict import ImageFindings, judge_mask, mask_confidence
+from lungseg.pipeline.verdict import judge_mask, mask_confidence
 
 MIN_DECODE_RATIO = 2
 """A JPEG is decoded at this many times the network's input or more. Its mask then agrees with that of a full decode as

@@ -59,10 +59,7 @@ router = APIRouter()
 
 @router.post("/v1/segment", response_class=Response, **openapi.SEGMENT_ROUTE)
 async def post_segment(request: Request, query: Annotated[SegmentParameters, Query()]) -> Response:
-    """Send the image as the raw body, or as the part `file` of multipart/form-data; the body may be gzip-compressed.
-
-    PNG, JPEG, TIFF, BMP, WebP and DICOM are detected from content; Content-Type and file names are ignored.
-    """
+    """Segment an image: the raw body, or the part `file` of multipart/form-data; the body may be gzip-compressed."""
     upload = await read_upload(request)
     wanted = _merge_fields(query, upload.fields)
     chosen = negotiation.choose_format(wanted.format, request.headers.get("accept", ""))

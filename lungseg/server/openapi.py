@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from lungseg import errors
-from lungseg.decode.formats import IMAGE_FORMATS
+from lungseg.decode.formats import IMAGE_FORMATS, format_names
 from lungseg.encode.formats import FORMATS
 from lungseg.server import problems
 from lungseg.server.schemas import RunLengths, Segmentation, SegmentParameters
@@ -98,6 +98,8 @@ def _segment_responses() -> dict[int | str, dict[str, Any]]:
 
 SEGMENT_ROUTE: dict[str, Any] = {
     "summary": "Segment the lungs of one image",
+    "description": "Send the image as the raw body, or as the part `file` of multipart/form-data; the body may be "
+    f"gzip-compressed.\n\n{format_names('and')} are detected from content; Content-Type and file names are ignored.",
     "responses": _segment_responses(),
     "openapi_extra": {"requestBody": SEGMENT_BODY},
 }

@@ -28,8 +28,8 @@ from lungseg.model.card import FIGURES, Calibration
 from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
 from lungseg.pipeline.expected_dice import DICE_OFFSET, MaskFigures, estimate_dice, measure_figures
+from lungseg.pipeline.reasons import MIN_EXPECTED_DICE, MIN_FRONTAL
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import MIN_EXPECTED_DICE, MIN_FRONTAL
 from model_export.config import read_config
 from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_square

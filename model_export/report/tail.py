@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from lungseg.encode.overlay import draw_overlay
 from lungseg.model.lung import LungModel
+from lungseg.pipeline.reasons import Decision
 from lungseg.pipeline.result import Result
-from lungseg.pipeline.verdict import Decision
 from model_export.config import read_config
 from model_export.data.arrays import MaskArray
 from model_export.data.index import Index, IndexRow, read_target

@@ -22,9 +22,9 @@ from lungseg.encode.png import grey_png
 from lungseg.errors import ProblemError
 from lungseg.model.lung import LungModel
 from lungseg.model.models import Models
+from lungseg.pipeline.reasons import Decision
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import Decision
 from model_export.data.index import Index, IndexRow, read_radiograph, read_target
 from model_export.scores import metrics
 

@@ -58,7 +58,7 @@ def decode(data, min_side):
 """,
         "lungseg.decode.formats",
         "from lungseg.decode import xray; "
-        'IMAGE_FORMATS += (ImageFormat("XRAY", "image/x-xray", xray.matches, xray.check, xray.decode),)',
+        'IMAGE_FORMATS += (ImageFormat("XRAY", "image/x-xray", xray.matches, xray.check, xray.decode, False),)',
     ),
     "output format": Addition(
         "lungseg.encode.area",
@@ -81,6 +81,26 @@ def handle(event, run):
 """,
         "app.dispatch",
         "from app.events import schedule; EVENT_SOURCES += (schedule,)",
+    ),
+    "verdict reason": Addition(
+        None,
+        "",
+        "lungseg.pipeline.reasons",
+        'REASONS += (Reason("small-lungs", Decision.ACCEPT, "The lungs are small.", lambda found: found.left < 9**9),)',
+    ),
+    "CLI command": Addition(
+        "lungseg.cli.greet",
+        """
+def add(commands):
+    parser = commands.add_parser("greet", help="say hello")
+    parser.set_defaults(run=run)
+
+def run(arguments):
+    print("hello")
+    return 0
+""",
+        "lungseg.cli.main",
+        "from lungseg.cli import greet; COMMANDS += (greet,)",
     ),
     "setting": Addition(
         None,
@@ -125,8 +145,9 @@ def show_input_format(folder: Path) -> dict[str, Any]:
     from lungseg import errors
     from lungseg.decode import decode
     from lungseg.server import api
+    from lungseg.server.browser import build_page
 
-    content = api.create_app().openapi()["paths"]["/v1/segment"]["post"]["requestBody"]["content"]
+    route = api.create_app().openapi()["paths"]["/v1/segment"]["post"]
     try:
         decode(b"no image")
     except errors.UnsupportedFormat as error:
@@ -134,7 +155,9 @@ def show_input_format(folder: Path) -> dict[str, Any]:
     return {
         "pixels": list(decode(b"XRAY").pixels.shape),
         "help": "XRAY" in run_command("segment", "--help"),
-        "openapi": "image/x-xray" in content,
+        "openapi": "image/x-xray" in route["requestBody"]["content"] and "XRAY" in route["description"],
+        "info": "XRAY" in run_command("info"),
+        "page": "XRAY" in build_page(),
         "refusal": "XRAY" in refusal,
     }
 
@@ -164,6 +187,19 @@ def show_event_source(folder: Path) -> dict[str, Any]:
     return {"answer": serverless.handler({"source": "aws.events", "time": "noon"}, None)}
 
 
+def show_verdict_reason(folder: Path) -> dict[str, Any]:
+    """Segment an image to which the new reason applies."""
+    from lungseg import segment
+
+    (reason,) = (each for each in segment(b"XRAY").verdict.reasons if each.code == "small-lungs")
+    return {"text": reason.text}
+
+
+def show_command(folder: Path) -> dict[str, Any]:
+    """Run the new command."""
+    return {"printed": run_command("greet"), "help": "say hello" in run_command("--help")}
+
+
 def show_setting(folder: Path) -> dict[str, Any]:
     """Read the new setting."""
     from lungseg import settings
@@ -188,6 +224,8 @@ USES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "input format": show_input_format,
     "output format": show_output_format,
     "event source": show_event_source,
+    "verdict reason": show_verdict_reason,
+    "CLI command": show_command,
     "setting": show_setting,
 }
 

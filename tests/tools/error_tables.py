@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app import response_limit
 from lungseg import errors, limits
-from lungseg.pipeline import verdict
+from lungseg.pipeline import reasons
 from lungseg.remote import errors as remote_errors
 
 PAGE = Path(__file__).parents[2] / "docs" / "ERRORS.md"
@@ -54,7 +54,7 @@ def _remote_errors() -> Iterable[Row]:
 
 
 def _reasons() -> Iterable[Row]:
-    for each in verdict.REASONS:
+    for each in reasons.REASONS:
         yield each.decision, f"`{each.code}`", each.text
 
 

@@ -13,7 +13,8 @@ from lungseg.model.preprocess import InputSpec, letterbox
 from lungseg.pipeline.expected_dice import MaskFigures, doubtful_parts, estimate_dice, measure_figures
 from lungseg.pipeline.mask import LEFT, RIGHT
 from lungseg.pipeline.pose import Pose
-from lungseg.pipeline.verdict import Decision, ImageFindings, judge_mask
+from lungseg.pipeline.reasons import Decision, ImageFindings
+from lungseg.pipeline.verdict import judge_mask
 
 SIDE = 256
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lungseg.pipeline.options import Options
+from lungseg.pipeline.reasons import REASONS, Decision
 from lungseg.pipeline.result import Result
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import REASONS, Decision, Verdict
+from lungseg.pipeline.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

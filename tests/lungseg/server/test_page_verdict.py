@@ -13,8 +13,8 @@ from PIL import Image
 
 from lungseg.encode.png import own_png
 from lungseg.encode.preview import preview_png
+from lungseg.pipeline.reasons import DOUBTFUL_MASK
 from lungseg.pipeline.segment import segment
-from lungseg.pipeline.verdict import DOUBTFUL_MASK
 
 
 @contextmanager
