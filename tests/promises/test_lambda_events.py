@@ -56,7 +56,7 @@ def test_every_event_has_a_defined_response(ledger: Ledger, small: bytes, tmp_pa
     ledger.enter(
         5,
         "Every Lambda event has a defined response",
-        f"{tried:,} events of {len(originals())} shapes at {len(DOORS)} doors, seed {SEED}",
+        f"{tried:,} events of {len(originals())} shapes at {len(DOORS)} entry points, seed {SEED}",
         f"{len(broken)} without; {answers}; slowest {max(part['slowest'] for part in parts):.2f} s",
     )
     assert not broken, "\n".join(broken[:50])

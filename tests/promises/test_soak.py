@@ -89,12 +89,12 @@ def test_memory_and_time_stay_constant(films: list[bytes], monkeypatch: pytest.M
         drift = compared(old, films) if WHOLE else None
     found = f"{growth / 1024:+.2f} KiB an image (Theil-Sen), {soaked.memory[-1] / 2**20:.0f} MiB at the end"
     found += f", {soaked.changed} answers changed"
-    found += f", processor time {drift:+.1%} against a young process" if drift is not None else ""
+    found += f", processor time {drift:+.1%} against a new process" if drift is not None else ""
     median = 1000 * statistics.median(soaked.seconds)
     ledger.enter(
         6,
         "A process neither grows nor slows down",
-        f"{FILMS:,} images of {len(films)} kinds through both doors, {median:.1f} ms each",
+        f"{FILMS:,} images of {len(films)} kinds through both entry points, {median:.1f} ms each",
         found,
     )
     assert soaked.changed == 0
@@ -104,12 +104,12 @@ def test_memory_and_time_stay_constant(films: list[bytes], monkeypatch: pytest.M
 
 def compared(old: Process, films: list[bytes]) -> float:
     """Return how much longer the old process takes for all images than a new one, as a fraction."""
-    times: dict[str, list[float]] = {"old": [], "young": []}
+    times: dict[str, list[float]] = {"old": [], "new": []}
     both_doors = 2 * len(films)
-    with process(films) as young:
-        young(2 * both_doors)
+    with process(films) as new:
+        new(2 * both_doors)
         for number in range(ROUNDS):
-            pair = [("old", old), ("young", young)]
+            pair = [("old", old), ("new", new)]
             for name, each in pair if number % 2 else reversed(pair):
                 times[name].append(sum(each(both_doors).seconds))
-    return statistics.median(a / b for a, b in zip(times["old"], times["young"], strict=True)) - 1
+    return statistics.median(a / b for a, b in zip(times["old"], times["new"], strict=True)) - 1
