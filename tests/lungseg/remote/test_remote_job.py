@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from buckets import Buckets
-from processes import only_line, run
+from processes import only_line
+from remote_command import segment_locally
 from services import Answer, Gateway, both, keyed, line_to, problem, serving, worker
 
 from lungseg import limits
@@ -24,11 +25,6 @@ from lungseg.remote.segment import MAX_DIRECT_BYTES
 from lungseg.remote.service import ServiceClient
 
 KEY = "a-key-of-the-tests"
-
-
-def here(image: Path, *choices: str) -> bytes:
-    """Return the output of `segment`."""
-    return run("segment", image, "-o", "-", *choices).stdout
 
 
 class TestJobs:
@@ -44,7 +40,7 @@ class TestJobs:
         printed = capsys.readouterr().err
         assert re.search(r"sent as job [0-9a-f]{32} \(", printed)
         assert "verdict: accept" in printed
-        assert Path(output).read_bytes() == here(large_image, *choices)
+        assert Path(output).read_bytes() == segment_locally(large_image, *choices)
         listed = buckets.client.list_objects_v2(Bucket=buckets.films)["Contents"]
         assert [re.sub("[0-9a-f]{32}", "ID", each["Key"]) for each in listed] == ["jobs/ID/film"]
         stored = buckets.client.get_object(Bucket=buckets.films, Key=listed[0]["Key"])["Body"].read()
@@ -145,7 +141,7 @@ class TestJobs:
         with serving(gateway) as address:
             assert main(["remote", "segment", str(image), "--url", address, "--format", "probability"]) == 0
         assert "sending the image again as a job" in capsys.readouterr().err
-        assert Path(f"{image}.probability.png").read_bytes() == here(image, "--format", "probability")
+        assert Path(f"{image}.probability.png").read_bytes() == segment_locally(image, "--format", "probability")
 
     def test_image_over_the_services_limit_is_not_uploaded(
         self, buckets: Buckets, large_image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

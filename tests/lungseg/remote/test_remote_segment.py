@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from processes import command, only_line, run
+from remote_command import segment_locally
 from services import Gateway, serving
 
 from lungseg import limits
@@ -28,11 +29,6 @@ def service() -> Iterator[str]:
     """The address of the real service, without a gateway."""
     with serving() as address:
         yield address
-
-
-def here(image: Path, *choices: str) -> bytes:
-    """Return the output of `segment`."""
-    return run("segment", image, "-o", "-", *choices).stdout
 
 
 class TestSegment:
@@ -57,13 +53,13 @@ class TestSegment:
     def test_options_reach_the_service(self, service: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
         choices = ("--threshold", "0.07", "--no-clean", "--no-upright", "--format", "labels")
         assert main(["remote", "segment", str(image), "--url", service, "-o", f"{image}.out", *choices]) == 0
-        assert Path(f"{image}.out").read_bytes() == here(image, *choices)
+        assert Path(f"{image}.out").read_bytes() == segment_locally(image, *choices)
         capsys.readouterr()
 
     def test_pipe_to_pipe(self, service: str, small: bytes, image: Path) -> None:
         done = run("remote", "segment", "-", "--url", service, data=small)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == here(image)
+        assert done.stdout == segment_locally(image)
 
     def test_error_equals_that_of_segment(
         self, service: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
