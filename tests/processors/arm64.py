@@ -30,10 +30,12 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("support", 
 
 SHARED = ROOT.parent / "shared"
 EMULATOR = Path(os.environ.get("ARM64_LAB", SHARED / "lab" / "arm64"))
-INSTALLED = Path(os.environ.get("ARM64", "/tmp/arm64")) / "site" / "onnxruntime"
+INSTALLED = Path(os.environ.get("ARM64", "/tmp/arm64")) / "installed.txt"
+"""A copy of the requirements.txt that the emulated Python was set up with."""
 
-MIN_MEAN_DICE, MIN_DICE = 0.999, 0.99
-"""Dice between emulated INT8 masks and FP32 masks of this processor: mean, and worst."""
+MIN_MEAN_DICE, MIN_DICE = 0.998, 0.99
+"""Dice between emulated INT8 masks and FP32 masks of this processor: mean, and worst. INT8 on x86_64 reaches 0.9988 and
+0.9974 on the same 40 images."""
 
 
 def main() -> int:
@@ -129,8 +131,10 @@ def write_events(folder: Path, image: bytes, stack: ExitStack) -> object:
 
 def run_emulated(folder: Path) -> list[str]:
     """Run the worker, set up first if necessary; return its lines on stderr without onnxruntime's."""
-    if not INSTALLED.is_dir():
+    wanted = (ROOT / "requirements.txt").read_text()
+    if not INSTALLED.is_file() or INSTALLED.read_text() != wanted:
         subprocess.run([EMULATOR, "setup", "requirements.txt"], cwd=ROOT, check=True, capture_output=True)
+        INSTALLED.write_text(wanted)
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
     environment.pop("LUNG_PRECISION")
     done = subprocess.run(
