@@ -65,9 +65,10 @@ lock: $(VENV)/.service ## Write requirements.lock from requirements.txt, with di
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: the contents of the container image
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
-docs: $(VENV)/.service ## Write docs/SETTINGS.md and the tables of docs/ERRORS.md from the code
+docs: $(VENV)/.service ## Write docs/SETTINGS.md, the tables of docs/ERRORS.md and the drawing in docs/ARCHITECTURE.md
 	$(BIN)/python -m lungseg.settings > docs/SETTINGS.md
 	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
+	$(BIN)/python tests/tools/graph.py --docs > /dev/null
 
 dist: $(VENV)/.service ## Build wheel and sdist, check them, and segment an image with the installed wheel
 	$(BIN)/python tests/tools/try_wheel.py $(ARGS)
