@@ -80,7 +80,7 @@ def _read_expected_dice(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the coefficients that `expect` wrote, and their figures on held-out patients."""
     try:
         facts = json.loads(path.read_text())
-        return asdict(Calibration.read(facts)), facts["judged_apart"]
+        return asdict(Calibration.read(facts)), facts["held_out"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path} has no coefficients; write it with: python -m model_export expect") from None
 

@@ -73,52 +73,58 @@ def _train(index: Index, run: Path, config: Config, resume: bool, rank: Rank) ->
     saved = _open_run(run, facts, resume)
 
     spec = InputSpec(**facts["spec"])
-    images = ImageDataset(index, rows, spec, config.augment, config.seed, len(config.outputs))
-    validation = ImageDataset(index, spread_rows(validation_rows, config.validation_images), spec, augment=False)
+    training_set = ImageDataset(index, rows, spec, config.augment, config.seed, len(config.outputs))
+    validation_set = ImageDataset(index, spread_rows(validation_rows, config.validation_images), spec, augment=False)
     shares = read_shares(config.shares)
     drawn = share_weights(rows, shares) if shares else balance_weights(rows, config.balance)
-    order = SeededSampler(drawn, config.seed, rank.index, rank.count, config.epoch_images or None)
+    sampler = SeededSampler(drawn, config.seed, rank.index, rank.count, config.epoch_images or None)
     loader = DataLoader(
-        images,
+        training_set,
         batch_size=config.batch // rank.count,
-        sampler=order,
+        sampler=sampler,
         num_workers=config.workers,
         drop_last=True,
         persistent_workers=config.workers > 0,
         pin_memory=rank.device.type == "cuda",
     )
-    fit = Trainer(config, rank, len(loader))
+    trainer = Trainer(config, rank, len(loader))
     history: list[dict[str, str]] = []
     best = -1.0
     if saved:
-        fit.load_state_dict(saved["fit"])
+        trainer.load_state_dict(saved["fit"])
         history, best = saved["history"], saved["best"]
 
     for epoch in range(len(history), config.epochs):
         started = time.monotonic()
-        order.epoch = epoch
+        sampler.epoch = epoch
         bar = tqdm(
             loader, desc=f"epoch {epoch + 1}/{config.epochs}", unit="batch", leave=False, disable=rank.index != 0
         )
-        loss = fit.run_epoch(bar, best)
+        loss = trainer.run_epoch(bar, best)
         if not np.isfinite(loss):
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate")
         if rank.index != 0:
             continue
-        found = validate(fit.validated_network, validation, rank.device)
+        found = validate(trainer.validated_network, validation_set, rank.device)
         history.append(
             {"epoch": str(epoch + 1), "loss": f"{loss:.5f}"}
             | {name: f"{value:.5f}" for name, value in found.columns().items()}
-            | {"learning_rate": f"{fit.learning_rate:.2e}", "seconds": f"{time.monotonic() - started:.1f}"}
+            | {"learning_rate": f"{trainer.learning_rate:.2e}", "seconds": f"{time.monotonic() - started:.1f}"}
         )
         scores = {source: float(np.mean(values)) for source, values in found.dice.items()}
-        now = facts | {"weights": fit.validated_network.state_dict(), "validation_dice": scores, "epoch": epoch + 1}
-        now |= {"validation": found.columns()} | fit.machine
+        state = facts | {
+            "weights": trainer.validated_network.state_dict(),
+            "validation_dice": scores,
+            "epoch": epoch + 1,
+        }
+        state |= {"validation": found.columns()} | trainer.machine
         score = found.tail if config.choose_by == "tail" else found.mean_dice
         if score > best:
             best = score
-            checkpoint.save_checkpoint(now, run / "best.pt")
-        checkpoint.save_checkpoint(now | {"fit": fit.state_dict(), "history": history, "best": best}, run / "last.pt")
+            checkpoint.save_checkpoint(state, run / "best.pt")
+        checkpoint.save_checkpoint(
+            state | {"fit": trainer.state_dict(), "history": history, "best": best}, run / "last.pt"
+        )
         _write_log(run / "log.csv", history)
         tqdm.write("  ".join(f"{name} {value}" for name, value in history[-1].items()))
     if rank.index == 0:

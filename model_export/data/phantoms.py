@@ -29,6 +29,7 @@ def draw_chest(height: int, width: int, seed: int) -> tuple[NDArray[np.uint8], N
 
 
 def write_png(path: Path, pixels: NDArray[np.generic]) -> None:
+    """Write a PNG, and its folders if they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "PNG")
 

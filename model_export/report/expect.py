@@ -106,7 +106,7 @@ def learn_expected_dice(
         raise ValueError(
             f"{len(samples)} masks, {int((dice < MIN_GOOD).sum())} of them bad, are too few to fit; add images"
         )
-    held = _judged_apart(samples)
+    held = _estimate_held_out(samples)
     calibration = fit_calibration(samples)
     output.mkdir(parents=True, exist_ok=True)
     found = {"all": _figures(dice, held)}
@@ -115,7 +115,7 @@ def learn_expected_dice(
     for source in sorted({sample.source for sample in samples}):
         chosen = unchanged & np.array([sample.source == source for sample in samples])
         found[f"unchanged, {source}"] = _figures(dice[chosen], held[chosen])
-    facts = asdict(calibration) | {"learned_from": len(samples), "judged_apart": found}
+    facts = asdict(calibration) | {"learned_from": len(samples), "held_out": found}
     (output / "expected_dice.json").write_text(json.dumps(facts, indent=2) + "\n")
     with (output / "expected_dice.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -163,15 +163,15 @@ def _samples(index: Index, models: list[Path], leave_out: set[str], seed: int) -
         rows = [row for row in validation if row.kind == "lung" and row.quality == "ok" and row.id not in leave_out]
         model = read_model(path)
         for row in tqdm(rows, desc=f"expect, {path.parent.name}", unit="image", leave=False):
-            yield from _looked(index, row, model, number, seed)
+            yield from _measure_variants(index, row, model, number, seed)
 
 
-def _looked(index: Index, row: IndexRow, model: LungModel, number: int, seed: int) -> Iterator[MaskSample]:
+def _measure_variants(index: Index, row: IndexRow, model: LungModel, number: int, seed: int) -> Iterator[MaskSample]:
     box = row.geometry(index.size).box
     image, mask = read_square(index, "images", row)[box], read_square(index, "masks", row)[box] > 0
     random = np.random.default_rng([seed, number, zlib.crc32(row.id.encode())])
     for variant in range(VARIANTS + 1):
-        shown, changes = (image, ()) if variant == 0 else _worsened(image, mask, random)
+        shown, changes = (image, ()) if variant == 0 else _degrade(image, mask, random)
         result = segment(grey_png(shown), models=Models(lung=model))
         # The verdict already rejects images that look like no chest X-ray, and masks without lung.
         if result.verdict.frontal < MIN_FRONTAL or not result.regions:
@@ -181,14 +181,14 @@ def _looked(index: Index, row: IndexRow, model: LungModel, number: int, seed: in
         yield MaskSample(row.id, row.source, row.patient, number, changes, dice, seen)
 
 
-def _worsened(
+def _degrade(
     image: NDArray[np.uint8], mask: MaskArray, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     changed, names = worsen_image(np.asarray(image, np.float32) / np.float32(255), mask, random)
     return (changed * 255).round().astype(np.uint8), names
 
 
-def _judged_apart(samples: list[MaskSample]) -> FloatVector:
+def _estimate_held_out(samples: list[MaskSample]) -> FloatVector:
     """Return the expected Dice of every sample, from a fit to other patients."""
     patients = sorted({sample.patient for sample in samples})
     order = np.random.default_rng(0).permutation(len(patients))

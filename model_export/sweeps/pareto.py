@@ -89,8 +89,8 @@ def draw_pareto(table: Path, picture: Path) -> None:
             linestyle="none",
             zorder=3,
         )
-    axis.set_xlabel("milliseconds for one image: onnxruntime, one thread, median of turns")
-    axis.set_ylabel("mean Dice on the validation images, at their own size (finer near 1)")
+    axis.set_xlabel("milliseconds for one image: onnxruntime, one thread, median of runs")
+    axis.set_ylabel("mean Dice on the validation images at full size (finer near 1)")
     axis.grid(alpha=0.25, which="both")
     figure.legend(handles=_legend(points), loc="outside lower center", ncols=5, frameon=False)
     figure.draw_without_rendering()  # fixes the pixel coordinates of points
@@ -141,7 +141,7 @@ def _caption(points: list[ParetoPoint]) -> str:
     else:
         words = "The default shape was trained with one seed only, so it is unknown which differences are noise."
     less = any(point.trained for point in points)
-    return words + ("\nNetworks trained less (in brackets: how) are not in the front." if less else "")
+    return words + ("\nNetworks trained less (as stated in brackets) are not in the front." if less else "")
 
 
 def _colour(point: ParetoPoint) -> str:

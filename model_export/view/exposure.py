@@ -67,6 +67,7 @@ def burn_in_text(square: FloatImage, random: Random) -> None:
 
 
 def compress_square(square: Tensor, quality: int) -> Tensor:
+    """Return a square with JPEG artefacts."""
     grey = (square.clamp(0, 1) * 255).to(torch.uint8).numpy()
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
