@@ -7,10 +7,12 @@ import io
 import zipfile
 from collections.abc import Callable
 
-from bomb_pictures import FILM_PNG, SIGNATURE, jpeg
+from bomb_pictures import FILM_PNG, jpeg
 from bombs import DAMAGED, FILM, MANGLED, ROOM, UNSUPPORTED, bomb, filled
 from films import dicom, tiff
 from seeds import GREY, SIXTEEN, png_of
+
+from lungseg.decode.bounds.png import PNG_SIGNATURE
 
 
 def zipped(film: bytes) -> bytes:
@@ -30,7 +32,7 @@ def zipped(film: bytes) -> bytes:
     "text that ends within a letter", UNSUPPORTED, lambda: filled(b"", b"A", "\N{REPLACEMENT CHARACTER}".encode()[:2])
 )
 @bomb("zeros", UNSUPPORTED, lambda: bytes(ROOM))
-@bomb("a PNG with a DICOM image's mark", DAMAGED, lambda: SIGNATURE + bytes(120) + dicom(GREY)[128:])
+@bomb("a PNG with a DICOM image's mark", DAMAGED, lambda: PNG_SIGNATURE + bytes(120) + dicom(GREY)[128:])
 @bomb("a JPEG with a DICOM image's mark", DAMAGED, lambda: b"\xff\xd8\xff" + bytes(125) + dicom(GREY)[128:])
 @bomb("a DICOM image that is also a TIFF", FILM, lambda: tiff(GREY)[:8].ljust(128, b"\0") + dicom(GREY)[128:])
 @bomb("a DICOM image that is also a program", FILM, lambda: b"MZ".ljust(128, b"\0") + dicom(GREY)[128:])

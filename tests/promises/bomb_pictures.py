@@ -10,15 +10,14 @@ from films import encode
 from PIL import Image
 from seeds import GREY, png_of
 
-from lungseg.decode.bounds.png import png_chunk
+from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILM_PNG = png_of(GREY, 8, 0)
 
 
 def png(width: int, height: int, stream: bytes, depth: int = 8, colour: int = 0, interlaced: int = 0) -> bytes:
     header = pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
-    return SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", stream) + png_chunk(b"IEND", b"")
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", stream) + png_chunk(b"IEND", b"")
 
 
 def within(part: bytes) -> bytes:

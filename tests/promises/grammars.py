@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lungseg.decode.bounds.png import png_chunk
+from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
 
-PNG = b"\x89PNG\r\n\x1a\n"
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Item tags of encapsulated pixels and sequences (PS3.5 section 7.5), little endian."""
 
@@ -229,7 +228,7 @@ def _deflated(data: bytes) -> bytes:
 
 def of(film: bytes) -> Grammar | None:
     """Return the grammar of an image; None if it depends on offsets instead of order, as in TIFF and BMP."""
-    if film.startswith(PNG):
+    if film.startswith(PNG_SIGNATURE):
         return Png()
     if film.startswith(b"\xff\xd8"):
         return Segments()

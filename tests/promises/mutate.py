@@ -30,7 +30,7 @@ def spoil(film: bytes, random: Random, others: Others) -> bytes:
 
 def _structured(film: bytes) -> Sequence[Way]:
     if grammars.of(film) is not None:
-        return DICOM_WAYS if film[128:132] == b"DICM" else PARTS + PNG_WAYS * film.startswith(grammars.PNG)
+        return DICOM_WAYS if film[128:132] == b"DICM" else PARTS + PNG_WAYS * film.startswith(grammars.PNG_SIGNATURE)
     if film.startswith((b"II", b"MM")):
         return TIFF_WAYS
     return BMP_WAYS if film.startswith(b"BM") else ()

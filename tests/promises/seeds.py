@@ -30,7 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lungseg.decode.bounds.png import ADAM7, png_chunk
+from lungseg.decode.bounds.png import ADAM7, PNG_SIGNATURE, png_chunk
 from lungseg.decode.selftest import dicom_file
 from lungseg.decode.transfer_syntaxes import TRANSFER_SYNTAXES
 from lungseg.model.selfcheck import draw_phantom
@@ -71,7 +71,7 @@ def png_of(samples: NDArray[np.integer], depth: int, colour_type: int, interlace
     )
     header = struct.pack(">IIBBBBB", stored.shape[1], len(stored), depth, colour_type, 0, 0, interlaced)
     parts = png_chunk(b"IHDR", header), *more, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return PNG_SIGNATURE + b"".join(parts)
 
 
 def _packed(samples: NDArray[np.integer], depth: int) -> bytes:

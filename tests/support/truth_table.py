@@ -37,7 +37,7 @@ from pydicom.uid import (
 )
 
 from lungseg.decode import decode
-from lungseg.decode.bounds.png import png_chunk
+from lungseg.decode.bounds.png import PNG_SIGNATURE, png_chunk
 
 Film = NDArray[np.integer]
 Writer = Callable[[], bytes]
@@ -88,7 +88,7 @@ def low_png(bits: int) -> bytes:
     rows = np.pad(packed, ((0, 0), (1, 0))).tobytes()
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+    return PNG_SIGNATURE + b"".join(png_chunk(*part) for part in parts)
 
 
 STORED = {

@@ -133,7 +133,7 @@ class TestPng:
         assert b"".join(png_bounds.inflate_rows(PNG_SIGNATURE + ihdr() + parts)) == rows
 
 
-class TestInflated:
+class TestInflateReader:
     def test_stream_is_inflated_in_pieces(self) -> None:
         plain = np.random.default_rng(1).integers(0, 8, 3 * MAX_PIECE_BYTES + 17, np.uint8).tobytes()
         packed = zlib.compress(plain)
