@@ -154,14 +154,14 @@ def _check_names(config: Config, index: Index) -> None:
         raise ValueError(f"leave_out is {', '.join(config.leave_out)}; a mask can be {', '.join(QUALITIES)}")
 
 
-def _check(config: Config, rank: Rank, images: int, validation_films: int) -> None:
+def _check(config: Config, rank: Rank, images: int, validation_images: int) -> None:
     for name in ("base", "depth", "max_channels", "epochs", "batch", "learning_rate"):
         if getattr(config, name) <= 0:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be more than 0")
     if not 0 <= config.balance <= 1:
         raise ValueError(f"balance is {config.balance}; it can be 0 to 1")
-    if not images or not validation_films:
-        raise ValueError(f"{images} images to train on and {validation_films} to validate on; both need at least one")
+    if not images or not validation_images:
+        raise ValueError(f"{images} images to train on and {validation_images} to validate on; both need at least one")
     if config.batch % rank.count:
         raise ValueError(f"a batch of {config.batch} is not divisible by {rank.count} processes")
     if images < config.batch:

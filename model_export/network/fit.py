@@ -165,7 +165,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(network: nn.Module, dataset: ImageDataset, device: torch.device) -> Validation:
-    """Score a network on each set of ``films``."""
+    """Score a network on each set of ``dataset``."""
     network.eval()
     found = Validation({}, {}, {})
     for position, row in enumerate(dataset.rows):

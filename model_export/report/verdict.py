@@ -86,7 +86,7 @@ def judge_verdicts(
         FileNotFoundError: a folder of ``others`` does not exist.
         ValueError: a folder has no readable picture, or an image is damaged.
     """
-    judged = [*_films(index, rows, model), *_others(others, model)]
+    judged = [*_score_presentations(index, rows, model), *_score_others(others, model)]
     output.mkdir(parents=True, exist_ok=True)
     with (output / "verdicts.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -101,7 +101,7 @@ def judge_verdicts(
     return judged
 
 
-def _films(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[VerdictRecord]:
+def _score_presentations(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[VerdictRecord]:
     with tqdm(total=len(rows) * len(PRESENTATIONS), desc="verdict", unit="image", leave=False) as bar:
         for name, change in PRESENTATIONS.items():
             for row in rows:
@@ -112,7 +112,7 @@ def _films(index: Index, rows: list[IndexRow], model: LungModel) -> Iterator[Ver
                 bar.update()
 
 
-def _others(folders: list[Path], model: LungModel) -> Iterator[VerdictRecord]:
+def _score_others(folders: list[Path], model: LungModel) -> Iterator[VerdictRecord]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")

@@ -190,7 +190,7 @@ def _squares(pictures: list[Picture], size: int) -> dict[str, Tensor]:
 
 
 def _export(network: ViewCnn, card: dict[str, Any], images: Tensor, output: Path) -> None:
-    """Write the file if onnxruntime reproduces PyTorch's output on ``films``, (N, 1, size, size).
+    """Write the file if onnxruntime reproduces PyTorch's output on ``images``, (N, 1, size, size).
 
     Raises:
         ParityError.

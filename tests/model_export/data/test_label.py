@@ -109,7 +109,7 @@ def test_field_masks_cannot_be_relabelled(index: Index, montgomery: Path, tmp_pa
 
 
 class Blind:
-    """A model that finds lung everywhere in every other image and none in the rest, and stops after ``films``."""
+    """A model that finds lung everywhere in every other image and none in the rest, and stops after ``images``."""
 
     def __init__(self, teacher: Path, images: int) -> None:
         self.card = checkpoint.TorchModel(teacher).card
