@@ -19,7 +19,7 @@ EVENTS = sorted(each.stem for each in (ROOT / "events").glob("*.json"))
 
 
 @pytest.mark.parametrize("name", [each for each in EVENTS if each.startswith(("api_", "function_", "load_"))])
-def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
+def test_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
     assert not event["body"] or event["body"].startswith("{"), "no image is committed"
     if event["body"] == "":
@@ -31,6 +31,6 @@ def test_the_example_requests_are_answered(name: str, rg1_png: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [each for each in EVENTS if not each.startswith(("api_", "function_", "load_"))])
-def test_the_example_records_are_known(name: str) -> None:
+def test_example_events_are_recognised(name: str) -> None:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
     assert [source for source in dispatch.EVENT_SOURCES if source.infer(event)], name

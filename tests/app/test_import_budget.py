@@ -59,15 +59,15 @@ def imported(rg1_png: bytes, rg1_pixels: NDArray[Any]) -> tuple[list[str], list[
 
 
 @pytest.mark.parametrize("package", HEAVY)
-def test_a_png_and_a_jpeg_need_no(package: str, imported: tuple[list[str], list[str]]) -> None:
+def test_png_and_jpeg_do_not_import(package: str, imported: tuple[list[str], list[str]]) -> None:
     assert package not in imported[1]
 
 
-def test_what_our_own_code_needs_for_a_film_is_imported_in_init(imported: tuple[list[str], list[str]]) -> None:
+def test_own_modules_are_imported_in_init(imported: tuple[list[str], list[str]]) -> None:
     """A module that the first image imports makes that image wait; Lambda gives the INIT phase for it."""
     at_import, at_end = imported
     assert [name for name in sorted({*at_end} - {*at_import}) if name.partition(".")[0] in ("app", "lungseg")] == []
 
 
-def test_the_budget_of_modules_is_kept(imported: tuple[list[str], list[str]]) -> None:
+def test_module_count_stays_within_budget(imported: tuple[list[str], list[str]]) -> None:
     assert len(imported[1]) <= MODULES

@@ -28,7 +28,7 @@ def upload(job: dict[str, Any], film: bytes) -> None:
     assert answer.status_code == 204
 
 
-def test_a_job_from_its_beginning_to_its_mask(buckets: Buckets, client: TestClient, small: bytes) -> None:
+def test_job_runs_from_upload_to_mask(buckets: Buckets, client: TestClient, small: bytes) -> None:
     answer = client.post("/v1/jobs")
     assert answer.status_code == 201
     job = answer.json()
@@ -49,7 +49,7 @@ def test_a_job_from_its_beginning_to_its_mask(buckets: Buckets, client: TestClie
     assert httpx2.get(results["json"]["url"]).json()["verdict"]["decision"] == "accept"
 
 
-def test_a_job_gets_what_it_asked_for(buckets: Buckets, client: TestClient, small: bytes) -> None:
+def test_job_options_and_formats_are_applied(buckets: Buckets, client: TestClient, small: bytes) -> None:
     wanted = {"formats": ["labels", "dicom-seg"], "threshold": 0.9, "clean": False, "upright": False}
     job = client.post("/v1/jobs", json=wanted).json()
     upload(job, small)
@@ -60,7 +60,7 @@ def test_a_job_gets_what_it_asked_for(buckets: Buckets, client: TestClient, smal
     assert httpx2.get(results["labels"]["url"]).content == expected
 
 
-def test_a_job_whose_film_is_refused_has_the_problem(buckets: Buckets, client: TestClient) -> None:
+def test_job_with_bad_image_has_the_problem(buckets: Buckets, client: TestClient) -> None:
     job = client.post("/v1/jobs", json={}).json()
     upload(job, b"no image")
     buckets.do(f"jobs/{job['id']}/film")
@@ -70,9 +70,7 @@ def test_a_job_whose_film_is_refused_has_the_problem(buckets: Buckets, client: T
     assert found["results"] is None
 
 
-def test_a_job_whose_film_never_came_has_expired(
-    buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_without_upload_expires(buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_UPLOAD_SECONDS", "1")
     job = client.post("/v1/jobs").json()
     key = f"jobs/{job['id']}/order"
@@ -82,7 +80,7 @@ def test_a_job_whose_film_never_came_has_expired(
 
 
 @pytest.mark.parametrize("first_is_good", [True, False])
-def test_upload_form_used_twenty_times_is_one_job_done_once(
+def test_reused_upload_form_is_processed_once(
     first_is_good: bool, buckets: Buckets, client: TestClient, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films: list[bytes] = []
@@ -108,9 +106,7 @@ def test_upload_form_used_twenty_times_is_one_job_done_once(
         json.dumps({"formats": ["x"] * 1000, "options": {}, "expires": "2030-01-01T00:00:00+00:00"}).encode(),
     ],
 )
-def test_job_whose_order_is_not_the_service_s_own_fails(
-    order: bytes, buckets: Buckets, client: TestClient, small: bytes
-) -> None:
+def test_job_with_foreign_request_fails(order: bytes, buckets: Buckets, client: TestClient, small: bytes) -> None:
     job = client.post("/v1/jobs").json()
     buckets.client.put_object(Bucket=buckets.outputs, Key=f"jobs/{job['id']}/order", Body=order)
     upload(job, small)
@@ -120,7 +116,7 @@ def test_job_whose_order_is_not_the_service_s_own_fails(
     assert answer.json()["code"] == "internal-error"
 
 
-def test_job_that_names_a_format_many_times_makes_it_once(buckets: Buckets, client: TestClient, small: bytes) -> None:
+def test_job_request_with_duplicate_formats_makes_each_once(buckets: Buckets, client: TestClient, small: bytes) -> None:
     job = client.post("/v1/jobs").json()
     key = f"jobs/{job['id']}/order"
     order = json.loads(buckets.get(key)) | {"formats": ["mask"] * 100_000 + ["json"]}
@@ -130,7 +126,7 @@ def test_job_that_names_a_format_many_times_makes_it_once(buckets: Buckets, clie
 
 
 @pytest.mark.parametrize("job", ["0" * 32, "nonsense", "0" * 31 + "/film", "..%2f..%2fsecret", "*"])
-def test_a_job_that_never_was_is_not_found(job: str, buckets: Buckets, client: TestClient) -> None:
+def test_unknown_job_is_not_found(job: str, buckets: Buckets, client: TestClient) -> None:
     answer = client.get(f"/v1/jobs/{job}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -139,7 +135,7 @@ def test_a_job_that_never_was_is_not_found(job: str, buckets: Buckets, client: T
 @pytest.mark.parametrize(
     "wrong", [{"formats": ["gif"]}, {"threshold": 0}, {"colour": "red"}, [], "text", {"formats": "mask"}]
 )
-def test_an_order_that_is_not_understood_is_refused(wrong: object, buckets: Buckets, client: TestClient) -> None:
+def test_invalid_job_request_is_rejected(wrong: object, buckets: Buckets, client: TestClient) -> None:
     answer = client.post("/v1/jobs", json=wrong)
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad-parameter"
@@ -147,14 +143,14 @@ def test_an_order_that_is_not_understood_is_refused(wrong: object, buckets: Buck
     assert buckets.written() == set()
 
 
-def test_an_order_that_is_not_even_text_is_refused(client: TestClient) -> None:
+def test_binary_job_request_is_rejected(client: TestClient) -> None:
     answer = client.post("/v1/jobs", content=b"\0\r\n\xff", headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad-parameter"
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_without_buckets_there_are_no_jobs(method: str, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_need_buckets(method: str, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LUNG_INPUT_BUCKET", raising=False)
     monkeypatch.delenv("LUNG_OUTPUT_BUCKET", raising=False)
     answer = client.request(method, "/v1/jobs" + ("/" + "0" * 32 if method == "get" else ""))
@@ -162,9 +158,7 @@ def test_without_buckets_there_are_no_jobs(method: str, client: TestClient, monk
     assert answer.json()["code"] == "jobs-unavailable"
 
 
-def test_buckets_that_do_not_answer_are_said_to_be_so(
-    buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_bucket_is_reported(buckets: Buckets, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_OUTPUT_BUCKET", "nowhere")
     forget()
     answer = client.post("/v1/jobs")

@@ -17,7 +17,7 @@ CONTENT = LUNG_WEIGHTS.read_bytes()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None:
+def test_model_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None:
     buckets.drop("models/lung.onnx", CONTENT)
     names = {"LUNG_MODEL": f"s3://{buckets.films}/models/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
     for _ in range(2):  # the second one finds it in its folder, and needs no bucket
@@ -25,9 +25,7 @@ def test_it_serves_and_is_fetched_once(buckets: Buckets, tmp_path: Path) -> None
         buckets.client.delete_object(Bucket=buckets.films, Key="models/lung.onnx")
 
 
-def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
-    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_model_file_is_fetched_again(buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_store, "MODEL_FOLDER", tmp_path)
     buckets.drop("lung.onnx", CONTENT)
     (tmp_path / f"{DIGEST}.onnx").write_bytes(b"changed")
@@ -43,7 +41,7 @@ def test_a_file_that_was_changed_in_its_folder_is_fetched_again(
         ("", DIGEST, "must be s3://bucket/key"),
     ],
 )
-def test_another_model_or_none_is_refused(
+def test_wrong_or_missing_model_is_rejected(
     key: str, digest: str, message: str, buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_store, "MODEL_FOLDER", tmp_path)
@@ -52,14 +50,14 @@ def test_another_model_or_none_is_refused(
         model_store.fetch_model(f"s3://{buckets.films}/{key}", digest)
 
 
-def test_missing_bucket_ends_the_start_of_the_function(buckets: Buckets, tmp_path: Path) -> None:
+def test_missing_bucket_fails_the_start(buckets: Buckets, tmp_path: Path) -> None:
     names = {"LUNG_MODEL": "s3://no-such-bucket-at-all/lung.onnx", "LUNG_MODEL_SHA256": DIGEST}
     done = start_function(TMPDIR=str(tmp_path), **names)
     assert done.returncode == 1
     assert "cannot be fetched" in done.stderr.splitlines()[-1]
 
 
-def test_command_line_refuses_a_model_in_a_bucket() -> None:
+def test_cli_rejects_model_in_a_bucket() -> None:
     done = run("info", LUNG_MODEL="s3://models/lung.onnx", LUNG_MODEL_SHA256=DIGEST)
     assert done.returncode == 1
     assert "only the service on AWS fetches models" in one_line(done)

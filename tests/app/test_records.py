@@ -23,9 +23,7 @@ from lungseg.pipeline.segment import segment
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_event_that_tells_of_a_film_leaves_its_mask_and_its_document(
-    shape: str, buckets: Buckets, small: bytes
-) -> None:
+def test_every_event_writes_mask_and_document(shape: str, buckets: Buckets, small: bytes) -> None:
     key = "in/a b+c%20ü/film.dcm"
     buckets.drop(key, small)
     answer = handle(SHAPES[shape](buckets.films, key), Context())
@@ -36,7 +34,7 @@ def test_every_event_that_tells_of_a_film_leaves_its_mask_and_its_document(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_event_of_a_bad_film_leaves_a_problem_document(shape: str, buckets: Buckets) -> None:
+def test_every_event_of_a_bad_image_writes_a_problem(shape: str, buckets: Buckets) -> None:
     buckets.drop("text.png", b"no image")
     answer = handle(SHAPES[shape](buckets.films, "text.png"), Context())
     assert buckets.written() == {"text.png.error.json"}
@@ -68,7 +66,7 @@ KEYS = [
 ]
 
 
-def test_keys_of_all_kinds_have_outputs_of_their_own(buckets: Buckets, small: bytes) -> None:
+def test_outputs_of_odd_keys_do_not_collide(buckets: Buckets, small: bytes) -> None:
     for key in KEYS:
         buckets.drop(key, small)
     assert buckets.do(*KEYS) == {"done": len(KEYS)}
@@ -81,7 +79,7 @@ def test_keys_of_all_kinds_have_outputs_of_their_own(buckets: Buckets, small: by
     assert not [key for key in outputs if key.startswith(("jobs/", "begun/", "backfill-reports/", "bucket="))]
 
 
-def test_a_duplicate_changes_nothing(buckets: Buckets, small: bytes) -> None:
+def test_duplicate_event_changes_nothing(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a.png", small)
     buckets.do("a.png")
     before = buckets.etags()
@@ -89,7 +87,7 @@ def test_a_duplicate_changes_nothing(buckets: Buckets, small: bytes) -> None:
     assert buckets.etags() == before
 
 
-def test_what_was_half_written_is_completed(buckets: Buckets, small: bytes) -> None:
+def test_partial_outputs_are_completed(buckets: Buckets, small: bytes) -> None:
     """A function may die at any place; its event comes again."""
     buckets.drop("a.png", small)
     buckets.do("a.png")
@@ -98,9 +96,7 @@ def test_what_was_half_written_is_completed(buckets: Buckets, small: bytes) -> N
     assert buckets.written() == {"a.png.mask.png", "a.png.json"}
 
 
-def test_a_new_version_of_a_film_replaces_the_outputs_of_the_old_one(
-    buckets: Buckets, small: bytes, rg1_png: bytes
-) -> None:
+def test_new_version_replaces_outputs(buckets: Buckets, small: bytes, rg1_png: bytes) -> None:
     for film in (rg1_png, small):
         buckets.drop("a.png", film)
         buckets.do("a.png")
@@ -108,7 +104,7 @@ def test_a_new_version_of_a_film_replaces_the_outputs_of_the_old_one(
     assert buckets.do("a.png") == {"skipped": 1}
 
 
-def test_a_film_has_a_mask_or_an_error_never_both(buckets: Buckets, small: bytes) -> None:
+def test_image_has_either_mask_or_error(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a.png", small)
     buckets.do("a.png")
     buckets.drop("a.png", small[:1000])
@@ -120,7 +116,7 @@ def test_a_film_has_a_mask_or_an_error_never_both(buckets: Buckets, small: bytes
 
 
 @pytest.mark.parametrize("suffix", [".mask.png", ".error.json"])
-def test_what_a_dying_worker_wrote_of_an_older_version_does_not_stay(
+def test_outputs_of_a_crashed_older_worker_are_replaced(
     suffix: str, buckets: Buckets, small: bytes, rg1_png: bytes
 ) -> None:
     """It wrote behind the one who did the newer version, and never came to see that there is one; its event does."""
@@ -138,7 +134,7 @@ def test_what_a_dying_worker_wrote_of_an_older_version_does_not_stay(
 
 
 @pytest.mark.parametrize("newer_is_good", [True, False])
-def test_a_film_replaced_while_it_was_in_work_is_done_again(
+def test_image_replaced_during_processing_is_processed_again(
     newer_is_good: bool, buckets: Buckets, small: bytes, rg1_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = small if newer_is_good else b"no image"
@@ -161,7 +157,7 @@ def test_a_film_replaced_while_it_was_in_work_is_done_again(
         assert buckets.written() == {"a.png.error.json"}
 
 
-def test_eight_at_once_write_one_mask(buckets: Buckets, small: bytes) -> None:
+def test_eight_concurrent_workers_write_one_mask(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a.png", small)
     threads = [threading.Thread(target=buckets.do, args=("a.png",)) for _ in range(8)]
     for thread in threads:
@@ -173,7 +169,7 @@ def test_eight_at_once_write_one_mask(buckets: Buckets, small: bytes) -> None:
     assert buckets.do("a.png") == {"skipped": 1}
 
 
-def test_what_is_no_film_is_left_alone(buckets: Buckets, small: bytes) -> None:
+def test_objects_that_are_no_images_are_ignored(buckets: Buckets, small: bytes) -> None:
     buckets.client.put_object(Bucket=buckets.films, Key="folder/")
     buckets.client.put_object(Bucket=buckets.outputs, Key="mask.png", Body=small)
     assert handle({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": buckets.films}, Context()) == {}
@@ -196,9 +192,7 @@ def unavailable(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
     monkeypatch.setattr(ObjectStore, "open_object", throttled)
 
 
-def test_a_throttle_fails_its_own_message_alone(
-    buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_throttling_fails_only_its_own_message(buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("0", "1", "2"):
         buckets.drop(key, small)
     unavailable(monkeypatch, "1")
@@ -208,7 +202,7 @@ def test_a_throttle_fails_its_own_message_alone(
     assert buckets.written() == {"0.mask.png", "0.json", "2.mask.png", "2.json"}
 
 
-def test_a_throttle_is_handed_to_every_source_in_its_own_way(
+def test_throttling_is_reported_to_every_source(
     buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("a", "b"):
@@ -229,7 +223,7 @@ def test_a_throttle_is_handed_to_every_source_in_its_own_way(
             left = handle(left, Context())
 
 
-def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, small: bytes) -> None:
+def test_map_completes_after_throttling(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     buckets.drop("b", b"no image")
     late = handle(map_event(buckets.films, "a", "b"), Context(invocation.MIN_REMAINING_MS - 1))
@@ -240,14 +234,14 @@ def test_a_map_comes_to_its_end_once_the_throttle_is_over(buckets: Buckets, smal
     assert end["counts"] == {"done": 1, "failed": 1}
 
 
-def test_films_for_which_no_time_is_left_are_handed_back(buckets: Buckets, small: bytes) -> None:
+def test_images_without_time_left_are_returned(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     event = sqs_event(s3_event(buckets.films, "a"))
     assert handle(event, Context(invocation.MIN_REMAINING_MS - 1))["batchItemFailures"] == [{"itemIdentifier": "0"}]
     assert handle(event, Context())["batchItemFailures"] == []
 
 
-def test_forms_that_the_settings_name(buckets: Buckets, rg1: bytes, small: bytes, monkeypatch: Any) -> None:
+def test_formats_of_the_settings_are_written(buckets: Buckets, rg1: bytes, small: bytes, monkeypatch: Any) -> None:
     monkeypatch.setenv("LUNG_FORMATS", "labels dicom-seg json")
     buckets.drop("a.dcm", rg1)
     buckets.drop("b.png", small)
@@ -256,7 +250,7 @@ def test_forms_that_the_settings_name(buckets: Buckets, rg1: bytes, small: bytes
     assert buckets.written() == seg | {"b.png.labels.png", "b.png.json"}
 
 
-def test_films_of_another_bucket_have_outputs_apart(buckets: Buckets, small: bytes) -> None:
+def test_images_of_another_bucket_have_separate_outputs(buckets: Buckets, small: bytes) -> None:
     other = f"other-{buckets.films}"[:63].strip("-")
     buckets.client.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     buckets.client.put_object(Bucket=other, Key="a.png", Body=small)
@@ -264,7 +258,7 @@ def test_films_of_another_bucket_have_outputs_apart(buckets: Buckets, small: byt
     assert buckets.written() == {f"bucket={other}/a.png.mask.png", f"bucket={other}/a.png.json"}
 
 
-def test_no_key_is_told(
+def test_keys_are_not_logged(
     buckets: Buckets, small: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("INFO")  # of all loggers, boto3's too
@@ -295,7 +289,7 @@ def dicom_with_canary() -> bytes:
         {"LUNG_UPLOAD_SECONDS": "soon"},
     ],
 )
-def test_a_wrong_environment_is_an_error_not_a_lost_film(
+def test_invalid_settings_raise_an_error(
     wrong: dict[str, str], buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in wrong.items():
@@ -359,9 +353,7 @@ class TestDirect:
         assert answer["problem"]["code"] == code
 
 
-def test_a_film_too_large_is_refused_before_it_is_read(
-    buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_image_is_rejected_unread(buckets: Buckets, small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lungseg.limits.MAX_BYTES", len(small) - 1)
     buckets.drop("a", small)
     assert buckets.do("a") == {"failed": 1}
@@ -369,7 +361,7 @@ def test_a_film_too_large_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("key", [7, None, [], "\ud800", "", "k" * 1025])
-def test_what_can_name_no_object_is_never_taken_for_a_throttle(key: Any, buckets: Buckets) -> None:
+def test_invalid_object_names_are_not_retried(key: Any, buckets: Buckets) -> None:
     """Such an event would come again for ever."""
     (result,) = handle(operations_event(buckets.films, "a") | {"tasks": [{"taskId": "1", "s3Key": key}]}, Context())[
         "results"
@@ -393,12 +385,12 @@ def test_what_can_name_no_object_is_never_taken_for_a_throttle(key: Any, buckets
         {"Records": [{"eventSource": "aws:sqs", "messageId": None, "body": "{}"}]},
     ],
 )
-def test_an_event_of_which_something_is_missing_is_unsupported(event: dict[str, Any], buckets: Buckets) -> None:
+def test_incomplete_event_is_unsupported(event: dict[str, Any], buckets: Buckets) -> None:
     with pytest.raises(UnsupportedEvent):
         handle(event, Context())
 
 
-def test_messages_that_are_none_are_handed_back(buckets: Buckets, small: bytes) -> None:
+def test_malformed_messages_are_returned(buckets: Buckets, small: bytes) -> None:
     buckets.drop("a", small)
     wrapped = [sns_message("text"), sns_message({}) | {"Message": 7}, sns_message({}) | {"Message": "[" * 100_000}]
     bodies = (s3_event(buckets.films, "a"), "[" * 100_000, "null", "7", '"text"', "\ufeff{}", *wrapped)
@@ -410,7 +402,7 @@ def test_messages_that_are_none_are_handed_back(buckets: Buckets, small: bytes) 
     assert "a.json" in buckets.written()
 
 
-def test_an_unversioned_bucket_does_as_well(s3: str, monkeypatch: pytest.MonkeyPatch, small: bytes) -> None:
+def test_unversioned_bucket_works(s3: str, monkeypatch: pytest.MonkeyPatch, small: bytes) -> None:
     buckets = make(s3, monkeypatch, versioned=False)
     buckets.drop("a", small)
     assert buckets.do("a", "a") == {"done": 1, "skipped": 1}

@@ -39,7 +39,7 @@ def content_type(answer: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2", "load_balancer"])
-def test_a_base64_film_gives_a_base64_png(name: str, rg1: bytes) -> None:
+def test_base64_image_gives_base64_png(name: str, rg1: bytes) -> None:
     answer = serverless.handler(event(name, rg1), Context())
     assert answer["statusCode"] == 200
     assert content_type(answer) == "image/png"
@@ -49,7 +49,7 @@ def test_a_base64_film_gives_a_base64_png(name: str, rg1: bytes) -> None:
     assert mask == mask_png(segment(rg1).mask)
 
 
-def test_ten_warm_calls_load_both_models_once(rg1_png: bytes) -> None:
+def test_warm_calls_reuse_both_models(rg1_png: bytes) -> None:
     """In a process of its own, every session that onnxruntime makes is counted."""
     program = """
 import json, sys, onnxruntime
@@ -75,14 +75,14 @@ print(json.dumps([at_import, len(made), statuses]))
     assert json.loads(run.stdout) == [2, 2, [200] * 10]
 
 
-def test_the_served_model_is_the_imported_one() -> None:
+def test_model_is_loaded_at_import() -> None:
     assert load_models() is load_models()
     assert isinstance(load_models().lung._session, onnxruntime.InferenceSession)
 
 
 @pytest.mark.parametrize("name", ["api_gateway_v1", "api_gateway_v2"])
 @pytest.mark.parametrize("film", [b"", b"plain text"])
-def test_a_refusal_is_readable_text(name: str, film: bytes) -> None:
+def test_problem_is_plain_text(name: str, film: bytes) -> None:
     answer = serverless.handler(event(name, film), Context())
     assert answer["statusCode"] in (400, 415)
     assert content_type(answer) == "application/problem+json"
@@ -91,13 +91,13 @@ def test_a_refusal_is_readable_text(name: str, film: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", ["QUJ", "QUJD=", "QUJD====", "QUJ*D===", "not base64 at all!", "\udce4"])
-def test_bad_base64_is_refused_not_repaired(body: object) -> None:
+def test_invalid_base64_is_rejected(body: object) -> None:
     answer = serverless.handler(event("api_gateway_v2", b"", body=body), Context())
     assert answer["statusCode"] == 400
     assert json.loads(answer["body"])["code"] == "bad-base64"
 
 
-def test_base64_wrapped_by_a_command_line_tool_is_read(rg1_png: bytes) -> None:
+def test_line_wrapped_base64_is_accepted(rg1_png: bytes) -> None:
     answer = serverless.handler(event("api_gateway_v1", b"", body=base64.encodebytes(rg1_png).decode()), Context())
     assert answer["statusCode"] == 200
 
@@ -113,7 +113,7 @@ def test_base64_wrapped_by_a_command_line_tool_is_read(rg1_png: bytes) -> None:
         ({"body": "", "headers": None}, "empty-body"),
     ],
 )
-def test_an_odd_event_is_refused_in_its_own_format(name: str, changes: dict[str, Any], code: str) -> None:
+def test_odd_event_is_rejected_in_its_own_format(name: str, changes: dict[str, Any], code: str) -> None:
     answer = serverless.handler(event(name, b"", **changes), Context())
     assert answer["statusCode"] == 400
     assert content_type(answer) == "application/problem+json"
@@ -136,19 +136,19 @@ def test_an_odd_event_is_refused_in_its_own_format(name: str, changes: dict[str,
         ("load_balancer", {"path": 7}),
     ],
 )
-def test_an_event_that_is_not_as_its_source_sends_it_is_refused(name: str, changes: dict[str, Any]) -> None:
+def test_malformed_event_is_rejected(name: str, changes: dict[str, Any]) -> None:
     answer = serverless.handler(event(name, b"no image", **changes), Context())
     assert answer["statusCode"] == 400
     assert content_type(answer) == "application/problem+json"
     assert json.loads(answer["body"])["code"] == "malformed-upload"
 
 
-def test_what_only_resembles_an_http_event_is_none() -> None:
+def test_event_resembling_http_is_unsupported() -> None:
     with pytest.raises(UnsupportedEvent):
         serverless.handler({"requestContext": {}, "Records": 7}, Context())
 
 
-def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_paths_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Who knows a job's path may have its results; Mangum would log each."""
     caplog.set_level("INFO")
     serverless.handler(event("api_gateway_v2", b"", rawPath="/CANARY"), Context())
@@ -157,7 +157,7 @@ def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "CANARY" not in caplog.text
 
 
-def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
+def test_named_stage_is_removed_from_the_path(rg1_png: bytes) -> None:
     whole = event("api_gateway_v2", rg1_png, rawPath="/prod/v1/segment")
     whole["requestContext"]["stage"] = "prod"
     whole["requestContext"]["http"]["path"] = "/prod/v1/segment"
@@ -166,23 +166,21 @@ def test_a_named_stage_is_no_part_of_the_route(rg1_png: bytes) -> None:
 
 @pytest.mark.parametrize("base", ["/lungs", "/a/b"])
 @pytest.mark.parametrize(("resource", "proxy"), [("/health", None), ("/{proxy+}", "health"), ("/{proxy+}", "ready")])
-def test_rest_api_base_path_of_a_custom_domain_is_no_part_of_the_route(
-    resource: str, proxy: str | None, base: str
-) -> None:
+def test_rest_api_base_path_is_removed(resource: str, proxy: str | None, base: str) -> None:
     path = f"{base}/{proxy or 'health'}"
     parameters = {"proxy": proxy} if proxy else None
     changes = {"resource": resource, "path": path, "httpMethod": "GET", "pathParameters": parameters}
     assert serverless.handler(event("api_gateway_v1", b"", **changes), Context())["statusCode"] == 200
 
 
-def test_root_of_a_base_path_is_the_page() -> None:
+def test_root_of_base_path_is_the_page() -> None:
     changes = {"resource": "/", "path": "/lungs", "httpMethod": "GET", "pathParameters": None}
     answer = serverless.handler(event("api_gateway_v1", b"", **changes), Context())
     assert answer["statusCode"] == 200
     assert content_type(answer).startswith("text/html")
 
 
-def test_http_api_base_path_of_a_custom_domain_is_no_part_of_the_route(rg1_png: bytes) -> None:
+def test_http_api_base_path_is_removed(rg1_png: bytes) -> None:
     changes = {"routeKey": "ANY /{proxy+}", "rawPath": "/lungs/v1/segment", "pathParameters": {"proxy": "v1/segment"}}
     whole = event("api_gateway_v2", rg1_png, **changes)
     whole["requestContext"]["http"]["path"] = "/lungs/v1/segment"
@@ -190,12 +188,12 @@ def test_http_api_base_path_of_a_custom_domain_is_no_part_of_the_route(rg1_png: 
 
 
 @pytest.mark.parametrize("changes", [{"pathParameters": 7}, {"resource": 7}, {"pathParameters": {"proxy": None}}])
-def test_odd_route_leaves_the_path_as_it_is(changes: dict[str, Any]) -> None:
+def test_odd_route_keeps_the_path(changes: dict[str, Any]) -> None:
     whole = event("api_gateway_v1", b"", path="/health", httpMethod="GET", **changes)
     assert serverless.handler(whole, Context())["statusCode"] == 200
 
 
-def test_a_gateway_without_binary_mode_is_told_so(rg1_png: bytes) -> None:
+def test_missing_binary_mode_is_reported(rg1_png: bytes) -> None:
     mangled = rg1_png.decode("utf-8", "replace")
     answer = serverless.handler(event("api_gateway_v1", b"", body=mangled, isBase64Encoded=False), Context())
     assert json.loads(answer["body"])["code"] == "mangled-body"
@@ -209,7 +207,7 @@ def test_health() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "contours"])
-def test_json_is_text_and_carries_the_verdict(form: str, rg1_png: bytes) -> None:
+def test_json_is_text_with_the_verdict(form: str, rg1_png: bytes) -> None:
     query = {"queryStringParameters": {"format": form}, "multiValueQueryStringParameters": {"format": [form]}}
     answer = serverless.handler(event("api_gateway_v1", rg1_png, **query), Context())
     assert answer["isBase64Encoded"] is False
@@ -220,7 +218,7 @@ def test_json_is_text_and_carries_the_verdict(form: str, rg1_png: bytes) -> None
 @pytest.mark.parametrize(
     "other", [None, [], "text", {}, {"Records": [{"s3": {}}]}, {"requestContext": None}, {"requestContext": {}}]
 )
-def test_an_event_of_another_kind_is_an_error_not_a_silent_success(other: object) -> None:
+def test_unknown_event_raises_an_error(other: object) -> None:
     with pytest.raises(UnsupportedEvent):
         serverless.handler(other, Context())
 
@@ -229,7 +227,7 @@ def test_an_event_of_another_kind_is_an_error_not_a_silent_success(other: object
     ("door", "unwanted"),
     [("http", {"boto3", "botocore", "aws_lambda_powertools"}), ("records", {"fastapi", "mangum", "starlette"})],
 )
-def test_import_brings_nothing_that_a_png_does_not_need(door: str, unwanted: set[str]) -> None:
+def test_import_loads_only_what_a_png_needs(door: str, unwanted: set[str]) -> None:
     heavy = {"torch", "monai", "scipy", "matplotlib", "pydicom", "uvicorn", "tqdm", "model_export"} | unwanted
     program = f"import sys, serverless; print(sorted({heavy!r} & set(sys.modules)))"
     environment = os.environ | {"LUNG_DOOR": door}
@@ -246,7 +244,7 @@ def test_import_brings_nothing_that_a_png_does_not_need(door: str, unwanted: set
         ({"headers": {"accept": "application/zip"}}, 1900),
     ],
 )
-def test_answer_that_is_too_large_by_the_image_s_size_is_refused_before_the_work(
+def test_predictably_large_response_is_rejected_early(
     asked: dict[str, Any], side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def work(*_: object) -> None:
@@ -265,12 +263,12 @@ def _query(asked: dict[str, Any]) -> dict[str, Any]:
     return asked | {"rawQueryString": "&".join(f"{name}={value}" for name, value in query.items())}
 
 
-def test_answer_that_may_fit_is_tried(rg1_png: bytes) -> None:
+def test_response_that_may_fit_is_made(rg1_png: bytes) -> None:
     changes = _query({"queryStringParameters": {"format": "probability"}})
     assert serverless.handler(event("api_gateway_v2", rg1_png, **changes), Context())["statusCode"] == 200
 
 
-def test_an_answer_that_lambda_could_not_carry_is_refused(rg1_pixels: NDArray[np.uint16]) -> None:
+def test_response_above_lambda_limit_is_rejected(rg1_pixels: NDArray[np.uint16]) -> None:
     noisy = np.random.default_rng(1).integers(0, 2**12, rg1_pixels.shape, np.uint16) // 64 + (rg1_pixels >> 4)
     film = encode(Image.fromarray((noisy >> 4).astype(np.uint8)), "JPEG", quality=90)
     query = {"queryStringParameters": {"format": "all"}, "multiValueQueryStringParameters": {"format": ["all"]}}

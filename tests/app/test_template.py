@@ -70,7 +70,7 @@ def way(request: pytest.FixtureRequest) -> dict[str, Any]:
         ),
     ],
 )
-def test_each_function_may_do_what_is_written_here_and_no_more(role: str, granted: set[str]) -> None:
+def test_function_has_only_listed_permissions(role: str, granted: set[str]) -> None:
     policies = of(deployed(), "AWS::IAM::Role")[role]["Policies"]
     found = {
         f"{action} {resource}"
@@ -81,13 +81,13 @@ def test_each_function_may_do_what_is_written_here_and_no_more(role: str, grante
     assert found == granted
 
 
-def test_the_api_function_lists_jobs_alone() -> None:
+def test_api_function_lists_only_jobs() -> None:
     (policy,) = of(deployed(), "AWS::IAM::Role")["ApiRole"]["Policies"]
     (listing,) = [each for each in policy["PolicyDocument"]["Statement"] if each["Action"] == "s3:ListBucket"]
     assert listing["Condition"] == {"StringLike": {"s3:prefix": "jobs/*"}}
 
 
-def test_each_kind_of_authority_is_the_one_that_was_asked_for() -> None:
+def test_auth_parameter_selects_the_authorizer() -> None:
     for way in ({"Auth": "api-key"}, {"Auth": "iam"}, {"Auth": "jwt", "UserPoolArn": POOL}):
         template = deployed(**way)
         body = template["Resources"]["Api"]["Properties"]["DefinitionBody"]
@@ -96,7 +96,7 @@ def test_each_kind_of_authority_is_the_one_that_was_asked_for() -> None:
     assert body["securityDefinitions"]["jwt"]["x-amazon-apigateway-authorizer"]["providerARNs"] == [POOL]
 
 
-def test_refusals_of_the_gateway_are_problem_documents(way: dict[str, Any]) -> None:
+def test_gateway_errors_are_problem_documents(way: dict[str, Any]) -> None:
     body = way["Resources"]["Api"]["Properties"]["DefinitionBody"]
     responses = body["x-amazon-apigateway-gateway-responses"]
     assert set(responses) == GATEWAY_RESPONSES
@@ -109,7 +109,7 @@ def test_refusals_of_the_gateway_are_problem_documents(way: dict[str, Any]) -> N
         assert problem["status"] == each["statusCode"]
 
 
-def test_access_logs_say_nothing_of_who_and_what(way: dict[str, Any]) -> None:
+def test_access_logs_hold_no_personal_data(way: dict[str, Any]) -> None:
     api = way["Resources"]["Api"]["Properties"]
     log = json.loads(api["AccessLogSetting"]["Format"])
     assert not [value for value in log.values() if SENSITIVE.search(value.removeprefix("$context."))]
@@ -119,7 +119,7 @@ def test_access_logs_say_nothing_of_who_and_what(way: dict[str, Any]) -> None:
     assert api["BinaryMediaTypes"] == ["*~1*"]
 
 
-def test_buckets_outlive_the_stack_and_nothing_else_piles_up(way: dict[str, Any]) -> None:
+def test_buckets_are_retained_and_objects_expire(way: dict[str, Any]) -> None:
     buckets = of(way, "AWS::S3::Bucket")
     assert set(buckets) == {"InputBucket", "OutputBucket"}
     for name, bucket in buckets.items():
@@ -134,7 +134,7 @@ def test_buckets_outlive_the_stack_and_nothing_else_piles_up(way: dict[str, Any]
     assert buckets["InputBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
 
 
-def test_images_are_put_under_jobs_by_signed_uploads_alone(way: dict[str, Any]) -> None:
+def test_jobs_prefix_takes_only_presigned_uploads(way: dict[str, Any]) -> None:
     policy = way["Resources"]["InputBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (denied,) = [each for each in policy if each["Sid"] == "JobsByTheApiAlone"]
     assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "s3:PutObject")
@@ -142,7 +142,7 @@ def test_images_are_put_under_jobs_by_signed_uploads_alone(way: dict[str, Any]) 
     assert denied["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": "<ApiRole.Arn>"}}
 
 
-def test_browsers_may_upload_where_they_are_asked_to_and_nowhere_else() -> None:
+def test_cors_allows_only_the_upload_origin() -> None:
     assert not any("CorsConfiguration" in each for each in of(deployed(), "AWS::S3::Bucket").values())
     buckets = of(deployed(UploadOrigin="https://example.org"), "AWS::S3::Bucket")
     (rule,) = buckets["InputBucket"]["CorsConfiguration"]["CorsRules"]
@@ -150,7 +150,7 @@ def test_browsers_may_upload_where_they_are_asked_to_and_nowhere_else() -> None:
     assert "CorsConfiguration" not in buckets["OutputBucket"]
 
 
-def test_jobs_reach_the_queue_whatever_prefix_films_have() -> None:
+def test_jobs_reach_the_queue_with_any_prefix() -> None:
     for prefix, expected in (("", [None]), ("in/", ["in/", "jobs/"])):
         notification = of(deployed(FilmPrefix=prefix), "AWS::S3::Bucket")["InputBucket"]["NotificationConfiguration"]
         filters = [each.get("Filter") for each in notification["QueueConfigurations"]]
@@ -158,7 +158,7 @@ def test_jobs_reach_the_queue_whatever_prefix_films_have() -> None:
 
 
 @pytest.mark.parametrize("seconds", [60, 120, 300, 600, 900])
-def test_a_message_stays_hidden_for_six_timeouts_and_the_wait_for_a_batch(seconds: int) -> None:
+def test_visibility_timeout_is_six_timeouts_and_the_batch_window(seconds: int) -> None:
     template = deployed(BatchTimeout=seconds)
     source = template["Resources"]["BatchFunction"]["Properties"]["Events"]["Films"]["Properties"]
     queues = of(template, "AWS::SQS::Queue")
@@ -173,7 +173,7 @@ def test_a_message_stays_hidden_for_six_timeouts_and_the_wait_for_a_batch(second
     assert all(task["TimeoutSeconds"] > seconds for task in tasks)
 
 
-def test_the_queue_takes_messages_of_the_input_bucket_alone(way: dict[str, Any]) -> None:
+def test_queue_accepts_only_the_input_bucket(way: dict[str, Any]) -> None:
     bucket = way["Resources"]["InputBucket"]["Properties"]["BucketName"]
     policy = way["Resources"]["FilmQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (allowed,) = [each for each in policy if each["Effect"] == "Allow"]
@@ -181,7 +181,7 @@ def test_the_queue_takes_messages_of_the_input_bucket_alone(way: dict[str, Any])
     assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
 
 
-def test_alarms_tell_and_the_dashboard_shows(way: dict[str, Any]) -> None:
+def test_alarms_and_dashboard_cover_the_metrics(way: dict[str, Any]) -> None:
     alarms = of(way, "AWS::CloudWatch::Alarm").values()
     found = {(each["MetricName"], next(iter(each["Dimensions"]))["Value"]) for each in alarms}
     assert {
@@ -206,7 +206,7 @@ def test_parameters_are_described_bounded_and_grouped() -> None:
     assert all("Description" in each for each in template["Outputs"].values())
 
 
-def test_outputs_are_there_and_the_curl_carries_its_authority() -> None:
+def test_example_request_has_credentials() -> None:
     for way, sign in (
         ({}, "x-api-key"),
         ({"Auth": "iam"}, "--aws-sigv4"),
@@ -218,7 +218,7 @@ def test_outputs_are_there_and_the_curl_carries_its_authority() -> None:
         assert outputs["ApiUrl"]["Value"] in outputs["Curl"]["Value"]
 
 
-def test_the_functions_get_what_the_handler_reads() -> None:
+def test_functions_get_the_handlers_settings() -> None:
     template = deployed(ModelBucket="models", ModelKey="a/b.onnx", ModelSha256="0" * 64)
     common = template["Globals"]["Function"]["Environment"]["Variables"]
     assert (common["LUNG_MODEL"], common["LUNG_MODEL_SHA256"]) == ("s3://models/a/b.onnx", "0" * 64)

@@ -111,7 +111,7 @@ async def ended(*requests: Request) -> AsyncIterator[None]:
             each.task.cancel()
 
 
-def test_what_is_too_much_is_turned_away_before_its_bytes_are_read() -> None:
+def test_excess_request_is_rejected_unread() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=1)
         let_in = [Request(guarded), Request(guarded)]
@@ -136,7 +136,7 @@ def test_what_is_too_much_is_turned_away_before_its_bytes_are_read() -> None:
     drive(course())
 
 
-def test_who_asks_before_he_sends_is_not_told_to_go_on() -> None:
+def test_expect_100_gets_no_100_when_rejected() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         first = Request(guarded)
@@ -150,7 +150,7 @@ def test_who_asks_before_he_sends_is_not_told_to_go_on() -> None:
     drive(course())
 
 
-def test_a_sender_that_never_ends_is_not_heard_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_rejected_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.05)
 
     async def course() -> None:
@@ -167,7 +167,7 @@ def test_a_sender_that_never_ends_is_not_heard_for_ever(monkeypatch: pytest.Monk
     drive(course())
 
 
-def test_so_many_are_worked_on_and_the_others_wait() -> None:
+def test_concurrency_is_limited_and_the_rest_queued() -> None:
     async def course() -> None:
         app = App()
         guarded = Admission(app, concurrent=2, waiting=3)
@@ -187,7 +187,7 @@ def test_so_many_are_worked_on_and_the_others_wait() -> None:
     drive(course())
 
 
-def test_a_slow_sender_keeps_no_core_from_the_others() -> None:
+def test_slow_upload_occupies_no_core() -> None:
     async def course() -> None:
         app = App()
         guarded = Admission(app, concurrent=1, waiting=1)
@@ -202,7 +202,7 @@ def test_a_slow_sender_keeps_no_core_from_the_others() -> None:
     drive(course())
 
 
-def test_the_more_are_turned_away_the_later_they_are_to_come_again() -> None:
+def test_retry_after_grows_with_rejections() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         first = Request(guarded)
@@ -219,7 +219,7 @@ def test_the_more_are_turned_away_the_later_they_are_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("way", ["fails", "leaves", "is cancelled"])
-def test_a_place_is_free_again_however_a_request_ends(way: str) -> None:
+def test_slot_is_released_however_a_request_ends(way: str) -> None:
     async def course() -> None:
         app = App()
         guarded = Admission(app, concurrent=1, waiting=0)
@@ -245,7 +245,7 @@ def test_a_place_is_free_again_however_a_request_ends(way: str) -> None:
     drive(course())
 
 
-def test_other_routes_are_open_when_no_film_is_let_in() -> None:
+def test_other_routes_respond_when_the_queue_is_full() -> None:
     async def course() -> None:
         guarded = Admission(App(), concurrent=1, waiting=0)
         film = Request(guarded)
@@ -260,7 +260,7 @@ def test_other_routes_are_open_when_no_film_is_let_in() -> None:
     drive(course())
 
 
-def test_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capacity_settings_are_validated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUNG_CONCURRENT", "3")
     assert admission.read_capacity() == (3, 12)
     monkeypatch.setenv("LUNG_WAITING", "0")
@@ -272,7 +272,7 @@ def test_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
                 admission.read_capacity()
 
 
-def test_nothing_of_it_is_there_on_lambda() -> None:
+def test_lambda_has_no_admission_control() -> None:
     imports = "from lungseg.server.api import create_app"
     program = f"{imports}; print([each.cls.__name__ for each in create_app().user_middleware])"
     for name, there in (("AWS_LAMBDA_FUNCTION_NAME", False), ("OTHER", True)):
@@ -283,7 +283,7 @@ def test_nothing_of_it_is_there_on_lambda() -> None:
         assert ("Admission" in run.stdout) == there
 
 
-def test_a_full_server_gives_right_masks_and_declared_refusals(small: bytes) -> None:
+def test_full_server_gives_correct_masks_or_503(small: bytes) -> None:
     """Twelve senders, one place and one to wait in: each answer is the mask, or a 503 that says when to come again."""
     port = _free_port()
     line = command("serve", "--port", port, "--concurrent", 1, "--waiting", 1)

@@ -39,7 +39,7 @@ def problem(response: httpx2.Response) -> dict[str, object]:
     return document
 
 
-def test_raw_and_multipart_give_the_pipelines_mask(client: TestClient, rg1: bytes) -> None:
+def test_raw_and_multipart_give_the_pipeline_mask(client: TestClient, rg1: bytes) -> None:
     raw = client.post("/v1/segment", content=rg1)
     assert raw.status_code == 200
     assert raw.headers["content-type"] == "image/png"
@@ -86,7 +86,7 @@ PART = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\
         {"content": PART[:-8], "headers": {"content-type": "multipart/form-data; boundary=x"}},
     ],
 )
-def test_broken_uploads(client: TestClient, body: dict, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_upload_is_rejected(client: TestClient, body: dict, caplog: pytest.LogCaptureFixture) -> None:
     answer = client.post("/v1/segment", **body)
     assert answer.status_code == 400
     assert problem(answer)["code"] == "malformed-upload"
@@ -94,7 +94,7 @@ def test_broken_uploads(client: TestClient, body: dict, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch, multipart: bool) -> None:
+def test_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch, multipart: bool) -> None:
     monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
     read = 0
 
@@ -112,7 +112,7 @@ def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.Monk
     assert problem(answer)["code"] == "too-large"
 
 
-def test_a_film_is_never_spooled_to_disk(client: TestClient, rg1: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_is_never_spooled_to_disk(client: TestClient, rg1: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def spool(_: object) -> None:
         raise AssertionError("an image went to disk")
 
@@ -120,7 +120,7 @@ def test_a_film_is_never_spooled_to_disk(client: TestClient, rg1: bytes, monkeyp
     assert client.post("/v1/segment", files={"file": ("film", rg1)}).status_code == 200
 
 
-def test_the_media_type_is_read_as_http_means_it(client: TestClient, rg1_png: bytes) -> None:
+def test_media_type_is_case_insensitive(client: TestClient, rg1_png: bytes) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + rg1_png + b"\r\n--x--\r\n"
     capitals = client.post("/v1/segment", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
     assert capitals.status_code == 200
@@ -135,7 +135,7 @@ def test_other_paths_and_methods(client: TestClient) -> None:
     assert answer.headers["allow"] == "POST"
 
 
-def test_an_unexpected_error_says_and_logs_nothing_of_the_film(
+def test_unexpected_error_does_not_leak_the_image(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -164,7 +164,7 @@ def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/v1/model").json()["segmentation"]["precision_reason"] == served.precision_reason
 
 
-def test_a_missing_model_is_said_and_health_still_answers(
+def test_missing_model_is_reported_and_health_responds(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, rg1: bytes
 ) -> None:
     monkeypatch.setenv("LUNG_MODEL", "no_such_model")
@@ -180,7 +180,7 @@ def test_a_missing_model_is_said_and_health_still_answers(
         load_models.cache_clear()
 
 
-def test_the_models_cards(client: TestClient) -> None:
+def test_model_cards_are_served(client: TestClient) -> None:
     cards = client.get("/v1/model").json()
     assert cards["segmentation"]["sha256"] == load_models().lung.sha256
     assert cards["segmentation"]["threshold"] == 0.5
@@ -188,7 +188,7 @@ def test_the_models_cards(client: TestClient) -> None:
     assert cards["view"]["sha256"] == load_models().view.sha256
 
 
-def test_every_format_by_name(client: TestClient, rg1: bytes) -> None:
+def test_every_format_is_served_by_name(client: TestClient, rg1: bytes) -> None:
     for form in FORMATS.values():
         answer = client.post("/v1/segment", params={"format": form.name}, content=rg1)
         assert answer.status_code == 200, form.name
@@ -212,13 +212,13 @@ def test_every_format_by_name(client: TestClient, rg1: bytes) -> None:
         ("application/dicom", "application/dicom"),
     ],
 )
-def test_the_accept_header_chooses(client: TestClient, rg1: bytes, accept: str, media_type: str) -> None:
+def test_accept_header_selects_the_format(client: TestClient, rg1: bytes, accept: str, media_type: str) -> None:
     answer = client.post("/v1/segment", content=rg1, headers={"accept": accept})
     assert answer.headers["content-type"] == media_type
     assert answer.headers["vary"] == "Accept"
 
 
-def test_what_cannot_be_given_is_said(client: TestClient, rg1_png: bytes) -> None:
+def test_unavailable_format_is_rejected(client: TestClient, rg1_png: bytes) -> None:
     answer = client.post("/v1/segment", content=rg1_png, headers={"accept": "video/mp4"})
     assert (answer.status_code, problem(answer)["code"]) == (406, "not-acceptable")
     answer = client.post("/v1/segment", content=rg1_png, params={"format": "dicom-seg"})
@@ -237,7 +237,7 @@ def test_what_cannot_be_given_is_said(client: TestClient, rg1_png: bytes) -> Non
         "clean=CANARY",
     ],
 )
-def test_wrong_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: bytes, query: str) -> None:
+def test_invalid_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: bytes, query: str) -> None:
     answer = client.post(f"/v1/segment?{query}", content=rg1_png)
     assert answer.status_code == 400
     assert problem(answer)["code"] == "bad-parameter"
@@ -246,7 +246,7 @@ def test_wrong_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: 
     assert "CANARY" not in answer.text
 
 
-def test_a_higher_threshold_gives_a_smaller_mask(client: TestClient, rg1_png: bytes) -> None:
+def test_higher_threshold_gives_smaller_mask(client: TestClient, rg1_png: bytes) -> None:
     shares = [
         client.post("/v1/segment", params={"format": "json", "threshold": threshold}, content=rg1_png).json()
         for threshold in (0.1, 0.5, 0.9)
@@ -255,7 +255,7 @@ def test_a_higher_threshold_gives_a_smaller_mask(client: TestClient, rg1_png: by
     assert areas[0] > areas[1] > areas[2] > 0
 
 
-def test_an_answer_that_is_known_is_not_sent_again(client: TestClient, rg1_png: bytes) -> None:
+def test_matching_etag_gives_304(client: TestClient, rg1_png: bytes) -> None:
     first = client.post("/v1/segment", content=rg1_png)
     again = client.post("/v1/segment", content=rg1_png, headers={"if-none-match": f'"other", {first.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
@@ -267,12 +267,12 @@ def test_an_answer_that_is_known_is_not_sent_again(client: TestClient, rg1_png: 
         assert other.status_code == 200
 
 
-def test_bytes_that_are_no_film_are_no_answer_that_is_known(client: TestClient) -> None:
+def test_if_none_match_star_gives_no_304(client: TestClient) -> None:
     answer = client.post("/v1/segment", content=b"", headers={"if-none-match": "*"})
     assert problem(answer)["code"] == "empty-body"
 
 
-def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -> None:
+def test_cors_headers_need_the_setting(rg1_png: bytes) -> None:
     program = (
         "from fastapi.testclient import TestClient; from lungseg.server.api import create_app;"
         "print(TestClient(create_app()).get('/health', headers={'origin': 'https://pacs.example'}).headers"
@@ -289,7 +289,7 @@ def test_other_origins_are_let_in_only_where_a_setting_says_so(rg1_png: bytes) -
         assert done.stdout.strip() == expected
 
 
-def test_the_stages_times_travel_with_the_answer(client: TestClient, rg1_png: bytes) -> None:
+def test_server_timing_lists_the_stages(client: TestClient, rg1_png: bytes) -> None:
     timing = client.post("/v1/segment", content=rg1_png).headers["server-timing"]
     assert [stage.split(";")[0] for stage in timing.split(", ")] == [
         "decode",
@@ -301,7 +301,7 @@ def test_the_stages_times_travel_with_the_answer(client: TestClient, rg1_png: by
     ]
 
 
-def test_the_description_asks_nothing_of_another_host(client: TestClient) -> None:
+def test_docs_load_nothing_from_other_hosts(client: TestClient) -> None:
     page = client.get("/docs")
     asked = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", page.text)
     assert len(asked) >= 3
@@ -310,7 +310,7 @@ def test_the_description_asks_nothing_of_another_host(client: TestClient) -> Non
     assert "//" not in "".join(asked)
 
 
-def test_openapi_describes_what_is_answered(client: TestClient) -> None:
+def test_openapi_describes_the_responses(client: TestClient) -> None:
     post = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
     assert set(post["requestBody"]["content"]) >= {"application/dicom", "image/png", "multipart/form-data"}
     assert set(post["responses"]) == {"200", "304", "400", "406", "408", "413", "415", "422", "500", "503"}
@@ -321,7 +321,7 @@ def test_openapi_describes_what_is_answered(client: TestClient) -> None:
     assert {code for _, _, code in REFUSED.values()} <= declared
 
 
-def test_serve_answers_over_a_socket(rg1: bytes) -> None:
+def test_serve_responds_over_a_socket(rg1: bytes) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -348,7 +348,7 @@ def test_serve_answers_over_a_socket(rg1: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/ready", "/v1/model", "/nowhere", "/v1/segment"])
-def test_head_is_get_without_its_body(path: str, client: TestClient) -> None:
+def test_head_is_get_without_body(path: str, client: TestClient) -> None:
     get, head = client.get(path), client.head(path)
     assert head.status_code == get.status_code
     assert head.headers["content-type"] == get.headers["content-type"]

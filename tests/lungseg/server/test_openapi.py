@@ -81,7 +81,7 @@ def whole_and_damaged_images() -> Iterator[None]:
 
 @schema.parametrize()
 @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_a_declared_one(case: schemathesis.Case) -> None:
+def test_every_response_is_declared(case: schemathesis.Case) -> None:
     response = case.call_and_validate(excluded_checks=LEFT_OUT)
     assert response.status_code < 500
     if case.operation.label == "POST /v1/segment":

@@ -32,7 +32,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> None:
+def test_codecs_are_imported_at_start(rg1: bytes, rg1_png: bytes) -> None:
     """The images are made here: what writes them would import the codecs there."""
     grey = draw_phantom()
     deep = grey.astype(np.uint16) * 257
@@ -51,7 +51,7 @@ def test_no_codec_is_imported_after_the_start(rg1: bytes, rg1_png: bytes) -> Non
     assert run.stdout.split() == []
 
 
-def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_fails_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [selftest.DecoderCheck("WebP", "cannot be read"), selftest.DecoderCheck("PNG")]
     monkeypatch.setattr(readiness, "_missing", None)
     monkeypatch.setattr(selftest, "check_decoders", lambda _: iter(found))
@@ -73,7 +73,7 @@ def test_ready_is_red_while_a_format_is_missing(monkeypatch: pytest.MonkeyPatch)
         (RuntimeError("CANARY"), 500),
     ],
 )
-def test_shortage_says_that_the_image_is_not_at_fault(
+def test_shortage_does_not_blame_the_image(
     error: Exception, expected: int, monkeypatch: pytest.MonkeyPatch, small: bytes
 ) -> None:
     def fail(*_: object) -> None:

@@ -126,7 +126,7 @@ def test_connection_is_closed_when_no_request_follows(address: Address, monkeypa
 
 
 @pytest.mark.parametrize("path", ["/v1/segment", "/v1/jobs", "/nowhere"])
-def test_slow_body_is_refused(path: str, address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_body_is_rejected(path: str, address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MAX_STALL_SECONDS", 0.3)
     monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.1)
     with sent(address, post(path, "Content-Length: 1000") + b"x") as line:
@@ -136,7 +136,7 @@ def test_slow_body_is_refused(path: str, address: Address, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("path", "expected"), [("/v1/segment", "too-large"), ("/v1/jobs", "body-too-large"), ("/no", "body-too-large")]
 )
-def test_large_body_is_refused_on_every_route(
+def test_large_body_is_rejected_on_every_route(
     path: str, expected: str, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "MAX_DRAIN_SECONDS", 0.1)
@@ -152,7 +152,7 @@ def test_large_body_is_refused_on_every_route(
         assert code(answer(line)) == (413, expected)
 
 
-def test_tiny_chunks_are_refused(address: Address) -> None:
+def test_tiny_chunks_are_rejected(address: Address) -> None:
     with sent(address, post("/v1/segment", "Transfer-Encoding: chunked")) as line:
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
@@ -162,7 +162,7 @@ def test_tiny_chunks_are_refused(address: Address) -> None:
     assert httpx2.get(f"http://127.0.0.1:{address[1]}/health").status_code == 200
 
 
-def test_large_headers_are_refused(address: Address) -> None:
+def test_large_headers_are_rejected(address: Address) -> None:
     with sent(address, b"GET /health HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 70_000 + b"\r\n\r\n") as line:
         assert code(answer(line)) == (431, "headers-too-large")
 
@@ -184,7 +184,7 @@ def test_ambiguous_length_closes_the_connection(request_bytes: bytes, address: A
     assert b"nosniff" in data
 
 
-def test_answer_that_is_not_read_is_given_up(
+def test_unread_response_is_aborted(
     address: Address, monkeypatch: pytest.MonkeyPatch, rg1: bytes, small: bytes
 ) -> None:
     monkeypatch.setattr(protocol, "MAX_WRITE_SECONDS", 0.5)
@@ -214,7 +214,7 @@ def test_connections_are_fewer_than_descriptors(monkeypatch: pytest.MonkeyPatch)
         assert protocol.max_connections() == expected
 
 
-def test_shutdown_ends_though_a_client_trickles() -> None:
+def test_shutdown_does_not_wait_for_slow_clients() -> None:
     started = time.monotonic()
     with (
         running(graceful=1) as (address, server),

@@ -43,14 +43,14 @@ def test_form_fields_are_parameters(small: bytes) -> None:
         ({"threshold": ["0.4", "0.5"]}, "", "twice"),
     ],
 )
-def test_wrong_form_fields_are_refused(fields: dict[str, str], query: str, named: str, small: bytes) -> None:
+def test_invalid_form_fields_are_rejected(fields: dict[str, str], query: str, named: str, small: bytes) -> None:
     answer = client.post(f"/v1/segment{query}", files={"file": ("a.png", small)}, data=fields)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-parameter")
     assert named in answer.json()["detail"]
     assert "CANARY" not in answer.text
 
 
-def test_gzip_is_undone(small: bytes) -> None:
+def test_gzip_body_is_decompressed(small: bytes) -> None:
     expected = mask_png(segment(small).mask)
     half = len(small) // 2
     for body in (gzip.compress(small), gzip.compress(small[:half]) + gzip.compress(small[half:])):
@@ -61,7 +61,7 @@ def test_gzip_is_undone(small: bytes) -> None:
     assert client.post("/v1/segment", content=gzip.compress(form.read()), headers=headers).content == expected
 
 
-def test_gzip_that_is_broken_or_too_large_is_refused(small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_or_large_gzip_is_rejected(small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_BYTES", 10**6)
     bodies = {
         "malformed-upload": (small, gzip.compress(small)[:-9], zlib.compress(small), gzip.compress(small) + b"x"),
@@ -74,13 +74,13 @@ def test_gzip_that_is_broken_or_too_large_is_refused(small: bytes, monkeypatch: 
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd", "CANARY"])
-def test_other_encodings_are_refused(encoding: str, small: bytes) -> None:
+def test_other_encodings_are_rejected(encoding: str, small: bytes) -> None:
     answer = client.post("/v1/segment", content=small, headers={"content-encoding": encoding})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-encoding")
     assert answer.headers["accept-encoding"] == "gzip"
 
 
-def test_body_of_curl_data_is_named(rg1: bytes, small: bytes) -> None:
+def test_curl_data_body_is_recognised(rg1: bytes, small: bytes) -> None:
     for image in (rg1, small):
         stripped = image.translate(None, b"\r\n\0")
         assert refusal(content=stripped, headers=URLENCODED) == (400, "mangled-body")
@@ -89,7 +89,7 @@ def test_body_of_curl_data_is_named(rg1: bytes, small: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["related; type=application/dicom", "mixed", "x"])
-def test_other_multipart_is_named(kind: str, small: bytes) -> None:
+def test_other_multipart_types_are_rejected(kind: str, small: bytes) -> None:
     answer = client.post("/v1/segment", content=small, headers={"content-type": f"multipart/{kind}; boundary=x"})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed-upload")
     assert "multipart/form-data" in answer.json()["detail"]
@@ -108,19 +108,19 @@ def test_unknown_members_of_a_job_are_named_once() -> None:
     assert "threshold" in answer.json()["detail"]
 
 
-def test_first_five_errors_of_a_job_are_named() -> None:
+def test_only_first_five_errors_are_listed() -> None:
     answer = client.post("/v1/jobs", json={"formats": list(range(11))})
     assert answer.json()["detail"].count("Input should be a valid string") == 5
     assert "and 6 more" in answer.json()["detail"]
 
 
-def test_large_json_is_refused() -> None:
+def test_large_json_is_rejected() -> None:
     body = json.dumps({"formats": ["x"] * 10_000})
     answer = client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
 
 
-def test_answers_tell_browsers_not_to_guess_or_keep() -> None:
+def test_responses_forbid_sniffing_and_caching() -> None:
     for path in ("/", "/docs", "/health", "/nowhere", "/v1/segment", "/docs/files/swagger-ui.css"):
         assert client.get(path).headers["x-content-type-options"] == "nosniff"
     assert client.get("/nowhere").headers["cache-control"] == "no-store"
