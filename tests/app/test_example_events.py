@@ -1,4 +1,4 @@
-"""The example events of events/, held to the handler."""
+"""The handler accepts the example events of events/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cold start imports: little before the first image, and nothing heavy for images of the common kinds."""
+"""Imports of a cold start: few modules, and no heavy package for PNG and JPEG."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HEAVY = (
     *("pydicom", "highdicom", "tifffile", "pycocotools"),
     *("boto3", "botocore", "aws_lambda_powertools", "httpx2", "uvicorn"),
 )
-"""Packages that a PNG or a JPEG does not need; each would add tens of milliseconds, or hundreds, to every start."""
+"""Packages that PNG and JPEG do not need; each would add tens or hundreds of milliseconds to every start."""
 
 MODULES = 668
 """Modules that the HTTP API may import in all for a PNG and a JPEG, Python's own among them. Of these imagecodecs has
 11 (3.6 ms), which save ten with a large PNG, and the strict JPEG decoder 3.
-Whoever has to raise it has seen with `make bench-cold` what that costs."""
+Measure the cost with `make bench-cold` before you raise it."""
 
 PROGRAM = """
 import json, sys
@@ -41,7 +41,7 @@ print(json.dumps([at_import, sorted(sys.modules), [each["statusCode"] for each i
 
 @pytest.fixture(scope="module")
 def imported(rg1_png: bytes, rg1_pixels: NDArray[Any]) -> tuple[list[str], list[str]]:
-    """The modules of a process after the import, and after one PNG and one JPEG."""
+    """Return the modules of a process after the import, and after one PNG and one JPEG."""
     jpeg = encode(Image.fromarray((rg1_pixels >> 8).astype("uint8")), "JPEG", quality=90)
     events = [EVENT | {"body": base64.b64encode(film).decode()} for film in (rg1_png, jpeg)]
     run = subprocess.run(
@@ -64,7 +64,7 @@ def test_png_and_jpeg_do_not_import(package: str, imported: tuple[list[str], lis
 
 
 def test_own_modules_are_imported_in_init(imported: tuple[list[str], list[str]]) -> None:
-    """A module that the first image imports makes that image wait; Lambda gives the INIT phase for it."""
+    """Imports during the first image delay it; Lambda has the INIT phase for them."""
     at_import, at_end = imported
     assert [name for name in sorted({*at_end} - {*at_import}) if name.partition(".")[0] in ("app", "lungseg")] == []
 

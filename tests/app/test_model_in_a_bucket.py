@@ -1,4 +1,4 @@
-"""LUNG_MODEL=s3://bucket/key: fetched once, and only ever the file whose digest is expected."""
+"""LUNG_MODEL=s3://bucket/key: the file is fetched once, and only with the expected digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lambda's door, with whole API Gateway events."""
+"""The Lambda handler with complete HTTP events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS = Path(__file__).parents[2] / "events"
 
 
 def event(name: str, film: bytes, **changes: Any) -> dict[str, Any]:
-    """An event of events/ carrying an image."""
+    """Return an event of events/ with an image as its body."""
     whole = json.loads((EVENTS / f"{name}.json").read_text())
     return whole | {"body": base64.b64encode(film).decode()} | changes
 
@@ -50,7 +50,7 @@ def test_base64_image_gives_base64_png(name: str, rg1: bytes) -> None:
 
 
 def test_warm_calls_reuse_both_models(rg1_png: bytes) -> None:
-    """In a process of its own, every session that onnxruntime makes is counted."""
+    """Count the sessions that onnxruntime creates, in a separate process."""
     program = """
 import json, sys, onnxruntime
 made, original = [], onnxruntime.InferenceSession
@@ -149,7 +149,7 @@ def test_event_resembling_http_is_unsupported() -> None:
 
 
 def test_paths_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Who knows a job's path may have its results; Mangum would log each."""
+    """A job's path gives access to its results, and Mangum would log it."""
     caplog.set_level("INFO")
     serverless.handler(event("api_gateway_v2", b"", rawPath="/CANARY"), Context())
     whole = event("api_gateway_v1", b"", path="/v1/jobs/CANARY", httpMethod="GET")
@@ -258,7 +258,7 @@ def test_predictably_large_response_is_rejected_early(
 
 
 def _query(asked: dict[str, Any]) -> dict[str, Any]:
-    """An HTTP API has its query twice, and the one that is read is the text."""
+    """Add the raw query string, the only one that is read of an HTTP API's event."""
     query = asked.get("queryStringParameters", {})
     return asked | {"rawQueryString": "&".join(f"{name}={value}" for name, value in query.items())}
 

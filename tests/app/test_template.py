@@ -1,4 +1,4 @@
-"""template.yaml for every way to deploy it; what policy demands of it is held by promises/test_template_policy.py."""
+"""template.yaml in every configuration; promises/test_template_policy.py checks it against the policy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENSITIVE = re.compile(r"query|body|path|sourceIp|userAgent|header|resourcePath|
 
 @pytest.fixture(params=WAYS, ids=lambda way: "-".join(way) or "defaults")
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The template, worked out for one way to deploy it."""
+    """Return the template, resolved for one configuration."""
     return deployed(**request.param)
 
 

@@ -1,4 +1,4 @@
-"""The server takes in so many images and no more, and says when to come again."""
+"""The server limits concurrent and queued images, and rejects the rest with Retry-After."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Message = dict[str, Any]
 
 
 class Request:
-    """One request as a server hands it on, its body sent when the test says so."""
+    """One ASGI request whose body the test sends piece by piece."""
 
     def __init__(self, guarded: Admission, path: str = SEGMENT_PATH, method: str = "POST", **headers: str) -> None:
         self.asked = 0
@@ -59,7 +59,7 @@ class Request:
 
 
 class App:
-    """Reads an image, works on it until the test lets it end, and answers."""
+    """An app that reads an image, works until the test ends it, and responds."""
 
     def __init__(self) -> None:
         self.working = self.most = 0
@@ -87,7 +87,7 @@ class App:
 
 
 def drive(course: Coroutine[Any, Any, None]) -> None:
-    """Run a course in a loop of its own; `asyncio.run` would take away the one that Mangum keeps in this process."""
+    """Run a coroutine in its own loop; `asyncio.run` would remove the one that Mangum keeps in this process."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(course)
@@ -97,7 +97,7 @@ def drive(course: Coroutine[Any, Any, None]) -> None:
 
 
 async def settle() -> None:
-    """Let every task go on until it waits."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -284,7 +284,7 @@ def test_lambda_has_no_admission_control() -> None:
 
 
 def test_full_server_gives_correct_masks_or_503(small: bytes) -> None:
-    """Twelve senders, one place and one to wait in: each answer is the mask, or a 503 that says when to come again."""
+    """Twelve clients, one core and one queue slot: each response is the mask, or a 503 with Retry-After."""
     port = _free_port()
     line = command("serve", "--port", port, "--concurrent", 1, "--waiting", 1)
     large = small + bytes(4_000_000)  # a PNG ends where it says, and these bytes have to be sent all the same

@@ -1,4 +1,4 @@
-"""The HTTP door, through FastAPI's test client and, once, a real server."""
+"""The HTTP API, through FastAPI's test client and, once, a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web pages of other sites cannot use a local server: Host, Origin and Sec-Fetch-Site are checked."""
+"""Pages of other sites cannot use a local server: it checks Host, Origin and Sec-Fetch-Site."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = PlainTextResponse("let in")
 
 
 def status(method: str, guarded: CrossSiteGuard, **headers: str) -> int:
-    """Status of a request: 200 where it is let in."""
+    """Return the status of a request: 200 if it is allowed."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return TestClient(guarded).request(method, "/", headers=sent).status_code
 

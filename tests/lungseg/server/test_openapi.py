@@ -1,4 +1,4 @@
-"""Whatever a request may hold, the answer is one that the OpenAPI document declares (schemathesis).
+"""Every response to any request is declared in the OpenAPI document (schemathesis).
 
 `LUNG_CASES=500 python -m pytest tests/lungseg/server/test_openapi.py` sends 500 requests to each route (`make
 fuzz-api`).
@@ -24,15 +24,15 @@ from app.main import app
 from lungseg.decode import decode
 
 CASES = int(os.environ.get("LUNG_CASES", "20"))
-"""Requests a route."""
+"""Requests per route."""
 
 load_all_checks()
 LEFT_OUT = CHECKS.get_by_names(["positive_data_acceptance"])
-"""It takes any bytes for an image, as far as a schema can tell."""
+"""It expects success for any bytes, since a schema cannot describe a valid image."""
 
 
 def _films() -> dict[str, bytes]:
-    """RG1 at a sixth of its size, by media type."""
+    """Return RG1 at a sixth of its size, by media type."""
     pixels = decode(packaged("RG1_UNCR.dcm").read_bytes()).pixels[::6, ::6]
     image = Image.fromarray((pixels >> 8).astype("uint8"))
     formats = {"image/png": "PNG", "image/jpeg": "JPEG", "image/tiff": "TIFF", "image/bmp": "BMP", "image/webp": "WEBP"}
@@ -41,7 +41,7 @@ def _films() -> dict[str, bytes]:
 
 @st.composite
 def _damaged(draw: st.DrawFn, film: bytes) -> bytes:
-    """An image with some bytes changed, or its end missing."""
+    """Return an image with some bytes changed, or truncated."""
     data = io.BytesIO(film)
     for place in draw(st.lists(st.integers(0, len(film) - 1), max_size=5)):
         data.seek(place)
@@ -59,7 +59,7 @@ segment_statuses: Counter[int] = Counter()
 
 @pytest.fixture(scope="module", autouse=True)
 def jobs(s3: str) -> Iterator[None]:
-    """Jobs have buckets: without, each of their answers would be the same 501."""
+    """Create buckets for jobs; without them, every response would be the same 501."""
     with pytest.MonkeyPatch.context() as patch:
         make(s3, patch, versioned=True)
         yield

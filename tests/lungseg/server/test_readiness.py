@@ -1,4 +1,4 @@
-"""All codecs are loaded at the start, /ready says what is missing, and a shortage is no fault of the image."""
+"""Codecs are loaded at the start, /ready names missing ones, and a shortage does not blame the image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_codecs_are_imported_at_start(rg1: bytes, rg1_png: bytes) -> None:
-    """The images are made here: what writes them would import the codecs there."""
+    """Encode the images in this process: encoding would import the codecs in the other one."""
     grey = draw_phantom()
     deep = grey.astype(np.uint16) * 257
     images = [encode(Image.fromarray(grey), name) for name in ("PNG", "JPEG", "WEBP", "BMP", "TIFF")]

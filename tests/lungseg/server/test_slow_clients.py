@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or gone, on a real server whose limits are short; and requests that are no HTTP."""
+"""Slow, silent and disconnected clients of a real server with short limits; and invalid HTTP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Address = tuple[str, int]
 
 @contextmanager
 def running(graceful: int = 1) -> Iterator[tuple[Address, uvicorn.Server]]:
-    """The app behind the protocol of `serve`; its address."""
+    """Serve the app with the protocol of `serve`; return its address."""
     config = uvicorn.Config(
         app,
         port=0,
@@ -59,7 +59,7 @@ def address() -> Iterator[Address]:
 
 @contextmanager
 def sent(address: Address, data: bytes, receive_buffer: int = 0) -> Iterator[socket.socket]:
-    """A connection on which some bytes were sent."""
+    """Open a connection and send some bytes."""
     with socket.socket() as line:
         if receive_buffer:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -70,7 +70,7 @@ def sent(address: Address, data: bytes, receive_buffer: int = 0) -> Iterator[soc
 
 
 def answer(line: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Return everything until the server closes the connection."""
     data = b""
     with contextlib.suppress(ConnectionError):
         while piece := line.recv(65536):
@@ -79,7 +79,7 @@ def answer(line: socket.socket) -> bytes:
 
 
 def code(data: bytes) -> tuple[int, str]:
-    """Status and code of an answer that is a problem document."""
+    """Return status and code of a problem document."""
     head, _, body = data.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)["code"]
 

@@ -1,4 +1,4 @@
-"""Uploads of other shapes: form fields, gzip, and bodies that a client changed on the way."""
+"""Form fields, gzip, and bodies that a client changed on the way."""
 
 from __future__ import annotations
 
