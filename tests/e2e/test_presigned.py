@@ -90,7 +90,7 @@ def trigger(service: Service, job: dict[str, Any]) -> None:
     assert service.function.invoke({"Records": [message]}) == {"batchItemFailures": []}
 
 
-def send(job: dict[str, Any], film: bytes, **changes: str | None) -> int:
+def send(job: dict[str, Any], image: bytes, **changes: str | None) -> int:
     """Upload an image with a job's form; return the status of the response.
 
     Args:
@@ -104,7 +104,7 @@ def send(job: dict[str, Any], film: bytes, **changes: str | None) -> int:
         if value is not None
     ]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="film"\r\n\r\n')
-    body = "".join(parts).encode() + film + f"\r\n--{boundary}--\r\n".encode()
+    body = "".join(parts).encode() + image + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     return fetch(urllib.request.Request(job["upload"]["url"], body, headers, method="POST"))[0]
 
@@ -172,7 +172,7 @@ def test_changed_form_is_rejected(service: Service) -> None:
     policy["conditions"] = [each for each in policy["conditions"] if "content-length-range" not in each]
     forged = base64.b64encode(json.dumps(policy).encode()).decode()
     signature = fields["x-amz-signature"]
-    film = b"film" * 100
+    image = b"film" * 100
     changes: dict[str, dict[str, str | None]] = {
         "signature": {"x_amz_signature": other(signature[0]) + signature[1:]},
         "policy": {"policy": forged},
@@ -182,13 +182,13 @@ def test_changed_form_is_rejected(service: Service) -> None:
         "no signature": {"x_amz_signature": None},
         "more": {"x_amz_meta_film": "of somebody"},
     }
-    refused = {name: send(job, film, **each) for name, each in changes.items()}
+    refused = {name: send(job, image, **each) for name, each in changes.items()}
     # Without a signature, the form is not signed at all.
     assert refused == dict.fromkeys(changes, 403) | {"no signature": refused["no signature"]}
     assert refused["no signature"] in (400, 403)
     assert "Contents" not in service.s3.list_objects_v2(Bucket=INPUTS, Prefix=f"jobs/{job['id']}/")
     assert "Contents" not in service.s3.list_objects_v2(Bucket=INPUTS, Prefix=f"jobs/{another['id']}/")
-    assert send(job, film) == 204
+    assert send(job, image) == 204
 
 
 def test_upload_size_is_limited(service: Service) -> None:

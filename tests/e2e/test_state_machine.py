@@ -133,18 +133,18 @@ def without(state: dict[str, Any], *names: str) -> dict[str, Any]:
 def backfill(cloud: Cloud, given: dict[str, Any]) -> dict[str, Any]:
     """Run a backfill: one machine reads the map's items, another runs their batches. Return its final description."""
     machine = definition()
-    films = machine["States"]["FilmsOfPrefix"]
+    images = machine["States"]["FilmsOfPrefix"]
     # moto's parser accepts no integer here.
-    films["ToleratedFailurePercentage"] = float(films["ToleratedFailurePercentage"])
+    images["ToleratedFailurePercentage"] = float(images["ToleratedFailurePercentage"])
 
-    config = films["ItemProcessor"]["ProcessorConfig"]
+    config = images["ItemProcessor"]["ProcessorConfig"]
     echo = {"ProcessorConfig": config, "StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
-    reading = without(films, "ItemBatcher", "ResultWriter") | {"ItemProcessor": echo}
+    reading = without(images, "ItemBatcher", "ResultWriter") | {"ItemProcessor": echo}
     read = execute(cloud, with_films(machine, reading), given)
     assert read["status"] == "SUCCEEDED", read
     items = json.loads(read["output"])
 
-    size, batch_input = films["ItemBatcher"]["MaxItemsPerBatch"], films["ItemBatcher"]["BatchInput"]
+    size, batch_input = images["ItemBatcher"]["MaxItemsPerBatch"], images["ItemBatcher"]["BatchInput"]
     batches = [{"BatchInput": batch_input, "Items": items[at : at + size]} for at in range(0, len(items), size)]
     cloud.s3.put_object(Bucket=FILMS, Key="batches.json", Body=json.dumps(batches).encode())
     reader = {
@@ -152,14 +152,14 @@ def backfill(cloud: Cloud, given: dict[str, Any]) -> dict[str, Any]:
         "ReaderConfig": {"InputType": "JSON"},
         "Parameters": {"Bucket": FILMS, "Key": "batches.json"},
     }
-    doing = without(films, "ItemBatcher", "ItemSelector") | {"ItemReader": reader}
+    doing = without(images, "ItemBatcher", "ItemSelector") | {"ItemReader": reader}
     return execute(cloud, with_films(machine, doing), given)
 
 
-def with_films(machine: dict[str, Any], films: dict[str, Any]) -> dict[str, Any]:
+def with_films(machine: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
     """Return the definition with another map over a prefix, and none over an inventory, which moto cannot read."""
     return machine | {
-        "States": machine["States"] | {"FilmsOfPrefix": films, "FilmsOfInventory": {"Type": "Pass", "End": True}}
+        "States": machine["States"] | {"FilmsOfPrefix": images, "FilmsOfInventory": {"Type": "Pass", "End": True}}
     }
 
 
@@ -174,16 +174,16 @@ def test_cfn_lint_accepts_the_definition(tmp_path: Path) -> None:
 
 def test_map_over_200_keys(cloud: Cloud, rg1_png: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     # Large images, so that no machine processes a batch in the 2 s of a call.
-    films = [smaller(rg1_png, width) for width in range(1500, 1700, 40)]
-    masks = [mask_png(segment(film).mask) for film in films]
+    images = [smaller(rg1_png, width) for width in range(1500, 1700, 40)]
+    masks = [mask_png(segment(image).mask) for image in images]
     good = [f"in/{number:03} a+b %20 ü.png" for number in range(GOOD)]
     bad = [f"in/bad {number}.dcm" for number in range(POISON)]
     for number, key in enumerate(good):
-        cloud.s3.put_object(Bucket=FILMS, Key=key, Body=films[number % len(films)])
+        cloud.s3.put_object(Bucket=FILMS, Key=key, Body=images[number % len(images)])
     for key in (*bad, "other/film.png"):
         cloud.s3.put_object(Bucket=FILMS, Key=key, Body=b"no image")
     cloud.s3.put_object(Bucket=FILMS, Key="in/", Body=b"")
-    cloud.s3.put_object(Bucket=FILMS, Key=KILLER, Body=films[0] + KILL)
+    cloud.s3.put_object(Bucket=FILMS, Key=KILLER, Body=images[0] + KILL)
 
     started = time.monotonic()
     end = backfill(cloud, {"prefix": "in/"})

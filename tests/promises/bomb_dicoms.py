@@ -49,9 +49,9 @@ def element(group: int, number: int, kind: bytes, value: bytes, length: int | No
 
 def with_elements(elements: bytes, syntax: UID = ExplicitVRLittleEndian) -> bytes:
     """Return a DICOM image with more elements before its pixels."""
-    film = dicom(GREY, TransferSyntaxUID=syntax)
-    start = film.rindex(b"\xe0\x7f\x10\0" + (b"" if syntax == ImplicitVRLittleEndian else b"OB"))
-    return film[:start] + elements + film[start:]
+    image = dicom(GREY, TransferSyntaxUID=syntax)
+    start = image.rindex(b"\xe0\x7f\x10\0" + (b"" if syntax == ImplicitVRLittleEndian else b"OB"))
+    return image[:start] + elements + image[start:]
 
 
 SMALLEST = element(0x29, 0x1001, b"CS", b"")
@@ -70,8 +70,8 @@ def one_element() -> bytes:
 
 @bomb("dicom: one element of file meta information again and again", OTHER_DICOM)
 def meta() -> bytes:
-    film = dicom(GREY)
-    return film[:132] + filled(b"", element(2, 0x102, b"CS", b""), size=FILLING) + film[144:]
+    image = dicom(GREY)
+    return image[:132] + filled(b"", element(2, 0x102, b"CS", b""), size=FILLING) + image[144:]
 
 
 @bomb("dicom: items without number", OTHER_DICOM, b"", EMPTY, END, OPEN)
@@ -146,9 +146,9 @@ def lie(elements: dict[str, object]) -> bytes:
 
 def deflated(plain: bytes) -> bytes:
     """Return a deflated DICOM image of a plain data set."""
-    film = dicom(GREY, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    image = dicom(GREY, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return film[: 144 + int.from_bytes(film[140:144], "little")] + packer.compress(plain) + packer.flush()
+    return image[: 144 + int.from_bytes(image[140:144], "little")] + packer.compress(plain) + packer.flush()
 
 
 @bomb("dicom: deflated zeros", LARGE)
@@ -170,16 +170,16 @@ def deflated_nothing() -> bytes:
 
 @bomb("dicom: a second transfer syntax, by which it inflates", DAMAGED)
 def two_syntaxes() -> bytes:
-    film = dicom(GREY)
-    end = 144 + int.from_bytes(film[140:144], "little")
+    image = dicom(GREY)
+    end = 144 + int.from_bytes(image[140:144], "little")
     syntax = element(2, 0x10, b"UI", DeflatedExplicitVRLittleEndian.encode())
-    return film[:end] + syntax + zeros(wrapped=False)
+    return image[:end] + syntax + zeros(wrapped=False)
 
 
 def encapsulated(value: bytes, syntax: UID = JPEGBaseline8Bit, pixels: NDArray[np.uint8] = GREY) -> bytes:
     """Return a compressed DICOM image with the given encapsulated pixel data."""
-    film = dicom(pixels, TransferSyntaxUID=syntax, PixelData=encapsulate([b"\0\0"]))
-    return film[: film.rindex(b"\xe0\x7f\x10\0OB")] + element(0x7FE0, 0x10, b"OB", value, OPEN)
+    image = dicom(pixels, TransferSyntaxUID=syntax, PixelData=encapsulate([b"\0\0"]))
+    return image[: image.rindex(b"\xe0\x7f\x10\0OB")] + element(0x7FE0, 0x10, b"OB", value, OPEN)
 
 
 def fragment(frame: bytes) -> bytes:
@@ -252,10 +252,10 @@ def codestream(change: Callable[[bytes], bytes]) -> bytes:
 
 @bomb("dicom: an image within the file meta information of another", FILM)
 def film_in_film() -> bytes:
-    film = dicom(GREY)
-    data = pydicom.dcmread(io.BytesIO(film))
+    image = dicom(GREY)
+    data = pydicom.dcmread(io.BytesIO(image))
     data.file_meta.PrivateInformationCreatorUID = "1.2.3"
-    data.file_meta.PrivateInformation = film
+    data.file_meta.PrivateInformation = image
     buffer = io.BytesIO()
     data.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

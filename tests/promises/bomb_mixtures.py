@@ -15,10 +15,10 @@ from seeds import GREY, SIXTEEN, png_of
 from lungseg.decode.bounds.png import PNG_SIGNATURE
 
 
-def zipped(film: bytes) -> bytes:
+def zipped(image: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("film", film)
+        archive.writestr("film", image)
     return buffer.getvalue()
 
 

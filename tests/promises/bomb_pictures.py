@@ -100,8 +100,8 @@ def with_sides(stream: bytes, height: int, width: int) -> bytes:
 
 def with_segment(marker: int, body: bytes) -> bytes:
     """Return a JPEG with one more segment after the first."""
-    film = jpeg()
-    return film[:20] + pack(">BBH", 0xFF, marker, len(body) + 2) + body + film[20:]
+    image = jpeg()
+    return image[:20] + pack(">BBH", 0xFF, marker, len(body) + 2) + body + image[20:]
 
 
 @bomb("jpeg: sides of 65,535", LARGE, 65_535, 65_535)
@@ -114,16 +114,16 @@ def jpeg_sides(height: int, width: int) -> bytes:
 
 @bomb("jpeg: the smallest scans", DAMAGED)
 def jpeg_scans() -> bytes:
-    film = jpeg(progressive=True)
-    start = film.rindex(b"\xff\xda")
-    return filled(film[:start], film[start : start + 12], film[start:])
+    image = jpeg(progressive=True)
+    start = image.rindex(b"\xff\xda")
+    return filled(image[:start], image[start : start + 12], image[start:])
 
 
 @bomb("jpeg: 45 scans of 39 megapixels in 20 KB", DAMAGED)
 def jpeg_long_scans() -> bytes:
-    film = with_sides(encode(Image.new("L", (16, 16)), "JPEG", progressive=True), 2_496, 15_872)
-    start = film.rindex(b"\xff\xda")
-    return film[:start] + film[start:-2] * (45 - film.count(b"\xff\xda") + 1) + bytes(20_000) + film[-2:]
+    image = with_sides(encode(Image.new("L", (16, 16)), "JPEG", progressive=True), 2_496, 15_872)
+    start = image.rindex(b"\xff\xda")
+    return image[:start] + image[start:-2] * (45 - image.count(b"\xff\xda") + 1) + bytes(20_000) + image[-2:]
 
 
 @bomb("jpeg: the smallest segments", DAMAGED, b"\xff\xfe\0\2")
@@ -135,15 +135,15 @@ def jpeg_long_scans() -> bytes:
     "jpeg: resources of Photoshop", FILM, b"\xff\xed\xff\xffPhotoshop 3.0\0" + (b"8BIM" + bytes(8)) * 5459 + bytes(11)
 )
 def jpeg_segments(unit: bytes) -> bytes:
-    film = jpeg()
-    return filled(film[:20], unit, film[20:])
+    image = jpeg()
+    return filled(image[:20], unit, image[20:])
 
 
 @bomb("jpeg: the smallest comments behind the first scan", FILM)
 def jpeg_comments() -> bytes:
-    film = jpeg(progressive=True)
-    second = film.index(b"\xff\xda", film.index(b"\xff\xda") + 2)
-    return filled(film[:second], b"\xff\xfe\0\2", film[second:])
+    image = jpeg(progressive=True)
+    second = image.index(b"\xff\xda", image.index(b"\xff\xda") + 2)
+    return filled(image[:second], b"\xff\xfe\0\2", image[second:])
 
 
 @bomb("jpeg: 2^31 pictures in one file", FILM)
@@ -184,8 +184,8 @@ def webp_canvas() -> bytes:
 
 @bomb("webp: the smallest chunks", DAMAGED)
 def webp_chunks() -> bytes:
-    film = encode(Image.fromarray(GREY), "WEBP")
-    return webp(filled(canvas(72, 80), b"prVt" + bytes(4), film[12:], ROOM - 12))
+    image = encode(Image.fromarray(GREY), "WEBP")
+    return webp(filled(canvas(72, 80), b"prVt" + bytes(4), image[12:], ROOM - 12))
 
 
 @bomb("webp: the smallest frames", DAMAGED)

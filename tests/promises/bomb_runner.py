@@ -22,14 +22,14 @@ LONGEST = 10
 """Seconds of processor time, likewise."""
 
 
-def tried(film: bytes) -> dict[str, object]:
+def tried(image: bytes) -> dict[str, object]:
     """Return the outcome of one image."""
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
     resource.setrlimit(resource.RLIMIT_DATA, (of_process("VmData") + MOST, resource.RLIM_INFINITY))
     Path("/proc/self/clear_refs").write_text("5")  # reset the peak (proc_pid_clear_refs(5))
     before, started = of_process("VmRSS"), time.process_time()
     try:
-        found = outcome(film)
+        found = outcome(image)
     except Exception as error:
         found = type(error).__name__
     seconds = time.process_time() - started
@@ -39,10 +39,10 @@ def tried(film: bytes) -> dict[str, object]:
 def main() -> None:
     load()
     for line in sys.stdin:
-        film = bombs()[line.strip()][1]()
+        image = bombs()[line.strip()][1]()
         child = os.fork()
         if child == 0:
-            print(json.dumps(tried(film)), flush=True)
+            print(json.dumps(tried(image)), flush=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:

@@ -307,12 +307,12 @@ def good(pixels: NDArray[np.uint8]) -> dict[str, CanaryImage]:
 
 def refused(pixels: NDArray[np.uint8]) -> dict[str, list[CanaryImage]]:
     """Return images that are rejected, by error code; each carries canaries."""
-    films = good(pixels)
+    images = good(pixels)
     empty, tiny = np.full_like(pixels, 90), pixels[:32, :32].copy()
     makers = (jpeg, png, webp, bmp, tiff, dicom_film)
     text = canary("plainText").encode()
     wide = png_chunk(b"IHDR", (60_000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0")
-    data = films["png"].data
+    data = images["png"].data
     return {
         "unsupported-format": [
             CanaryImage("text", text * 100),
@@ -325,7 +325,7 @@ def refused(pixels: NDArray[np.uint8]) -> dict[str, list[CanaryImage]]:
         "blank-film": [CanaryImage(f"blank {each.__name__}", each(empty)) for each in makers],
         "own-output": [CanaryImage("own", data[:33] + png_chunk(OWN_KIND, OWN_TEXT) + data[33:])],
         "damaged-film": [
-            CanaryImage(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in films.items()
+            CanaryImage(f"{name} cut", film.data[: 2 * len(film.data) // 5]) for name, film in images.items()
         ],
         "unsupported-dicom": [
             CanaryImage("frames", dicom_film(pixels, NumberOfFrames=2)),

@@ -64,7 +64,7 @@ HEADERS = {
 
 
 def multipart(
-    film: bytes, name: str = "file", field: tuple[str, str] = ("clean", "true")
+    image: bytes, name: str = "file", field: tuple[str, str] = ("clean", "true")
 ) -> tuple[dict[str, str], bytes]:
     """Return headers and body of an upload as browsers send it, with canaries in every text."""
     boundary = canary("boundary")
@@ -75,32 +75,39 @@ def multipart(
         f'Content-Disposition: form-data; name="{name}"; filename="{canary("fileName")}.dcm"\r\n'
         f"Content-Type: application/{canary('partType')}\r\nX-Part: {canary('partHeader')}\r\n\r\n"
     )
-    body = head.encode() + film + f"\r\n--{boundary}--\r\n".encode()
+    body = head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
     return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body
 
 
-def requests_with_films(films: list[tuple[CanaryImage, str | None]]) -> Iterator[Request]:
+def requests_with_films(images: list[tuple[CanaryImage, str | None]]) -> Iterator[Request]:
     """Yield every image with every output format, raw and multipart."""
-    for film, code in films:
+    for image, code in images:
         for form in FORMATS if code is None else ("mask", "json"):
             refusal = code
-            if form == "dicom-seg" and code is None and "dicom" not in film.name.lower():
+            if form == "dicom-seg" and code is None and "dicom" not in image.name.lower():
                 refusal = "needs-dicom"
-            if form in ("cutout", "dicom-seg") and film.name.startswith("stripes") and refusal is None:
+            if form in ("cutout", "dicom-seg") and image.name.startswith("stripes") and refusal is None:
                 refusal = "no-lung"
             allowed = (
-                CARRIED if form in PATIENT_FORMATS and refusal is None and "dicom" in film.name.lower() else frozenset()
+                CARRIED
+                if form in PATIENT_FORMATS and refusal is None and "dicom" in image.name.lower()
+                else frozenset()
             )
             query = (("format", form),)
             yield Request(
-                f"{film.name} as {form}", query=query, body=film.data, code=refusal, places=film.places, allowed=allowed
+                f"{image.name} as {form}",
+                query=query,
+                body=image.data,
+                code=refusal,
+                places=image.places,
+                allowed=allowed,
             )
-        headers, body = multipart(film.data)
-        places = film.places | caught(body)
-        yield Request(f"{film.name}, multipart", headers=headers, body=body, code=code, places=places)
+        headers, body = multipart(image.data)
+        places = image.places | caught(body)
+        yield Request(f"{image.name}, multipart", headers=headers, body=body, code=code, places=places)
 
 
-def odd_requests(film: CanaryImage, jobs: str = "jobs-unavailable") -> Iterator[Request]:
+def odd_requests(image: CanaryImage, jobs: str = "jobs-unavailable") -> Iterator[Request]:
     """Yield requests that are rejected whatever the image, each with a canary in what is wrong.
 
     Args:
@@ -110,30 +117,32 @@ def odd_requests(film: CanaryImage, jobs: str = "jobs-unavailable") -> Iterator[
     text = canary("parameter")
     yield Request("nothing", code="empty-body")
     for name, value in (("format", text), ("threshold", text), ("clean", text), ("upright", text), (text, text)):
-        yield Request(f"query {name}", query=((name, value),), body=film.data, code="bad-parameter", places=film.places)
-    yield Request("threshold", query=(("threshold", f"0.5{DIGITS}e9"),), body=film.data, code="bad-parameter")
+        yield Request(
+            f"query {name}", query=((name, value),), body=image.data, code="bad-parameter", places=image.places
+        )
+    yield Request("threshold", query=(("threshold", f"0.5{DIGITS}e9"),), body=image.data, code="bad-parameter")
     for accept in (f"application/{canary('accept')}", f"image/{canary('accept')};q=1"):
-        yield Request("accept", headers={"Accept": accept}, body=film.data, code="not-acceptable")
+        yield Request("accept", headers={"Accept": accept}, body=image.data, code="not-acceptable")
     for label, name in (("cut", "file"), ("field", canary("otherField")), ("charset", "file")):
-        headers, body = multipart(film.data, name)
+        headers, body = multipart(image.data, name)
         body = body[: len(body) // 2] if label == "cut" else body
         if label == "charset":  # a codec that Python knows, but which encodes nothing
             headers = {key: f"{value}; charset=undefined" for key, value in headers.items()}
-        yield Request(f"multipart, {label}", headers=headers, body=body, code="malformed-upload", places=film.places)
+        yield Request(f"multipart, {label}", headers=headers, body=body, code="malformed-upload", places=image.places)
     for wrong in (("format", canary("formatField")), (canary("fieldName"), canary("fieldValue"))):
-        headers, body = multipart(film.data, field=wrong)
-        places = film.places | caught(body)
+        headers, body = multipart(image.data, field=wrong)
+        places = image.places | caught(body)
         yield Request("multipart, field", headers=headers, body=body, code="bad-parameter", places=places)
     yield Request(
         "multipart without a boundary",
         headers={"Content-Type": f"multipart/form-data; {canary('noBoundary')}"},
-        body=film.data,
+        body=image.data,
         code="malformed-upload",
-        places=film.places,
+        places=image.places,
     )
     for method, path in (("GET", f"/{canary('path')}"), ("POST", f"/v1/segment/{canary('path')}")):
         yield Request("path", method, path, code="not-found")
-    yield Request("method", "PUT", body=film.data, code="method-not-allowed", places=film.places)
+    yield Request("method", "PUT", body=image.data, code="method-not-allowed", places=image.places)
     for method, path in (("GET", f"/v1/jobs/{canary('jobId')}"), ("POST", "/v1/jobs")):
         yield Request("no buckets", method, path, headers={"Content-Type": "application/json"}, code=jobs)
 

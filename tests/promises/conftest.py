@@ -38,7 +38,7 @@ def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def films(pixels: NDArray[np.uint8]) -> list[tuple[CanaryImage, str | None]]:
+def images(pixels: NDArray[np.uint8]) -> list[tuple[CanaryImage, str | None]]:
     """Return all images with their error codes; None for valid ones."""
     lungless = [CanaryImage("stripes, PNG", png_film(STRIPES8)), CanaryImage("stripes, DICOM", dicom_film(STRIPES8))]
     found: list[tuple[CanaryImage, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]

@@ -74,8 +74,8 @@ SLOWEST = 5.0
 """Seconds of processor time for one event."""
 
 
-def main(film: bytes, seed: int, count: int, first: int, step: int) -> None:
-    """Play a part of ``count`` events; ``film`` is a valid image that is segmented quickly."""
+def main(image: bytes, seed: int, count: int, first: int, step: int) -> None:
+    """Play a part of ``count`` events; ``image`` is a valid image that is segmented quickly."""
     with mock_aws():
         client = boto3.client("s3")
         place = {"LocationConstraint": "eu-west-1"}
@@ -83,13 +83,13 @@ def main(film: bytes, seed: int, count: int, first: int, step: int) -> None:
             client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
         client.put_object(Bucket=BUCKET, Key=KEY, Body=b"no image")
         client.put_object(Bucket=BUCKET, Key="in/a+b.dcm", Body=b"no image")
-        client.put_object(Bucket=BUCKET, Key=GOOD, Body=film)
-        print(json.dumps(play(islice(cases(film, seed, count), first, None, step))))
+        client.put_object(Bucket=BUCKET, Key=GOOD, Body=image)
+        print(json.dumps(play(islice(cases(image, seed, count), first, None, step))))
 
 
-def cases(film: bytes, seed: int, count: int) -> Iterator[Case]:
+def cases(image: bytes, seed: int, count: int) -> Iterator[Case]:
     """Return all cases in random order, or a sample if there are more than ``count``."""
-    known = [*chain(each_member_wrong(), bodies(film), headers(), many_and_mixed())]
+    known = [*chain(each_member_wrong(), bodies(image), headers(), many_and_mixed())]
     random.Random(seed).shuffle(known)
     yield from islice(chain(known, several_wrong(seed)), count)
 

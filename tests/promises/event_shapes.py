@@ -189,7 +189,7 @@ def several_wrong(seed: int) -> Iterator[Case]:
         yield Case(name, "; ".join(changes), event)
 
 
-def bodies(film: bytes) -> Iterator[Case]:
+def bodies(image: bytes) -> Iterator[Case]:
     """Yield bodies from every source: images and other bytes, in valid and invalid base64, isBase64Encoded on and off.
 
     Args:
@@ -198,7 +198,7 @@ def bodies(film: bytes) -> Iterator[Case]:
     for name, event in originals().items():
         if not is_http(name) or event["body"] in (None, "") or event["body"].startswith("{"):
             continue
-        for data, status, code in ((film, 200, None), (b"This is no image", 415, "unsupported-format")):
+        for data, status, code in ((image, 200, None), (b"This is no image", 415, "unsupported-format")):
             text = base64.b64encode(data).decode()
             good = (text, "\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\r\n")
             bad = (
@@ -238,7 +238,7 @@ def bodies(film: bytes) -> Iterator[Case]:
                     code="unsupported-format",
                 )
                 mangled = {"body": data.decode("utf-8", "replace"), "isBase64Encoded": flag}
-                expected = (400, "mangled-body") if data == film else (415, "unsupported-format")
+                expected = (400, "mangled-body") if data == image else (415, "unsupported-format")
                 yield Case(name, "bytes as text", event | mangled, status=expected[0], code=expected[1])
         yield Case(name, "no body", event | {"body": None}, status=400, code="empty-body")
         yield Case(
@@ -304,11 +304,11 @@ def many_and_mixed() -> Iterator[Case]:
     """Yield events with many records, records of several kinds, and too little time for any."""
     events = originals()
     records = {name: event["Records"] for name, event in events.items() if "Records" in event}
-    film: Callable[[int], str] = "in/{}".format
-    yield Case("s3", "200 records", s3_event(BUCKET, *map(film, range(200))))
-    yield Case("sqs", "200 records", sqs_event(*(s3_event(BUCKET, film(number)) for number in range(200))))
-    yield Case("sqs", "a message of 200 records", sqs_event(s3_event(BUCKET, *map(film, range(200)))))
-    yield Case("distributed_map", "200 items", map_event(BUCKET, *map(film, range(200))))
+    image: Callable[[int], str] = "in/{}".format
+    yield Case("s3", "200 records", s3_event(BUCKET, *map(image, range(200))))
+    yield Case("sqs", "200 records", sqs_event(*(s3_event(BUCKET, image(number)) for number in range(200))))
+    yield Case("sqs", "a message of 200 records", sqs_event(s3_event(BUCKET, *map(image, range(200)))))
+    yield Case("distributed_map", "200 items", map_event(BUCKET, *map(image, range(200))))
     yield Case("s3", "good and bad", s3_event(BUCKET, GOOD, KEY, GOOD))
     yield Case("eventbridge", "good", eventbridge_event(BUCKET, GOOD))
     yield Case("direct", "good", {"image_key": GOOD})

@@ -52,7 +52,7 @@ class FailingS3:
         writes: how often an object was written, by bucket, key and the version of its image.
     """
 
-    def __init__(self, turns: Turns, dice: random.Random, rate: float, films: str, masks: str) -> None:
+    def __init__(self, turns: Turns, dice: random.Random, rate: float, images: str, masks: str) -> None:
         """
         Args:
             rate: the fraction of requests that fail.
@@ -63,7 +63,7 @@ class FailingS3:
         self.counts: Counter[tuple[str, Step]] = Counter()
         self.writes: Counter[tuple[str, str, str]] = Counter()
         self.requests = 0
-        self._turns, self._dice, self._rate, self._films, self._masks = turns, dice, rate, films, masks
+        self._turns, self._dice, self._rate, self._films, self._masks = turns, dice, rate, images, masks
         self._thread = threading.local()
 
     def reach(self, client: Any) -> None:

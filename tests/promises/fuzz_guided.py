@@ -37,24 +37,24 @@ with atheris.instrument_imports(include=FOLLOWED, exclude=BESIDES):
     from seeds import seeds
 
 
-def try_one(film: bytes) -> None:
-    outcome(film)
+def try_one(image: bytes) -> None:
+    outcome(image)
 
 
-def spoilt(film: bytes, longest: int, seed: int) -> bytes:
+def spoilt(image: bytes, longest: int, seed: int) -> bytes:
     """Corrupt an image: half of the time by its grammar, else with libFuzzer, which knows what the code compared."""
     random = Random(seed)
     if random.random() < 0.5:
-        return atheris.Mutate(film, longest)
-    return mutate(film, random, list(seeds().values()))[:longest]
+        return atheris.Mutate(image, longest)
+    return mutate(image, random, list(seeds().values()))[:longest]
 
 
 def main(seed: int, runs: int, folder: Path) -> None:
-    films = folder / "films"
-    if not films.exists():
-        films.mkdir()
-        for name, film in list(seeds().items())[::FIRST]:
-            (films / name).write_bytes(film)
+    images = folder / "films"
+    if not images.exists():
+        images.mkdir()
+        for name, image in list(seeds().items())[::FIRST]:
+            (images / name).write_bytes(image)
     options = {
         "runs": runs,
         "seed": seed,
@@ -65,7 +65,7 @@ def main(seed: int, runs: int, folder: Path) -> None:
         "print_final_stats": 1,
     }
     arguments = [f"-{name}={value}" for name, value in options.items()]
-    atheris.Setup([sys.argv[0], *arguments, str(films)], try_one, custom_mutator=spoilt)
+    atheris.Setup([sys.argv[0], *arguments, str(images)], try_one, custom_mutator=spoilt)
     atheris.Fuzz()
 
 

@@ -43,12 +43,12 @@ RUNNING, SAID = "running", "said"
 
 def case(seed: int, number: int) -> bytes:
     """Return one corrupted image."""
-    films = list(seeds().values())
+    images = list(seeds().values())
     random = Random(f"{seed} {number}")
-    return mutate(random.choice(films), random, films)
+    return mutate(random.choice(images), random, images)
 
 
-def outcome(film: bytes) -> str:
+def outcome(image: bytes) -> str:
     """Return "mask", or the error code.
 
     The seeds are small: half of them, chosen by their checksum, take the fast path of large PNGs.
@@ -56,9 +56,9 @@ def outcome(film: bytes) -> str:
     Raises:
         Exception: a promise is broken.
     """
-    fast_png.MIN_ROWS_BYTES = 0 if zlib.crc32(film) % 2 else LARGE
+    fast_png.MIN_ROWS_BYTES = 0 if zlib.crc32(image) % 2 else LARGE
     try:
-        result = segment.segment(film)
+        result = segment.segment(image)
         size = result.radiograph.height, result.radiograph.width
         assert result.mask.shape == result.radiograph.pixels.shape == size
     except errors.ProblemError as refusal:
@@ -71,9 +71,9 @@ def outcome(film: bytes) -> str:
 def load() -> None:
     """Load the models and all decoders, so that no case includes that time."""
     outcome(next(iter(seeds().values())))
-    for film in seeds().values():
+    for image in seeds().values():
         with suppress(errors.ProblemError):
-            decode(film)
+            decode(image)
 
 
 def limit_memory() -> None:
@@ -93,11 +93,11 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
     found, slowest, most = Counter[str](), 0.0, PEAK
     for number in range(first, last):
         os.pwrite(running, f"{number:12}".encode(), 0)
-        film, wrong = case(seed, number), None
+        image, wrong = case(seed, number), None
         started = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         try:
-            found[outcome(film)] += 1
+            found[outcome(image)] += 1
         except Exception as error:
             wrong = f"{type(error).__name__} in {errors.raised_at(error)}"
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -107,7 +107,7 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
         if (peak := of_process("VmHWM")) > most:
             most, wrong = peak, f"{peak >> 20} MiB of memory"
         if wrong is not None:
-            (folder / f"{number}.film").write_bytes(film)
+            (folder / f"{number}.film").write_bytes(image)
             print(json.dumps({"case": number, "wrong": wrong}), flush=True)
     print(json.dumps({"found": found, "slowest": slowest, "peak": of_process("VmHWM")}))
 

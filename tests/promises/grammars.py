@@ -33,7 +33,7 @@ class Part:
 
 
 class Grammar(Protocol):
-    def split(self, film: bytes) -> list[Part]: ...
+    def split(self, image: bytes) -> list[Part]: ...
 
     def join(self, parts: list[Part]) -> bytes: ...
 
@@ -45,15 +45,15 @@ def _length(part: Part, bits: int) -> int:
 class Png:
     """PNG: chunks, each with its checksum."""
 
-    def split(self, film: bytes) -> list[Part]:
-        parts, position = [Part(b"", film[:8])], 8
-        while position + 12 <= len(film):
-            length, name = struct.unpack_from(">I4s", film, position)
-            if position + 12 + length > len(film):
+    def split(self, image: bytes) -> list[Part]:
+        parts, position = [Part(b"", image[:8])], 8
+        while position + 12 <= len(image):
+            length, name = struct.unpack_from(">I4s", image, position)
+            if position + 12 + length > len(image):
                 break
-            parts.append(Part(name, film[position + 8 : position + 8 + length]))
+            parts.append(Part(name, image[position + 8 : position + 8 + length]))
             position += 12 + length
-        return [*parts, Part(b"", film[position:])]
+        return [*parts, Part(b"", image[position:])]
 
     def join(self, parts: list[Part]) -> bytes:
         return b"".join(self._whole(part) if part.name else part.body for part in parts)
@@ -65,15 +65,15 @@ class Png:
 class Riff:
     """WebP: RIFF chunks."""
 
-    def split(self, film: bytes) -> list[Part]:
+    def split(self, image: bytes) -> list[Part]:
         parts, position = [], 12
-        while position + 8 <= len(film):
-            name, length = struct.unpack_from("<4sI", film, position)
-            if position + 8 + length > len(film):
+        while position + 8 <= len(image):
+            name, length = struct.unpack_from("<4sI", image, position)
+            if position + 8 + length > len(image):
                 break
-            parts.append(Part(name, film[position + 8 : position + 8 + length]))
+            parts.append(Part(name, image[position + 8 : position + 8 + length]))
             position += 8 + length + length % 2
-        return [*parts, Part(b"", film[position:])]
+        return [*parts, Part(b"", image[position:])]
 
     def join(self, parts: list[Part]) -> bytes:
         chunks = b"".join(self._whole(part) if part.name else part.body for part in parts)
@@ -90,29 +90,29 @@ BARE = {0x01, 0x4F, 0x92, 0x93, *range(0xD0, 0xDA)}
 class Segments:
     """JPEG family: marker segments; coded data is a separate part, or belongs to its bare marker."""
 
-    def split(self, film: bytes) -> list[Part]:
+    def split(self, image: bytes) -> list[Part]:
         parts, position = [], 0
-        while position + 2 <= len(film) and film[position] == 0xFF:
-            name = film[position : position + 2]
+        while position + 2 <= len(image) and image[position] == 0xFF:
+            name = image[position : position + 2]
             if name[1] in BARE:
                 end = position + 2
                 if name[1] == 0x93:  # JPEG 2000: coded data up to the next tile-part
-                    end = self._next(film, end, (0x90, 0xD9))
-                parts.append(Part(name, film[position + 2 : end]))
+                    end = self._next(image, end, (0x90, 0xD9))
+                parts.append(Part(name, image[position + 2 : end]))
             else:
-                end = position + 2 + int.from_bytes(film[position + 2 : position + 4], "big")
-                if end > len(film) or end < position + 4:
+                end = position + 2 + int.from_bytes(image[position + 2 : position + 4], "big")
+                if end > len(image) or end < position + 4:
                     break
-                parts.append(Part(name, film[position + 4 : end]))
+                parts.append(Part(name, image[position + 4 : end]))
                 if name[1] == 0xDA:
-                    start, end = end, self._next(film, end, (0xC4, 0xD8, 0xD9, 0xDA, 0xDC, 0xDB))
-                    parts.append(Part(b"", film[start:end]))
+                    start, end = end, self._next(image, end, (0xC4, 0xD8, 0xD9, 0xDA, 0xDC, 0xDB))
+                    parts.append(Part(b"", image[start:end]))
             position = end
-        return [*parts, Part(b"", film[position:])]
+        return [*parts, Part(b"", image[position:])]
 
-    def _next(self, film: bytes, start: int, markers: tuple[int, ...]) -> int:
-        found = [film.find(bytes([0xFF, marker]), start) for marker in markers]
-        return min((each for each in found if each >= 0), default=len(film))
+    def _next(self, image: bytes, start: int, markers: tuple[int, ...]) -> int:
+        found = [image.find(bytes([0xFF, marker]), start) for marker in markers]
+        return min((each for each in found if each >= 0), default=len(image))
 
     def join(self, parts: list[Part]) -> bytes:
         return b"".join(self._whole(part) for part in parts)
@@ -157,12 +157,12 @@ class Dicom:
     explicit: bool = True
     deflated: bool = False
 
-    def split(self, film: bytes) -> list[Part]:
-        parts, position = [Part(b"", film[:132])], 132
-        for part, end in self._elements(film, position, "<", True, meta=True):
+    def split(self, image: bytes) -> list[Part]:
+        parts, position = [Part(b"", image[:132])], 132
+        for part, end in self._elements(image, position, "<", True, meta=True):
             parts.append(part)
             position = end
-        data, start = (_inflated(film[position:]), 0) if self.deflated else (film, position)
+        data, start = (_inflated(image[position:]), 0) if self.deflated else (image, position)
         for part, end in self._elements(data, start, self.order, self.explicit, meta=False):
             parts.append(part)
             start = end
@@ -226,17 +226,17 @@ def _deflated(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def of(film: bytes) -> Grammar | None:
+def of(image: bytes) -> Grammar | None:
     """Return the grammar of an image; None if it depends on offsets instead of order, as in TIFF and BMP."""
-    if film.startswith(PNG_SIGNATURE):
+    if image.startswith(PNG_SIGNATURE):
         return Png()
-    if film.startswith(b"\xff\xd8"):
+    if image.startswith(b"\xff\xd8"):
         return Segments()
-    if film.startswith(b"RIFF"):
+    if image.startswith(b"RIFF"):
         return Riff()
-    if film[128:132] != b"DICM":
+    if image[128:132] != b"DICM":
         return None
-    head = film[132:600]
+    head = image[132:600]
     if b"1.2.840.10008.1.2.1.99" in head:
         return Dicom(deflated=True)
     if b"1.2.840.10008.1.2.2" in head:

@@ -15,22 +15,22 @@ MAX_BYTES = 60_000
 """Bytes; longer images are cut, so that no case is slow because of its length."""
 
 
-def mutate(film: bytes, random: Random, others: Others) -> bytes:
+def mutate(image: bytes, random: Random, others: Others) -> bytes:
     """Corrupt an image once or several times."""
     for _ in range(random.choice((1, 3, 4, 6, 8, 12, 16))):
-        film = spoil(film, random, others)
-    return film
+        image = spoil(image, random, others)
+    return image
 
 
-def spoil(film: bytes, random: Random, others: Others) -> bytes:
+def spoil(image: bytes, random: Random, others: Others) -> bytes:
     """Make one change: at random, or by the format's grammar."""
-    ways = _structured(film) if random.random() < 0.75 else ()
-    return random.choice(ways or BLIND)(film, random, others)[:MAX_BYTES]
+    ways = _structured(image) if random.random() < 0.75 else ()
+    return random.choice(ways or BLIND)(image, random, others)[:MAX_BYTES]
 
 
-def _structured(film: bytes) -> Sequence[Way]:
-    if grammars.of(film) is not None:
-        return DICOM_WAYS if film[128:132] == b"DICM" else PARTS + PNG_WAYS * film.startswith(grammars.PNG_SIGNATURE)
-    if film.startswith((b"II", b"MM")):
+def _structured(image: bytes) -> Sequence[Way]:
+    if grammars.of(image) is not None:
+        return DICOM_WAYS if image[128:132] == b"DICM" else PARTS + PNG_WAYS * image.startswith(grammars.PNG_SIGNATURE)
+    if image.startswith((b"II", b"MM")):
         return TIFF_WAYS
-    return BMP_WAYS if film.startswith(b"BM") else ()
+    return BMP_WAYS if image.startswith(b"BM") else ()

@@ -18,53 +18,53 @@ HEADER_BYTES = 400
 """Most random changes hit the first bytes, because they decide how the rest is read."""
 
 
-def random_place(film: bytes, random: Random) -> int:
-    return random.randrange(min(HEADER_BYTES, len(film)) if random.random() < 0.75 else len(film)) if film else 0
+def random_place(image: bytes, random: Random) -> int:
+    return random.randrange(min(HEADER_BYTES, len(image)) if random.random() < 0.75 else len(image)) if image else 0
 
 
-def overwrite(film: bytes, place: int, new: bytes) -> bytes:
-    return film[:place] + new + film[place + len(new) :]
+def overwrite(image: bytes, place: int, new: bytes) -> bytes:
+    return image[:place] + new + image[place + len(new) :]
 
 
-def flip_bit(film: bytes, random: Random, _: Others) -> bytes:
-    place = random_place(film, random)
-    return overwrite(film, place, bytes([film[place] ^ 1 << random.randrange(8)])) if film else film
+def flip_bit(image: bytes, random: Random, _: Others) -> bytes:
+    place = random_place(image, random)
+    return overwrite(image, place, bytes([image[place] ^ 1 << random.randrange(8)])) if image else image
 
 
-def set_bytes(film: bytes, random: Random, _: Others) -> bytes:
-    return overwrite(film, random_place(film, random), random.randbytes(random.choice((1, 1, 2, 4, 16))))
+def set_bytes(image: bytes, random: Random, _: Others) -> bytes:
+    return overwrite(image, random_place(image, random), random.randbytes(random.choice((1, 1, 2, 4, 16))))
 
 
-def set_number(film: bytes, random: Random, _: Others) -> bytes:
+def set_number(image: bytes, random: Random, _: Others) -> bytes:
     width, number = random.choice((1, 2, 4, 8)), random.choice(EDGE_NUMBERS)
     new = (number % (1 << 8 * width)).to_bytes(width, random.choice(("little", "big")))
-    return overwrite(film, random_place(film, random), new)
+    return overwrite(image, random_place(image, random), new)
 
 
-def cut(film: bytes, random: Random, _: Others) -> bytes:
-    return film[: random_place(film, random)]
+def cut(image: bytes, random: Random, _: Others) -> bytes:
+    return image[: random_place(image, random)]
 
 
-def drop(film: bytes, random: Random, _: Others) -> bytes:
-    place = random_place(film, random)
-    return film[:place] + film[place + random.choice((1, 2, 4, 100)) :]
+def drop(image: bytes, random: Random, _: Others) -> bytes:
+    place = random_place(image, random)
+    return image[:place] + image[place + random.choice((1, 2, 4, 100)) :]
 
 
-def repeat(film: bytes, random: Random, _: Others) -> bytes:
-    place = random_place(film, random)
-    block = film[place : place + random.choice((1, 4, 12, 100))]
-    return film[:place] + block * random.choice((2, 2, 3, 200)) + film[place + len(block) :]
+def repeat(image: bytes, random: Random, _: Others) -> bytes:
+    place = random_place(image, random)
+    block = image[place : place + random.choice((1, 4, 12, 100))]
+    return image[:place] + block * random.choice((2, 2, 3, 200)) + image[place + len(block) :]
 
 
-def move(film: bytes, random: Random, _: Others) -> bytes:
-    start, length = random_place(film, random), random.choice((2, 4, 12, 100))
-    return overwrite(film, random_place(film, random), film[start : start + length])
+def move(image: bytes, random: Random, _: Others) -> bytes:
+    start, length = random_place(image, random), random.choice((2, 4, 12, 100))
+    return overwrite(image, random_place(image, random), image[start : start + length])
 
 
-def splice(film: bytes, random: Random, others: Others) -> bytes:
+def splice(image: bytes, random: Random, others: Others) -> bytes:
     """Join the start of one image and the end of another."""
     other = random.choice(others)
-    return film[: random_place(film, random)] + other[random_place(other, random) :]
+    return image[: random_place(image, random)] + other[random_place(other, random) :]
 
 
 BLIND = (flip_bit, flip_bit, set_bytes, set_number, set_number, cut, drop, repeat, move, splice)

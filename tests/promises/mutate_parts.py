@@ -15,10 +15,10 @@ from mutate_bytes import EDGE_NUMBERS, Others, Way, corrupt_body, overwrite
 def changing_parts(way: Callable[[list[Part], Random, Others], list[Part]]) -> Way:
     """Turn a function that changes parts into one that changes images."""
 
-    def change(film: bytes, random: Random, others: Others) -> bytes:
-        grammar = grammars.of(film)
+    def change(image: bytes, random: Random, others: Others) -> bytes:
+        grammar = grammars.of(image)
         assert grammar is not None
-        return grammar.join(way(grammar.split(film), random, others))
+        return grammar.join(way(grammar.split(image), random, others))
 
     return change
 
@@ -69,13 +69,13 @@ def empty_part(parts: list[Part], random: Random, _: Others) -> list[Part]:
     return [*parts[:place], changed(parts[place], b""), *parts[place + 1 :]]
 
 
-def take_part(film: bytes, random: Random, others: Others) -> bytes:
+def take_part(image: bytes, random: Random, others: Others) -> bytes:
     """Insert a part of another image of the same format."""
-    grammar = grammars.of(film)
+    grammar = grammars.of(image)
     assert grammar is not None
     alike = [each for each in others if type(grammars.of(each)) is type(grammar)]
-    parts = grammar.split(film)
-    other = random.choice(alike or [film])
+    parts = grammar.split(image)
+    other = random.choice(alike or [image])
     taken = random.choice((grammars.of(other) or grammar).split(other))
     place = random.randrange(1, len(parts) + 1)
     return grammar.join([*parts[:place], taken, *parts[place:]])

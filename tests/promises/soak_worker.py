@@ -35,7 +35,7 @@ class Measured:
     changed: int = 0
 
 
-def serve(line: Connection, films: list[bytes]) -> None:
+def serve(line: Connection, images: list[bytes]) -> None:
     """Segment as many images as ``line`` says and send back a Measured, again and again, until it says 0.
 
     Each image takes both entry points in turn: `pipeline.segment` with its PNG, and an API Gateway event.
@@ -47,14 +47,14 @@ def serve(line: Connection, films: list[bytes]) -> None:
 
     event = json.loads(EVENT.read_text())
 
-    def direct(film: bytes) -> object:
+    def direct(image: bytes) -> object:
         try:
-            return mask_png(segment(film).mask)
+            return mask_png(segment(image).mask)
         except errors.ProblemError as error:
             return error.code
 
-    def http(film: bytes) -> object:
-        answer = handler(event | {"body": base64.b64encode(film).decode(), "isBase64Encoded": True}, None)
+    def http(image: bytes) -> object:
+        answer = handler(event | {"body": base64.b64encode(image).decode(), "isBase64Encoded": True}, None)
         return answer["statusCode"], answer["body"]
 
     doors: tuple[Callable[[bytes], object], ...] = (direct, http)
@@ -63,10 +63,10 @@ def serve(line: Connection, films: list[bytes]) -> None:
     while count := line.recv():
         measured = Measured()
         for _ in range(count):
-            turn, place = divmod(done, len(films))
+            turn, place = divmod(done, len(images))
             door = (turn + place) % len(doors)
             started = time.process_time()
-            answer = doors[door](films[place])
+            answer = doors[door](images[place])
             measured.seconds.append(time.process_time() - started)
             digest = hashlib.sha256(repr(answer).encode()).hexdigest()
             measured.changed += first.setdefault((place, door), digest) != digest

@@ -71,10 +71,10 @@ def test_bombs_are_rejected_early(trial: Callable[[str], Outcome], ledger: Ledge
     assert not wrong
 
 
-def _best(trial: Callable[[str], Outcome], name: str, film: bool) -> Outcome:
+def _best(trial: Callable[[str], Outcome], name: str, image: bool) -> Outcome:
     """Return the outcome of a bomb, measured again where another process may have interfered."""
-    return next((result for result in (trial(name) for _ in range(2)) if _is_cheap(result, film)), None) or trial(name)
+    return next((result for result in (trial(name) for _ in range(2)) if _is_cheap(result, image)), None) or trial(name)
 
 
-def _is_cheap(result: Outcome, film: bool) -> bool:
-    return result["seconds"] < (PATIENCE if film else SECONDS) and result["memory"] < EXTRA
+def _is_cheap(result: Outcome, image: bool) -> bool:
+    return result["seconds"] < (PATIENCE if image else SECONDS) and result["memory"] < EXTRA

@@ -61,12 +61,12 @@ OVER_HTTP = {
 
 def test_http_api_leaks_no_canary(
     leaks: LeakCheck,
-    films: list[tuple[CanaryImage, str | None]],
+    images: list[tuple[CanaryImage, str | None]],
     buckets: Buckets,
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
 ) -> None:
-    client, film = TestClient(app), films[0][0]
+    client, image = TestClient(app), images[0][0]
     seen: set[str | None] = set()
     for request in orders():
         seen.add(code := ask(client, request, leaks))
@@ -78,11 +78,11 @@ def test_http_api_leaks_no_canary(
     for name in ("LUNG_INPUT_BUCKET", "LUNG_OUTPUT_BUCKET"):
         monkeypatch.delenv(name)
 
-    for request in (*odd_requests(film), *some(requests_with_films(films), 24, lambda each: each.code)):
+    for request in (*odd_requests(image), *some(requests_with_films(images), 24, lambda each: each.code)):
         seen.add(code := ask(client, request, leaks))
         assert code == request.code, request.label
 
-    whole = Request("whole", body=film.data, places=film.places)
+    whole = Request("whole", body=image.data, places=image.places)
     full = TestClient(Admission(app, concurrent=1, waiting=-1))
     seen.add(ask(full, whole, leaks))
     with monkeypatch.context() as patch:
@@ -93,7 +93,7 @@ def test_http_api_leaks_no_canary(
         seen.add(ask(TestClient(_silent), whole, leaks))
     seen.add(ask(TestClient(CrossSiteGuard(app, [canary("host")])), whole, leaks))
     for headers in ({"Origin": f"http://{canary('origin')}"}, {"Content-Encoding": canary("encoding")}):
-        seen.add(ask(TestClient(CrossSiteGuard(app)), Request("headers", body=film.data, headers=headers), leaks))
+        seen.add(ask(TestClient(CrossSiteGuard(app)), Request("headers", body=image.data, headers=headers), leaks))
     seen.add(ask(client, Request("large job", path="/v1/jobs", body=canary("job").encode() * 5000), leaks))
     for failure in (*failures(), MemoryError(canary("memory"))):
         with monkeypatch.context() as patch:
@@ -132,16 +132,16 @@ def events_of(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_lambda_http_event_leaks_no_canary(
     leaks: LeakCheck,
-    films: list[tuple[CanaryImage, str | None]],
+    images: list[tuple[CanaryImage, str | None]],
     no_buckets: None,
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
 ) -> None:
-    film = films[0][0]
-    for request in (*some(requests_with_films(films), 12), *some(odd_requests(film), 8)):
+    image = images[0][0]
+    for request in (*some(requests_with_films(images), 12), *some(odd_requests(image), 8)):
         for name, event in some(events_of(request), 1):
             assert call(event, request, name, leaks) == request.code, (name, request.label)
-    whole = Request("whole", body=film.data, places=film.places)
+    whole = Request("whole", body=image.data, places=image.places)
     for name, event in events_of(whole):
         broken = event | {"body": f"{event['body']}!{canary('base')}"}
         assert call(broken, whole, name, leaks) == "bad-base64"
@@ -191,9 +191,9 @@ def _answers(port: int) -> bool:
         return False
 
 
-def raw_requests(film: CanaryImage) -> Iterator[bytes]:
+def raw_requests(image: CanaryImage) -> Iterator[bytes]:
     """Yield what no proper client sends: malformed HTTP, an upgrade, and an image whose client disconnects."""
-    path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(film.data)
+    path, length = f"/v1/segment?{canary('query')}={canary('queryValue')}", len(image.data)
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     upgrade = (
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
@@ -207,23 +207,23 @@ def raw_requests(film: CanaryImage) -> Iterator[bytes]:
     yield f"GET {path} HTTP/1.1\r\nHost: a\r\nX: {canary('long') * 20_000}\r\n\r\n".encode()
     yield f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {canary('length')}\r\n\r\n".encode()
     yield f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{canary('chunk')}\r\n".encode()
-    yield f"POST /v1/segment HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {2 * length}\r\n\r\n".encode() + film.data
+    yield f"POST /v1/segment HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {2 * length}\r\n\r\n".encode() + image.data
 
 
 def test_local_server_leaks_no_canary(
-    leaks: LeakCheck, films: list[tuple[CanaryImage, str | None]], ledger: Ledger
+    leaks: LeakCheck, images: list[tuple[CanaryImage, str | None]], ledger: Ledger
 ) -> None:
-    film = films[0][0]
+    image = images[0][0]
     with server() as (port, process):
         placed: set[str] = set()
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            for request in (*some(requests_with_films(films), 6), *odd_requests(film, jobs="not-found")):
+            for request in (*some(requests_with_films(images), 6), *odd_requests(image, jobs="not-found")):
                 content = {"params": request.query, "headers": request.all_headers, "content": request.body}
                 answer = client.request(request.method, request.path, **content)
                 assert code_of(answer.headers.get("content-type", ""), answer.content) == request.code, request.label
                 leaks.search(request.label, request.placed, repr(dict(answer.headers)), allowed=request.allowed)
                 placed |= request.placed
-        for data in raw_requests(film):
+        for data in raw_requests(image):
             with socket.create_connection(("127.0.0.1", port)) as line:
                 line.sendall(data)
                 line.settimeout(0.2)

@@ -39,7 +39,7 @@ BESIDE = {
 
 def test_bucket_image_leaks_no_canary(
     leaks: LeakCheck,
-    films: list[tuple[CanaryImage, str | None]],
+    images: list[tuple[CanaryImage, str | None]],
     buckets: Buckets,
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
@@ -47,25 +47,25 @@ def test_bucket_image_leaks_no_canary(
     monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
     dispatch.read_bucket_settings.cache_clear()
     placed = KEY_PLACES | caught(repr(BESIDE))
-    for film, code in some(films, 9, lambda each: each[1]):
-        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+    for image, code in some(images, 9, lambda each: each[1]):
+        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=image.data, **BESIDE)
         for shape, make in some(SHAPES.items(), 1):
             # The response goes to the sender of the event, who named the key.
             told = answered(make(buckets.films, KEY))
             assert "Error" not in told, told
             leaks.search(
-                f"{film.name}, {shape}", placed | film.places, told, allowed=KEY_PLACES if code_free(told) else ()
+                f"{image.name}, {shape}", placed | image.places, told, allowed=KEY_PLACES if code_free(told) else ()
             )
         stored = buckets.written()
-        assert any(key.endswith(".error.json") for key in stored) == (code is not None), film.name
+        assert any(key.endswith(".error.json") for key in stored) == (code is not None), image.name
         for key in stored:
             head = buckets.client.head_object(Bucket=buckets.outputs, Key=key)
             head["ResponseMetadata"] = None
             tags = buckets.client.get_object_tagging(Bucket=buckets.outputs, Key=key)["TagSet"]
-            leaks.search(f"{film.name}, {key[-12:]}", placed | film.places, repr((head, tags)), buckets.get(key))
+            leaks.search(f"{image.name}, {key[-12:]}", placed | image.places, repr((head, tags)), buckets.get(key))
             assert key.startswith(KEY)
-    bodies_of_direct_calls(leaks, films, buckets)
-    failures_of_storage(leaks, films[0][0], buckets, monkeypatch)
+    bodies_of_direct_calls(leaks, images, buckets)
+    failures_of_storage(leaks, images[0][0], buckets, monkeypatch)
     leaks.enter(
         ledger,
         "images in buckets",
@@ -86,20 +86,22 @@ def answered(event: Any, milliseconds: int = 60_000) -> str:
         return "Error: " + "".join(traceback.format_exception(error))
 
 
-def bodies_of_direct_calls(leaks: LeakCheck, films: list[tuple[CanaryImage, str | None]], buckets: Buckets) -> None:
+def bodies_of_direct_calls(leaks: LeakCheck, images: list[tuple[CanaryImage, str | None]], buckets: Buckets) -> None:
     """Call the function directly for the bytes of each output format."""
-    for film, _ in films[:8] if WHOLE else films[5:6]:
-        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+    for image, _ in images[:8] if WHOLE else images[5:6]:
+        buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=image.data, **BESIDE)
         for form in FORMATS if WHOLE else PATIENT_FORMATS:
             answer = serverless.handler({"image_key": KEY, "format": form, "return": "mask"}, Context())
             content = base64.b64decode(answer.pop("content", ""))
-            allowed = CARRIED if form in PATIENT_FORMATS and "dicom" in film.name.lower() else ()
-            leaks.search(f"{film.name}, direct, {form}", film.places, repr(answer), content, allowed=allowed)
+            allowed = CARRIED if form in PATIENT_FORMATS and "dicom" in image.name.lower() else ()
+            leaks.search(f"{image.name}, direct, {form}", image.places, repr(answer), content, allowed=allowed)
 
 
-def failures_of_storage(leaks: LeakCheck, film: CanaryImage, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+def failures_of_storage(
+    leaks: LeakCheck, image: CanaryImage, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Send events for which S3 fails, and invalid events; every text of S3 quotes the key."""
-    buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=film.data, **BESIDE)
+    buckets.client.put_object(Bucket=buckets.films, Key=KEY, Body=image.data, **BESIDE)
     nowhere = f"nowhere-{canary('bucket').lower()}"
     odd = (f"\0{KEY}", KEY * 30, f"{KEY}\ud800")
     for shape, make in some(SHAPES.items(), 3):

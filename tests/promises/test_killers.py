@@ -33,11 +33,11 @@ def function(buckets: Buckets) -> Iterator[Function]:
     found.close()
 
 
-def put(buckets: Buckets, film: bytes, count: int, killers: list[int], end: bytes = KILL) -> list[str]:
+def put(buckets: Buckets, image: bytes, count: int, killers: list[int], end: bytes = KILL) -> list[str]:
     """Upload ``count`` images, of which those at the indexes ``killers`` kill; return their keys."""
     keys = [f"in/{number:03}.png" for number in range(count)]
     for number, key in enumerate(keys):
-        buckets.drop(key, film + (end if number in killers else b""))
+        buckets.drop(key, image + (end if number in killers else b""))
     return keys
 
 

@@ -23,8 +23,8 @@ DOORS = ("http", "records")
 
 
 def test_every_event_has_a_defined_response(ledger: Ledger, small: bytes, tmp_path: Path) -> None:
-    film = tmp_path / "film.png"
-    film.write_bytes(smaller(small, 96))
+    image = tmp_path / "film.png"
+    image.write_bytes(smaller(small, 96))
     environment = os.environ | {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -39,7 +39,7 @@ def test_every_event_has_a_defined_response(ledger: Ledger, small: bytes, tmp_pa
         environment.pop(name, None)
     playing = [
         subprocess.Popen(
-            [sys.executable, HERE / "event_player.py", film, *map(str, (SEED, COUNT, turn, len(DOORS)))],
+            [sys.executable, HERE / "event_player.py", image, *map(str, (SEED, COUNT, turn, len(DOORS)))],
             env=environment | {"LUNG_DOOR": door},
             stdout=subprocess.PIPE,
             text=True,

@@ -96,7 +96,7 @@ def _public(shared: Path) -> dict[str, Callable[[], Grey]]:
 
 
 @pytest.fixture(scope="module", params=["RG1", "public test images"])
-def films(request: pytest.FixtureRequest) -> Films:
+def images(request: pytest.FixtureRequest) -> Films:
     """Return RG1, or the public images; skip the test without them."""
     if request.param == "RG1":
         return Films("RG1", {"RG1": _rg1})
@@ -136,9 +136,9 @@ class Measured:
         assert self.mean >= mean
 
 
-def examples(films: Films, small: int, whole: int) -> Callable[[Any], Any]:
+def examples(images: Films, small: int, whole: int) -> Callable[[Any], Any]:
     """Return the number of examples: a quarter for RG1."""
-    part = 0.25 if films.kind == "RG1" else 0.75
+    part = 0.25 if images.kind == "RG1" else 0.75
     count = round(cases(small, whole) * part)
     decorate = settings(
         max_examples=count,
@@ -151,10 +151,10 @@ def examples(films: Films, small: int, whole: int) -> Callable[[Any], Any]:
     return lambda test: decorate(seed(SEED)(test) if WHOLE else test)
 
 
-def enter(ledger: Ledger, films: Films, relation: str, count: int, found: str) -> None:
+def enter(ledger: Ledger, images: Films, relation: str, count: int, found: str) -> None:
     """Enter one line of this promise."""
     how = f", seed {SEED}" if WHOLE else ""
-    ledger.enter(3, relation, f"{count:,} comparisons on {len(films)} images ({films.kind}){how}", found)
+    ledger.enter(3, relation, f"{count:,} comparisons on {len(images)} images ({images.kind}){how}", found)
 
 
 def _resized(pixels: Grey, scale: float) -> Grey:
@@ -178,13 +178,13 @@ ORIENTATIONS = {"L\\F": "R\\F", "R\\F": "L\\F"}
 """PatientOrientation of an image, and of the same image mirrored."""
 
 
-def test_mirrored_image_gives_mirrored_mask_with_sides_swapped(films: Films, ledger: Ledger) -> None:
+def test_mirrored_image_gives_mirrored_mask_with_sides_swapped(images: Films, ledger: Ledger) -> None:
     masks, doubtful_masks, lungs, seen = Measured(), Measured(), Measured(), []
 
-    @examples(films, 6, 320)
-    @given(films.names, st.floats(0.5, 1.5), st.sampled_from([None, *ORIENTATIONS]))
+    @examples(images, 6, 320)
+    @given(images.names, st.floats(0.5, 1.5), st.sampled_from([None, *ORIENTATIONS]))
     def mirror(name: str, scale: float, orientation: str | None) -> None:
-        pixels = _resized(films.pixels(name), scale)
+        pixels = _resized(images.pixels(name), scale)
         turned = np.ascontiguousarray(pixels[:, ::-1])
         if orientation is None:
             one, other = segment(png(pixels)), segment(png(turned))
@@ -207,21 +207,21 @@ def test_mirrored_image_gives_mirrored_mask_with_sides_swapped(films: Films, led
     if doubtful_masks.values:
         found += f"; of {len(doubtful_masks.values)} masks that the verdict calls doubtful {doubtful_masks.line}"
     found += f"; of each lung {lungs.line}; {sum(seen)} of {len(seen)} seen to be mirrored"
-    enter(ledger, films, "A mirrored image gives the mirrored mask, right and left swapped", count, found)
+    enter(ledger, images, "A mirrored image gives the mirrored mask, right and left swapped", count, found)
     masks.holds(0.95, 0.988)
     if doubtful_masks.values:
         doubtful_masks.holds(0.92, 0.92)
     lungs.holds(0.91, 0.985)
 
 
-def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
+def test_padding_changes_little(images: Films, ledger: Ledger) -> None:
     masks = Measured()
     border = st.floats(0, 0.1)
 
-    @examples(films, 6, 360)
-    @given(films.names, border, border, border, border, st.floats(0, 1))
+    @examples(images, 6, 360)
+    @given(images.names, border, border, border, border, st.floats(0, 1))
     def pad(name: str, top: float, bottom: float, left: float, right: float, grey: float) -> None:
-        pixels, mask = films.pixels(name), films.result(name).mask
+        pixels, mask = images.pixels(name), images.result(name).mask
         height, width = pixels.shape
         up, down, before, after = (round(each * max(height, width)) for each in (top, bottom, left, right))
         level = round(grey * pixels.mean())  # from black to the image's mean
@@ -231,7 +231,7 @@ def test_padding_changes_little(films: Films, ledger: Ledger) -> None:
 
     pad()
     enter(
-        ledger, films, "Padding of up to a tenth on each side changes little", len(masks.values), f"Dice {masks.line}"
+        ledger, images, "Padding of up to a tenth on each side changes little", len(masks.values), f"Dice {masks.line}"
     )
     masks.holds(0.9, 0.985)
 
@@ -240,13 +240,13 @@ LOST = 0.05
 """Fraction of an image that a moderate gain may clip."""
 
 
-def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
+def test_gain_and_offset_change_little(images: Films, ledger: Ledger) -> None:
     exact, clipped = Measured(), Measured()
 
-    @examples(films, 6, 320)
-    @given(films.names, st.floats(0.5, 1.2), st.floats(-15, 15), st.integers(20, 240), st.integers(0, 4000))
+    @examples(images, 6, 320)
+    @given(images.names, st.floats(0.5, 1.2), st.floats(-15, 15), st.integers(20, 240), st.integers(0, 4000))
     def develop(name: str, gain: float, offset: float, factor: int, base: int) -> None:
-        pixels, mask = films.pixels(name), films.result(name).mask
+        pixels, mask = images.pixels(name), images.result(name).mask
         found = segment(png(pixels.astype(np.uint16) * np.uint16(factor) + np.uint16(base))).mask
         exact.add(dice(found, mask), f"{name} * {factor} + {base}")
         greys = np.rint(pixels * gain + offset)
@@ -256,35 +256,35 @@ def test_gain_and_offset_change_little(films: Films, ledger: Ledger) -> None:
 
     develop()
     found = f"Dice {exact.line} where no grey is lost; {clipped.line} in 8 bits, gain 0.5 to 1.2"
-    enter(ledger, films, "Gain and offset change little", len(exact.values) + len(clipped.values), found)
+    enter(ledger, images, "Gain and offset change little", len(exact.values) + len(clipped.values), found)
     exact.holds(0.998, 0.9995)
     clipped.holds(0.97, 0.995)
 
 
-def test_scale_changes_little(films: Films, ledger: Ledger) -> None:
+def test_scale_changes_little(images: Films, ledger: Ledger) -> None:
     masks = Measured()
 
-    @examples(films, 6, 320)
-    @given(films.names, st.floats(0.4, 3))
+    @examples(images, 6, 320)
+    @given(images.names, st.floats(0.4, 3))
     def scale(name: str, factor: float) -> None:
-        mask = films.result(name).mask
-        found = segment(png(_resized(films.pixels(name), factor))).mask
+        mask = images.result(name).mask
+        found = segment(png(_resized(images.pixels(name), factor))).mask
         masks.add(dice(_mask_resized(found, mask), mask), f"{name} x {factor:.3f}")
 
     scale()
-    enter(ledger, films, "Scale, from 0.4 to 3, changes little", len(masks.values), f"Dice {masks.line}")
+    enter(ledger, images, "Scale, from 0.4 to 3, changes little", len(masks.values), f"Dice {masks.line}")
     masks.holds(0.97, 0.99)
 
 
-def test_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None:
+def test_higher_threshold_gives_a_subset(images: Films, ledger: Ledger) -> None:
     """To the pixel, with or without cleaning."""
     plain, cleaned = Measured(), Measured()
     step = st.one_of(st.floats(0.001, 0.05), st.floats(0.05, 0.9))
 
-    @examples(films, 6, 320)
-    @given(films.names, st.floats(0.3, 1.5), st.floats(0.02, 0.97), step)
+    @examples(images, 6, 320)
+    @given(images.names, st.floats(0.3, 1.5), st.floats(0.02, 0.97), step)
     def raise_it(name: str, scale: float, low: float, step: float) -> None:
-        film = png(_resized(films.pixels(name), scale))
+        film = png(_resized(images.pixels(name), scale))
         for clean, measured in ((False, plain), (True, cleaned)):
             below = segment(film, Options(low, clean=clean)).mask
             above = segment(film, Options(min(0.98, low + step), clean=clean)).mask
@@ -294,7 +294,7 @@ def test_higher_threshold_gives_a_subset(films: Films, ledger: Ledger) -> None:
     raise_it()
     outside = sum(each < 1 for each in (*plain.values, *cleaned.values))
     found = f"{outside} not to the pixel; inside {plain.line}, cleaned {cleaned.line}"
-    enter(ledger, films, "A higher threshold gives a subset", len(plain.values) + len(cleaned.values), found)
+    enter(ledger, images, "A higher threshold gives a subset", len(plain.values) + len(cleaned.values), found)
     plain.holds(1, 1)
     cleaned.holds(1, 1)
 
@@ -324,18 +324,18 @@ def _shown(pixels: Grey, orientation: int) -> Grey:
         return np.asarray(ImageOps.exif_transpose(image))
 
 
-def test_mask_has_the_size_of_the_image(films: Films, ledger: Ledger) -> None:
+def test_mask_has_the_size_of_the_image(images: Films, ledger: Ledger) -> None:
     """For any size and file format; and the stored orientation makes no difference."""
     count = 0
 
-    @examples(films, 6, 320)
-    @given(films.names, SIDES, SIDES, st.integers(1, 8), st.sampled_from(["PNG", "TIFF", "JPEG", "WEBP"]))
+    @examples(images, 6, 320)
+    @given(images.names, SIDES, SIDES, st.integers(1, 8), st.sampled_from(["PNG", "TIFF", "JPEG", "WEBP"]))
     def store(name: str, height: int, width: int, orientation: int, file_format: str) -> None:
         nonlocal count
         height, width = (min(side, MOST // other) for side, other in ((height, width), (width, height)))
         if file_format == "WEBP":
             height, width = min(height, WEBP), min(width, WEBP)
-        stored = np.asarray(Image.fromarray(films.pixels(name)).resize((width, height)))
+        stored = np.asarray(Image.fromarray(images.pixels(name)).resize((width, height)))
         film = _oriented(stored, orientation, file_format)
         found = segment(film)
         size = (height, width) if orientation < 5 else (width, height)
@@ -347,10 +347,10 @@ def test_mask_has_the_size_of_the_image(films: Films, ledger: Ledger) -> None:
         count += 1
 
     store()
-    enter(ledger, films, "The mask has the image's size and orientation", count, "all to the pixel")
+    enter(ledger, images, "The mask has the image's size and orientation", count, "all to the pixel")
 
 
-def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
+def test_formats_of_one_array_agree(images: Films, ledger: Ledger) -> None:
     """Bit for bit if each decoder gives the same greys.
 
     The greys of a DICOM image are stretched to 16 bits. If they span all of them already, they stay as they are;
@@ -358,11 +358,11 @@ def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
     """
     stretched, count = Measured(), 0
 
-    @examples(films, 6, 200)
-    @given(films.names, st.floats(0.3, 2), st.sampled_from(["8 bits", "12 bits", "16 bits"]))
+    @examples(images, 6, 200)
+    @given(images.names, st.floats(0.3, 2), st.sampled_from(["8 bits", "12 bits", "16 bits"]))
     def write(name: str, scale: float, depth: str) -> None:
         nonlocal count
-        pixels: NDArray[Any] = _resized(films.pixels(name), scale)
+        pixels: NDArray[Any] = _resized(images.pixels(name), scale)
         forms = [tiff, lambda each: tiff(each, compression="zlib"), lambda each: tiff(each, byteorder=">")]
         if depth == "8 bits":
             forms += [lambda each: encode(Image.fromarray(each), "BMP")]
@@ -384,5 +384,5 @@ def test_formats_of_one_array_agree(films: Films, ledger: Ledger) -> None:
 
     write()
     found = f"{count:,} to the bit; {len(stretched.values)} of DICOM stretched to 16 bits, Dice {stretched.line}"
-    enter(ledger, films, "PNG, TIFF, BMP, WebP and DICOM of one array agree", count + len(stretched.values), found)
+    enter(ledger, images, "PNG, TIFF, BMP, WebP and DICOM of one array agree", count + len(stretched.values), found)
     stretched.holds(0.985, 0.998)

@@ -230,12 +230,12 @@ def test_every_start_fails_with_one_line(fault: str, program: Path, ledger: Ledg
         damage(program / name)
     if LUNG_WEIGHTS.name in names:
         (program / INT8.name).unlink(missing_ok=True)
-    films = program.parents[2] / "films"
-    films.mkdir()
-    film = films / "film.png"
-    film.write_bytes(png(RAMP8))
+    images = program.parents[2] / "films"
+    images.mkdir()
+    image = images / "film.png"
+    image.write_bytes(png(RAMP8))
     commands: list[list[object]] = [["serve", "--port", "65000"]]
-    commands += [["info"], ["segment", film], ["batch", films, program.parents[2] / "masks"]] if WHOLE else []
+    commands += [["info"], ["segment", image], ["batch", images, program.parents[2] / "masks"]] if WHOLE else []
     lines = []
     for command in commands:
         done = run(*command)

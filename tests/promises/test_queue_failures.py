@@ -141,13 +141,13 @@ class Hospital:
         )
         return key
 
-    def _put(self, key: str, film: BucketImage, twice: bool) -> None:
-        put = self._client.put_object(Bucket=self._bucket, Key=key, Body=film.body)
-        self.versions[put["VersionId"]] = film
+    def _put(self, key: str, image: BucketImage, twice: bool) -> None:
+        put = self._client.put_object(Bucket=self._bucket, Key=key, Body=image.body)
+        self.versions[put["VersionId"]] = image
         if key in self.truth:
             self.replaced.add(key)
         # The S3 console makes such empty objects for folders.
-        self.truth[key] = None if key.endswith("/") and not film.body else film
+        self.truth[key] = None if key.endswith("/") and not image.body else image
         assert fires(self.triggers, self._bucket, key)
         body = json.dumps(s3_event(self._bucket, key))
         self._told[body] = key
@@ -222,11 +222,11 @@ def test_every_image_version_has_its_outputs_once(
     functions = [Function(hospital, queue, faulty_s3, turns, number) for number in range(WORKERS)]
     remembered = functools.cache(segment)
 
-    def slow(*film: Any) -> Any:
+    def slow(*image: Any) -> Any:
         """Segment an image while others take STEPS turns."""
         for _ in range(STEPS):
             turns.pass_on()
-        return remembered(*film)
+        return remembered(*image)
 
     monkeypatch.setattr(process, "segment", slow)
     # boto3 waits up to 20 s between retries; here the others take a turn instead.
@@ -278,21 +278,21 @@ def check(buckets: Buckets, hospital: Hospital, faulty_s3: FailingS3) -> list[st
     left = {each["Key"] for page in pages for each in page.get("Contents", [])}
     wrong = []
     for key, there_now in hospital.truth.items():
-        film = there_now
+        image = there_now
         outputs = OutputKeys.of(ImageLocation(buckets.films, key), names)
         every = {outputs.error, *(outputs.key(name) for name in FORMATS)}
         there = left & every
         left -= every
-        if film is None:  # outputs of a deleted image may stay
+        if image is None:  # outputs of a deleted image may stay
             continue
         version = client.head_object(Bucket=buckets.films, Key=key)["VersionId"]
         if key in hospital.jobs and there:
             # A job is done once, with the image that was there then.
             head = client.head_object(Bucket=buckets.outputs, Key=min(there))
             version = head["Metadata"]["film-version"]
-            film = hospital.versions[version]
+            image = hospital.versions[version]
         form = "labels" if key in hospital.jobs else "mask"
-        code = "archived" if key in faulty_s3.archived else film.code
+        code = "archived" if key in faulty_s3.archived else image.code
         expected = {outputs.error} if code else {outputs.key(form), outputs.document}
         expected = set() if key in faulty_s3.denied else expected
         if there != expected:
@@ -305,7 +305,7 @@ def check(buckets: Buckets, hospital: Hospital, faulty_s3: FailingS3) -> list[st
                 wrong.append(f"{name!r} is of another version")
             elif name == outputs.error and json.loads(content)["code"] != code:
                 wrong.append(f"{name!r} has another code")
-            elif name == outputs.key(form) and content != film.outputs[form]:
+            elif name == outputs.key(form) and content != image.outputs[form]:
                 wrong.append(f"{name!r} is another image's")
             elif key not in hospital.replaced and faulty_s3.writes[buckets.outputs, name, version] != 1:
                 wrong.append(f"{name!r} was written more than once")
