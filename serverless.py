@@ -34,8 +34,8 @@ def _fetch_model(uri: str, sha256: str) -> Path:
 
 FETCHERS["s3"] = _fetch_model
 load_models()
-for door, module in ENTRY_POINTS.items():
-    if settings.ENTRY_POINT.read(HTTP) == door:
+for entry_point, module in ENTRY_POINTS.items():
+    if settings.ENTRY_POINT.read(HTTP) == entry_point:
         import_module(module)
 
 

@@ -82,13 +82,13 @@ def _merge_fields(query: SegmentParameters, fields: dict[str, str]) -> SegmentPa
         raise errors.BadParameter(problems.describe_errors(error.errors())) from None
 
 
-def _segment_response(film: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
-    tag = negotiation.make_etag(film, chosen, Recipe(options, load_models().digests))
+def _segment_response(image: bytes, chosen: Format, options: Options, if_none_match: str) -> Response:
+    tag = negotiation.make_etag(image, chosen, Recipe(options, load_models().digests))
     # Patient data: no shared cache may store it, and a private cache must revalidate.
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if negotiation.matches_etag(if_none_match, tag):
         return Response(status_code=304, headers=headers)
-    result = segment(film, options)
+    result = segment(image, options)
     started = time.perf_counter()
     content = chosen.encode(result)
     encoded = 1000 * (time.perf_counter() - started)
