@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from canaries import CARRIED, DIGITS, CanaryImage, canary, caught
+from canaries import DIGITS, canary, caught
+from canary_images import CARRIED, CanaryImage
 from leak_check import PATIENT_FORMATS
 
 from lungseg import errors

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from canaries import CanaryImage, dicom_film, good, refused
-from canaries import png as png_film
+from canary_images import CanaryImage, dicom_image, good, refused
+from canary_images import png as png_image
 from films import STRIPES8
 from leak_check import LeakCheck
 from ledger import WHOLE, Ledger
@@ -40,7 +40,7 @@ def pixels(rg1_png: bytes) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def images(pixels: NDArray[np.uint8]) -> list[tuple[CanaryImage, str | None]]:
     """Return all images with their error codes; None for valid ones."""
-    lungless = [CanaryImage("stripes, PNG", png_film(STRIPES8)), CanaryImage("stripes, DICOM", dicom_film(STRIPES8))]
+    lungless = [CanaryImage("stripes, PNG", png_image(STRIPES8)), CanaryImage("stripes, DICOM", dicom_image(STRIPES8))]
     found: list[tuple[CanaryImage, str | None]] = [(film, None) for film in (*good(pixels).values(), *lungless)]
     found += [(film, code) for code, each in refused(pixels).items() for film in each]
     assert all(film.places or film.name == "bmp cut" for film, _ in found), "an image without a canary shows nothing"

@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 import httpx2
 import pytest
 from buckets import Buckets, Context
-from canaries import CanaryImage, canary, caught
+from canaries import canary, caught
+from canary_images import CanaryImage
 from canary_requests import HEADERS, Request, code_of, failures, odd_requests, orders, raising, requests_with_films
 from event_shapes import originals
 from fastapi.testclient import TestClient

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from buckets import SHAPES, Buckets, Context, sqs_event
-from canaries import CARRIED, CanaryImage, canary, caught
+from canaries import canary, caught
+from canary_images import CARRIED, CanaryImage
 from canary_requests import failures, raising
 from leak_check import CHANNELS, PATIENT_FORMATS, LeakCheck, some
 from ledger import WHOLE, Ledger

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from canaries import CARRIED, CanaryImage, canary, caught
+from canaries import canary, caught
+from canary_images import CARRIED, CanaryImage
 from leak_check import PATIENT_FORMATS, LeakCheck, some
 from ledger import WHOLE, Ledger
 from processes import command

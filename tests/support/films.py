@@ -25,7 +25,10 @@ STRIPES8 = np.repeat(np.where(np.arange(256) // 4 % 2, np.uint8(220), np.uint8(2
 
 
 def packaged(name: str) -> Path:
-    """Return the path of a pydicom-data file: RG1 is a real chest X-ray (CR, MONOCHROME1, 1955 x 1841, 15 bits)."""
+    """Return the path of a pydicom-data file.
+
+    RG1 is a real chest X-ray (CR, MONOCHROME1, 1955 x 1841, 15 bits) in four encodings.
+    """
     path = get_testdata_file(name, download=False)
     if path is None:
         raise FileNotFoundError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt")
