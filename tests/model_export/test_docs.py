@@ -14,7 +14,7 @@ from model_export.__main__ import _parser
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
 
 COMMAND = re.compile(r"^ *(?:\S*python|torchrun\b.*?) -m model_export (?P<words>.*)$", re.MULTILINE)
 
@@ -24,8 +24,9 @@ LINK = re.compile(r"""\]\(<?([^)>\s]+)|\b(?:src|href)="([^"]+)\"""")
 @pytest.mark.parametrize(
     "document",
     [
-        "README.md",
+        "docs/TRAINING.md",
         "docs/LIFECYCLE.md",
+        "docs/howto/own-masks.md",
         "model_export/__main__.py",
         "model_export/train.py",
         "model_export/sweeps/tune.py",
