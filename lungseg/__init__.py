@@ -1,14 +1,13 @@
 """Lung segmentation of frontal chest radiographs.
 
-    from pathlib import Path
+    from lungseg import segment
 
-    import lungseg
+    result = segment("image.dcm")
+    result.mask               # (height, width) bool, True = lung
+    result.verdict.decision   # accept, review or reject
+    result.save("mask.png")
 
-    result = lungseg.segment(Path("image.dcm").read_bytes())
-    result.mask      # (height, width) bool, True = lung
-    result.verdict   # accept, review or reject, with reasons
-
-The public API is `segment`, `Options` and `Result`; every other name may change. Errors are those of `lungseg.errors`.
+The public API is the names below and `lungseg.errors`; every other name may change.
 """
 
 from __future__ import annotations
@@ -19,11 +18,22 @@ TYPE_CHECKING = False  # read by type checkers; `typing` takes a few millisecond
 if TYPE_CHECKING:
     from typing import Any
 
-    from lungseg.pipeline.options import Options
-    from lungseg.pipeline.result import Result
-    from lungseg.pipeline.segment import segment
+    from lungseg.errors import ModelError, ProblemError
+    from lungseg.library.model import Model
+    from lungseg.library.result import Result
+    from lungseg.library.segment import segment, segment_many
+    from lungseg.library.segmenter import Segmenter
 
-__all__ = ["Options", "Result", "__version__", "segment"]
+__all__ = [
+    "Model",
+    "ModelError",
+    "ProblemError",
+    "Result",
+    "Segmenter",
+    "__version__",
+    "segment",
+    "segment_many",
+]
 
 __version__ = "0.1.0"
 
@@ -32,9 +42,13 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
-    "Options": "lungseg.pipeline.options",
-    "Result": "lungseg.pipeline.result",
-    "segment": "lungseg.pipeline.segment",
+    "Model": "lungseg.library.model",
+    "ModelError": "lungseg.errors",
+    "ProblemError": "lungseg.errors",
+    "Result": "lungseg.library.result",
+    "Segmenter": "lungseg.library.segmenter",
+    "segment": "lungseg.library.segment",
+    "segment_many": "lungseg.library.segment",
 }
 
 
@@ -48,3 +62,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public API, for completion in a notebook."""
+    return sorted({*globals(), *__all__})

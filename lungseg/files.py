@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lungseg import errors, limits
+from lungseg.terminal import escape_name
 
 PARTIAL_PREFIX, PARTIAL_PATTERN = ".lung-partial-", re.compile(r"\.lung-partial-[a-z0-9_]{8}")
 """Prefix and pattern of the name of a file that is being written. It is hidden, so no run takes it for an image."""
 
 
-def read_image_file(path: Path, pipes: bool = False) -> bytes:
+def read_image_file(path: Path, pipes: bool = False, named: bool = False) -> bytes:
     """Read an image file.
 
     Args:
         path: the file.
         pipes: whether it may be a pipe or a device, which can block for ever.
+        named: whether an error says which file cannot be read: only if the person who reads the error named it.
 
     Raises:
         TooLarge: without reading beyond the limit.
@@ -35,7 +37,8 @@ def read_image_file(path: Path, pipes: bool = False) -> bytes:
                 raise errors.Unreadable("The file is a pipe or a device.")
             data = file.read(limits.MAX_BYTES + 1)
     except OSError as error:
-        raise errors.Unreadable(f"The file cannot be read ({error.strerror}).") from None
+        what = escape_name(str(path)) if named else "The file"
+        raise errors.Unreadable(f"{what} cannot be read ({error.strerror}).") from None
     limits.check_bytes(len(data))
     return data
 

@@ -39,7 +39,7 @@ def decode(data: bytes, min_side: int | None = None) -> Radiograph:
     """
     limits.check_bytes(len(data))
     try:
-        return replace(_decode(data, min_side), file_bytes=data)
+        return replace(_decode(data, min_side), file=data)
     except (errors.UnsupportedFormat, errors.UnsupportedDicom, errors.DamagedImage):
         if _was_text(data):
             text = "The body contains the bytes EF BF BD, which only a text conversion writes."

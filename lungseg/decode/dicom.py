@@ -41,9 +41,18 @@ def decode_dicom(data: bytes) -> Radiograph:
         DamagedImage, TooSmall, TooLarge, BlankImage.
         Exception: the data set is broken; of any type, and with a text that may quote it.
     """
-    dataset = read_dicom(data)
+    return decode_dataset(read_dicom(data), len(data))
+
+
+def decode_dataset(dataset: Dataset, count: int) -> Radiograph:
+    """Decode a data set like `decode_dicom`. Its missing elements are filled in.
+
+    Args:
+        dataset: with the transfer syntax in its file_meta.
+        count: bytes of the file, or of the pixel data.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
-    _check_header(dataset, syntax, len(data))
+    _check_header(dataset, syntax, count)
     raw = _read_pixels(dataset, syntax)
     if raw.shape[:2] != (dataset.Rows, dataset.Columns):
         raise errors.DamagedImage("The pixel data does not have the size that the header states.")

@@ -42,7 +42,7 @@ class Radiograph:
         scale: pixels of the image per pixel of the picture, along a side.
         size: full height and width; None if the picture has full size.
         whole: decodes the image at full size; None if the picture has it.
-        file_bytes: the file that the image was decoded from. A reference, not a copy; left out of repr().
+        file: the file that the image was decoded from, or a function that writes one; left out of repr().
     """
 
     picture: Pixels | Image.Image
@@ -51,7 +51,12 @@ class Radiograph:
     scale: int = 1
     size: tuple[int, int] | None = None
     whole: Callable[[], Pixels] | None = None
-    file_bytes: bytes = field(default=b"", repr=False)
+    file: bytes | Callable[[], bytes] = field(default=b"", repr=False)
+
+    @cached_property
+    def file_bytes(self) -> bytes:
+        """The file that the image was decoded from; empty if it was decoded from an array."""
+        return self.file if isinstance(self.file, bytes) else self.file()
 
     @cached_property
     def pixels(self) -> Pixels:

@@ -128,24 +128,52 @@ def int8_path(weights: Path) -> Path:
 
 @functools.cache
 def load_lung() -> LungNetwork:
-    """Return the lung network of this process, loaded once.
+    """Return the lung network of this process, the one that ``LUNG_MODEL`` names, loaded once.
 
-    ``LUNG_MODEL`` names it: the path of a file, the bare name of one in the weights folder, as lung_unet, or a URI with
-    a scheme of FETCHERS, and then ``LUNG_MODEL_SHA256`` is its digest. ``LUNG_PRECISION`` is int8, fp32, or auto
-    (`choose_precision`).
+    Raises:
+        ModelError.
+    """
+    return open_lung(settings.MODEL.read(LUNG_WEIGHTS.stem), thread_count())
+
+
+def open_lung(named: str, threads: int) -> LungNetwork:
+    """Load a lung network. ``LUNG_PRECISION`` is int8, fp32, or auto (`choose_precision`).
+
+    Args:
+        named: the name of a model in the weights folder (`model_names`), the path of a file, or a URI with a scheme of
+            FETCHERS, and then ``LUNG_MODEL_SHA256`` is its digest.
+        threads: for one run.
 
     Raises:
         ModelError.
     """
     wanted = settings.PRECISION.read("auto")
-    named = settings.MODEL.read(LUNG_WEIGHTS.stem)
     scheme, separator, _ = named.partition("://")
     if separator and scheme not in FETCHERS:
-        raise ModelError("LUNG_MODEL must be a path or a name here; only the service on AWS fetches models.")
+        raise ModelError("The model must be a path or a name here; only the service on AWS fetches models.")
     if separator:
-        return choose_precision(FETCHERS[scheme](named, settings.MODEL_SHA256.read("")), wanted, thread_count())
-    weights = WEIGHTS_FOLDER / f"{named}.onnx" if named.isidentifier() else Path(named)
-    return choose_precision(weights, wanted, thread_count())
+        return choose_precision(FETCHERS[scheme](named, settings.MODEL_SHA256.read("")), wanted, threads)
+    weights = find_weights(named)
+    if not weights.is_file():
+        raise ModelError(unknown_model(named))
+    return choose_precision(weights, wanted, threads)
+
+
+def find_weights(named: str) -> Path:
+    """Return the file of a model: in the weights folder for a name, else at the path itself."""
+    return WEIGHTS_FOLDER / f"{named}.onnx" if named.isidentifier() else Path(named)
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names of the lung networks in the weights folder; the default model is first."""
+    names = (path.stem for path in WEIGHTS_FOLDER.glob("lung_*.onnx") if path.stem.isidentifier())
+    return tuple(sorted(names, key=lambda name: (name != LUNG_WEIGHTS.stem, name)))
+
+
+def unknown_model(named: str) -> str:
+    """Return what is wrong with a name or path that leads to no file, and what to use."""
+    problem = f"There is no model named {named}." if named.isidentifier() else "The model's path leads to no file."
+    return f"{problem} Use {', '.join(model_names())}, or the path of an ONNX file."
 
 
 def choose_precision(weights: Path, wanted: str, threads: int) -> LungNetwork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -45,6 +45,22 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
         ProblemError: the image cannot be segmented; the subclass says why.
         ModelError: a model cannot be loaded.
     """
+    models = models or load_models()
+    return segment_decoded(lambda min_side: decode(data, min_side), options, models)
+
+
+def segment_decoded(
+    read: Callable[[int], Radiograph], options: Options | None = None, models: Models | None = None
+) -> Result:
+    """Segment an image like `segment`, whatever it is decoded from.
+
+    Args:
+        read: decodes the image. Its argument is the number of pixels to which the longer side may be reduced.
+        options, models: as for `segment`.
+
+    Raises:
+        Exception: what ``read`` raises, and what `segment` does.
+    """
     options = options or Options()
     models = models or load_models()
     model = models.lung
@@ -52,7 +68,7 @@ def segment(data: bytes, options: Options | None = None, models: Models | None =
     stages: dict[str, float] = {}
 
     with _timed(stages, "decode"):
-        radiograph = decode(data, MIN_DECODE_RATIO * model.card.input.size)
+        radiograph = read(MIN_DECODE_RATIO * model.card.input.size)
     with _timed(stages, "preprocess"):
         square, geometry = preprocess(radiograph, model.card.input)
     with _timed(stages, "view"):

@@ -265,7 +265,7 @@ def test_invalid_values_are_dropped_and_texts_kept(small: Film, caplog: pytest.L
 def test_impossible_segmentation_is_rejected(rg1_png: bytes, bare: bytes, bare_result: Result, small: Film) -> None:
     for image in (rg1_png, b"", dicom(small, SOPClassUID=CTImageStorage), dicom(small, SOPInstanceUID="none")):
         with pytest.raises(errors.NeedsDicom):
-            dicom_seg(replace(bare_result, radiograph=replace(bare_result.radiograph, file_bytes=image)))
+            dicom_seg(replace(bare_result, radiograph=replace(bare_result.radiograph, file=image)))
     with pytest.raises(errors.NoLung):
         dicom_seg(replace(bare_result, cleaned=np.zeros_like(bare_result.cleaned)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def test_setting_names_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for named, expected in (("lung_unet", shipped), (str(shipped), shipped), (str(elsewhere), elsewhere)):
         monkeypatch.setenv("LUNG_MODEL", named)
         assert load_lung.__wrapped__().sha256 == hashlib.sha256(expected.read_bytes()).hexdigest()
-    for named in ("no_such_model", "models/lung", str(tmp_path)):
+    for named, text in (
+        ("no_such_model", "There is no model named no_such_model. Use lung_unet, lung_unet_open, or the path"),
+        ("models/lung", "The model's path leads to no file. Use lung_unet"),
+        (str(tmp_path), "The model's path leads to no file. Use lung_unet"),
+        ("s3://bucket/key", "only the service on AWS fetches models"),
+    ):
         monkeypatch.setenv("LUNG_MODEL", named)
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(ModelError, match=re.escape(text)):
             load_lung.__wrapped__()
 
 

@@ -1,0 +1,1 @@
+"""The Python API: what `import lungseg` offers, a thin layer over the one pipeline."""
