@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import socket
@@ -111,12 +112,14 @@ def test_connection_that_trickles_after_an_answer_is_closed(address: Address, mo
 
 def test_connection_is_kept_between_requests(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_HEADER_SECONDS", 0.5)
-    request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
-    with sent(address, request) as line:
-        assert line.recv(65536).startswith(b"HTTP/1.1 200")
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=20)) as connection:
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+        first = connection.sock
         time.sleep(3)  # the limits are looked at once a second
-        line.sendall(request)
-        assert line.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
+        assert connection.sock is first  # it did not connect again
 
 
 def test_connection_is_closed_when_no_request_follows(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
