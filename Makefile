@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 E2E ?= .venv-e2e
 LOCKED ?= .venv-locked
+SITE ?= .venv-site
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom dist docs lint graph types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -70,6 +71,9 @@ docs: $(VENV)/.service ## Write docs/SETTINGS.md, the tables of docs/ERRORS.md a
 	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
 	$(BIN)/python tests/tools/graph.py --docs > /dev/null
 
+site: $(SITE)/.all $(SITE)/mermaid.min.js ## Build the documentation as a website into site/; needs npm; fails on broken links
+	MERMAID=$(SITE)/mermaid.min.js NO_MKDOCS_2_WARNING=1 $(SITE)/bin/python -m mkdocs build $(ARGS)
+
 dist: $(VENV)/.service ## Build wheel and sdist, check them, and segment an image with the installed wheel
 	$(BIN)/python tests/tools/try_wheel.py $(ARGS)
 
@@ -101,7 +105,7 @@ e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as on AWS: the container
 	$(E2E)/bin/python -m pytest -s tests/e2e
 
 clean: ## Remove what the targets made, except images and runs
-	rm -rf $(VENV) $(E2E) $(LOCKED) mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(E2E) $(LOCKED) $(SITE) site mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
 
 # One virtual environment; each stamp file says what was installed into it.
 $(VENV)/bin/python:
@@ -120,6 +124,20 @@ $(VENV)/.service: requirements.txt lungseg/requirements.txt tests/requirements.t
 $(VENV)/.all: requirements.txt lungseg/requirements.txt model_export/requirements.txt tests/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r model_export/requirements.txt -r tests/requirements.txt
 	@touch $@
+
+$(SITE)/.all: requirements.txt lungseg/requirements.txt docs/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+# Draws the diagrams in the reader's browser. The theme would load it from a CDN, which then learns who reads what.
+MERMAID_VERSION := 11.17.2
+MERMAID_SHA256 := 581ed7d74bd9048d0e3a91363927d72ef22942d7722546b27f7cc29e35390eb8
+$(SITE)/mermaid.min.js: docs/requirements.txt | $(SITE)/.all
+	npm pack --silent --pack-destination $(SITE) mermaid@$(MERMAID_VERSION)
+	tar -xzOf $(SITE)/mermaid-$(MERMAID_VERSION).tgz package/dist/mermaid.min.js > $@.partial
+	echo "$(MERMAID_SHA256)  $@.partial" | sha256sum --check --quiet
+	mv $@.partial $@
 
 # Exactly what the container image installs.
 $(LOCKED)/.all: requirements.lock | $(VENV)/bin/python
