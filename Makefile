@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -49,6 +49,9 @@ bench-model: $(VENV)/.all ## Time the network against the original project's, on
 
 bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 images, killed half-way and resumed
 	$(BIN)/python -m benchmarks.folder
+
+bench-ray: $(VENV)/.workstation ## Segment 500 images with Ray Data, an actor killed on the way; needs pip install "ray[data]"
+	PYTHONPATH=. $(BIN)/python -m benchmarks.ray_cluster $(ARGS)
 
 coverage: $(VENV)/.service ## Measure branch coverage of app and lungseg; it must be at least 95 %
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/branches.py $(ARGS)

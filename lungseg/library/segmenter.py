@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Segmenter:
     With Ray Data, one model per actor:
 
         files = ray.data.read_binary_files("images/", include_paths=True)
-        masks = files.map_batches(Segmenter, batch_size=16, concurrency=4)
+        masks = files.map_batches(Segmenter, batch_size=16, compute=ray.data.ActorPoolStrategy(size=4))
 
     With Spark, in a function for `mapInPandas`:
 
@@ -102,8 +102,8 @@ class Segmenter:
         dice = np.array([row.get("expected_dice", np.nan) for row in rows], np.float64)
         return {**kept, **made, "expected_dice": dice, "error": _object_column([row.get("error") for row in rows])}
 
-    def __reduce__(self) -> tuple[Callable[..., Segmenter], tuple[Any, ...]]:
-        return _rebuild, (self._formats, self._choices, self._source, self._threads)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": None}
 
     def _segment_row(self, data: bytes, model: Model) -> dict[str, Any]:
         """Return the new columns of one image."""
@@ -122,9 +122,3 @@ def _object_column(values: list[Any]) -> NDArray[Any]:
     column = np.empty(len(values), object)
     column[:] = values
     return column
-
-
-def _rebuild(
-    formats: tuple[str, ...], choices: dict[str, Any], model: str | os.PathLike[str] | None, threads: int
-) -> Segmenter:
-    return Segmenter(formats, model=model, threads=threads, **choices)
