@@ -139,8 +139,8 @@ def http_reference() -> str:
     lines = [
         "# HTTP API",
         "",
-        "Generated from the [OpenAPI description](openapi.json). A running server has it at `/openapi.json`, and a page to try",
-        "it at `/docs`. [Getting started](GETTING_STARTED.md#http) has clients in Python, JavaScript and curl;",
+        "Generated from the [OpenAPI description](openapi.json). A server has it at `/openapi.json`, and a page to",
+        "try it at `/docs`. [Getting started](GETTING_STARTED.md#http) has clients in Python, JavaScript and curl;",
         "[ERRORS.md](ERRORS.md) explains the codes. `/v1/jobs` needs buckets on AWS: `lungseg serve` does not have it.",
         "",
     ]
