@@ -44,6 +44,7 @@ NOT_EXECUTED = {
     r" --watch$": "runs until it is stopped",
     r"^nohup ": "is the command above it, in the background",
     r"^(sbatch|parallel|#!/bin/bash)": "needs a cluster",
+    r"^store(scu|scp) |:8042/": "needs a PACS",
     r"^import (ray|pandas)\b": "needs a cluster",
 }
 """Patterns of commands and snippets that are not executed, and why."""
@@ -138,6 +139,16 @@ def test_snippets_succeed(page: str, folder: Path, url: str) -> None:
     assert failed == {}
 
 
+def test_failures_are_noticed(folder: Path, url: str) -> None:
+    for language, text in {
+        "console": "curl --data-binary @image.dcm http://127.0.0.1:8000/v1/segment?format=none | cat",
+        "python": "import lungseg.none",
+        "javascript": "throw new Error('no')",
+    }.items():
+        if language != "javascript" or shutil.which("node"):
+            assert execute(Snippet(language, text), folder, url).returncode
+
+
 def test_every_reason_is_needed() -> None:
     texts = [snippet.text for page in PAGES for snippet in snippets(page)]
     unused = [pattern for pattern in NOT_EXECUTED if not any(re.search(pattern, text) for text in texts)]
@@ -155,7 +166,9 @@ def test_remote_commands_parse() -> None:
     for page in PAGES:
         for snippet in snippets(page):
             if re.match(r"lungseg (remote|doctor) ", snippet.text):
-                main._parser().parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
+                parsers = main._parser()
+                parser = parsers[0] if isinstance(parsers, tuple) else parsers
+                parser.parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
 
 
 def test_readme_is_short() -> None:

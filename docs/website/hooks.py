@@ -92,7 +92,8 @@ def command_reference() -> str:
     from lungseg.cli import main
 
     lines = ["# Command line", "", "The help texts of all commands, as `--help` prints them.", ""]
-    for parser in walk_parsers(main._parser()):
+    parsers = main._parser()
+    for parser in walk_parsers(parsers[0] if isinstance(parsers, tuple) else parsers):
         lines += [f"## {parser.prog}", "", "```text", parser.format_help().rstrip(), "```", ""]
     return "\n".join(lines)
 
