@@ -16,6 +16,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -28,6 +29,8 @@ LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]*)(?P<a
 
 BLOCK = re.compile(r"(^ *```.*?^ *```)", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+
+EXTERNAL = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=\"?(?:https?:)?//|<link[^>]*\shref=\"?(?:https?:)?//")
 
 MATH_PAGES = {"LIFECYCLE.md"}
 """Pages whose dollar signs enclose formulas; elsewhere they are prices."""
@@ -63,6 +66,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts[1::2] = [re.sub(r"^```math\n(.*)```$", block_formula, part, flags=re.DOTALL) for part in parts[1::2]]
     text = "".join(parts)
     return text.replace('src="docs/', 'src="') if source == "README.md" else text
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Fail if a page loads anything from another host, which would learn who reads it."""
+    for page in Path(config.site_dir).rglob("*.html"):
+        if found := EXTERNAL.search(page.read_text()):
+            raise PluginError(f"{page.name} loads from another host: {found[0]}")
 
 
 def block_formula(match: re.Match[str]) -> str:
