@@ -212,7 +212,7 @@ def test_log_counts_images_by_outcome(bench: Bench, rg1_png: bytes) -> None:
     assert deliver(bench.function, "count/good", "count/bad", "count/gone") == []
     lines = bench.function.log.read_text().splitlines()
     metrics = [json.loads(line) for line in lines if line.startswith("{") and "_aws" in line]
-    counts = {name: value for name, value in metrics[-1].items() if name.startswith("Films")}
+    counts = {name: value for name, value in metrics[-1].items() if name.startswith("Images")}
     assert counts == {
         "ImagesDone": [1],
         "ImagesFailed": [1],

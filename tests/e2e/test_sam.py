@@ -27,7 +27,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 
 
 @pytest.fixture(scope="module")
-def image() -> bytes:
+def radiograph() -> bytes:
     """Return RG1 as lossless JPEG 2000: uncompressed it has 7.2 MB, and an event of 6 MB holds an image of 4.5 MB."""
     found = packaged("RG1_J2KR.dcm").read_bytes()
     assert len(found) * 4 / 3 < MAX_EVENT < packaged("RG1_UNCR.dcm").stat().st_size * 4 / 3
@@ -35,10 +35,10 @@ def image() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def mask(image: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def mask(radiograph: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the image's mask as the command line writes it."""
     folder = tmp_path_factory.mktemp("mask")
-    (folder / "film.dcm").write_bytes(image)
+    (folder / "film.dcm").write_bytes(radiograph)
     run(*command("segment", folder / "film.dcm", "--output", folder / "mask.png"), cwd=ROOT)
     return (folder / "mask.png").read_bytes()
 
@@ -75,8 +75,8 @@ def test_one_image_serves_both_functions(built: Path) -> None:
     assert len(set(re.findall(r"ImageUri: (.*)", built.read_text()))) == 1
 
 
-def test_api_function_returns_the_bytes_of_the_command_line(built: Path, image: bytes, mask: bytes) -> None:
-    answer, log = invoke(built, "ApiFunction", event("api_gateway_v1", image))
+def test_api_function_returns_the_bytes_of_the_command_line(built: Path, radiograph: bytes, mask: bytes) -> None:
+    answer, log = invoke(built, "ApiFunction", event("api_gateway_v1", radiograph))
     assert answer["statusCode"] == 200, answer
     assert answer["headers"]["content-type"] == "image/png"
     assert base64.b64decode(answer["body"], validate=True) == mask
@@ -85,13 +85,13 @@ def test_api_function_returns_the_bytes_of_the_command_line(built: Path, image: 
 
 @pytest.mark.parametrize("name", ["s3", "sqs", "eventbridge", "sqs_eventbridge", "distributed_map", "direct"])
 def test_batch_function_writes_the_bytes_of_the_command_line(
-    name: str, built: Path, image: bytes, mask: bytes, tmp_path: Path
+    name: str, built: Path, radiograph: bytes, mask: bytes, tmp_path: Path
 ) -> None:
     key = "in/a b+c ü.dcm"
     with outside(tmp_path) as aws:
-        aws.s3.put_object(Bucket=aws.films, Key=key, Body=image)
+        aws.s3.put_object(Bucket=aws.films, Key=key, Body=radiograph)
         template = told(built, aws.environment, tmp_path)
-        answer, log = invoke(template, "BatchFunction", event(name, image, key, aws.films))
+        answer, log = invoke(template, "BatchFunction", event(name, radiograph, key, aws.films))
         assert aws.mask(f"{key}.mask.png") == mask
         assert json.loads(aws.mask(f"{key}.json"))["verdict"]["decision"] == "accept"
     assert "batchItemFailures" not in answer or answer["batchItemFailures"] == []
@@ -116,8 +116,10 @@ def api(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("accept", ["image/png", "*/*", BROWSER])
-def test_curl_gets_the_mask_through_the_api(accept: str, api: str, image: bytes, mask: bytes, tmp_path: Path) -> None:
-    (tmp_path / "film.dcm").write_bytes(image)
+def test_curl_gets_the_mask_through_the_api(
+    accept: str, api: str, radiograph: bytes, mask: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "film.dcm").write_bytes(radiograph)
     sent = ["--data-binary", f"@{tmp_path / 'film.dcm'}", "-H", f"Accept: {accept}", "-o", str(tmp_path / "mask.png")]
     done = run("curl", "--silent", "--show-error", *sent, "-w", "%{http_code} %{content_type}", f"{api}/v1/segment")
     assert done.stdout == "200 image/png", (tmp_path / "mask.png").read_bytes()[:500]
