@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lungseg.errors import ModelError
-from lungseg.model import processor
+from lungseg.model import lung, processor
 from lungseg.model.lung import LUNG_WEIGHTS, LungNetwork, int8_path, load_lung
 from lungseg.model.session import thread_count
 
@@ -24,6 +24,7 @@ def test_card_is_in_the_file() -> None:
 
 
 def test_setting_names_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lung, "FETCHERS", {})  # other tests import `app`, which adds one
     elsewhere = tmp_path / "mine.onnx"
     elsewhere.write_bytes(LUNG_WEIGHTS.read_bytes())
     shipped = int8_path(LUNG_WEIGHTS) if processor.dot_products() else LUNG_WEIGHTS
