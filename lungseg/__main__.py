@@ -22,7 +22,10 @@ def run() -> int:
     try:
         from lungseg.cli.main import main
     except ImportError as error:
-        print(f"error: {error.name} cannot be imported; run: pip install -r lungseg/requirements.txt", file=sys.stderr)
+        from lungseg.terminal import install_command
+
+        command = install_command((error.name or "").partition(".")[0])
+        print(f"error: {error.name} cannot be imported; run: {command}", file=sys.stderr)
         return 1
     if not is_ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)

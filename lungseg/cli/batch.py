@@ -19,11 +19,13 @@ from lungseg.cli.common import (
     FORMAT_LIST,
     CommandError,
     CommandParsers,
+    add_model,
     add_options,
     exit_codes,
     positive_int,
     read_options,
     require_package,
+    use_model,
 )
 from lungseg.encode.formats import FORMATS
 from lungseg.files import remove_partials, resolve_path
@@ -107,6 +109,7 @@ def add(commands: CommandParsers) -> None:
         "(default: %(default)s)",
     )
     add_options(parser)
+    add_model(parser)
     parser.add_argument("--again", action="store_true", help="also process images that are done")
     parser.add_argument(
         "--report", type=Path, metavar="run.json", help="also write counts, and a list of images to check"
@@ -137,6 +140,7 @@ def add(commands: CommandParsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     require_package("tqdm")
+    use_model(arguments)
     from lungseg.batch.runner import BatchRunner, RunSettings
 
     source = _read_source(arguments)

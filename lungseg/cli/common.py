@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from types import ModuleType
 from typing import Any, NoReturn
 
+from lungseg import settings
 from lungseg.encode.formats import FORMATS
+from lungseg.model.lung import find_weights, model_names, unknown_model
 from lungseg.pipeline.options import Options
-from lungseg.terminal import escape_name
+from lungseg.terminal import escape_name, install_command
 
 EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_DOUBTFUL, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -82,8 +85,25 @@ def read_options(arguments: argparse.Namespace) -> Options:
     return Options(arguments.threshold, clean=not arguments.no_clean, upright=not arguments.no_upright)
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model, which `use_model` applies."""
+    parser.add_argument(
+        "--model",
+        type=_model,
+        metavar="NAME|PATH",
+        help=f"the model: {' or '.join(model_names())}, or the path of an ONNX file (default: LUNG_MODEL, else "
+        f"{model_names()[0]})",
+    )
+
+
+def use_model(arguments: argparse.Namespace) -> None:
+    """Let this process, and the processes that it starts, segment with the model of the command line."""
+    if arguments.model is not None:
+        os.environ[settings.MODEL.name] = arguments.model
+
+
 def require_package(name: str) -> ModuleType:
-    """Import a package that is installed on workstations, but not in the service.
+    """Import a package that an extra of this one installs, or that only commands need.
 
     Raises:
         CommandError: it is not installed.
@@ -91,7 +111,7 @@ def require_package(name: str) -> ModuleType:
     try:
         return __import__(name)
     except ModuleNotFoundError:
-        raise CommandError(f"{name} is not installed; run: pip install -r lungseg/requirements.txt") from None
+        raise CommandError(f"{name} is not installed; run: {install_command(name)}") from None
 
 
 def positive_int(text: str) -> int:
@@ -99,6 +119,12 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _model(text: str) -> str:
+    if not find_weights(text).is_file():
+        raise argparse.ArgumentTypeError(unknown_model(text).removesuffix("."))
+    return text
 
 
 def _threshold(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Container
 
 from lungseg import __version__, errors
 from lungseg.cli import batch, doctor, info, remote, segment, serve
@@ -22,8 +23,9 @@ from lungseg.terminal import escape_name, print_status
 
 MAIN_EXAMPLES = """\
 examples:
-  lungseg segment image.dcm                       one mask, image.dcm.mask.png
-  lungseg segment image.dcm --format json -o -    verdict and measurements
+  lungseg image.dcm                               one mask, image.dcm.mask.png
+  lungseg a.png b.png -o masks/                   several images
+  lungseg image.dcm --format json -o -            verdict and measurements
   lungseg batch images masks --workers 2          a folder of images
   lungseg serve                                   an HTTP server on this machine
   lungseg remote segment image.dcm --stack lungs  through a stack on AWS
@@ -49,8 +51,8 @@ COMMANDS = (segment, batch, serve, remote, info, doctor)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on standard error."""
-    parser = _parser()
-    options = parser.parse_command(arguments)
+    parser, commands = _parser()
+    options = parser.parse_command(_with_command(sys.argv[1:] if arguments is None else arguments, commands))
     if options.run is None:
         parser.print_help()
         return EXIT_DONE
@@ -76,7 +78,21 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"internal-error: an unexpected {type(error).__name__} stopped the command", EXIT_FAILED)
 
 
-def _parser() -> Parser:
+def _with_command(arguments: list[str], commands: Container[str]) -> list[str]:
+    """Return a command line with its command: `lungseg image.dcm` means segment, `lungseg folder masks` batch."""
+    if not arguments or arguments[0] in commands:
+        return arguments
+    first = arguments[0]
+    if os.path.isdir(first):  # noqa: PTH112 -- unlike Path.is_dir, it takes any text
+        return ["batch", *arguments]
+    looks_like_image = os.path.exists(first) or "." in first or "/" in first  # noqa: PTH110
+    if first == "-" or (looks_like_image and not first.startswith("-")):
+        return ["segment", *arguments]
+    return arguments
+
+
+def _parser() -> tuple[Parser, Container[str]]:
+    """Return the parser, and the names of the commands."""
     parser = Parser(
         prog="lungseg",
         description="Segment the lungs in frontal chest X-rays. Not a medical device; makes no\ndiagnosis.",
@@ -87,7 +103,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return parser, commands.choices
 
 
 def _fail(line: str, code: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lungseg import errors, limits
@@ -47,27 +47,29 @@ def choose_output(arguments: argparse.Namespace) -> str:
     return "-" if arguments.image == "-" else output_path(arguments.image, FORMATS[arguments.format].suffix)
 
 
-def check_outputs(image: str | None, output: str, overlay: str | None, output_format: Format) -> None:
-    """Refuse outputs that would overwrite the image or each other, garble a terminal, or cannot be written.
+def check_outputs(images: Sequence[str], outputs: Sequence[tuple[str, Format]]) -> None:
+    """Refuse outputs that would overwrite an image or each other, garble a terminal, or cannot be written.
+
+    Args:
+        images: the paths of the images.
+        outputs: path and format of each output; "-" is standard output.
 
     Raises:
         CommandError.
         Unwritable: the folder of an output does not exist, or this user may not write to it.
     """
-    if output == "-" and (
-        sys.stdout is None or (sys.stdout.isatty() and not output_format.media_type.endswith("json"))
-    ):
-        raise CommandError(
-            f"{output_format.name} is a binary format, not for a terminal; name a file with -o, or redirect the output"
-        )
-    if overlay == "-":
-        raise CommandError("only one output can go to standard output; name a file for --overlay")
-    paths = [resolve_path(Path(name)) for name in (image, output, overlay) if name not in (None, "-") and name]
+    for path, output_format in outputs:
+        if path == "-" and (sys.stdout is None or (sys.stdout.isatty() and not output_format.is_json)):
+            raise CommandError(
+                f"{output_format.name} is a binary format, not for a terminal; name a file with -o, or redirect the "
+                "output"
+            )
+    files = [path for path, _ in outputs if path != "-"]
+    paths = [resolve_path(Path(name)) for name in (*images, *files)]
     if len(set(paths)) < len(paths):
         raise CommandError("the output would overwrite the image or another output; name another file")
-    for name in (output, overlay):
-        if name and name != "-":
-            _check_writable(Path(name))
+    for name in files:
+        _check_writable(Path(name))
 
 
 def _check_writable(path: Path) -> None:
@@ -104,12 +106,13 @@ def read_stdin() -> bytes:
     return sys.stdin.buffer.read(limits.MAX_BYTES + 1)
 
 
-def write_output(output: str, content: bytes, follow: bool = True) -> None:
-    """Write to a file, or to standard output for "-".
+def write_output(output: str, content: bytes, output_format: Format, follow: bool = True) -> None:
+    """Write to a file, or to standard output for "-", where JSON ends with a line break.
 
     Args:
         output: its path.
         content: its bytes.
+        output_format: its format.
         follow: whether to follow a symlink at that path: yes if the user named it. Otherwise the link is replaced.
 
     Raises:
@@ -123,7 +126,7 @@ def write_output(output: str, content: bytes, follow: bool = True) -> None:
             raise errors.Unwritable(f"The output cannot be written ({error.strerror}).") from None
         return
     sys.stdout.buffer.write(content)
-    if sys.stdout.isatty():
+    if output_format.is_json:
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
 

@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_piped, output = arguments.image == "-", choose_output(arguments)
     if not is_piped and Path(arguments.image).is_dir():
         raise CommandError("FILE is a folder; name one image")
-    check_outputs(None if is_piped else arguments.image, output, None, output_format)
+    check_outputs([] if is_piped else [arguments.image], [(output, output_format)])
     require_package("httpx2")
     require_package("tqdm")
     from lungseg.remote.image_source import ImageSource
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connect_service(arguments, find_stack(arguments)) as service:
         answer = segment_remotely(service, image, output_format, read_options(arguments), arguments.wait, print_status)
     seconds = time.perf_counter() - started
-    write_output(output, answer.content, follow=bool(arguments.output))
+    write_output(output, answer.content, output_format, follow=bool(arguments.output))
 
     way = "in one request" if answer.job is None else f"as job {answer.job}"
     print_status(f"image: {image.size:,} bytes, sent {way} ({seconds:.2f} s)")

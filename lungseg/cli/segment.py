@@ -7,6 +7,7 @@ import textwrap
 import time
 from pathlib import Path
 
+from lungseg import errors
 from lungseg.cli.common import (
     EXIT_DONE,
     EXIT_DOUBTFUL,
@@ -14,23 +15,17 @@ from lungseg.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     FORMAT_LIST,
-    CommandError,
     CommandParsers,
+    add_model,
     add_options,
     exit_codes,
     read_options,
+    use_model,
 )
-from lungseg.cli.output import (
-    add_image,
-    add_output,
-    check_outputs,
-    choose_output,
-    print_verdict,
-    read_stdin,
-    write_output,
-)
+from lungseg.cli.destination import Destination, plan_outputs
+from lungseg.cli.output import print_verdict, read_stdin, write_output
 from lungseg.decode.formats import format_names
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import FORMATS, encode_each
 from lungseg.files import read_image_file
 from lungseg.model.models import load_models
 from lungseg.pipeline.reasons import Decision
@@ -39,7 +34,7 @@ from lungseg.pipeline.segment import segment
 from lungseg.terminal import escape_name, print_status
 
 SEGMENT_DESCRIPTION = textwrap.fill(
-    f"Segment the lungs in one image ({format_names('or')}). Prints a summary and a verdict (accept, review or reject) "
+    f"Segment the lungs in images ({format_names('or')}). Prints a summary and a verdict (accept, review or reject) "
     "to standard error. Rejected masks are still written, with a warning.",
     80,
 )
@@ -47,7 +42,10 @@ SEGMENT_DESCRIPTION = textwrap.fill(
 SEGMENT_EXAMPLES = """\
 examples:
   lungseg segment image.dcm                         write image.dcm.mask.png
-  lungseg segment image.png --overlay overlay.png   also write a picture
+  lungseg image.dcm                                 the same
+  lungseg a.png b.png -o masks/                     several, into a folder
+  lungseg image.png --format mask --format overlay  several outputs
+  lungseg image.png --overlay overlay.png           also write a picture
   lungseg segment image.dcm --format json -o -      print measurements
   lungseg segment image.dcm --format dicom-seg      write image.dcm.seg.dcm
   cat image.jpg | lungseg segment - > mask.png      read from and write to pipes
@@ -59,8 +57,8 @@ SEGMENT_EXIT_CODES = exit_codes(
     {
         EXIT_DONE: "done; also if the verdict is review or reject, unless --strict",
         EXIT_FAILED: "internal error, or the model cannot be loaded",
-        EXIT_REFUSED: "the image or the command line is invalid; standard error says why",
-        EXIT_DOUBTFUL: "with --strict: the verdict is review or reject",
+        EXIT_REFUSED: "an image, an output or the command line is invalid; standard error says why",
+        EXIT_DOUBTFUL: "with --strict: a verdict is review or reject, and nothing failed",
         EXIT_INTERRUPTED: "interrupted",
     }
 )
@@ -70,47 +68,87 @@ def add(commands: CommandParsers) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
         "segment",
-        help="segment one image: its mask, or another output",
+        help="segment images: their masks, or other outputs; the default command",
         description=SEGMENT_DESCRIPTION,
         epilog=SEGMENT_EXAMPLES + FORMAT_LIST + "\n" + SEGMENT_EXIT_CODES,
     )
-    add_image(parser)
-    add_output(parser)
+    parser.add_argument("images", metavar="FILE|-", nargs="+", help="images; - reads one from standard input")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT|DIR/|-",
+        help="output file, or a folder for the outputs of all images; - is standard output (default: FILE plus the "
+        "format's suffix, such as FILE.mask.png; standard output if FILE is -)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        metavar="NAME",
+        action="append",
+        help="output format; repeat it for several (default: the one that OUT's suffix names, else mask); see below. "
+        "If one format cannot be produced, the others still are",
+    )
     parser.add_argument("--overlay", metavar="OUT", help="also write a PNG of the image with the mask drawn over it")
     add_options(parser)
+    add_model(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; return its exit code."""
-    output_format = FORMATS[arguments.format]
-    is_piped, output = arguments.image == "-", choose_output(arguments)
-    if not is_piped and Path(arguments.image).is_dir():
-        raise CommandError("FILE is a folder; to segment every image in it, run: lungseg batch IN_DIR OUT_DIR")
-    check_outputs(None if is_piped else arguments.image, output, arguments.overlay, output_format)
+    """Run the command; return its exit code. Several images continue after one that fails."""
+    destinations = plan_outputs(arguments)
+    use_model(arguments)
     load_models()
-    data = read_stdin() if is_piped else read_image_file(Path(arguments.image), pipes=True)
+    if len(destinations) == 1:
+        return _segment_one(destinations[0], arguments)
+    codes = []
+    for destination in destinations:
+        try:
+            codes.append(_segment_one(destination, arguments, name=escape_name(destination.image)))
+        except errors.ProblemError as error:
+            print_status(f"error: {escape_name(destination.image)}: {error.line()}")
+            codes.append(EXIT_REFUSED)
+    return EXIT_REFUSED if EXIT_REFUSED in codes else max(codes)
+
+
+def _segment_one(destination: Destination, arguments: argparse.Namespace, name: str = "") -> int:
+    """Write the outputs of one image; return the exit code. The summary starts with its name if there is one.
+
+    Raises:
+        ProblemError: there is no output.
+    """
+    path = destination.image
+    data = read_stdin() if path == "-" else read_image_file(Path(path), pipes=True, named=not name)
 
     started = time.perf_counter()
     result = segment(data, read_options(arguments))
-    content = output_format.encode(result)
+    contents, problems = encode_each(result, destination.outputs)
+    if not contents:
+        raise next(iter(problems.values()))
     overlay = FORMATS["overlay"].encode(result) if arguments.overlay else None
     seconds = time.perf_counter() - started
-    write_output(output, content, follow=bool(arguments.output))
+    for each, content in contents.items():
+        write_output(destination.outputs[each], content, FORMATS[each], follow=destination.is_named)
     if overlay is not None:
-        write_output(arguments.overlay, overlay)
+        write_output(arguments.overlay, overlay, FORMATS["overlay"])
 
-    _print_summary(result, seconds)
-    if output != "-":
-        print_status(f"{output_format.name}: {escape_name(output)}")
+    _print_summary(result, seconds, name)
+    for each in contents:
+        if destination.outputs[each] != "-":
+            print_status(f"{each}: {escape_name(destination.outputs[each])}")
     if arguments.overlay:
         print_status(f"overlay: {escape_name(arguments.overlay)}")
+    for each, error in problems.items():
+        print_status(f"error: {each}: {error.line()}")
+    if problems:
+        return EXIT_REFUSED
     return EXIT_DOUBTFUL if arguments.strict and result.verdict.decision != Decision.ACCEPT else EXIT_DONE
 
 
-def _print_summary(result: Result, seconds: float) -> None:
+def _print_summary(result: Result, seconds: float, name: str) -> None:
     image, verdict = result.radiograph, result.verdict
     print_status(
-        f"image: {image.width} x {image.height} pixels; lungs cover {result.lung_share:.1%} of it ({seconds:.2f} s)"
+        f"image: {name + ', ' if name else ''}{image.width} x {image.height} pixels; lungs cover "
+        f"{result.lung_share:.1%} of it ({seconds:.2f} s)"
     )
     print_verdict(verdict.decision, ((reason.code, reason.text) for reason in verdict.reasons))

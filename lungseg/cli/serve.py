@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import socket
+import sys
 
 from lungseg import settings
 from lungseg.cli.common import (
@@ -11,9 +14,11 @@ from lungseg.cli.common import (
     EXIT_FAILED,
     EXIT_REFUSED,
     CommandParsers,
+    add_model,
     exit_codes,
     positive_int,
     require_package,
+    use_model,
 )
 from lungseg.model.models import load_models
 from lungseg.model.session import core_count
@@ -73,6 +78,7 @@ def add(commands: CommandParsers) -> None:
         help="images that each process queues; beyond that, the response is 503 (default: LUNG_WAITING, else four for "
         "each image that is segmented at a time)",
     )
+    add_model(parser)
     parser.set_defaults(run=run)
 
 
@@ -80,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     uvicorn = require_package("uvicorn")
     require_package("httptools")
+    require_package("fastapi")
+    use_model(arguments)
     # These import FastAPI, which is slow. Only a server needs it.
     from lungseg.server import admission, protocol, quiet
 
@@ -90,6 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault(settings.THREADS.name, str(max(1, cores // (arguments.workers * concurrent))))
     protocol.raise_descriptor_limit()
     load_models()
+    if _is_port_taken(arguments.host, arguments.port):
+        print_status(f"error: port {arguments.port} is in use; choose another one with --port")
+        return EXIT_FAILED
+    print_status(f"serving on {_url(arguments.host, arguments.port)}; press Ctrl-C to stop")
     try:
         # The app is named, not passed, so that worker processes can import it.
         # No access log: its lines would contain query strings. No web sockets: uvicorn always logs requests for them.
@@ -127,6 +139,25 @@ def _set_environment(arguments: argparse.Namespace, cores: int) -> None:
         names.append(arguments.host)
     os.environ[settings.HOSTS.name] = " ".join(names)
     os.environ.setdefault(settings.CONCURRENT.name, str(max(1, cores // arguments.workers)))
+
+
+def _is_port_taken(host: str, port: int) -> bool:
+    """Return whether another program listens on the port: uvicorn finds that out only after it has said it started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if sys.platform != "win32":  # where the option would let two programs listen
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE  # uvicorn reports everything else
+    return False
+
+
+def _url(host: str, port: int) -> str:
+    """Return the address of the page for a browser on this machine."""
+    name = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/"
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,14 +19,15 @@ from lungseg.model.lung import load_lung
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.selfcheck import draw_phantom
 from lungseg.model.session import thread_count
+from lungseg.terminal import EXTRAS, install_command
 
-State = Literal["ok", "warning", "failed"]
+State = Literal["ok", "info", "warning", "failed"]
 
 TESTED_PYTHONS = ((3, 11), (3, 12))
 
-REINSTALL = "Run: pip install -r lungseg/requirements.txt"
+REINSTALL = f"Run: {install_command('lungseg')}"
 
-SERVICE_PACKAGES = {
+BASE_PACKAGES = {
     "numpy": "numpy",
     "pillow": "PIL",
     "onnxruntime": "onnxruntime",
@@ -35,14 +37,18 @@ SERVICE_PACKAGES = {
     "contourpy": "contourpy",
     "pycocotools": "pycocotools",
     "highdicom": "highdicom",
-    "fastapi": "fastapi",
-    "mangum": "mangum",
-    "python-multipart": "python_multipart",
+    "tqdm": "tqdm",
 }
 """Modules by the name of their package on PyPI."""
 
-WORKSTATION_PACKAGES = {"uvicorn": "uvicorn", "tqdm": "tqdm", "httpx2": "httpx2"}
-"""Also needed by `serve`, `batch` and `remote`."""
+EXTRA_PACKAGES = {
+    "fastapi": "fastapi",
+    "python-multipart": "python_multipart",
+    "uvicorn": "uvicorn",
+    "boto3": "boto3",
+    "httpx2": "httpx2",
+}
+"""Only `serve` and `remote` need them."""
 
 WORKER_BYTES = 1300 * 2**20
 """Measured peak of a process for the largest image and its overlay; half of it for the mask only."""
@@ -54,7 +60,7 @@ class CheckResult:
 
     Attributes:
         name: of the check.
-        state: "failed" if images cannot be segmented, or not correctly.
+        state: "info" if an optional part is absent, "failed" if images cannot be segmented, or not correctly.
         text: what was found.
         remedy: what to do; empty if nothing.
     """
@@ -98,13 +104,18 @@ def _check_python() -> Iterator[CheckResult]:
 
 
 def _check_packages() -> Iterator[CheckResult]:
-    for name, module in (SERVICE_PACKAGES | WORKSTATION_PACKAGES).items():
+    for name, module in (BASE_PACKAGES | EXTRA_PACKAGES).items():
+        is_extra = name in EXTRA_PACKAGES
+        if is_extra and importlib.util.find_spec(module) is None:
+            yield CheckResult(name, "info", f"not installed (lungseg[{EXTRAS[module]}])")
+            continue
         try:
             importlib.import_module(module)
             yield CheckResult(name, "ok", importlib.metadata.version(name))
         except Exception as error:  # a broken package raises anything
-            state: State = "failed" if name in SERVICE_PACKAGES else "warning"
-            yield CheckResult(name, state, f"cannot be imported ({type(error).__name__})", REINSTALL)
+            state: State = "warning" if is_extra else "failed"
+            remedy = f"Run: {install_command(module)}"
+            yield CheckResult(name, state, f"cannot be imported ({type(error).__name__})", remedy)
 
 
 def _check_decoders() -> Iterator[CheckResult]:

@@ -48,6 +48,11 @@ class Format:
     varies: bool = False
     in_all: bool = True
 
+    @property
+    def is_json(self) -> bool:
+        """Whether it is JSON, GeoJSON included."""
+        return self.media_type.endswith("json")
+
 
 def _json(make: Callable[[Result], object]) -> Callable[[Result], bytes]:
     return lambda result: json.dumps(make(result), separators=(",", ":")).encode()

@@ -6,13 +6,16 @@ import hashlib
 import re
 from collections.abc import Container
 
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import FORMATS, Format
 
 ERROR_SUFFIX = ".error.json"
 """Suffix of the problem document that replaces the outputs if an image was rejected."""
 
 OUTPUT_SUFFIXES = {ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())}
 """All suffixes that are written."""
+
+FORMAT_SUFFIXES = {".png": "mask", **{each.suffix: each.name for each in FORMATS.values()}}
+"""The format that each suffix asks for, where a user names a file and no format."""
 
 DIGEST_MARK = re.compile(r"~[0-9a-f]{16}\Z")
 """What is inserted before the suffix of a reserved name (`output_name`)."""
@@ -68,6 +71,12 @@ def _digested(image: str, max_bytes: int | None) -> str:
     if max_bytes is not None:
         image = name[: max_bytes - len(digest)].decode("utf-8", "ignore")
     return f"{image}{digest}"
+
+
+def format_of_suffix(name: str) -> Format | None:
+    """Return the format that a file's name asks for, by the longest suffix; mask.png has the suffix .mask.png."""
+    fitting = [suffix for suffix in FORMAT_SUFFIXES if f".{name}".endswith(suffix)]
+    return FORMATS[FORMAT_SUFFIXES[max(fitting, key=len)]] if fitting else None
 
 
 def is_output(name: str, beside: Container[str]) -> bool:

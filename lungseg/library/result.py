@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from lungseg.encode.formats import FORMATS, Format
+from lungseg.encode.naming import FORMAT_SUFFIXES, format_of_suffix
 from lungseg.encode.overlay import draw_overlay
 from lungseg.encode.png import own_png
 from lungseg.files import write_atomically
@@ -18,9 +19,6 @@ from lungseg.pipeline.measure import LungMeasures, measure_lungs
 
 MAX_NOTEBOOK_SIDE = 768
 """Pixels on the longer side of the picture that a notebook shows."""
-
-PLAIN_SUFFIXES = {".png": "mask"}
-"""Suffixes that name a format besides those in FORMATS."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -82,7 +80,12 @@ class Result(pipeline_result.Result):
             OSError: the file cannot be written.
         """
         path = Path(path)
-        chosen = _format_of_suffix(path.name) if format is None else _named_format(format)
+        chosen = format_of_suffix(path.name) if format is None else _named_format(format)
+        if chosen is None:
+            raise ValueError(
+                f"the suffix of {path.name!r} names no format; use one of {', '.join(FORMAT_SUFFIXES)}, or pass "
+                f"format= with one of {', '.join(FORMATS)}"
+            )
         write_atomically(path, chosen.encode(self))
         return path
 
@@ -106,15 +109,3 @@ def _named_format(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"there is no format {name!r}; use one of {', '.join(FORMATS)}")
     return FORMATS[name]
-
-
-def _format_of_suffix(name: str) -> Format:
-    """Return the format whose suffix ends a file's name, the longest one; mask.png has the suffix .mask.png."""
-    suffixes = PLAIN_SUFFIXES | {each.suffix: each.name for each in FORMATS.values()}
-    fitting = [suffix for suffix in suffixes if f".{name}".endswith(suffix)]
-    if not fitting:
-        raise ValueError(
-            f"the suffix of {name!r} names no format; use one of {', '.join(suffixes)}, or pass format= with one of "
-            f"{', '.join(FORMATS)}"
-        )
-    return FORMATS[suffixes[max(fitting, key=len)]]

@@ -66,7 +66,7 @@ def test_untested_python_is_a_warning(monkeypatch: pytest.MonkeyPatch, version: 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def import_without(name: str, package: str | None = None) -> ModuleType:
-        if name in ("pydicom", "tqdm"):
+        if name in ("pydicom", "boto3"):
             raise OSError("a library is missing")
         return before(name, package)
 
@@ -75,10 +75,20 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(installation.importlib, "import_module", import_without)
     found = {check.name: check for check in installation._check_packages()}
-    # The service needs pydicom; only workstations need tqdm.
+    # Everything needs pydicom; only `remote` needs boto3.
     assert found["pydicom"] == CheckResult("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
-    assert found["tqdm"] == CheckResult("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
-    assert {check.state for name, check in found.items() if name not in ("pydicom", "tqdm")} == {"ok"}
+    remedy = 'Run: pip install "lungseg[remote]"'
+    assert found["boto3"] == CheckResult("boto3", "warning", "cannot be imported (OSError)", remedy)
+    assert {check.state for name, check in found.items() if name not in ("pydicom", "boto3")} == {"ok"}
+
+
+def test_absent_extras_are_information(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda _: None)
+    found = {check.name: check for check in installation._check_packages()}
+    assert found["fastapi"] == CheckResult("fastapi", "info", "not installed (lungseg[serve])")
+    assert found["boto3"] == CheckResult("boto3", "info", "not installed (lungseg[remote])")
+    assert {check.state for check in found.values()} == {"ok", "info"}
+    assert "mangum" not in found
 
 
 def test_failed_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
