@@ -46,7 +46,7 @@ def test_packages_have_few_modules_at_the_top(house: graph.House) -> None:
 
 
 def test_tree_names_every_room(house: graph.House) -> None:
-    tree = PAGE.partition("```\n")[2].partition("```")[0]
+    tree = PAGE.partition("```text\n")[2].partition("```")[0]
     named = set(re.findall(r"([\w]+)(?:/|\.py)", tree))
     assert {room.split(".")[-1] for room in house.rooms} <= named
     folders = {path.name for path in (ROOT / "model_export").iterdir() if (path / "__init__.py").exists()}
