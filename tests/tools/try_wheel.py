@@ -23,9 +23,15 @@ MAX_WHEEL_BYTES = 25_000_000
 """All weights included. PyPI's own limit is 100 MB."""
 
 SEGMENT_BY_API = """\
+import hashlib, pathlib, numpy, PIL.Image, pydicom
 from lungseg import segment
-result = segment(open("RG1.dcm", "rb").read())
-print(result.verdict.decision, result.mask.shape)
+path = pathlib.Path("RG1.dcm")
+first = segment(path)
+greys = first.radiograph.pixels
+kinds = [str(path), path.read_bytes(), path.open("rb"), greys, PIL.Image.fromarray(greys), pydicom.dcmread(path)]
+masks = {hashlib.sha256(segment(image).encode()).hexdigest()[:12] for image in kinds}
+assert masks == {hashlib.sha256(first.encode()).hexdigest()[:12]}, masks
+print(len(kinds), "kinds of input, mask", *masks, repr(first))
 """
 
 

@@ -375,6 +375,7 @@ class TestServe:
         """If the package websockets is installed, each request for one would be logged with its query string."""
         settings_used: dict[str, Any] = {}
         monkeypatch.setattr("uvicorn.run", lambda _, **settings: settings_used.update(settings))
+        monkeypatch.setattr("lungseg.cli.serve._is_port_taken", lambda *_: False)
         monkeypatch.setattr(os, "environ", dict(os.environ))
         assert main(["serve"]) == 0
         assert (settings_used["access_log"], settings_used["ws"]) == (False, "none")
