@@ -166,9 +166,7 @@ def test_remote_commands_parse() -> None:
     for page in PAGES:
         for snippet in snippets(page):
             if re.match(r"lungseg (remote|doctor) ", snippet.text):
-                parsers = main._parser()
-                parser = parsers[0] if isinstance(parsers, tuple) else parsers
-                parser.parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
+                main._parser()[0].parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
 
 
 def test_readme_is_short() -> None:

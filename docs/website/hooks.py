@@ -102,8 +102,7 @@ def command_reference() -> str:
     from lungseg.cli import main
 
     lines = ["# Command line", "", "The help texts of all commands, as `--help` prints them.", ""]
-    parsers = main._parser()
-    for parser in walk_parsers(parsers[0] if isinstance(parsers, tuple) else parsers):
+    for parser in walk_parsers(main._parser()[0]):
         lines += [f"## {parser.prog}", "", "```text", parser.format_help().rstrip(), "```", ""]
     return "\n".join(lines)
 
