@@ -37,9 +37,11 @@ BASE_PACKAGES = {
     "contourpy": "contourpy",
     "pycocotools": "pycocotools",
     "highdicom": "highdicom",
-    "tqdm": "tqdm",
 }
 """Modules by the name of their package on PyPI."""
+
+COMMAND_PACKAGES = {"tqdm": "tqdm"}
+"""Also needed by `batch` and `remote`, and not in the service's image."""
 
 EXTRA_PACKAGES = {
     "fastapi": "fastapi",
@@ -104,16 +106,15 @@ def _check_python() -> Iterator[CheckResult]:
 
 
 def _check_packages() -> Iterator[CheckResult]:
-    for name, module in (BASE_PACKAGES | EXTRA_PACKAGES).items():
-        is_extra = name in EXTRA_PACKAGES
-        if is_extra and importlib.util.find_spec(module) is None:
+    for name, module in (BASE_PACKAGES | COMMAND_PACKAGES | EXTRA_PACKAGES).items():
+        if name in EXTRA_PACKAGES and importlib.util.find_spec(module) is None:
             yield CheckResult(name, "info", f"not installed (lungseg[{EXTRAS[module]}])")
             continue
         try:
             importlib.import_module(module)
             yield CheckResult(name, "ok", importlib.metadata.version(name))
         except Exception as error:  # a broken package raises anything
-            state: State = "warning" if is_extra else "failed"
+            state: State = "failed" if name in BASE_PACKAGES else "warning"
             remedy = f"Run: {install_command(module)}"
             yield CheckResult(name, state, f"cannot be imported ({type(error).__name__})", remedy)
 

@@ -66,7 +66,7 @@ def test_untested_python_is_a_warning(monkeypatch: pytest.MonkeyPatch, version: 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def import_without(name: str, package: str | None = None) -> ModuleType:
-        if name in ("pydicom", "boto3"):
+        if name in ("pydicom", "boto3", "tqdm"):
             raise OSError("a library is missing")
         return before(name, package)
 
@@ -79,7 +79,8 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["pydicom"] == CheckResult("pydicom", "failed", "cannot be imported (OSError)", REINSTALL)
     remedy = 'Run: pip install "lungseg[remote]"'
     assert found["boto3"] == CheckResult("boto3", "warning", "cannot be imported (OSError)", remedy)
-    assert {check.state for name, check in found.items() if name not in ("pydicom", "boto3")} == {"ok"}
+    assert found["tqdm"] == CheckResult("tqdm", "warning", "cannot be imported (OSError)", REINSTALL)
+    assert {check.state for name, check in found.items() if name not in ("pydicom", "boto3", "tqdm")} == {"ok"}
 
 
 def test_absent_extras_are_information(monkeypatch: pytest.MonkeyPatch) -> None:
