@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lungseg.batch.file_mark import MISSING_FILE, FileMark, hash_image
+from lungseg.batch.file_mark import MISSING_FILE, FileMark, OutputMark, hash_image
 from lungseg.batch.table import TABLE_COLUMNS, TableRow
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import OUTPUT_SUFFIXES, output_path
@@ -41,7 +41,7 @@ class Entry:
         settled: whether the mark alone reveals any later change (`FileMark.is_settled`).
         sha256: digest of the image's bytes; empty if they could not be read.
         recipe: digest of everything that decides the bytes of the outputs.
-        outputs: bytes of each output, by its suffix.
+        outputs: what each output was when it was written, by its suffix.
         omitted: formats that cannot be produced for this image, with the code of the error.
         outcome: the image's row in the table, or its failure.
     """
@@ -51,7 +51,7 @@ class Entry:
     settled: bool
     sha256: str
     recipe: str
-    outputs: dict[str, int]
+    outputs: dict[str, OutputMark]
     omitted: dict[str, str]
     outcome: TableRow | Failure
 
@@ -66,11 +66,11 @@ class Entry:
         return (self.settled and mark == self.mark) or hash_image(image) == self.sha256
 
     def existing_outputs(self, target: Path) -> set[str]:
-        """Return the suffixes of the outputs that are in ``target`` with the size that was written."""
+        """Return the suffixes of the outputs that are in ``target`` as they were written."""
         return {
             suffix
-            for suffix, size in self.outputs.items()
-            if FileMark.read(target / output_path(self.path, suffix)).size == size
+            for suffix, mark in self.outputs.items()
+            if mark.matches_file(target / output_path(self.path, suffix))
         }
 
 
@@ -95,7 +95,8 @@ def parse_entry(line: bytes) -> Entry | None:
         if (row is None) == (problem is None):
             return None
         outcome = row if problem is None else Failure(**problem)
-        entry = Entry(**(facts | {"mark": FileMark(**facts["mark"]), "outcome": outcome}))
+        outputs = {suffix: OutputMark(**mark) for suffix, mark in facts["outputs"].items()}
+        entry = Entry(**(facts | {"mark": FileMark(**facts["mark"]), "outputs": outputs, "outcome": outcome}))
         return entry if _is_valid(entry) else None
     return None
 
@@ -105,20 +106,28 @@ def _is_valid(entry: Entry) -> bool:
         all(isinstance(each, str) for each in (entry.path, entry.sha256, entry.recipe)),
         all(type(each) is int for each in asdict(entry.mark).values()),
         type(entry.settled) is bool,
-        all(suffix in OUTPUT_SUFFIXES and type(size) is int and size >= 0 for suffix, size in entry.outputs.items()),
+        all(suffix in OUTPUT_SUFFIXES and _is_output(mark) for suffix, mark in entry.outputs.items()),
         all(name in FORMATS and ERROR_CODE.fullmatch(code) for name, code in entry.omitted.items()),
         _is_failure(entry.outcome) if isinstance(entry.outcome, Failure) else _is_row(entry.outcome),
     )
     return all(checks)
 
 
+def _is_output(mark: OutputMark) -> bool:
+    """Return whether a mark can be that of an output, which is never empty."""
+    return type(mark.size) is int and mark.size > 0 and type(mark.mtime_ns) is int and isinstance(mark.sha256, str)
+
+
 def _is_row(row: TableRow) -> bool:
-    """Return whether a row has only the table's columns, and codes for a verdict."""
+    """Return whether a row has only the table's columns, codes for a verdict, and no negative measurement."""
     return (
         row["verdict"] in set(Decision)
         and all(map(ERROR_CODE.fullmatch, row["reasons"].split()))
         and all(name in TABLE_COLUMNS and name != "path" for name in row)
-        and all(value is None or type(value) in (str, int, float) for value in row.values())
+        and all(
+            value is None or type(value) is str or (type(value) in (int, float) and value >= 0)
+            for value in row.values()
+        )
     )
 
 

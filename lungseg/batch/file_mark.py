@@ -77,9 +77,51 @@ class FileSnapshot:
         return cls(mark, mark.is_settled())
 
 
+@dataclass(frozen=True)
+class OutputMark:
+    """What an output was when it was written.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: time of its last change.
+        sha256: digest of its bytes.
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, content: bytes) -> OutputMark:
+        """Return the mark of a file that was just written."""
+        return cls(len(content), path.stat().st_mtime_ns, hashlib.sha256(content).hexdigest())
+
+    def matches_file(self, path: Path) -> bool:
+        """Return whether a file is this output.
+
+        Usually the time proves it. After a copy, or if another image's line took this one's place in the manifest, the
+        bytes are read.
+        """
+        mark = FileMark.read(path)
+        if mark.size != self.size:
+            return False
+        return mark.mtime_ns == self.mtime_ns or _hash_output(path) == self.sha256
+
+
 def hash_image(path: Path) -> str:
     """Return the SHA-256 of an image's bytes, or "unreadable", which is no file's digest, if they cannot be read."""
     try:
         return hashlib.sha256(read_image_file(path)).hexdigest()
     except errors.ProblemError:
+        return "unreadable"
+
+
+def _hash_output(path: Path) -> str:
+    """Return the SHA-256 of an output; "unreadable" if it cannot be read, or is no regular file and may block."""
+    try:
+        if not path.is_file():
+            return "unreadable"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
         return "unreadable"

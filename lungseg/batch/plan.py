@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lungseg import errors
 from lungseg.batch.entry import Entry, Failure
-from lungseg.batch.file_mark import MISSING_FILE, FileMark
+from lungseg.batch.file_mark import MISSING_FILE, FileMark, OutputMark
 from lungseg.batch.table import is_measured
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import ERROR_SUFFIX
@@ -55,7 +55,7 @@ class ImageTask:
     Attributes:
         path: relative to the folder of images, with slashes.
         formats: formats to produce.
-        kept: outputs of an earlier run that are still valid, with their bytes, by suffix.
+        kept: outputs of an earlier run that are still valid, by suffix.
         omitted: formats that an earlier run could not produce, with the code of the error.
         stale: suffixes of outputs that are no longer valid.
         sha256: digest of the bytes that `kept` and `omitted` belong to; empty if there are none.
@@ -64,7 +64,7 @@ class ImageTask:
 
     path: str
     formats: tuple[str, ...]
-    kept: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, OutputMark] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
     stale: frozenset[str] = frozenset()
     sha256: str = ""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lungseg import errors
 from lungseg.batch.entry import Entry, Failure
-from lungseg.batch.file_mark import FileMark, FileSnapshot
+from lungseg.batch.file_mark import FileMark, FileSnapshot, OutputMark
 from lungseg.batch.manifest import append_entry
 from lungseg.batch.plan import RETRIED_CODES, BatchSpec, ImageTask
 from lungseg.batch.table import TableRow, table_row, verdict_row
@@ -83,11 +83,11 @@ def _entry(
     task: ImageTask,
     spec: BatchSpec,
     snapshot: FileSnapshot,
-    contents: Mapping[str, bytes],
+    written: Mapping[str, OutputMark],
     omitted: Mapping[str, str],
     outcome: TableRow | Failure,
 ) -> Entry:
-    outputs = {**task.kept, **{suffix: len(content) for suffix, content in contents.items()}}
+    outputs = {**task.kept, **written}
     return Entry(
         task.path, snapshot.mark, snapshot.settled, snapshot.sha256, spec.recipe, outputs, dict(omitted), outcome
     )
@@ -106,16 +106,17 @@ def _write(
     Raises:
         OSError.
     """
-    entry = _entry(task, spec, snapshot, contents, omitted, outcome)
     files = {suffix: resolve_output(spec, task.path, suffix) for suffix in contents}
     with ExitStack() as stack:
-        ready = []
+        ready, written = [], {}
         for suffix, content in contents.items():
             output = files[suffix]
             output.parent.mkdir(parents=True, exist_ok=True)
             partial = stack.enter_context(staged_file(output))
             partial.write_bytes(content)
             ready.append((partial, output))
+            written[suffix] = OutputMark.of(partial, content)  # its time stays the same when it is renamed
+        entry = _entry(task, spec, snapshot, written, omitted, outcome)
         _remove_stale(task, spec)
         append_entry(spec.target, entry)
         for partial, output in ready:

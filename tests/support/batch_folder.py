@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from processes import command
 
 from lungseg.batch.entry import Entry, Failure
-from lungseg.batch.file_mark import FileMark
+from lungseg.batch.file_mark import FileMark, OutputMark
 from lungseg.batch.manifest import MANIFEST_NAME, Manifest
 from lungseg.batch.plan import BatchSpec
 
@@ -28,6 +29,11 @@ def put_image(spec: BatchSpec, path: str, data: bytes) -> FileMark:
     image.parent.mkdir(exist_ok=True)
     image.write_bytes(data)
     return FileMark.read(image)
+
+
+def mark_output(content: bytes) -> OutputMark:
+    """Return the mark of an output that was copied since: its time is another."""
+    return OutputMark(len(content), 0, hashlib.sha256(content).hexdigest())
 
 
 def list_outputs(spec: BatchSpec) -> set[str]:
@@ -48,7 +54,7 @@ def find_entry(spec: BatchSpec, path: str) -> Entry | None:
 def earlier_entry(
     spec: BatchSpec,
     mark: FileMark,
-    outputs: dict[str, int],
+    outputs: dict[str, OutputMark],
     omitted: dict[str, str] | None = None,
     code: str | None = None,
 ) -> Entry:

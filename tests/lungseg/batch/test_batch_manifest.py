@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_folder import mark_output
 
 from lungseg.batch import manifest as manifest_module
 from lungseg.batch.entry import Entry, format_entry
@@ -20,7 +21,7 @@ ROW = {"verdict": "accept", "reasons": ""}
 
 
 def make_entry(path: str, size: int = 1) -> Entry:
-    return Entry(path, FileMark(size, 2, 3, 4), True, "digest", "recipe", {".mask.png": 3}, {}, ROW)
+    return Entry(path, FileMark(size, 2, 3, 4), True, "digest", "recipe", {".mask.png": mark_output(b"123")}, {}, ROW)
 
 
 class TestManifest:

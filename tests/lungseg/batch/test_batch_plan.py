@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_folder import ERROR, JSON, MASK, SEG, MakeSpec, earlier_entry, put_image
+from batch_folder import ERROR, JSON, MASK, SEG, MakeSpec, earlier_entry, mark_output, put_image
 
 from lungseg import __version__
 from lungseg.batch import plan as plan_module
@@ -17,6 +17,8 @@ from lungseg.batch.plan import MANIFEST_VERSION, BatchSpec, ImageTask, is_done, 
 from lungseg.batch.table import TABLE_COLUMNS
 from lungseg.pipeline import recipe as recipe_module
 from lungseg.pipeline.options import Options
+
+MASK_MARK, SEG_MARK, ERROR_MARK = map(mark_output, (b"123", b"1234", b"{}"))
 
 FULL_ROW = {name: 1 for name in TABLE_COLUMNS if name != "path"} | {"verdict": "accept", "reasons": ""}
 
@@ -31,66 +33,71 @@ class TestIsDone:
 
     def test_unchanged_image_with_all_outputs_is_done(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"data")
-        assert is_done(earlier_entry(spec, mark, {MASK: 3}), spec)
-        assert not is_done(earlier_entry(spec, mark, {MASK: 4}), spec)
+        assert is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}), spec)
+        assert not is_done(earlier_entry(spec, mark, {MASK: mark_output(b"other")}), spec)
         assert not is_done(earlier_entry(spec, mark, {}), spec)
         for name in ("size", "mtime_ns", "ctime_ns", "inode"):
             other = replace(mark, **{name: getattr(mark, name) + 1})
-            assert not is_done(earlier_entry(spec, other, {MASK: 3}), spec)
+            assert not is_done(earlier_entry(spec, other, {MASK: MASK_MARK}), spec)
+
+    def test_output_with_other_bytes_of_the_same_size_is_not_kept(self, spec: BatchSpec) -> None:
+        mark = put_image(spec, "a.png", b"data")
+        (spec.target / "a.png.mask.png").write_bytes(b"321")
+        assert not is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}), spec)
 
     def test_image_with_another_mark_and_the_same_bytes_is_done(self, spec: BatchSpec) -> None:
         """If it was copied to another disk, or touched, its bytes are read, and it is not segmented again."""
         mark = put_image(spec, "a.png", b"data")
         digest = hashlib.sha256(b"data").hexdigest()
-        entry = replace(earlier_entry(spec, mark, {MASK: 3}), sha256=digest)
+        entry = replace(earlier_entry(spec, mark, {MASK: MASK_MARK}), sha256=digest)
         for name in ("mtime_ns", "ctime_ns", "inode"):
             assert is_done(replace(entry, mark=replace(mark, **{name: getattr(mark, name) + 1})), spec)
         assert not is_done(replace(entry, mark=replace(mark, size=5)), spec)
 
     def test_image_read_right_after_a_change_is_read_again(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"data")
-        entry = replace(earlier_entry(spec, mark, {MASK: 3}), settled=False)
+        entry = replace(earlier_entry(spec, mark, {MASK: MASK_MARK}), settled=False)
         assert not is_done(entry, spec)
         assert is_done(replace(entry, sha256=hashlib.sha256(b"data").hexdigest()), spec)
 
     def test_every_possible_format_is_required(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"data")
         both = replace(spec, formats=("mask", "dicom-seg"))
-        assert not is_done(earlier_entry(spec, mark, {MASK: 3}), both)
-        assert is_done(earlier_entry(spec, mark, {MASK: 3}, {"dicom-seg": "needs-dicom"}), both)
+        assert not is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}), both)
+        assert is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}, {"dicom-seg": "needs-dicom"}), both)
 
     @pytest.mark.parametrize("code", ["damaged-film", "unsupported-format", "needs-dicom"])
     def test_refused_image_is_done_while_its_problem_document_exists(self, spec: BatchSpec, code: str) -> None:
         mark = put_image(spec, "a.png", b"data")
-        refused = earlier_entry(spec, mark, {ERROR: 2}, code=code)
+        refused = earlier_entry(spec, mark, {ERROR: ERROR_MARK}, code=code)
         assert not is_done(refused, spec)
         (spec.target / "a.png.error.json").write_bytes(b"{}")
         assert is_done(refused, spec)
-        assert not is_done(earlier_entry(spec, mark, {MASK: 3}, code=code), spec)
+        assert not is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}, code=code), spec)
 
     @pytest.mark.parametrize("code", ["unreadable", "unwritable", "internal-error"])
     def test_failure_unrelated_to_the_image_is_retried(self, spec: BatchSpec, code: str) -> None:
         mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
-        assert not is_done(earlier_entry(spec, mark, {ERROR: 2, MASK: 3}, code=code), spec)
+        assert not is_done(earlier_entry(spec, mark, {ERROR: ERROR_MARK, MASK: MASK_MARK}, code=code), spec)
 
     def test_image_with_an_impossible_format_needs_the_others(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
-        refused = earlier_entry(spec, mark, {ERROR: 2}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
+        refused = earlier_entry(spec, mark, {ERROR: ERROR_MARK}, {"dicom-seg": "needs-dicom"}, code="needs-dicom")
         assert not is_done(refused, spec)
         assert is_done(refused, replace(spec, formats=("dicom-seg",)))
 
     def test_unmeasured_image_is_not_done_if_the_table_is_requested(self, spec: BatchSpec) -> None:
         mark = put_image(spec, "a.png", b"data")
         with_table = replace(spec, has_table=True)
-        unmeasured = earlier_entry(spec, mark, {MASK: 3})
+        unmeasured = earlier_entry(spec, mark, {MASK: MASK_MARK})
         assert not is_done(unmeasured, with_table)
         measured = replace(unmeasured, outcome=FULL_ROW)
         assert is_done(measured, with_table)
         assert is_done(measured, spec)
         (spec.target / "a.png.error.json").write_bytes(b"{}")
-        assert is_done(earlier_entry(spec, mark, {ERROR: 2}, code="too-small"), with_table)
+        assert is_done(earlier_entry(spec, mark, {ERROR: ERROR_MARK}, code="too-small"), with_table)
 
     @pytest.mark.parametrize(
         "changed",
@@ -100,7 +107,7 @@ class TestIsDone:
         other = replace(spec, **changed)
         assert other.recipe != spec.recipe
         mark = put_image(spec, "a.png", b"data")
-        assert not is_done(earlier_entry(spec, mark, {MASK: 3}), other)
+        assert not is_done(earlier_entry(spec, mark, {MASK: MASK_MARK}), other)
 
     def test_recipe_depends_on_the_version_and_not_on_the_folders(
         self, spec: BatchSpec, monkeypatch: pytest.MonkeyPatch
@@ -129,13 +136,28 @@ class TestPlanTask:
         (spec.target / "a.png.mask.png").write_bytes(b"123")
         (spec.target / "a.png.seg.dcm").write_bytes(b"1234")
         (spec.target / "a.png.error.json").write_bytes(b"{}")
-        entry = earlier_entry(spec, mark, {MASK: 3, SEG: 4, ERROR: 2}, {"npz": "no-lung"})
+        entry = earlier_entry(
+            spec,
+            mark,
+            {MASK: MASK_MARK, SEG: SEG_MARK, ERROR: ERROR_MARK},
+            {"npz": "no-lung"},
+        )
         assert plan_task("a.png", entry, spec, False) == ImageTask(
-            "a.png", ("json",), {MASK: 3, SEG: 4}, {"npz": "no-lung"}, frozenset({JSON, ERROR}), "digest"
+            "a.png",
+            ("json",),
+            {MASK: MASK_MARK, SEG: SEG_MARK},
+            {"npz": "no-lung"},
+            frozenset({JSON, ERROR}),
+            "digest",
         )
         # With force, every requested format is produced again, and the others are kept.
         assert plan_task("a.png", entry, spec, True) == ImageTask(
-            "a.png", ("mask", "json"), {SEG: 4}, {"npz": "no-lung"}, frozenset({MASK, JSON, ERROR}), "digest"
+            "a.png",
+            ("mask", "json"),
+            {SEG: SEG_MARK},
+            {"npz": "no-lung"},
+            frozenset({MASK, JSON, ERROR}),
+            "digest",
         )
 
     def test_nothing_is_kept_for_a_changed_image_or_another_recipe(self, make_spec: MakeSpec) -> None:
@@ -143,7 +165,7 @@ class TestPlanTask:
         mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
         (spec.target / "a.png.npz").write_bytes(b"1234")
-        outputs = {MASK: 3, ".npz": 4}
+        outputs = {MASK: MASK_MARK, ".npz": SEG_MARK}
         everything = ImageTask("a.png", ("mask",), {}, {}, frozenset({MASK, ERROR, ".npz"}))
         changed = earlier_entry(spec, replace(mark, mtime_ns=1), outputs, {"rle": "x"})
         assert plan_task("a.png", changed, spec, False) == everything
@@ -153,17 +175,17 @@ class TestPlanTask:
     def test_missing_image_counts_as_unchanged(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", "json")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
-        entry = earlier_entry(spec, FileMark(4, 5, 6, 7), {MASK: 3})
+        entry = earlier_entry(spec, FileMark(4, 5, 6, 7), {MASK: MASK_MARK})
         assert plan_task("a.png", entry, spec, False) == ImageTask(
-            "a.png", ("json",), {MASK: 3}, {}, frozenset({JSON, ERROR}), "digest"
+            "a.png", ("json",), {MASK: MASK_MARK}, {}, frozenset({JSON, ERROR}), "digest"
         )
 
     def test_measurements_are_added_without_losing_outputs(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", has_table=True)
         mark = put_image(spec, "a.png", b"data")
         (spec.target / "a.png.mask.png").write_bytes(b"123")
-        measuring = ImageTask("a.png", (), {MASK: 3}, {}, frozenset({ERROR}), "digest", has_row=True)
-        assert plan_task("a.png", earlier_entry(spec, mark, {MASK: 3}), spec, False) == measuring
+        measuring = ImageTask("a.png", (), {MASK: MASK_MARK}, {}, frozenset({ERROR}), "digest", has_row=True)
+        assert plan_task("a.png", earlier_entry(spec, mark, {MASK: MASK_MARK}), spec, False) == measuring
 
     def test_measurements_are_not_lost_when_a_format_is_added(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", "json")

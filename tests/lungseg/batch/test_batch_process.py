@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from batch_folder import ERROR, JSON, MASK, MakeSpec, find_entry, list_outputs, put_image
+from batch_folder import ERROR, JSON, MASK, MakeSpec, find_entry, list_outputs, mark_output, put_image
 from films import RAMP8, png
 
 from lungseg import errors
 from lungseg.batch import process as process_module
 from lungseg.batch.entry import Entry, Failure
-from lungseg.batch.file_mark import MISSING_FILE, FileMark, FileSnapshot
+from lungseg.batch.file_mark import MISSING_FILE, FileMark, FileSnapshot, OutputMark
 from lungseg.batch.plan import BatchSpec, ImageTask, is_done, plan_task
 from lungseg.batch.process import process_task, record_failure
 from lungseg.encode.png import mask_png
@@ -36,9 +36,10 @@ class TestSuccess:
         mark = put_image(spec, "ward/a.png", small)
         found = process_new(spec, "ward/a.png")
         assert list_outputs(spec) == {"ward/a.png.mask.png", "ward/a.png.json"}
-        sizes = {suffix: (spec.target / f"ward/a.png{suffix}").stat().st_size for suffix in (MASK, JSON)}
+        outputs = {suffix: spec.target / f"ward/a.png{suffix}" for suffix in (MASK, JSON)}
+        marks = {suffix: OutputMark.of(path, path.read_bytes()) for suffix, path in outputs.items()}
         digest = hashlib.sha256(small).hexdigest()
-        assert found == Entry("ward/a.png", mark, False, digest, spec.recipe, sizes, {}, found.outcome)
+        assert found == Entry("ward/a.png", mark, False, digest, spec.recipe, marks, {}, found.outcome)
         document = json.loads((spec.target / "ward/a.png.json").read_text())
         assert isinstance(found.outcome, dict)
         assert found.outcome["verdict"] == document["verdict"]["decision"] == "accept"
@@ -77,16 +78,16 @@ class TestSuccess:
         (spec.target / "a.png.mask.png").write_bytes(b"kept")
         # Adding a format loses neither a kept output nor a format known to be impossible.
         digest, omitted = hashlib.sha256(small).hexdigest(), {"dicom-seg": "needs-dicom"}
-        task = ImageTask("a.png", ("json",), {MASK: 4}, omitted, frozenset({JSON, ERROR}), digest)
+        task = ImageTask("a.png", ("json",), {MASK: mark_output(b"kept")}, omitted, frozenset({JSON, ERROR}), digest)
         found = process_task(task, spec)
         assert found.omitted == {"dicom-seg": "needs-dicom"}
         assert set(found.outputs) == {MASK, JSON}
-        assert found.outputs[MASK] == 4
+        assert found.outputs[MASK] == mark_output(b"kept")
         assert (spec.target / "a.png.mask.png").read_bytes() == b"kept"
         # If the added format is impossible, the image has not failed.
-        found = process_task(ImageTask("a.png", ("dicom-seg",), {MASK: 4}, sha256=digest), spec)
+        found = process_task(ImageTask("a.png", ("dicom-seg",), {MASK: mark_output(b"kept")}, sha256=digest), spec)
         assert not isinstance(found.outcome, Failure)
-        assert found.outputs == {MASK: 4}
+        assert found.outputs == {MASK: mark_output(b"kept")}
 
 
 class TestChangeWhileReading:
@@ -158,7 +159,8 @@ class TestFailure:
         assert problem["code"] == "unsupported-format"
         assert content.count(b"\n") > 5  # readable for people
         assert found.outcome == Failure(problem["code"], problem["detail"])
-        assert (found.mark, found.outputs) == (mark, {ERROR: len(content)})
+        assert found.mark == mark
+        assert {suffix: output.size for suffix, output in found.outputs.items()} == {ERROR: len(content)}
         assert find_entry(spec, "a.png") == found
 
     def test_unexpected_error_is_reported_without_its_text(
@@ -243,7 +245,7 @@ class TestFailure:
     ) -> None:
         spec = make_spec("mask")
         (spec.target / "a.png.mask.png").write_bytes(b"kept")
-        task = ImageTask("a.png", (), {MASK: 4}, stale=frozenset({ERROR}))
+        task = ImageTask("a.png", (), {MASK: mark_output(b"kept")}, stale=frozenset({ERROR}))
         found = record_failure(task, spec, error, SNAPSHOT)
         assert list_outputs(spec) == {f"a.png{suffix}" for suffix in left}
         assert set(found.outputs) == left

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batch_folder import mark_output
 
 from lungseg.batch import report as report_module
 from lungseg.batch.entry import Entry, Failure
@@ -29,7 +30,7 @@ MARK = FileMark(1, 2, 3, 4)
 def good(path: str, verdict: str = "accept", reasons: str = "", omitted: dict[str, str] | None = None) -> Entry:
     """Return the entry of a segmented image."""
     row = {"verdict": verdict, "reasons": reasons}
-    return Entry(path, MARK, True, "digest", "recipe", {".mask.png": 3}, omitted or {}, row)
+    return Entry(path, MARK, True, "digest", "recipe", {".mask.png": mark_output(b"123")}, omitted or {}, row)
 
 
 def bad(path: str, code: str = "damaged-film") -> Entry:
