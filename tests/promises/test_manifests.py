@@ -56,10 +56,15 @@ def with_junk(line: Line, by: random.Random) -> Line:
     return changed
 
 
+def forged_output(size: int) -> Line:
+    """Return what a line says about an output that was never written."""
+    return {"size": size, "mtime_ns": 1, "sha256": "0" * 64}
+
+
 FORGERIES: tuple[Callable[[Line, random.Random], object], ...] = (
     with_junk,
-    lambda line, _: line | {"outputs": {"/../../home/thesis.txt": 13}, "recipe": "another"},
-    lambda line, _: line | {"outputs": {".mask.png": -1}},
+    lambda line, _: line | {"outputs": {"/../../home/thesis.txt": forged_output(13)}, "recipe": "another"},
+    lambda line, _: line | {"outputs": {".mask.png": forged_output(-1)}},
     lambda line, _: line | ({"row": {**line["row"], "precision": "=1+1"}} if line["row"] else {}),
     lambda line, _: line | {"row": None, "problem": {"code": "\x1b[2J", "detail": ""}},
     lambda line, by: by.choice(JUNK),
