@@ -50,6 +50,10 @@ SEGMENT_FACTS = (
 """Label (also the segment number), name, laterality and RGB colour of each segment."""
 
 
+SOURCE_SERIES = "film's series"
+"""Names what a UID is derived for. Segmentations that are stored somewhere hold UIDs made with these very words."""
+
+
 def dicom_seg(result: Result) -> bytes:
     """Return the lungs as a binary Segmentation object, which belongs to the image's study and refers to the image.
 
@@ -96,7 +100,7 @@ def _source(header: Dataset, result: Result) -> Dataset:
     source.SOPClassUID = read_uid(header, "SOPClassUID")
     source.SOPInstanceUID = read_uid(header, "SOPInstanceUID")
     source.StudyInstanceUID = read_uid(header, "StudyInstanceUID") or _derived(digest, "study")
-    source.SeriesInstanceUID = read_uid(header, "SeriesInstanceUID") or _derived(digest, "image's series")
+    source.SeriesInstanceUID = read_uid(header, "SeriesInstanceUID") or _derived(digest, SOURCE_SERIES)
     source.Rows, source.Columns = result.labels.shape
     for keyword in TYPE_2_KEYWORDS:
         setattr(source, keyword, None)
