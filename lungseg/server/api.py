@@ -140,9 +140,8 @@ def get_page() -> HTMLResponse:
     """Return the page: one file that loads nothing from other hosts."""
     from lungseg.server import browser
 
-    html = browser.build_page()
-    allowed = browser.security_policy(html, img_src="blob: data:", connect_src="'self'")
-    return HTMLResponse(html, headers={"Content-Security-Policy": allowed})
+    html, policy = browser.build_page()
+    return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)

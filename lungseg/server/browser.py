@@ -32,13 +32,17 @@ PAGE_SCRIPTS = (
 
 
 @cache
-def build_page() -> str:
-    """Return the page as one HTML file, with its styles, scripts and sample image inside: it loads nothing else."""
+def build_page() -> tuple[str, str]:
+    """Return the page and its Content-Security-Policy.
+
+    The page is one HTML file, with its styles, scripts and sample image inside: it loads nothing else.
+    """
     scripts = (_read_part(f"{name}.js") for name in PAGE_SCRIPTS)
     sample = base64.b64encode((PAGE_FOLDER / "sample.jpg").read_bytes()).decode()
     page = _read_part("page.html")
     page = page.replace("{{page.css}}", _read_part("page.css")).replace("{{sample.jpg}}", sample)
-    return page.replace("{{scripts}}", "\n".join(('"use strict";', _server_facts(), *scripts)))
+    page = page.replace("{{scripts}}", "\n".join(('"use strict";', _server_facts(), *scripts)))
+    return page, security_policy(page, img_src="blob: data:", connect_src="'self'")
 
 
 def _read_part(name: str) -> str:

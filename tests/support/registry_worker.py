@@ -157,7 +157,7 @@ def show_input_format(folder: Path) -> dict[str, Any]:
         "help": "XRAY" in run_command("segment", "--help"),
         "openapi": "image/x-xray" in route["requestBody"]["content"] and "XRAY" in route["description"],
         "info": "XRAY" in run_command("info"),
-        "page": "XRAY" in build_page(),
+        "page": "XRAY" in build_page()[0],
         "refusal": "XRAY" in refusal,
     }
 

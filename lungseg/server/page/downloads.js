@@ -42,10 +42,10 @@ async function downloadOne(format, button) {
     const bytes = await ask(entry.file, { format, threshold: at.toFixed(2) }, reportBusy($("said"))).answer;
     saveFile(new Blob([bytes], { type: "application/octet-stream" }), file);
     if (image?.entry === entry) $("said").textContent = formatText(STRINGS.downloaded, { file, size: megabytes(bytes.length), threshold: text });
-  } catch (problem) {
+  } catch (thrown) {
     if (image?.entry === entry) {
       $("said").textContent = "";
-      showProblem($("download-problem"), problem).focus();
+      showProblem($("download-problem"), toProblem(thrown)).focus();
     }
   } finally {
     spin.remove();
@@ -64,7 +64,8 @@ $("bulk").onclick = () => (bulk ? bulk.cancel() : downloadAll($("bulk-format").v
  * an error report.
  */
 async function downloadAll(format) {
-  const entries = queue.filter((entry) => entry.state === "done" || entry.state === "failed");
+  // Copies: an image that is sent again meanwhile is in the ZIP as it was.
+  const entries = queue.filter((entry) => entry.state === "done" || entry.state === "failed").map((entry) => ({ ...entry }));
   const run = (bulk = { isCancelled: false, cancel: () => ((run.isCancelled = true), run.request?.cancel()) });
   const [members, names] = [[], new Set()];
   let [withheld, failed] = [0, 0];
@@ -91,10 +92,9 @@ async function downloadAll(format) {
     saveFile(archive, STRINGS.bulkFile);
     const notes = [withheld && formatText(STRINGS.bulkWithheld, { count: withheld }), failed && formatText(STRINGS.bulkFailed, { count: failed })];
     $("bulk-said").textContent = [formatText(STRINGS.bulkDone, { file: STRINGS.bulkFile, size: megabytes(archive.size) }), ...notes.filter(Boolean)].join(" ");
-  } catch (problem) {
-    $("bulk-said").textContent = problem === null ? STRINGS.cancelled : "";
-    if (problem instanceof Error) throw problem;
-    if (problem !== null) showProblem($("bulk-problem"), problem).focus();
+  } catch (thrown) {
+    $("bulk-said").textContent = thrown === null ? STRINGS.cancelled : "";
+    if (thrown !== null) showProblem($("bulk-problem"), toProblem(thrown)).focus();
   } finally {
     bulk = null;
     reportQueue();

@@ -28,6 +28,12 @@ function paintImage() {
   image.picture = bitmap(image.width, image.height, (i) => 0xff000000 | ((image.grey[i] ^ flip) * 0x010101));
 }
 
+/** Paints the uncertain area, which no slider changes. */
+function paintDoubt() {
+  const [low, high] = [level(0.2), level(0.8)];
+  image.doubt = bitmap(image.width, image.height, (i) => (image.probability[i] > low && image.probability[i] < high ? DOUBT : 0));
+}
+
 /** The image's corner and scale on the canvas, in device pixels. */
 function fitted() {
   const scale = place.scale * Math.min(canvas.width / image.width, canvas.height / image.height);
@@ -51,7 +57,7 @@ function draw() {
   }
   if ($("doubt").checked) {
     context.globalAlpha = 0.6;
-    context.drawImage(shown.doubt, 0, 0);
+    context.drawImage(image.doubt, 0, 0);
     context.globalAlpha = 1;
   }
   if ($("contour").checked) {
@@ -91,7 +97,6 @@ function letter(context, text, colour, centre, dot) {
 function update() {
   shown = segment(image, threshold());
   shown.tint = bitmap(image.width, image.height, (i) => TINTS[shown.labels[i]]);
-  shown.doubt = bitmap(image.width, image.height, (i) => (image.probability[i] > level(0.2) && image.probability[i] < level(0.8) ? DOUBT : 0));
   shown.paths = outlines(shown, image.width, image.height);
   reportThreshold();
   draw();

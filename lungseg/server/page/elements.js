@@ -34,7 +34,7 @@ function icon(id) {
 /** Announces a text to screen readers. */
 const say = (text) => ($("status").textContent = text);
 
-/** Puts the texts named by data-text, data-label and data-title into the page. */
+/** Puts the texts named by data-text and data-label into the page. */
 function fillTexts() {
   const formats = new Intl.ListFormat(STRINGS.language, { type: "disjunction" }).format(SERVER.imageFormats);
   const values = { host: location.host, formats };
@@ -48,6 +48,13 @@ function fillTexts() {
 function browserProblem(code, values = {}, wording = code) {
   const { title, detail, remedy } = STRINGS.browserProblems[wording];
   return { title, detail: formatText(detail, values), remedy, code };
+}
+
+/** The problem document of whatever was thrown: an Error is a fault of this page, anything else is a document itself. */
+function toProblem(thrown) {
+  if (!(thrown instanceof Error)) return thrown;
+  console.error(thrown);
+  return browserProblem("browser");
 }
 
 /** A problem document with its translated texts, as far as there are any. */

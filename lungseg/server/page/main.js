@@ -1,6 +1,6 @@
 // What is on show, and what the user does.
 
-/** The decoded image on show, or null: {entry, width, height, grey, probability, side, picture}. */
+/** The decoded image on show, or null: {entry, width, height, grey, probability, side, picture, doubt}. */
 let image = null;
 
 function showState(state) {
@@ -35,11 +35,11 @@ function showStart() {
 function showBusy(entry) {
   showState("busy");
   $("busy-name").textContent = entry.name;
-  showProgress(entry);
+  showProgress(entry, true);
   focusOn($("cancel"));
 }
 
-function showProgress(entry) {
+function showProgress(entry, isNews) {
   const isSent = entry.share >= 1;
   const bar = document.querySelector(".bar");
   bar.classList.toggle("unknown", isSent);
@@ -47,7 +47,7 @@ function showProgress(entry) {
   if (isSent) bar.removeAttribute("aria-valuenow");
   else bar.setAttribute("aria-valuenow", Math.round(100 * entry.share));
   $("busy-text").textContent = entry.progress;
-  if (isSent || entry.share === 0) say(entry.progress);
+  if (isNews) say(entry.progress);
 }
 
 /** Shows why an image failed: beside the others, or above the start if it is the only one. */
@@ -79,6 +79,7 @@ async function showResult(entry, preview) {
   reportWithheld();
   chooseDoubt();
   paintImage();
+  paintDoubt();
   showState("result");
   scrollTo(0, 0);
   document.querySelector(".panel").scrollTop = 0;

@@ -1,7 +1,8 @@
 // The panel: verdict, measurements and details of the image on show.
 
 /** Rejected images show no mask until the user asks for it. */
-const isWithheld = (entry) => entry.isRejected && !entry.isRevealed;
+const isRejected = (entry) => entry.facts.verdict.decision === "reject";
+const isWithheld = (entry) => isRejected(entry) && !entry.isRevealed;
 
 const threshold = () => Number($("threshold").value);
 
@@ -89,7 +90,7 @@ function spacingText(spacing) {
 function reportWithheld() {
   const { entry } = image;
   $("result").classList.toggle("withheld", isWithheld(entry));
-  $("reveal").hidden = !entry.isRejected;
+  $("reveal").hidden = !isRejected(entry);
   $("reveal").textContent = entry.isRevealed ? STRINGS.hide : STRINGS.show;
 }
 
@@ -118,11 +119,12 @@ $("measure").onclick = async () => {
     reportQueue();
     if (image?.entry !== entry) return;
     reportFacts();
+    reportWithheld();
     update();
     say(formatText(STRINGS.measuredAt, { threshold: text, decision: STRINGS.states[entry.facts.verdict.decision] }));
     $("threshold").focus();
-  } catch (problem) {
-    if (image?.entry === entry) showProblem($("measure-problem"), problem).focus();
+  } catch (thrown) {
+    if (image?.entry === entry) showProblem($("measure-problem"), toProblem(thrown)).focus();
   } finally {
     $("measure").disabled = false;
   }

@@ -7,8 +7,8 @@ const MAX_SENDING = 2;
 
 /**
  * Images in the order in which they were added:
- * {file, name, state: "waiting" | "sending" | "done" | "failed", progress, problem, request, preview, facts, isDicom,
- * isRejected, isRevealed, usual, threshold, seconds, thumb, picture}.
+ * {file, name, state: "waiting" | "sending" | "done" | "failed", step, progress, problem, request, preview, facts, isDicom,
+ * isRevealed, usual, threshold, seconds, thumb, picture}.
  */
 let queue = [];
 /** The entry that is on show, or null. */
@@ -52,11 +52,10 @@ async function sendEntry(entry) {
     preview = await readPreview(bytes);
     const { facts } = preview;
     Object.assign(entry, { state: "done", preview: new Blob([bytes]), facts, seconds: (performance.now() - started) / 1000 });
-    Object.assign(entry, { usual: facts.threshold, threshold: facts.threshold, isRejected: facts.verdict.decision === "reject" });
+    Object.assign(entry, { usual: facts.threshold, threshold: facts.threshold });
     drawThumbnail(entry, preview);
-  } catch (problem) {
-    if (problem instanceof Error) console.error(problem);
-    Object.assign(entry, { state: "failed", problem: problem instanceof Error ? browserProblem("browser") : problem });
+  } catch (thrown) {
+    Object.assign(entry, { state: "failed", problem: toProblem(thrown) });
   }
   entry.request = null;
   if (!queue.includes(entry)) return; // removed, and its request cancelled
@@ -81,11 +80,15 @@ function isDicom(head) {
 }
 
 function reportProgress(entry, kind, value) {
+  // A screen reader hears of each step once, not of every percent and second.
+  const step = kind === "sending" && value >= 1 ? "segmenting" : kind;
+  const isNews = step !== entry.step;
+  entry.step = step;
   entry.share = kind === "sending" ? value : 0;
   if (kind === "busy") entry.progress = formatText(STRINGS.busy, { seconds: value });
-  else if (value >= 1) entry.progress = STRINGS.segmenting;
+  else if (step === "segmenting") entry.progress = STRINGS.segmenting;
   else entry.progress = formatText(STRINGS.sending, { size: megabytes(entry.file.size), share: percent(value, 0) });
-  if (entry === current) showProgress(entry);
+  if (entry === current) showProgress(entry, isNews);
 }
 
 function retryEntry(entry) {

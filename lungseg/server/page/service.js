@@ -67,7 +67,11 @@ function secondsToWait(request) {
 /** The problem document of an error; one made here where a gateway answered and sent none. */
 function problemOf(request, bytes) {
   if ((request.getResponseHeader("Content-Type") || "").startsWith("application/problem+json")) {
-    return JSON.parse(new TextDecoder().decode(request.response));
+    try {
+      return JSON.parse(new TextDecoder().decode(request.response));
+    } catch {
+      // cut off on the way: told by its status
+    }
   }
   const { status } = request;
   const values = { status, size: megabytes(bytes) };

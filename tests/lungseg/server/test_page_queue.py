@@ -184,6 +184,38 @@ def test_all_masks_come_as_one_zip(browser: PageDriver, small: bytes) -> None:
     assert "Failed, with an error report: 1." in said
 
 
+def test_retry_during_a_download_leaves_the_zip_as_it_was(browser: PageDriver, small: bytes) -> None:
+    page = browser.page
+    page.route(SEGMENT, lambda route: route.abort())
+    browser.choose(("a.png", small), ("b.png", small))
+    browser.wait_finished()
+    page.unroute(SEGMENT)
+    page.evaluate("retryEntry(queue[0])")
+    browser.wait_shown("a.png")
+    assert browser.states() == ["accept", "failed"]
+    held: list[Route] = []
+    is_held = True
+    page.route(SEGMENT, lambda route: held.append(route) if is_held else route.continue_())
+    page.click("#bulk")
+    page.wait_for_function("() => bulk.request")
+    page.click("#retry-failed")
+    page.wait_for_timeout(200)
+    with page.expect_download() as download:
+        is_held = False
+        for route in held:
+            route.continue_()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == ["a.png.mask.png", "b.png.error.json"]
+
+
+def test_problem_document_that_is_cut_off_is_told_by_its_status(browser: PageDriver, small: bytes) -> None:
+    headers = {"Content-Type": "application/problem+json"}
+    browser.page.route(SEGMENT, lambda route: route.fulfill(status=502, headers=headers, body='{"title": "cut'))
+    browser.choose(("a.png", small))
+    browser.page.wait_for_selector("#refusal:not([hidden])")
+    assert "502" in browser.page.text_content("#refusal")
+
+
 def test_zip_of_everything_holds_each_format_once(browser: PageDriver, small: bytes) -> None:
     page = browser.page
     browser.choose(("Röntgen.png", small), ("b.png", small))
