@@ -9,6 +9,7 @@ from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest
 from lungseg.batch.plan import BatchSpec
 from lungseg.batch.source import FolderSource, SkipReason
 from lungseg.batch.stop import StopSignal
+from lungseg.batch.worker_count import default_workers
 from lungseg.batch.worker_pool import DEFAULT_TIMEOUT
 from lungseg.cli.common import (
     EXIT_DONE,
@@ -50,7 +51,7 @@ is processed again.
 BATCH_EXAMPLES = """\
 examples:
   lungseg batch images masks               masks of all images in a folder
-  lungseg batch images masks --workers 4   in four processes
+  lungseg batch images masks --workers 2   in two processes
   lungseg batch 'images/**/*.dcm' masks    a quoted pattern; ** is any folders
   lungseg batch images out --format mask --format json
                                            two outputs for each image
@@ -96,9 +97,9 @@ def add(commands: CommandParsers) -> None:
     parser.add_argument(
         "--workers",
         type=positive_int,
-        default=1,
         metavar="N",
-        help="number of processes, which share the cores (default: %(default)s)",
+        help="number of processes, which share the cores (default: one per core that this process may use; fewer if "
+        "images are few, or memory for the largest images is short)",
     )
     parser.add_argument(
         "--timeout",
@@ -161,7 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if removed := remove_partials(arguments.target, MANIFEST_NAME):
             print_status(f"removed {removed} partial file{'s' * (removed > 1)} of a run that was killed")
-        settings = RunSettings(arguments.workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
+        workers = arguments.workers or default_workers(None if arguments.watch else count)
+        settings = RunSettings(workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
         with StopSignal() as stop:
             runner = BatchRunner(source, spec, manifest, stop, settings)
             for reason, path in skipped:

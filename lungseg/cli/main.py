@@ -26,7 +26,7 @@ examples:
   lungseg image.dcm                               one mask, image.dcm.mask.png
   lungseg a.png b.png -o masks/                   several images
   lungseg image.dcm --format json -o -            verdict and measurements
-  lungseg batch images masks --workers 2          a folder of images
+  lungseg batch images masks                      a folder of images
   lungseg serve                                   an HTTP server on this machine
   lungseg remote segment image.dcm --stack lungs  through a stack on AWS
   lungseg doctor                                  is the installation complete?

@@ -5,20 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from lungseg import errors, limits
+from lungseg.batch.worker_count import WORKER_BYTES, available_memory
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.lung import load_lung
 from lungseg.model.precision import PrecisionReason
 from lungseg.model.selfcheck import draw_phantom
-from lungseg.model.session import thread_count
+from lungseg.model.session import core_count, thread_count
 from lungseg.terminal import EXTRAS, install_command
 
 State = Literal["ok", "info", "warning", "failed"]
@@ -52,9 +51,6 @@ EXTRA_PACKAGES = {
 }
 """Only `serve` and `remote` need them."""
 
-WORKER_BYTES = 1300 * 2**20
-"""Measured peak of a process for the largest image and its overlay; half of it for the mask only."""
-
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -81,21 +77,6 @@ def check_installation() -> Iterator[CheckResult]:
         except Exception as error:  # a broken installation raises anything
             name = check.__name__.removeprefix("_check_").replace("_", " ")
             yield CheckResult(name, "failed", f"an unexpected {type(error).__name__}", REINSTALL)
-
-
-def available_memory() -> int | None:
-    """Return the bytes that are free by the kernel and by the container's limit; None if neither is known."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return free if limit == "max" else min(free, int(limit) - int(used))
-    except (OSError, ValueError):
-        return free
 
 
 def _check_python() -> Iterator[CheckResult]:
@@ -201,7 +182,7 @@ def _check_threads() -> Iterator[CheckResult]:
     except errors.ModelError as error:
         yield CheckResult("threads", "failed", str(error), "Correct LUNG_THREADS, or unset it.")
         return
-    cores = os.cpu_count() or 1
+    cores = core_count()
     remedy = "" if threads <= cores else f"Set LUNG_THREADS to {cores} or fewer."
     state: State = "ok" if threads <= cores else "warning"
     yield CheckResult("threads", state, f"{threads} per image, on {cores} cores", remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -75,5 +76,12 @@ def thread_count() -> int:
 
 
 def core_count() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use, by its affinity (taskset, Slurm) and its container's limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        # "200000 100000": microseconds of processor time, in each period of so many; "max 100000" without a limit.
+        # https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+        share, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+    except (OSError, ValueError):
+        return cores
+    return max(1, min(cores, math.ceil(share / period)))

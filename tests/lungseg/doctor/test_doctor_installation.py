@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from io import StringIO
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
 from lungseg import errors
 from lungseg.decode import selftest
 from lungseg.doctor import installation
-from lungseg.doctor.installation import REINSTALL, CheckResult, available_memory, check_installation
+from lungseg.doctor.installation import REINSTALL, CheckResult, check_installation
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.precision import PrecisionReason
-
-Files = dict[str, str | None]
-
-
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Files:
-    """Contents of kernel files by path; None is a missing file."""
-    printed: Files = {}
-    before = Path.read_text
-
-    def read_text(path: Path, *arguments: Any, **options: Any) -> str:
-        if str(path) not in printed:
-            return before(path, *arguments, **options)
-        text = printed[str(path)]
-        if text is None:
-            raise FileNotFoundError(path)
-        return StringIO(text).read()
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    return printed
 
 
 def fail_to_load(*_: object, **__: object) -> None:
@@ -153,27 +130,6 @@ def test_failed_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {check.state for name, check in found.items() if name not in ("format dicom-seg", "format all")} == {"ok"}
 
 
-MEMINFO = "MemTotal: 9 kB\nMemAvailable: 4096000 kB\n"
-GROUP = "/sys/fs/cgroup/memory."
-
-
-@pytest.mark.parametrize(
-    ("printed", "free"),
-    [
-        ({"/proc/meminfo": None}, None),
-        ({"/proc/meminfo": "MemTotal: 9 kB\n"}, None),
-        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": None}, 4096000 * 1024),
-        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "max\n", f"{GROUP}current": "5\n"}, 4096000 * 1024),
-        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "1000\n", f"{GROUP}current": "400\n"}, 600),
-        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": f"{2**40}\n", f"{GROUP}current": "0\n"}, 4096000 * 1024),
-        ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "?\n", f"{GROUP}current": "0\n"}, 4096000 * 1024),
-    ],
-)
-def test_available_memory_by_kernel_and_container(files: Files, printed: Files, free: int | None) -> None:
-    files.update(printed)
-    assert available_memory() == free
-
-
 @pytest.mark.parametrize(
     ("free", "state", "says"),
     [
@@ -192,7 +148,7 @@ def test_low_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch, free: int | No
 
 @pytest.mark.parametrize(("threads", "state"), [("2", "ok"), ("3", "warning"), ("many", "failed"), ("0", "failed")])
 def test_more_threads_than_cores_is_a_warning(monkeypatch: pytest.MonkeyPatch, threads: str, state: str) -> None:
-    monkeypatch.setattr(installation.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(installation, "core_count", lambda: 2)
     monkeypatch.setenv("LUNG_THREADS", threads)
     (found,) = installation._check_threads()
     assert found.state == state
