@@ -80,10 +80,11 @@ site: $(SITE)/.all $(SITE)/mermaid.min.js ## Build the documentation as a websit
 dist: $(VENV)/.service ## Build wheel and sdist, check them, and segment an image with the installed wheel
 	$(BIN)/python tests/tools/try_wheel.py $(ARGS)
 
-lint: $(VENV)/.all ## Check style and import directions
+lint: $(VENV)/.all ## Check style, import directions and GitHub's workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 graph: $(VENV)/.service ## Print which packages import which; ARGS=--docs draws it into docs/ARCHITECTURE.md
 	$(BIN)/python tests/tools/graph.py $(ARGS)
@@ -108,7 +109,7 @@ e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as on AWS: the container
 	$(E2E)/bin/python -m pytest -s tests/e2e
 
 clean: ## Remove what the targets made, except images and runs
-	rm -rf $(VENV) $(E2E) $(LOCKED) $(SITE) site mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(E2E) $(LOCKED) $(SITE) site dist mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
 
 # One virtual environment; each stamp file says what was installed into it.
 $(VENV)/bin/python:
@@ -136,7 +137,7 @@ $(SITE)/.all: requirements.txt lungseg/requirements.txt docs/requirements.txt
 # Draws the diagrams in the reader's browser. The theme would load it from a CDN, which then learns who reads what.
 MERMAID_VERSION := 11.17.2
 MERMAID_SHA256 := 581ed7d74bd9048d0e3a91363927d72ef22942d7722546b27f7cc29e35390eb8
-$(SITE)/mermaid.min.js: docs/requirements.txt | $(SITE)/.all
+$(SITE)/mermaid.min.js: Makefile | $(SITE)/.all
 	npm pack --silent --pack-destination $(SITE) mermaid@$(MERMAID_VERSION)
 	tar -xzOf $(SITE)/mermaid-$(MERMAID_VERSION).tgz package/dist/mermaid.min.js > $@.partial
 	echo "$(MERMAID_SHA256)  $@.partial" | sha256sum --check --quiet
