@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -14,23 +16,50 @@ from lungseg.terminal import EXTRAS, install_command
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _pins() -> dict[str, str]:
-    """Return the version of each package that requirements.txt and lungseg/requirements.txt pin."""
+def _pins(*files: str) -> dict[str, str]:
+    """Return the version of each package that requirements files pin."""
     lines = (
         line
-        for name in ("requirements.txt", "lungseg/requirements.txt")
+        for name in files
         for line in (ROOT / name).read_text().splitlines()
         if line and not line.startswith(("#", "-r"))
     )
     return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
 
 
+def _imported(package: str) -> set[str]:
+    """Return the distributions that a package's modules import, also within functions."""
+    names: set[str] = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    foreign = names - sys.stdlib_module_names - {"lungseg", "model_export"}
+    return {canonicalize_name(packages_distributions()[name][0]) for name in foreign}
+
+
 def test_package_dependencies_allow_the_pinned_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     wanted = [Requirement(line) for line in [*project["dependencies"], *(line for extra in extras for line in extra)]]
-    pins = _pins()
+    pins = _pins("requirements.txt", "lungseg/requirements.txt", "model_export/requirements.txt")
     assert {each.name for each in wanted if not each.specifier.contains(pins[canonicalize_name(each.name)])} == set()
+
+
+def test_train_extra_is_what_training_adds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = [Requirement(line) for line in project["optional-dependencies"]["train"]]
+    assert {canonicalize_name(each.name): str(each.specifier) for each in extra} == {
+        name: f"=={version}" for name, version in _pins("model_export/requirements.txt").items()
+    }
+
+
+def test_training_imports_only_the_base_and_its_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    assert _imported("model_export") - {canonicalize_name(Requirement(line).name) for line in lines} == set()
 
 
 def test_base_install_has_no_web_and_no_aws() -> None:
