@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from lungseg.batch.manifest import MANIFEST_NAME
+from lungseg.batch.manifest_file import MANIFEST_NAME
 from lungseg.decode import decode
 
 IMAGES_PER_FOLDER = 500

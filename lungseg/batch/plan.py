@@ -9,6 +9,7 @@ from pathlib import Path
 from lungseg import errors
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import MISSING_FILE, FileMark, OutputMark
+from lungseg.batch.shard import Shard
 from lungseg.batch.table import is_measured
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import ERROR_SUFFIX
@@ -33,6 +34,7 @@ class BatchSpec:
         options: as for a single image.
         models: digests of the networks.
         has_table: whether to measure every image for the table (--csv). It takes a quarter of the time of an image.
+        shard: the part of the images to process; None for all.
     """
 
     source: Path
@@ -41,6 +43,7 @@ class BatchSpec:
     options: Options
     models: tuple[str, ...]
     has_table: bool = False
+    shard: Shard | None = None
 
     @property
     def recipe(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lungseg import errors
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark, FileSnapshot, OutputMark
-from lungseg.batch.manifest import append_entry
+from lungseg.batch.manifest_file import append_entry
 from lungseg.batch.plan import RETRIED_CODES, BatchSpec, ImageTask
 from lungseg.batch.table import TableRow, table_row, verdict_row
 from lungseg.encode import naming
@@ -75,7 +75,7 @@ def record_failure(
     with contextlib.suppress(OSError):
         _remove_stale(task, spec)
     with contextlib.suppress(OSError):
-        append_entry(spec.target, entry)
+        append_entry(spec.target, entry, spec.shard)
     return entry
 
 
@@ -118,7 +118,7 @@ def _write(
             written[suffix] = OutputMark.of(partial, content)  # its time stays the same when it is renamed
         entry = _entry(task, spec, snapshot, written, omitted, outcome)
         _remove_stale(task, spec)
-        append_entry(spec.target, entry)
+        append_entry(spec.target, entry, spec.shard)
         for partial, output in ready:
             partial.replace(output)
     return entry

@@ -67,7 +67,7 @@ class BatchRunner:
         self.tally = Tally(spec.formats)
         self.has_reports = True
         self._source, self._spec, self._stop, self._settings = source, spec, stop, settings
-        self._workers = WorkerPool(spec, settings.workers, manifest.fileno(), settings.timeout)
+        self._workers = WorkerPool(spec, settings.workers, manifest.descriptors, settings.timeout)
         self._scheduler = Scheduler(spec, manifest, self._workers, stop, settings.force)
         self._began, self._started = datetime.now(UTC), time.monotonic()
         self._skipped: dict[SkipReason, set[str]] = {reason: set() for reason in SkipReason}
@@ -158,6 +158,7 @@ class BatchRunner:
             "images_per_second": round(self.tally.processed / seconds, 2),
             "stopped": self._stop.is_requested,
             "workers": self._settings.workers,
+            "shard": str(self._spec.shard) if self._spec.shard else None,
             "closed_folders": sorted(self._skipped[SkipReason.CLOSED]),
             "linked_folders": sorted(self._skipped[SkipReason.LINKED]),
             "skipped_outputs": len(self._skipped[SkipReason.OUTPUT]),

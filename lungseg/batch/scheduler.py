@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark, FileSnapshot
-from lungseg.batch.manifest import Manifest, append_entry
+from lungseg.batch.manifest import Manifest
+from lungseg.batch.manifest_file import append_entry
 from lungseg.batch.plan import BatchSpec, ImageTask, is_current, is_done, plan_task
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_pool import WorkerPool
@@ -74,4 +75,4 @@ class Scheduler:
         is_new = not entry.settled or snapshot.mark != entry.mark
         if snapshot.settled and is_new and FileMark.read(self._spec.source / entry.path) == snapshot.mark:
             with contextlib.suppress(OSError):
-                append_entry(self._spec.target, replace(entry, mark=snapshot.mark, settled=True))
+                append_entry(self._spec.target, replace(entry, mark=snapshot.mark, settled=True), self._spec.shard)

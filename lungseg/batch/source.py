@@ -10,6 +10,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lungseg.batch.shard import Shard
 from lungseg.encode.naming import is_output
 from lungseg.files import resolve_path
 
@@ -36,10 +37,12 @@ class FolderSource:
     Attributes:
         folder: all images are below it, and their paths are relative to it.
         pattern: the parts that an image's path must match, ``**`` for any number of folders; None for all images.
+        shard: the part of the images that `images` yields; None for all.
     """
 
     folder: Path
     pattern: tuple[str, ...] | None = None
+    shard: Shard | None = None
 
     @classmethod
     def parse(cls, name: str) -> FolderSource:
@@ -68,6 +71,10 @@ class FolderSource:
         parts = path.relative_to(root).parts
         return len(parts) < len(self.pattern) and matches_pattern(parts, self.pattern[: len(parts)])
 
+    def has_path(self, path: str) -> bool:
+        """Return whether a path, relative to the folder, belongs to this source's shard."""
+        return self.shard is None or self.shard.has_image(path)
+
     def images(self, on_skip: OnSkip = lambda _, __: None) -> Iterator[str]:
         """Yield every image's path relative to the folder, with slashes: folder by folder, each in order.
 
@@ -86,12 +93,15 @@ class FolderSource:
                     on_skip(SkipReason.LINKED, "/".join((*parts, name)))
             names = set(files)
             for name in sorted(files):
+                path = "/".join((*parts, name))
                 if name.startswith(".") or not self._matches((*parts, name)):
                     continue
+                if not self.has_path(path):
+                    continue
                 if is_output(name, names):
-                    on_skip(SkipReason.OUTPUT, "/".join((*parts, name)))
+                    on_skip(SkipReason.OUTPUT, path)
                 else:  # even a pipe or a device: reading it fails, and that is reported
-                    yield "/".join((*parts, name))
+                    yield path
 
     def _relative(self, place: str) -> str:
         return Path(place).relative_to(self.folder).as_posix()

@@ -48,19 +48,19 @@ _spawn = multiprocessing.get_context("spawn")
 class WorkerPool:
     """Up to ``count`` processes, started when they are needed. They share the cores."""
 
-    def __init__(self, spec: BatchSpec, count: int, lock: int, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, spec: BatchSpec, count: int, locks: tuple[int, ...], timeout: float = DEFAULT_TIMEOUT) -> None:
         """Prepare the pool; no process is started yet.
 
         Args:
             spec: what to produce.
             count: number of processes.
-            lock: a locked file, which the processes keep open until they end.
+            locks: locked files, which the processes keep open until they end.
             timeout: seconds after which a process that works on one image is killed.
         """
         self._timeout = timeout
         self._spec = spec
         self._count = count
-        self._lock = lock
+        self._locks = locks
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, ImageTask] = {}
 
@@ -132,7 +132,7 @@ class WorkerPool:
                     yield self._busy.pop(worker), answer
 
     def _start_worker(self) -> _Worker:
-        return _Worker(self._spec, max(1, thread_count() // self._count), self._lock)
+        return _Worker(self._spec, max(1, thread_count() // self._count), self._locks)
 
 
 class _Worker:
@@ -144,11 +144,12 @@ class _Worker:
         started_tasks: number of those that it has started.
     """
 
-    def __init__(self, spec: BatchSpec, threads: int, lock: int) -> None:
+    def __init__(self, spec: BatchSpec, threads: int, locks: tuple[int, ...]) -> None:
         self.sent_tasks = self.started_tasks = 0
         self.busy_since = time.monotonic()
         self.connection, theirs = _spawn.Pipe()
-        self._process = _spawn.Process(target=_serve_tasks, args=(theirs, spec, threads, _InheritedFile(lock)))
+        files = tuple(map(_InheritedFile, locks))
+        self._process = _spawn.Process(target=_serve_tasks, args=(theirs, spec, threads, files))
         with _signals_blocked():
             self._process.start()
         theirs.close()
@@ -217,9 +218,9 @@ def _exit_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _serve_tasks(connection: Connection, spec: BatchSpec, threads: int, lock: int) -> None:
+def _serve_tasks(connection: Connection, spec: BatchSpec, threads: int, locks: tuple[int, ...]) -> None:
     """Process images until the connection is closed or the parent process is gone. Runs in the worker process."""
-    del lock  # held while it is open
+    del locks  # held while they are open
     os.environ[settings.THREADS.name] = str(threads)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest
+from lungseg.batch.folder_lock import FolderInUse
+from lungseg.batch.manifest import Manifest
+from lungseg.batch.manifest_file import MANIFEST_NAME
 from lungseg.batch.plan import BatchSpec
+from lungseg.batch.shard import Shard
 from lungseg.batch.source import FolderSource, SkipReason
 from lungseg.batch.stop import StopSignal
 from lungseg.batch.worker_count import default_workers
@@ -46,6 +51,11 @@ or killed resumes when you start it again. An image that is invalid stays failed
 until it changes. One that could not be read, or whose process died, is retried.
 All this is recorded in OUT_DIR/{MANIFEST_NAME}; without that file, every image
 is processed again.
+
+With --shard I/N, a run processes one of N parts of the images. Run all N at a
+time on the machines of a cluster, with the same IN_DIR and OUT_DIR. A last run
+without --shard finds what is done, retries what failed, and writes one --csv
+and --report for all images.
 """
 
 BATCH_EXAMPLES = """\
@@ -57,6 +67,7 @@ examples:
                                            two outputs for each image
   lungseg batch images out --csv measures.csv --report run.json
   lungseg batch inbox out --watch          also images that arrive later
+  lungseg batch images masks --shard 1/8   an eighth of the images
 
 """
 
@@ -123,6 +134,13 @@ def add(commands: CommandParsers) -> None:
         "are segmented again to measure them",
     )
     parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="process shard I of N only. An image's path decides which shard it is in. Writes run.I-of-N.json for "
+        "--report run.json, and likewise for --csv",
+    )
+    parser.add_argument(
         "--watch",
         action="store_true",
         help="then process images that arrive or change, once they have stopped growing, until Ctrl-C or SIGTERM; "
@@ -146,34 +164,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = _read_source(arguments)
     skipped: list[tuple[SkipReason, str]] = []
-    count = sum(1 for _ in source.images(lambda *what: skipped.append(what)))
+    images = count = 0
+    for image in replace(source, shard=None).images(lambda *what: skipped.append(what)):
+        images, count = images + 1, count + source.has_path(image)
     has_closed_folder = any(reason is SkipReason.CLOSED for reason, _ in skipped)
-    if not count and not skipped and not arguments.watch:
+    if not images and not skipped and not arguments.watch:
         raise CommandError("there are no images: IN_DIR is empty, or no file matches the pattern")
     options = read_options(arguments)
     formats = tuple(dict.fromkeys(arguments.format or ["mask"]))
-    spec = BatchSpec(source.folder, arguments.target, formats, options, load_models().digests)
+    spec = BatchSpec(source.folder, arguments.target, formats, options, load_models().digests, shard=source.shard)
 
-    arguments.target.mkdir(parents=True, exist_ok=True)
-    try:
-        manifest = Manifest(arguments.target)
-    except FolderInUse:
-        raise CommandError("another run is writing to OUT_DIR; wait until it has ended") from None
-    try:
-        if removed := remove_partials(arguments.target, MANIFEST_NAME):
-            print_status(f"removed {removed} partial file{'s' * (removed > 1)} of a run that was killed")
+    with closing(_lock_target(arguments.target, source.shard)) as manifest:
+        if source.shard is None:
+            _remove_partials(arguments.target)
+        else:
+            print_status(f"shard {source.shard}: {count} of {images} image{'s' * (images != 1)}")
         workers = arguments.workers or default_workers(None if arguments.watch else count)
         settings = RunSettings(workers, arguments.again, arguments.timeout, arguments.report, arguments.csv)
         with StopSignal() as stop:
             runner = BatchRunner(source, spec, manifest, stop, settings)
             for reason, path in skipped:
-                runner.report_skipped(reason, path)
+                if reason is not SkipReason.OUTPUT or source.has_path(path):
+                    runner.report_skipped(reason, path)
             if arguments.watch:
                 runner.run_watch(arguments.every)
             else:
                 runner.run_once(count)
-    finally:
-        manifest.close()
     if arguments.watch:
         return EXIT_DONE
     if stop.is_requested:
@@ -182,6 +198,20 @@ def run(arguments: argparse.Namespace) -> int:
     if runner.tally.failed or has_closed_folder or not runner.has_reports:
         return EXIT_FAILED
     return EXIT_DOUBTFUL if arguments.strict and runner.tally.doubtful else EXIT_DONE
+
+
+def _lock_target(target: Path, shard: Shard | None) -> Manifest:
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        return Manifest(target, shard)
+    except FolderInUse:
+        raise CommandError("another run is writing to OUT_DIR; wait until it has ended") from None
+
+
+def _remove_partials(target: Path) -> None:
+    """Remove what a killed run left. Only a run of the whole folder may: a shard's could be another shard's."""
+    if removed := remove_partials(target, MANIFEST_NAME):
+        print_status(f"removed {removed} partial file{'s' * (removed > 1)} of a run that was killed")
 
 
 def _read_source(arguments: argparse.Namespace) -> FolderSource:
@@ -202,4 +232,14 @@ def _read_source(arguments: argparse.Namespace) -> FolderSource:
             raise CommandError(f"{name} must name a file in an existing folder outside IN_DIR")
     if arguments.report and arguments.csv and resolve_path(arguments.report) == resolve_path(arguments.csv):
         raise CommandError("--report and --csv name the same file; name two files")
-    return source
+    if arguments.shard is not None:
+        arguments.report = arguments.report and arguments.shard.report_path(arguments.report)
+        arguments.csv = arguments.csv and arguments.shard.report_path(arguments.csv)
+    return replace(source, shard=arguments.shard)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N, such as 1/8, with I from 1 to N") from None

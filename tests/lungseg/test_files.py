@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lungseg import errors
-from lungseg.batch.manifest import MANIFEST_NAME
+from lungseg.batch.manifest_file import MANIFEST_NAME
 from lungseg.files import PARTIAL_PREFIX, read_image_file, remove_partials, replacement_file, write_atomically
 
 

@@ -15,7 +15,7 @@ from films import encode
 from ledger import Ledger, cases
 from PIL import Image
 
-from lungseg.batch.manifest import MANIFEST_NAME
+from lungseg.batch.manifest_file import MANIFEST_NAME
 from lungseg.batch.report import FORMULA_STARTS
 from lungseg.cli.main import main
 from lungseg.encode.png import mask_png

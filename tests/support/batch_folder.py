@@ -15,7 +15,7 @@ from processes import command
 
 from lungseg.batch.entry import Entry, Failure
 from lungseg.batch.file_mark import FileMark, OutputMark
-from lungseg.batch.manifest import MANIFEST_NAME, Manifest
+from lungseg.batch.manifest import Manifest
 from lungseg.batch.plan import BatchSpec
 
 MASK, JSON, SEG, ERROR = ".mask.png", ".json", ".seg.dcm", ".error.json"
@@ -37,8 +37,8 @@ def mark_output(content: bytes) -> OutputMark:
 
 
 def list_outputs(spec: BatchSpec) -> set[str]:
-    """Return the files in the output folder, without the manifest."""
-    files = (path for path in spec.target.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
+    """Return the files in the output folder, without manifests."""
+    files = (path for path in spec.target.rglob("*") if path.is_file() and not path.name.startswith(".films"))
     return {path.relative_to(spec.target).as_posix() for path in files}
 
 
@@ -65,7 +65,7 @@ def earlier_entry(
 
 def output_times(target: Path) -> dict[str, int]:
     """Return the modification time of each output, by its path."""
-    files = (path for path in target.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
+    files = (path for path in target.rglob("*") if path.is_file() and not path.name.startswith(".films"))
     return {path.relative_to(target).as_posix(): path.stat().st_mtime_ns for path in files}
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from batch_folder import mark_output
 
-from lungseg.batch import manifest as manifest_module
+from lungseg.batch import folder_lock
 from lungseg.batch.entry import Entry, format_entry
 from lungseg.batch.file_mark import FileMark
-from lungseg.batch.manifest import MANIFEST_NAME, FolderInUse, Manifest, append_entry
+from lungseg.batch.folder_lock import FolderInUse
+from lungseg.batch.manifest import Manifest
+from lungseg.batch.manifest_file import MANIFEST_NAME, append_entry
 from lungseg.terminal import escape_name
 
 ROW = {"verdict": "accept", "reasons": ""}
@@ -61,9 +63,9 @@ class TestManifest:
         assert escape_name(name) == r"\udcff\n.png"
 
     def test_second_run_is_locked_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(manifest_module, "LOCK_PATIENCE", 0)
+        monkeypatch.setattr(folder_lock, "LOCK_PATIENCE", 0)
         first = Manifest(tmp_path)
-        inherited = os.dup(first.fileno())
+        inherited = os.dup(*first.descriptors)
         with pytest.raises(FolderInUse):
             Manifest(tmp_path)
         first.close()

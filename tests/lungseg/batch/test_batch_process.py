@@ -132,7 +132,7 @@ class TestChangeWhileReading:
             (spec.target / f"a.png{suffix}").write_bytes(b"of another image")
         before: list[set[str]] = []
 
-        def kill(target: Path, entry: Entry) -> None:
+        def kill(*_: object) -> None:
             before.append(list_outputs(spec))
             raise KeyboardInterrupt
 

@@ -12,7 +12,7 @@ import pytest
 from batch_folder import output_times, start_batch
 from processes import SLOW_FILES, alive, has_reader, reader_of, run, send, wait_for, workers_of
 
-from lungseg.batch.manifest import MANIFEST_NAME
+from lungseg.batch.manifest_file import MANIFEST_NAME
 
 PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 

@@ -31,8 +31,8 @@ class InProcessPool:
 
     is_closed = False
 
-    def __init__(self, spec: BatchSpec, count: int, lock: int, timeout: float) -> None:
-        os.fstat(lock)
+    def __init__(self, spec: BatchSpec, count: int, locks: tuple[int, ...], timeout: float) -> None:
+        assert [os.fstat(lock) for lock in locks]
         assert timeout == 60
         assert count >= 1
         self._spec = spec
@@ -234,7 +234,7 @@ class TestScheduler:
         folders.runner(manifest).run_once(2)
         folders.put("c.png", small)
         spec = folders.spec()
-        pool: Any = InProcessPool(spec, 1, manifest.fileno(), 60)
+        pool: Any = InProcessPool(spec, 1, manifest.descriptors, 60)
         names = ["a.png", "b.png", "c.png", "never.png"]
         scheduler = Scheduler(spec, manifest, pool, StopSignal(), force=False)
         assert [entry.path for entry in scheduler.entries(names)] == ["a.png", "b.png"]
@@ -246,7 +246,7 @@ class TestScheduler:
         for name in images:
             folders.put(name, small)
         spec = folders.spec()
-        pool: Any = InProcessPool(spec, 1, manifest.fileno(), 60)
+        pool: Any = InProcessPool(spec, 1, manifest.descriptors, 60)
         scheduler = Scheduler(spec, manifest, pool, folders.stop, force=False)
         reported: list[tuple[str, bool]] = []
 

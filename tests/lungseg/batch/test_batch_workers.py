@@ -14,10 +14,11 @@ import pytest
 from processes import SLOW_FILES, alive, wait_for, workers_of
 
 from lungseg import errors
-from lungseg.batch import manifest as manifest_module
+from lungseg.batch import folder_lock
 from lungseg.batch import worker_pool as worker_pool_module
 from lungseg.batch.entry import Entry, Failure
-from lungseg.batch.manifest import FolderInUse, Manifest
+from lungseg.batch.folder_lock import FolderInUse
+from lungseg.batch.manifest import Manifest
 from lungseg.batch.plan import BatchSpec, ImageTask, plan_task
 from lungseg.batch.worker_pool import TASK_STARTED, WorkerPool
 from lungseg.model.models import load_models
@@ -67,7 +68,7 @@ def make_pool(spec: BatchSpec, manifest: Manifest) -> Iterator[MakePool]:
     pools: list[WorkerPool] = []
 
     def make_pool(count: int) -> WorkerPool:
-        pools.append(WorkerPool(spec, count, manifest.fileno()))
+        pools.append(WorkerPool(spec, count, manifest.descriptors))
         return pools[-1]
 
     yield make_pool
@@ -138,7 +139,7 @@ def test_death_of_an_idle_process_loses_nothing(spec: BatchSpec, make_pool: Make
 
 
 def test_workers_with_another_model_do_not_start(spec: BatchSpec, manifest: Manifest) -> None:
-    pool = WorkerPool(replace(spec, models=("other", spec.models[1])), 1, manifest.fileno())
+    pool = WorkerPool(replace(spec, models=("other", spec.models[1])), 1, manifest.descriptors)
     with pytest.raises(errors.ModelError, match=r"A worker process could not start: .* Try fewer --workers"):
         list(pool.run(iter(tasks_of(spec, 0))))
     pool.close()
@@ -171,7 +172,7 @@ def test_lock_is_held_until_the_last_worker_ends(
     pool = make_pool(1)
     assert outcomes(pool.run(iter(tasks_of(spec, 0)))) == {"0.png": ""}
     manifest.close()  # as if the run itself were killed
-    monkeypatch.setattr(manifest_module, "LOCK_PATIENCE", 0)
+    monkeypatch.setattr(folder_lock, "LOCK_PATIENCE", 0)
     with pytest.raises(FolderInUse):
         Manifest(spec.target)
     pool.close()
@@ -196,8 +197,8 @@ def test_workers_share_the_cores(
     monkeypatch.setenv("LUNG_THREADS", str(cores))
     monkeypatch.setattr(worker_pool_module, "_Worker", FakeWorker)
     with pytest.raises(InterruptedError):
-        list(WorkerPool(spec, count, 7).run(iter(tasks_of(spec, 0))))
-    assert started == [(spec, each, 7)]
+        list(WorkerPool(spec, count, (7,)).run(iter(tasks_of(spec, 0))))
+    assert started == [(spec, each, (7,))]
 
 
 def test_worker_answers_when_it_starts_and_finishes_a_task(spec: BatchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_worker_answers_when_it_starts_and_finishes_a_task(spec: BatchSpec, monk
     ours.send(tasks_of(spec, 0)[0])
     ours.send(tasks_of(spec, 1)[0])
     ours.send(None)  # not a task: the worker ends with an exception, and prints nothing
-    worker_pool_module._serve_tasks(theirs, spec, 2, -1)
+    worker_pool_module._serve_tasks(theirs, spec, 2, ())
     theirs.close()
     answers = [ours.recv() for _ in range(5)]
     assert [answers[0], answers[2], answers[4]] == [TASK_STARTED] * 3
@@ -225,7 +226,7 @@ def test_worker_whose_models_were_replaced_takes_no_task(
     models[changed] = "0" * 64
     ours, theirs = Pipe()
     ours.send(tasks_of(spec, 0)[0])
-    worker_pool_module._serve_tasks(theirs, replace(spec, models=tuple(models)), 1, -1)
+    worker_pool_module._serve_tasks(theirs, replace(spec, models=tuple(models)), 1, ())
     theirs.close()
     with pytest.raises((EOFError, ConnectionResetError)):
         ours.recv()

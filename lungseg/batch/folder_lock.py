@@ -1,0 +1,123 @@
+"""Lock a folder of outputs, so that no two runs process the same image at a time.
+
+A run of the whole folder locks the main manifest exclusively. A shard shares that lock with the other shards, and locks
+its own file exclusively. So each image has at most one run, and its last line is in the shard's own file if it has one
+there, else in the main manifest: a run that would break this order first moves the lines of all shards there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from lungseg.batch.manifest_file import (
+    MANIFEST_NAME,
+    end_last_line,
+    manifest_name,
+    merge_manifests,
+    open_manifest,
+    shard_manifests,
+)
+from lungseg.batch.shard import Shard
+
+LOCK_PATIENCE = 10
+"""Seconds to wait for the workers of another run to end."""
+
+SHARD_PATIENCE = 60
+"""Seconds that a shard waits while another one, which was started at the same time, moves the lines of earlier ones."""
+
+
+class FolderInUse(Exception):
+    """Another run is writing to the same folder."""
+
+
+def lock_folder(target: Path, shard: Shard | None) -> list[BinaryIO]:
+    """Lock a folder for a run; return the locked files: the one to append to, then the main manifest if it is another.
+
+    The lock is held until all of them are closed, in every process that inherited them.
+
+    Raises:
+        FolderInUse, OSError; PermissionError if a link, a pipe or a device is in the place of a manifest.
+    """
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(_open(target / MANIFEST_NAME))
+        files = [main] if shard is None else [stack.enter_context(_lock_shard(target, shard, main)), main]
+        if shard is None:
+            _wait_for_lock(main, True, time.monotonic() + LOCK_PATIENCE)
+            merge_manifests(main, shard_manifests(target))
+        end_last_line(files[0])
+        stack.pop_all()
+        return files
+
+
+def _lock_shard(target: Path, shard: Shard, main: BinaryIO) -> BinaryIO:
+    """Lock the shard's own file, and share the lock of the main manifest; return the former."""
+    deadline = time.monotonic() + SHARD_PATIENCE
+    while True:
+        if shard_manifests(target, but=shard):
+            # Shards of another number may have the same images. Another shard may be about to move their lines, too.
+            if not _try_lock(main, is_exclusive=True):
+                _pause(deadline)
+                continue
+            merge_manifests(main, shard_manifests(target, but=shard))
+        _wait_for_lock(main, False, deadline)
+        own = _open(target / manifest_name(shard))
+        try:
+            _wait_for_lock(own, True, time.monotonic() + LOCK_PATIENCE)
+            # A run with another number of shards may have begun since; of two such runs, the later one sees the other.
+            if not shard_manifests(target, but=shard):
+                return own
+        except BaseException:
+            own.close()
+            raise
+        own.close()
+        _unlock(main)
+        _pause(deadline)
+
+
+def _open(path: Path) -> BinaryIO:
+    return open(open_manifest(path, os.O_RDWR), "a+b")  # noqa: PTH123 -- a descriptor
+
+
+def _wait_for_lock(file: BinaryIO, is_exclusive: bool, deadline: float) -> None:
+    """Lock an open file until it is closed.
+
+    Raises:
+        FolderInUse: it is still locked at the deadline, by time.monotonic().
+    """
+    while not _try_lock(file, is_exclusive):
+        _pause(deadline)
+
+
+def _pause(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise FolderInUse
+    time.sleep(0.1)
+
+
+def _try_lock(file: BinaryIO, is_exclusive: bool) -> bool:
+    """Lock an open file; return whether that succeeded. Always true where the operating or file system has no locks."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _unlock(file: BinaryIO) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
