@@ -16,6 +16,7 @@ from PIL import Image
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.bounds.png import ADAM7, PNG_SIGNATURE, png_chunk
+from model_export.data.phantoms import draw_chest
 
 
 def test_16_bit_png_keeps_every_level() -> None:
@@ -163,6 +164,17 @@ def test_truncated_16_bit_colour_is_rejected() -> None:
     data = imagecodecs.png_encode(np.repeat(RAMP16[..., None], 3, axis=2))
     with pytest.raises(errors.DamagedImage):
         decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("seed", [133, 160, 218])
+def test_small_webp_may_end_in_the_cut_part_of_its_last_blocks(seed: int) -> None:
+    """The last bytes of these files tell about pixels beyond the edge, so changing them has no effect on the image."""
+    side, other = 65 + 16 * (seed % 5), (64, 65, 97)[seed % 3]
+    picture = Image.fromarray(draw_chest(120, 100, seed)[0]).resize((side, other), Image.Resampling.BILINEAR)
+    data = encode(picture, "WEBP", quality=80)
+    assert decode(data).pixels.shape == (other, side)
+    with pytest.raises(errors.DamagedImage):
+        decode(data[: len(data) // 2] + bytes(20) + data[len(data) // 2 + 20 :])
 
 
 @pytest.mark.parametrize("file_format", ["WEBP", "PNG"])
