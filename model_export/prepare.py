@@ -44,6 +44,7 @@ def prepare(
     quality_file: Path | None,
     workers: int,
     hospitals: Sequence[tuple[Path, str | None]] = (),
+    licences: Sequence[str] = (),
 ) -> Index:
     """Prepare the public sets and further hospitals, and print a summary.
 
@@ -57,6 +58,7 @@ def prepare(
         quality_file: verdicts on the public sets' masks.
         workers: number of threads.
         hospitals: further folders, each with the kind of its masks if its index has no kind.
+        licences: of further hospitals' images; others are left out. Empty takes all.
 
     Raises:
         FileNotFoundError: an image, index or split list is missing.
@@ -89,6 +91,13 @@ def prepare(
         more, without = read_hospital(hospital, kind)
         pairs, skipped = pairs + more, skipped + without
         splits |= {pair.id: pair.split for pair in more if pair.split is not None}
+    if licences:
+        others = [pair for pair in pairs if pair.split is not None and pair.licence not in licences]
+        pairs = [pair for pair in pairs if pair.split is None or pair.licence in licences]
+        skipped += [
+            layout.SkippedImage(pair.id, f"its licence ({pair.licence or 'none stated'}) is not among --licences")
+            for pair in others
+        ]
     for folder in ("images", "masks"):
         (output / folder).mkdir(parents=True, exist_ok=True)
 

@@ -26,6 +26,14 @@ def add_data_commands(commands: Subparsers) -> None:
         help="further hospitals: folders with images/, masks/ and index.csv (id, patient, split; finding, licence, "
         "kind). KIND is what the masks hold where index.csv has no kind: lung, field (lungs and heart) or none",
     )
+    command.add_argument(
+        "--licences",
+        nargs="+",
+        default=[],
+        metavar="LICENCE",
+        help="take only those images of --more whose column licence is one of these, such as 'CC BY 4.0'; all if none "
+        "is named",
+    )
     command.add_argument("--output", type=Path, default=DEFAULT_DATA, help="folder to write")
     command.add_argument("--size", type=int, default=512, help="side of the squares, in pixels")
     command.add_argument(
@@ -71,6 +79,7 @@ def _prepare(options: argparse.Namespace) -> None:
         options.quality,
         options.workers,
         [_parse_hospital(name) for name in options.more],
+        options.licences,
     )
 
 

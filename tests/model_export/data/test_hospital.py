@@ -71,6 +71,21 @@ def test_hospital_is_prepared_with_or_without_public_sets(
     assert "mine" in capsys.readouterr().out
 
 
+def test_only_images_of_the_named_licences_are_prepared(hospital: Path, public: Path, tmp_path: Path) -> None:
+    stated = ["CC BY 4.0", "CC BY-NC 4.0", "CC0", "", "CC BY 4.0", "CC0", "CC0"]
+    write_index(
+        hospital, [line | {"licence": licence} for line, licence in zip(lines_of(hospital), stated, strict=True)]
+    )
+    arguments = ["prepare", "--input", str(public), "--output", str(tmp_path / "out"), "--size", str(SIZE)]
+    assert main([*arguments, "--more", f"{hospital}:lung", "--licences", "CC BY 4.0", "CC0"]) == 0
+    index = read_index(tmp_path / "out")
+    assert [row.id for row in index.rows if row.source == "mine"] == [f"mine-im_age_{number}" for number in (0, 2, 4)]
+    assert {row.source for row in index.rows} == {"montgomery", "shenzhen", "mine"}
+    skipped = (tmp_path / "out" / "skipped.csv").read_text()
+    assert "CC BY-NC 4.0" in skipped
+    assert "none stated" in skipped
+
+
 def test_images_without_masks_are_not_trained_on(hospital: Path, tmp_path: Path) -> None:
     arguments = ["prepare", "--output", str(tmp_path / "out"), "--size", str(SIZE), "--more", f"{hospital}:none"]
     assert main(arguments) == 0
