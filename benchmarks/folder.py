@@ -29,6 +29,7 @@ from pydicom.data import get_testdata_file
 
 from lungseg.batch.manifest_file import MANIFEST_NAME
 from lungseg.decode import decode
+from lungseg.files import PARTIAL_PREFIX
 
 IMAGES_PER_FOLDER = 500
 
@@ -138,7 +139,7 @@ def measure(source: Path, target: Path, images: int, broken: int, workers: int) 
         "each image has exactly one output": of == names and len(after) == images,
         "none that was finished was done again": all(after.get(name) == time for name, time in finished.items()),
         "a third run does nothing": outputs(target) == after,
-        "no half-written file is left": not list(target.rglob(".partial-*")),
+        "no half-written file is left": not list(target.rglob(f"{PARTIAL_PREFIX}*")),
         "as many problem documents as broken files": sum(name.endswith(".json") for name in after) == broken,
         "one line for each failure": len(failures) == broken and len(set(failures)) == broken,
         "exit codes 1: some images failed": second.code == third.code == 1,

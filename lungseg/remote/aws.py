@@ -63,7 +63,7 @@ def aws_errors(failure: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "an error")
+        code = aws_error_code(error) or "an error"
         raise errors.AwsError(f"{failure}: {error.operation_name} returned {code}.", code) from None
     except (NoCredentialsError, PartialCredentialsError):
         raise errors.AwsError(f"{failure}: there are no AWS credentials.") from None

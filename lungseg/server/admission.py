@@ -139,7 +139,7 @@ class Admission:
         """Count a piece of a body; after the last piece, wait for a core.
 
         Raises:
-            _Full.
+            _QueueFull.
         """
         count = len(message.get("body", b""))
         if not request.reservation.try_grow(count):
