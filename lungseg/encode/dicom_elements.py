@@ -1,4 +1,4 @@
-"""The elements that a DICOM Segmentation copies from its image: patient, study, date and time."""
+"""The elements that a DICOM object copies from its image: patient, study, date and time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ TYPE_2_KEYWORDS = (
     "StudyID",
     "AccessionNumber",
     "ReferringPhysicianName",
-    "PatientOrientation",
 )
-"""Elements that are copied from the image, empty if the image lacks them (type 2 in the standard)."""
+"""Elements of patient and study, empty if the image lacks them (type 2 in the standard)."""
 
 OPTIONAL_KEYWORDS = (
     "IssuerOfPatientID",
@@ -32,13 +31,17 @@ OPTIONAL_KEYWORDS = (
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "StudyDescription",
-    "BodyPartExamined",
     "TimezoneOffsetFromUTC",
+)
+"""Elements of patient and study that are copied if the image has them."""
+
+IMAGE_KEYWORDS = (
+    "BodyPartExamined",
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""Elements that are copied if the image has them."""
+"""Elements that only objects with pixels copy, if the image has them."""
 
 TEXT_VRS = ("LO", "PN", "SH")
 UID_PATTERN = re.compile(r"(?=.{1,64}$)\d+(\.\d+)+")
@@ -48,33 +51,44 @@ UNKNOWN_MOMENT = ("19000101", "000000")
 """Content date and time for images without any, because they are required."""
 
 
-def copied_elements(header: Dataset) -> Dataset:
-    """Return the elements that are copied from the image, with date and time."""
+def patient_elements(header: Dataset) -> Dataset:
+    """Return the elements of patient and study that every object copies from its image."""
     kept = Dataset()
     for keyword in (*TYPE_2_KEYWORDS, *OPTIONAL_KEYWORDS):
-        values = _values(header, keyword)
+        values = read_values(header, keyword)
         if values or keyword in TYPE_2_KEYWORDS:
             setattr(kept, keyword, values)
-    kept.ContentDate, kept.ContentTime = _moment(header)
+    return kept
+
+
+def image_elements(header: Dataset) -> Dataset:
+    """Return the elements that an object with pixels copies too, with the image's date and time."""
+    kept = Dataset()
+    for keyword in IMAGE_KEYWORDS:
+        values = read_values(header, keyword)
+        if values:
+            setattr(kept, keyword, values)
+    kept.PatientOrientation = read_values(header, "PatientOrientation")
+    kept.ContentDate, kept.ContentTime = read_moment(header)
     return kept
 
 
 def read_uid(header: Dataset, keyword: str) -> str:
     """Return a UID of the image; empty if there is none."""
-    values = _values(header, keyword)
+    values = read_values(header, keyword)
     return values[0] if len(values) == 1 else ""
 
 
-def _moment(header: Dataset) -> tuple[str, str]:
-    """Return the image's date and time."""
+def read_moment(header: Dataset) -> tuple[str, str]:
+    """Return the image's date and time: of its content, acquisition or study, in this order."""
     for event in ("Content", "Acquisition", "Study"):
-        date, time = _values(header, f"{event}Date"), _values(header, f"{event}Time")
+        date, time = read_values(header, f"{event}Date"), read_values(header, f"{event}Time")
         if len(date) == 1:
             return date[0], time[0] if len(time) == 1 else UNKNOWN_MOMENT[1]
     return UNKNOWN_MOMENT
 
 
-def _values(header: Dataset, keyword: str) -> list[str]:
+def read_values(header: Dataset, keyword: str) -> list[str]:
     """Return the values of an element; none if one of them is unreadable or invalid.
 
     Texts are copied as they are, even if too long: archives identify the patient by them.

@@ -2,56 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import logging
-import uuid
 from typing import TYPE_CHECKING
 
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
-)
 
-from lungseg import __version__, errors
-from lungseg.decode import with_preamble
-from lungseg.decode.bounds.png import OWN_PROGRAM
-from lungseg.decode.dataset import read_dicom
-from lungseg.encode.dicom_elements import TYPE_2_KEYWORDS, copied_elements, read_uid
-from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg import errors
+from lungseg.encode.dicom_elements import image_elements, patient_elements
+from lungseg.encode.dicom_object import (
+    LUNGS,
+    LungFacts,
+    SourceImage,
+    algorithm_facts,
+    object_facts,
+    read_source,
+    spacing_elements,
+    write_object,
+)
 from lungseg.pipeline.result import Result
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-# highdicom logs the UIDs of what it copies.
-logging.getLogger("highdicom").setLevel(logging.CRITICAL)
-
-RADIOGRAPH_CLASSES = (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
-)
-"""Images without a position in space; a CT slice has one, and its segmentation would need it."""
-
-SERIES_NUMBER = 900
+SEG_SERIES_NUMBER = 900
 """A series number that viewers list after the image's own."""
 
-SEGMENT_FACTS = (
-    (RIGHT, "Right lung", codes.cid244.Right, (0, 140, 255)),
-    (LEFT, "Left lung", codes.cid244.Left, (255, 150, 0)),
-)
-"""Label (also the segment number), name, laterality and RGB colour of each segment."""
+IMAGE_PLANE = (1, 0, 0, 0, 1, 0)
+IMAGE_CORNER = (0, 0, 0)
+"""Orientation and position that viewers assume of an image that states none, as no radiograph does. OHIF and dcmqi read
+no segmentation without them. There is no frame of reference, so they do not place the lungs in the patient."""
 
+SLICE_THICKNESS_MM = 1
+"""A projection has no thickness, but highdicom's reader and dcmqi, and with it 3D Slicer, need one. With 1 mm, the
+volume in mm³ that they compute is the area in mm²."""
 
-SOURCE_SERIES = "film's series"
-"""Names what a UID is derived for. Segmentations that are stored somewhere hold UIDs made with these very words."""
+PIXEL_AS_MM = (1, 1)
+PIXEL_AS_MM_TEXT = "Unknown: the image states none; 1 mm stands for 1 pixel"
+"""Pixel spacing of an image that states none, with a description of at most 64 characters. OHIF, highdicom, dcmqi and
+3D Slicer open no segmentation without a number. This is the one that ITK, and so 3D Slicer, assumes of the image
+itself; with another, lungs and image would differ in size."""
 
 
 def dicom_seg(result: Result) -> bytes:
@@ -74,114 +63,67 @@ def dicom_seg(result: Result) -> bytes:
         NeedsDicom: the image is not DICOM, not a radiograph, or has no UID to refer to.
         NoLung: the mask is empty.
     """
-    whole = with_preamble(result.radiograph.file_bytes)
-    if whole is None:
-        raise errors.NeedsDicom("The image is not DICOM, so the segmentation has no study to belong to.")
+    source = read_source(result)
     if not result.labels.any():
         raise errors.NoLung("The mask is empty; there is nothing to segment.")
-    header = read_dicom(whole)
-    if read_uid(header, "SOPClassUID") not in RADIOGRAPH_CLASSES:
-        raise errors.NeedsDicom("The image is a DICOM object other than CR, DX or SC.")
-    if not read_uid(header, "SOPInstanceUID"):
-        raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so the segmentation cannot refer to it.")
-
-    segmentation = _segmentation(result, _source(header, result), _identity(result))
-    segmentation.update(copied_elements(header))
-    buffer = io.BytesIO()
-    segmentation.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    made = _segmentation(result, source)
+    _place_frames(made, result)
+    copied = patient_elements(source.header)
+    copied.update(image_elements(source.header))
+    return write_object(made, copied, source)
 
 
-def _source(header: Dataset, result: Result) -> Dataset:
-    """Return what highdicom needs to know of the image: its UIDs and its size, but nothing about the patient."""
-    digest = hashlib.sha256(result.radiograph.file_bytes).hexdigest()
-    source = Dataset()
-    source.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, whatever the image uses
-    source.SOPClassUID = read_uid(header, "SOPClassUID")
-    source.SOPInstanceUID = read_uid(header, "SOPInstanceUID")
-    source.StudyInstanceUID = read_uid(header, "StudyInstanceUID") or _derived(digest, "study")
-    source.SeriesInstanceUID = read_uid(header, "SeriesInstanceUID") or _derived(digest, SOURCE_SERIES)
-    source.Rows, source.Columns = result.labels.shape
-    for keyword in TYPE_2_KEYWORDS:
-        setattr(source, keyword, None)
-    return source
-
-
-def _segmentation(result: Result, source: Dataset, identity: str) -> Segmentation:
+def _segmentation(result: Result, source: SourceImage) -> Segmentation:
     """Return the object without patient, date and time."""
     import highdicom  # takes a second to import, and is rarely needed
 
-    spacing = result.radiograph.spacing
-    measures = None
-    if spacing is not None and spacing.source == "PixelSpacing":
-        measures = highdicom.PixelMeasuresSequence((spacing.row, spacing.column), slice_thickness=None)
     segmentation = highdicom.seg.Segmentation(
-        source_images=[source],
+        source_images=[source.reference],
         pixel_array=result.labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(result, identity, *lung) for lung in SEGMENT_FACTS],
-        series_instance_uid=_derived(identity, "series"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=_derived(identity, "object"),
-        instance_number=1,
-        manufacturer=OWN_PROGRAM,
-        manufacturer_model_name=result.model.name,
-        software_versions=__version__,
-        device_serial_number=result.model.sha256,
+        segment_descriptions=[_segment(result, source, lung) for lung in LUNGS],
         content_label="LUNGS",
         content_description=f"Lungs, drawn by a neural network. Verdict: {result.verdict.decision}",
         content_qualification=highdicom.ContentQualificationValues.RESEARCH,
-        series_description="Lung segmentation",
-        pixel_measures=measures,
         omit_empty_frames=False,
+        **object_facts(result, source, SEG_SERIES_NUMBER, "Lung segmentation"),
     )
-    # Remove or replace what highdicom takes from the clock or from a random generator.
-    del segmentation.InstanceCreationDate, segmentation.InstanceCreationTime
-    for equipment in segmentation.ContributingEquipmentSequence:
-        del equipment.ContributionDateTime
+    segmentation.ContentCreatorName = None  # dcmqi warns if it is missing
     for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
-        item.DimensionOrganizationUID = _derived(identity, "dimensions")
+        item.DimensionOrganizationUID = source.derive_uid("dimensions")
     return segmentation
 
 
-def _segment(
-    result: Result, identity: str, label: int, name: str, laterality: Code, colour: tuple[int, int, int]
-) -> SegmentDescription:
+def _place_frames(segmentation: Dataset, result: Result) -> None:
+    """Add the functional groups that viewers need: pixel spacing, orientation and position."""
+    measures = spacing_elements(result)
+    if "PixelSpacing" not in measures:
+        measures.PixelSpacing, measures.PixelSpacingCalibrationDescription = list(PIXEL_AS_MM), PIXEL_AS_MM_TEXT
+    measures.SliceThickness = SLICE_THICKNESS_MM
+    (shared,) = segmentation.SharedFunctionalGroupsSequence
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [Dataset()]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = list(IMAGE_PLANE)
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence = [Dataset()]
+        frame.PlanePositionSequence[0].ImagePositionPatient = list(IMAGE_CORNER)
+
+
+def _segment(result: Result, source: SourceImage, lung: LungFacts) -> SegmentDescription:
     """Describe one lung in the standard's codes: anatomical structure, lung, right or left."""
     import highdicom
 
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=result.model.name,
-        family=codes.cid7162.ArtificialIntelligence,
-        version=result.model.sha256,
-        source=OWN_PROGRAM,
-        parameters={"precision": result.model.precision, "threshold": str(result.threshold)},
-    )
     segment = highdicom.seg.SegmentDescription(
-        segment_number=label,
-        segment_label=name,
+        segment_number=lung.label,
+        segment_label=lung.name,
         segmented_property_category=codes.cid7150.AnatomicalStructure,
         segmented_property_type=codes.cid7151.Lung,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        tracking_uid=_derived(identity, name),
-        tracking_id=name,
-        display_color=highdicom.color.CIELabColor.from_rgb(*colour),
+        algorithm_identification=algorithm_facts(result),
+        tracking_uid=source.derive_uid(lung.name),
+        tracking_id=lung.name,
+        display_color=highdicom.color.CIELabColor.from_rgb(*lung.colour),
     )
-    modifier = highdicom.sr.CodedConcept.from_code(laterality)
+    modifier = highdicom.sr.CodedConcept.from_code(lung.side)
     segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
     return segment
-
-
-def _identity(result: Result) -> str:
-    """Return a digest of everything that determines the object."""
-    digest = hashlib.sha256(result.radiograph.file_bytes)
-    for fact in (result.model.sha256, str(result.threshold), __version__):
-        digest.update(fact.encode())
-    digest.update(result.labels.tobytes())
-    return digest.hexdigest()
-
-
-def _derived(identity: str, part: str) -> str:
-    """Return a UID for a part of an object: a UUID as in PS3.5 section B.2."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{identity} {part}').int}"

@@ -91,9 +91,16 @@ def check(image: bytes, result: Result) -> Dataset:
     np.testing.assert_array_equal(frames[0], result.labels == RIGHT)
     np.testing.assert_array_equal(frames[1], result.labels == LEFT)
 
+    # What OHIF and dcmqi need to open it.
+    (shared_groups,) = made.SharedFunctionalGroupsSequence
+    assert shared_groups.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+    assert shared_groups.PixelMeasuresSequence[0].PixelSpacing
+    assert "FrameOfReferenceUID" not in made
+
     source = (header.SOPClassUID, header.SOPInstanceUID)
     for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence, start=1):
         assert frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == [0, 0, 0]
         derived = frame.DerivationImageSequence[0].SourceImageSequence[0]
         assert (derived.ReferencedSOPClassUID, derived.ReferencedSOPInstanceUID) == source
         assert derived.SpatialLocationsPreserved == "YES"
@@ -115,7 +122,6 @@ def test_segmentation_of_each_encoding(name: str) -> None:
     made = check(image, segment(image))
     assert made.PatientID == "9RG1"
     assert (made.ContentDate, made.ContentTime) == ("19950926", "125130")
-    assert "FrameOfReferenceUID" not in made
     assert made.LossyImageCompression == ("01" if name.endswith("I.dcm") else "00")
 
 
@@ -219,14 +225,36 @@ def test_highdicom_reads_the_segmentation(rg1: bytes) -> None:
     np.testing.assert_array_equal(labels[0], result.labels)
 
 
-@pytest.mark.parametrize(("keyword", "known"), [("PixelSpacing", True), ("ImagerPixelSpacing", False)])
-def test_spacing_is_written_only_if_calibrated(small: Film, keyword: str, known: bool) -> None:
-    image = dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation, **{keyword: [0.8, 0.7]})
+@pytest.mark.parametrize(
+    ("elements", "spacing", "description"),
+    [
+        ({"PixelSpacing": [0.8, 0.7]}, [0.8, 0.7], None),
+        ({"ImagerPixelSpacing": [0.8, 0.7]}, [0.8, 0.7], "ImagerPixelSpacing; not corrected for magnification"),
+        ({"PixelSpacing": [0, 0]}, [1, 1], "Unknown: the image states none; 1 mm stands for 1 pixel"),
+        ({}, [1, 1], "Unknown: the image states none; 1 mm stands for 1 pixel"),
+    ],
+)
+def test_spacing_that_is_not_the_patients_is_marked(
+    small: Film, elements: dict[str, object], spacing: list[float], description: str | None
+) -> None:
+    image = dicom(small, SOPClassUID=DigitalXRayImageStorageForPresentation, **elements)
     made = check(image, segment(image))
-    shared = made.SharedFunctionalGroupsSequence[0]
-    assert ("PixelMeasuresSequence" in shared) is known
-    if known:
-        assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.8, 0.7]
+    (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.PixelSpacing == spacing
+    assert measures.SliceThickness == 1
+    assert measures.get("PixelSpacingCalibrationDescription") == description
+
+
+def test_other_content_has_other_uids(bare_result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version that writes another element must not reuse the UIDs of what is stored already."""
+    first = pydicom.dcmread(io.BytesIO(dicom_seg(bare_result)))
+    monkeypatch.setattr("lungseg.encode.dicom_seg.SEG_SERIES_NUMBER", 77)
+    second = pydicom.dcmread(io.BytesIO(dicom_seg(bare_result)))
+    assert second.SeriesNumber == 77
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert second.SOPInstanceUID == second.file_meta.MediaStorageSOPInstanceUID
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+    assert first.SegmentSequence[0].TrackingUID == second.SegmentSequence[0].TrackingUID
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of this test's image
