@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import closing
@@ -23,10 +24,13 @@ from lungseg.batch.tally import Tally
 from lungseg.batch.watch import FolderWatch
 from lungseg.batch.worker_pool import WorkerPool
 from lungseg.model.models import load_models
-from lungseg.terminal import escape_name, print_status
+from lungseg.terminal import elide_name, escape_name, print_status
 
 MIN_REPORT_SECONDS = 60
 """Shortest time between two updates of the reports on a drop folder, because each covers every image."""
+
+BAR_COLUMNS = 60
+"""What counts, times and a short bar take: " 50%|####      | 500000/1000000 [1:30:00<1:30:00, 100.00image/s, name]"."""
 
 SKIP_MESSAGES = {
     SkipReason.CLOSED: ("failed", "this folder cannot be read; its images are not counted"),
@@ -74,14 +78,17 @@ class BatchRunner:
 
     def run_once(self, count: int) -> None:
         """Process the folder as it is; ``count`` images are expected."""
-        interval = 0.1 if sys.stderr.isatty() else 60  # a log file needs no moving bar
-        with closing(self._workers), tqdm(total=count, unit="image", mininterval=interval) as bar:
+        is_terminal = sys.stderr.isatty()
+        interval = 0.1 if is_terminal else 60  # a log file needs no moving bar
+        with closing(self._workers), tqdm(total=count, unit="image", mininterval=interval, dynamic_ncols=True) as bar:
 
             def on_entry(entry: Entry, is_from_before: bool) -> None:
                 self.tally.add(entry, is_from_before)
                 if isinstance(entry.outcome, Failure):
                     with bar.external_write_mode(sys.stderr):
                         print_status(_failure_line(entry.path, entry.outcome))
+                if is_terminal:
+                    bar.set_postfix_str(elide_name(entry.path, _name_columns()), refresh=False)
                 bar.update()
 
             self._scheduler.process(self._source.images(), on_entry)
@@ -167,6 +174,14 @@ class BatchRunner:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
+
+
+def _name_columns() -> int:
+    """Return how many columns of the terminal the progress bar leaves for the name of an image."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns - BAR_COLUMNS
+    except (OSError, ValueError):
+        return 0
 
 
 def _failure_line(path: str, failure: Failure) -> str:

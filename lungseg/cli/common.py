@@ -12,7 +12,7 @@ from lungseg import settings
 from lungseg.encode.formats import FORMATS
 from lungseg.model.lung import find_weights, model_names, unknown_model
 from lungseg.pipeline.options import Options
-from lungseg.terminal import escape_name, install_command
+from lungseg.terminal import escape_name, install_command, print_status
 
 EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_DOUBTFUL, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and exit with code 2."""
-        self.exit(EXIT_REFUSED, f"error: {escape_name(message)}; see {self.prog} --help\n")
+        print_status(f"error: {escape_name(message)}; see {self.prog} --help")
+        self.exit(EXIT_REFUSED)
 
     def parse_command(self, arguments: list[str] | None) -> argparse.Namespace:
         """Parse a command line. Unlike `parse_args`, errors point to the help of the subcommand."""

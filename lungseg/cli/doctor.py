@@ -19,6 +19,7 @@ from lungseg.cli.common import (
 )
 from lungseg.cli.connection import ENVIRONMENT, add_connection, connect_service, find_stack
 from lungseg.doctor.installation import CheckResult, check_installation
+from lungseg.terminal import color_word
 
 DOCTOR_DESCRIPTION = """\
 Check this installation: Python, packages, a decoder for every format and
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         checks.append(check)
         if not arguments.json:
             remedy = f" {check.remedy}" if check.remedy else ""
-            print(f"{check.state:<8} {check.name}: {check.text}.{remedy}", flush=True)
+            print(f"{color_word(f'{check.state:<8}', sys.stdout)} {check.name}: {check.text}.{remedy}", flush=True)
     failed = sum(check.state == "failed" for check in checks)
     if arguments.json:
         json.dump({"ok": not failed, "checks": [asdict(check) for check in checks]}, sys.stdout, indent=2)
