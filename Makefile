@@ -113,7 +113,7 @@ clean: ## Remove what the targets made, except images and runs
 
 # One virtual environment; each stamp file says what was installed into it.
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.workstation: requirements.txt lungseg/requirements.txt pyproject.toml | $(VENV)/bin/python

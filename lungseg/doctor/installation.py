@@ -22,7 +22,8 @@ from lungseg.terminal import EXTRAS, install_command
 
 State = Literal["ok", "info", "warning", "failed"]
 
-TESTED_PYTHONS = ((3, 11), (3, 12))
+TESTED_PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""Those that CI installs and runs the package with."""
 
 REINSTALL = f"Run: {install_command('lungseg')}"
 
@@ -32,6 +33,7 @@ BASE_PACKAGES = {
     "onnxruntime": "onnxruntime",
     "pydicom": "pydicom",
     "imagecodecs": "imagecodecs",
+    "simplejpeg": "simplejpeg",
     "tifffile": "tifffile",
     "contourpy": "contourpy",
     "pycocotools": "pycocotools",
@@ -44,8 +46,11 @@ COMMAND_PACKAGES = {"tqdm": "tqdm"}
 
 EXTRA_PACKAGES = {
     "fastapi": "fastapi",
+    "fastapi-offline": "fastapi_offline",
     "python-multipart": "python_multipart",
+    "python-mimeparse": "mimeparse",
     "uvicorn": "uvicorn",
+    "httptools": "httptools",
     "boto3": "boto3",
     "httpx2": "httpx2",
 }
@@ -82,8 +87,9 @@ def check_installation() -> Iterator[CheckResult]:
 def _check_python() -> Iterator[CheckResult]:
     version = ".".join(map(str, sys.version_info[:3]))
     is_tested = sys.version_info[:2] in TESTED_PYTHONS
-    remedy = "" if is_tested else "Use Python 3.11 or 3.12, with which this program is tested."
-    yield CheckResult("Python", "ok" if is_tested else "warning", version, remedy)
+    *others, newest = (f"{major}.{minor}" for major, minor in TESTED_PYTHONS)
+    remedy = f"Use Python {', '.join(others)} or {newest}, with which this program is tested."
+    yield CheckResult("Python", "ok" if is_tested else "warning", version, "" if is_tested else remedy)
 
 
 def _check_packages() -> Iterator[CheckResult]:
@@ -114,7 +120,7 @@ def _check_model() -> Iterator[CheckResult]:
     try:
         model = load_lung()
     except errors.ModelError as error:
-        remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that lungseg/model/weights is complete (git lfs)."
+        remedy = "Check LUNG_MODEL and LUNG_PRECISION, and that lungseg/model/weights is complete."
         yield CheckResult("model", "failed", str(error), remedy)
         return
     reason = model.precision_reason

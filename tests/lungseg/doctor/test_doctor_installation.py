@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import json
+import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -15,6 +20,9 @@ from lungseg.doctor.installation import REINSTALL, CheckResult, check_installati
 from lungseg.encode.formats import FORMATS
 from lungseg.model import processor
 from lungseg.model.precision import PrecisionReason
+from lungseg.terminal import EXTRAS
+
+ROOT = Path(__file__).parents[3]
 
 
 def fail_to_load(*_: object, **__: object) -> None:
@@ -33,12 +41,31 @@ def test_exception_in_a_check_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-@pytest.mark.parametrize(("version", "state"), [((3, 11, 7), "ok"), ((3, 12, 0), "ok"), ((3, 13, 1), "warning")])
+@pytest.mark.parametrize(("version", "state"), [((3, 11, 7), "ok"), ((3, 13, 1), "ok"), ((3, 99, 0), "warning")])
 def test_untested_python_is_a_warning(monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str) -> None:
     monkeypatch.setattr(installation, "sys", SimpleNamespace(version_info=version))
     (found,) = installation._check_python()
     assert (found.name, found.state, found.text) == ("Python", state, ".".join(map(str, version)))
     assert bool(found.remedy) == (state == "warning")
+
+
+def test_lists_equal_those_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def packages(*lists: list[str]) -> set[str]:
+        return {str(re.match(r"[\w-]+", line)[0]) for line in itertools.chain(*lists)}  # type: ignore[index]
+
+    extras = project["optional-dependencies"]
+    assert installation.BASE_PACKAGES.keys() | installation.COMMAND_PACKAGES.keys() == packages(project["dependencies"])
+    assert installation.EXTRA_PACKAGES.keys() == packages(extras["serve"], extras["remote"])
+    for extra in ("serve", "remote"):
+        modules = {installation.EXTRA_PACKAGES[name] for name in packages(extras[extra])}
+        assert modules == {module for module in EXTRAS if EXTRAS[module] == extra} - {"botocore"}
+    found = [re.findall(r"^Programming Language :: Python :: 3\.(\d+)$", line) for line in project["classifiers"]]
+    assert [(3, int(minor)) for minors in found for minor in minors] == list(installation.TESTED_PYTHONS)
+    matrix = re.search(r"^ +python: (\[.*\])$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
+    assert matrix is not None
+    assert json.loads(matrix[1]) == [f"{major}.{minor}" for major, minor in installation.TESTED_PYTHONS]
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
