@@ -22,10 +22,13 @@ def run() -> int:
     try:
         from lungseg.cli.main import main
     except ImportError as error:
-        from lungseg.terminal import install_command
+        from lungseg.terminal import escape_name, install_command, print_status
 
-        command = install_command((error.name or "").partition(".")[0])
-        print(f"error: {error.name} cannot be imported; run: {command}", file=sys.stderr)
+        name = error.name or "a module"
+        # A module that exists says what it lacks: a library of the system, or a name in a module of another version.
+        is_missing = isinstance(error, ModuleNotFoundError) or not error.msg
+        cause = "" if is_missing else f" ({escape_name(error.msg.splitlines()[0])})"
+        print_status(f"error: {name} cannot be imported{cause}; run: {install_command(name.partition('.')[0])}")
         return 1
     if not is_ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)

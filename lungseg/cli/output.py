@@ -14,7 +14,7 @@ from lungseg.encode.formats import FORMATS, Format
 from lungseg.encode.naming import output_path
 from lungseg.files import resolve_path, write_atomically
 from lungseg.pipeline.reasons import Decision
-from lungseg.terminal import print_status
+from lungseg.terminal import escape_name, print_status
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -76,11 +76,12 @@ def _check_writable(path: Path) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
     Raises:
+        CommandError: it is a folder.
         Unwritable.
     """
     try:
         if path.is_dir():
-            raise errors.Unwritable("The output is a folder; name a file.")
+            raise CommandError(f"the output {escape_name(str(path))} is a folder; name a file")
         if path.exists() and not path.is_file():
             if not os.access(path, os.W_OK):
                 raise errors.Unwritable("The output is a device or a pipe that you may not write to.")

@@ -132,6 +132,7 @@ class TestSegment:
             ((image, "-o", "/dev/full"), 2, "unwritable: The output cannot be written (No space left on device)"),
             ((image, "--format", "dicom-seg"), 2, "needs-dicom"),
             ((image, "-o", tmp_path / "m.png", "--overlay", tmp_path / "m.png"), 2, "overwrite"),
+            ((image, "--overlay", tmp_path), 2, f"error: the output {tmp_path} is a folder; name a file"),
             ((image, "-o", tmp_path / "m.png", "--overlay", "-"), 2, "standard output"),
         ):
             assert main(["segment", *map(str, arguments)]) == code
@@ -435,11 +436,26 @@ class TestItself:
         assert {"model", "threads"} <= set(failed)
         assert all(check["remedy"] for check in failed.values())
 
-    def test_missing_package_is_one_line(self, tmp_path: Path) -> None:
-        (tmp_path / "onnxruntime.py").write_text("raise ImportError(name='onnxruntime')")
+    @pytest.mark.parametrize(
+        ("program", "text"),
+        [
+            (
+                "raise ModuleNotFoundError('No module named onnxruntime', name='onnxruntime')",
+                "onnxruntime cannot be imported",
+            ),
+            ("raise ImportError(name='onnxruntime')", "onnxruntime cannot be imported"),
+            ("from lungseg.errors import Gone", "lungseg.errors cannot be imported (cannot import name 'Gone' from "),
+            ("raise ImportError('no libgomp.so.1\\nlong advice')", "a module cannot be imported (no libgomp.so.1)"),
+        ],
+    )
+    def test_failed_import_is_one_line_with_its_cause(self, program: str, text: str, tmp_path: Path) -> None:
+        (tmp_path / "onnxruntime.py").write_text(program)
         done = run("segment", "image.png", PYTHONPATH=str(tmp_path))
         assert done.returncode == 1
-        assert one_line(done) == "error: onnxruntime cannot be imported; run: pip install --force-reinstall lungseg"
+        line = one_line(done)
+        assert line.startswith(f"error: {text}")
+        assert line.endswith("; run: pip install --force-reinstall lungseg")
+        assert "long advice" not in line
 
 
 @pytest.mark.parametrize("program", ["lungseg.pipeline.segment", "serverless", "model_export.sweeps.timing"])
