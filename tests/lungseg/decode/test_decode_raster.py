@@ -16,7 +16,6 @@ from PIL import Image
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.bounds.png import ADAM7, PNG_SIGNATURE, png_chunk
-from model_export.data.phantoms import draw_chest
 
 
 def test_16_bit_png_keeps_every_level() -> None:
@@ -166,13 +165,14 @@ def test_truncated_16_bit_colour_is_rejected() -> None:
         decode(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("seed", [133, 160, 218])
-def test_small_webp_may_end_in_the_cut_part_of_its_last_blocks(seed: int) -> None:
-    """The last bytes of these files tell about pixels beyond the edge, so changing them has no effect on the image."""
-    side, other = 65 + 16 * (seed % 5), (64, 65, 97)[seed % 3]
-    picture = Image.fromarray(draw_chest(120, 100, seed)[0]).resize((side, other), Image.Resampling.BILINEAR)
+def test_small_webp_may_end_in_the_cut_part_of_its_last_blocks() -> None:
+    """The last bytes of this file tell about pixels beyond the edge, so changing them has no effect on the image."""
+    rows, columns = np.mgrid[-1:1:120j, -1:1:100j]
+    body = 40 + 150 * (np.hypot(rows, columns) < 0.9)
+    noise = np.random.default_rng(455).normal(0, 8, body.shape)  # of 600 seeds, the one with such an end
+    picture = Image.fromarray((body + noise).astype(np.uint8)).resize((65, 97), Image.Resampling.BILINEAR)
     data = encode(picture, "WEBP", quality=80)
-    assert decode(data).pixels.shape == (other, side)
+    assert decode(data).pixels.shape == (97, 65)
     with pytest.raises(errors.DamagedImage):
         decode(data[: len(data) // 2] + bytes(20) + data[len(data) // 2 + 20 :])
 
