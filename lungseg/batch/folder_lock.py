@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 from typing import BinaryIO
 
+from lungseg.batch.file_lock import lock_file, unlock_file
 from lungseg.batch.manifest_file import (
     MANIFEST_NAME,
     end_last_line,
@@ -38,7 +38,7 @@ class FolderInUse(Exception):
 def lock_folder(target: Path, shard: Shard | None) -> list[BinaryIO]:
     """Lock a folder for a run; return the locked files: the one to append to, then the main manifest if it is another.
 
-    The lock is held until all of them are closed, in every process that inherited them.
+    The lock is held until all of them are closed, on POSIX in every process that inherited them.
 
     Raises:
         FolderInUse, OSError; PermissionError if a link, a pipe or a device is in the place of a manifest.
@@ -60,7 +60,7 @@ def _lock_shard(target: Path, shard: Shard, main: BinaryIO) -> BinaryIO:
     while True:
         if shard_manifests(target, but=shard):
             # Shards of another number may have the same images. Another shard may be about to move their lines, too.
-            if not _try_lock(main, is_exclusive=True):
+            if not lock_file(main.fileno(), is_exclusive=True):
                 _pause(deadline)
                 continue
             merge_manifests(main, shard_manifests(target, but=shard))
@@ -75,7 +75,7 @@ def _lock_shard(target: Path, shard: Shard, main: BinaryIO) -> BinaryIO:
             own.close()
             raise
         own.close()
-        _unlock(main)
+        unlock_file(main.fileno())
         _pause(deadline)
 
 
@@ -89,7 +89,7 @@ def _wait_for_lock(file: BinaryIO, is_exclusive: bool, deadline: float) -> None:
     Raises:
         FolderInUse: it is still locked at the deadline, by time.monotonic().
     """
-    while not _try_lock(file, is_exclusive):
+    while not lock_file(file.fileno(), is_exclusive):
         _pause(deadline)
 
 
@@ -97,27 +97,3 @@ def _pause(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise FolderInUse
     time.sleep(0.1)
-
-
-def _try_lock(file: BinaryIO, is_exclusive: bool) -> bool:
-    """Lock an open file; return whether that succeeded. Always true where the operating or file system has no locks."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _unlock(file: BinaryIO) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    with contextlib.suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_UN)

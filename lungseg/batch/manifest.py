@@ -24,8 +24,8 @@ class Manifest:
     def __init__(self, target: Path, shard: Shard | None = None) -> None:
         """Open the manifest of ``target``, create it if it does not exist, and lock other runs out.
 
-        The lock is held until `close`, and until every process that inherited the files has ended (`descriptors`): a
-        worker of a run that was killed finishes its image first.
+        The lock is held until `close`, and on POSIX until every process that inherited the files has ended
+        (`descriptors`): a worker of a run that was killed finishes its image first.
 
         Args:
             target: the folder of outputs.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lungseg.batch.entry import Entry, format_entry
+from lungseg.batch.file_lock import append_lock
 from lungseg.batch.shard import Shard
 
 MANIFEST_NAME = ".films.jsonl"
@@ -39,8 +40,9 @@ def append_entry(target: Path, entry: Entry, shard: Shard | None = None) -> None
     line = format_entry(entry)
     number = open_manifest(target / manifest_name(shard), os.O_WRONLY)
     try:
-        if os.write(number, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with append_lock(number):
+            if os.write(number, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(number)
 

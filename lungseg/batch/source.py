@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lungseg.batch.shard import Shard
@@ -115,7 +115,7 @@ class FolderSource:
 
 
 def matches_pattern(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Return whether the parts of a path match those of a glob pattern."""
+    """Return whether the parts of a path match those of a glob pattern. On Windows, case is ignored."""
     if not pattern:
         return not parts
     if pattern[0] == "**" and matches_pattern(parts, pattern[1:] or ("*",)):
@@ -124,4 +124,4 @@ def matches_pattern(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
         return False
     if pattern[0] == "**":
         return matches_pattern(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and matches_pattern(parts[1:], pattern[1:])
+    return fnmatch(parts[0], pattern[0]) and matches_pattern(parts[1:], pattern[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lungseg.model.session import core_count
@@ -28,15 +29,25 @@ def default_workers(images: int | None) -> int:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that are free by the kernel and by the container's limit; None if neither is known."""
+    """Return the bytes that are free by the kernel and by the container's limit, half of all where neither is known.
+
+    None on Windows, which does not say by any function of Python's.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return None
+        return _half_of_memory()
     try:
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free
+
+
+def _half_of_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, OSError, ValueError):  # on Windows
+        return None

@@ -106,7 +106,7 @@ class WorkerPool:
                 return
             first_deadline = min(worker.deadline(self._timeout) for worker in self._busy)
             connections = [worker.connection for worker in self._busy]
-            ready = wait(connections, max(0.0, first_deadline - time.monotonic()))
+            ready = _wait_for_answers(connections, first_deadline)
             for worker in list(self._busy):
                 if worker.deadline(self._timeout) <= time.monotonic() and worker.connection not in ready:
                     worker.kill()
@@ -179,7 +179,7 @@ class _Worker:
 
 
 class _InheritedFile:
-    """An open file as an argument of a process, which then has it open too. Not on Windows, where there is no lock."""
+    """An open file as an argument of a process, which then has it open too. Not on Windows: a lock is not inherited."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -188,6 +188,14 @@ class _InheritedFile:
         if sys.platform == "win32":
             return int, ()
         return _detach, (reduction.DupFd(self._number),)
+
+
+def _wait_for_answers(connections: list[Connection], deadline: float) -> list[Any]:
+    """Return the connections that have an answer, or are closed; [] at the deadline, by time.monotonic()."""
+    try:
+        return wait(connections, max(0.0, deadline - time.monotonic()))
+    except InterruptedError:  # Ctrl-C on Windows, after its handler has run
+        return []
 
 
 def _detach(file: Any) -> int:
@@ -221,6 +229,8 @@ def _exit_with(sentinel: int) -> None:
 def _serve_tasks(connection: Connection, spec: BatchSpec, threads: int, locks: tuple[int, ...]) -> None:
     """Process images until the connection is closed or the parent process is gone. Runs in the worker process."""
     del locks  # held while they are open
+    if sys.platform == "win32":  # where Ctrl-C interrupts every process of the console, and no mask can delay it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ[settings.THREADS.name] = str(threads)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lungseg import errors
 from lungseg.cli.common import CommandError
-from lungseg.cli.output import check_outputs
+from lungseg.cli.output import check_outputs, path_beside
 from lungseg.encode.formats import FORMATS
 from lungseg.encode.naming import FORMAT_SUFFIXES, format_of_suffix, output_path
 
@@ -69,8 +69,7 @@ def _plan(images: list[str], output: str, chosen: list[str] | None) -> list[Dest
         return [Destination(image, {formats[0]: "-"}, True) for image in images]
     if not output:
         return [
-            Destination(image, {name: output_path(image, FORMATS[name].suffix) for name in formats}, False)
-            for image in images
+            Destination(image, {name: path_beside(image, FORMATS[name]) for name in formats}, False) for image in images
         ]
     if len(images) * len(formats) > 1:
         raise CommandError("-o names one file, and there are several outputs; name a folder, such as -o masks/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Container
@@ -66,12 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error.line(), EXIT_FAILED if error.status >= 500 else EXIT_REFUSED)
     except errors.ModelError as error:
         return _fail(str(error), EXIT_FAILED)
-    except BrokenPipeError:
-        # At exit, Python would flush the closed pipe again, and print an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _fail("standard output was closed before everything was written", EXIT_FAILED)
     except OSError as error:
-        return _fail(f"{error.strerror}: {escape_name(str(error.filename))}", EXIT_FAILED)
+        if isinstance(error, BrokenPipeError) or (error.errno == errno.EINVAL and error.filename is None):  # on Windows
+            # At exit, Python would flush the closed pipe again, and print an error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _fail("standard output was closed before everything was written", EXIT_FAILED)
+        name = "" if error.filename is None else f": {escape_name(str(error.filename))}"
+        return _fail(f"{error.strerror}{name}", EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except Exception as error:  # its text may quote the image
@@ -85,7 +87,7 @@ def _with_command(arguments: list[str], commands: Container[str]) -> list[str]:
     first = arguments[0]
     if os.path.isdir(first):  # noqa: PTH112 -- unlike Path.is_dir, it takes any text
         return ["batch", *arguments]
-    looks_like_image = os.path.exists(first) or "." in first or "/" in first  # noqa: PTH110
+    looks_like_image = os.path.exists(first) or any(sign in first for sign in (".", "/", os.sep))  # noqa: PTH110
     if first == "-" or (looks_like_image and not first.startswith("-")):
         return ["segment", *arguments]
     return arguments

@@ -44,7 +44,12 @@ def choose_output(arguments: argparse.Namespace) -> str:
     """Return where the output goes, "-" for standard output."""
     if arguments.output:
         return str(arguments.output)
-    return "-" if arguments.image == "-" else output_path(arguments.image, FORMATS[arguments.format].suffix)
+    return "-" if arguments.image == "-" else path_beside(arguments.image, FORMATS[arguments.format])
+
+
+def path_beside(image: str, output_format: Format) -> str:
+    """Return the path of an output next to its image, with slashes."""
+    return output_path(image.replace(os.sep, "/"), output_format.suffix)
 
 
 def check_outputs(images: Sequence[str], outputs: Sequence[tuple[str, Format]]) -> None:

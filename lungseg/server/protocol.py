@@ -6,7 +6,6 @@ uvicorn 0.54 has none of them (its issue 157). `serve` passes this class as uvic
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 from typing import Any, cast
 
@@ -15,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from lungseg import errors
 from lungseg.server import problems
 from lungseg.server.admission import ABORT_EXTENSION
+
+if sys.platform != "win32":
+    import resource
 
 MAX_HEADER_SECONDS = 10.0
 """Time that a new connection has until the headers of its request are complete."""
@@ -59,6 +61,8 @@ FRAMING_PROBLEM = errors.problem_document(
 
 def raise_descriptor_limit() -> None:
     """Raise the descriptor limit of this process and its children to what MAX_CONNECTIONS needs, if permitted."""
+    if sys.platform == "win32":  # which has no such limit
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + MAX_PENDING + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -68,6 +72,8 @@ def raise_descriptor_limit() -> None:
 
 def max_connections() -> int:
     """Return how many connections this process keeps open: always fewer than its descriptor limit."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

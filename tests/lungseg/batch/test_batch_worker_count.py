@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,15 @@ from lungseg.cli.main import main
 
 MEMINFO = "MemTotal: 9 kB\nMemAvailable: 4096000 kB\n"
 GROUP = "/sys/fs/cgroup/memory."
+HALF = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+"""Half of this machine's memory, for macOS, which has no such files."""
 
 
 @pytest.mark.parametrize(
     ("printed", "free"),
     [
-        ({"/proc/meminfo": None}, None),
-        ({"/proc/meminfo": "MemTotal: 9 kB\n"}, None),
+        ({"/proc/meminfo": None}, HALF),
+        ({"/proc/meminfo": "MemTotal: 9 kB\n"}, HALF),
         ({"/proc/meminfo": MEMINFO, f"{GROUP}max": None}, 4096000 * 1024),
         ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "max\n", f"{GROUP}current": "5\n"}, 4096000 * 1024),
         ({"/proc/meminfo": MEMINFO, f"{GROUP}max": "1000\n", f"{GROUP}current": "400\n"}, 600),
@@ -30,10 +33,16 @@ GROUP = "/sys/fs/cgroup/memory."
     ],
 )
 def test_available_memory_by_kernel_and_container(
-    printed: KernelFiles, free: int | None, monkeypatch: pytest.MonkeyPatch
+    printed: KernelFiles, free: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_kernel_files(monkeypatch).update(printed)
     assert available_memory() == free
+
+
+def test_available_memory_is_unknown_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_kernel_files(monkeypatch)["/proc/meminfo"] = None
+    monkeypatch.delattr(os, "sysconf")
+    assert available_memory() is None
 
 
 @pytest.mark.parametrize(
