@@ -127,6 +127,9 @@ CORS_ORIGINS = Setting(
 )
 API_KEY = Setting("LUNG_API_KEY", "`remote`, `doctor`", "none", "API key of the service that is called.", str)
 TOKEN = Setting("LUNG_TOKEN", "`remote`, `doctor`", "none", "Bearer token for a JWT authorizer.", str)
+DICOMWEB_USER = Setting("LUNG_DICOMWEB_USER", "`dicomweb`", "none", "User for basic authentication.", str)
+DICOMWEB_PASSWORD = Setting("LUNG_DICOMWEB_PASSWORD", "`dicomweb`", "none", "Password for basic authentication.", str)
+DICOMWEB_TOKEN = Setting("LUNG_DICOMWEB_TOKEN", "`dicomweb`", "none", "Bearer token of the DICOMweb server.", str)
 ENTRY_POINT = Setting(
     "LUNG_DOOR",
     "the service on AWS",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Container
 
 from lungseg import __version__, errors
-from lungseg.cli import batch, doctor, info, remote, segment, serve
+from lungseg.cli import batch, dicomweb, doctor, info, remote, segment, serve
 from lungseg.cli.common import (
     EXIT_DONE,
     EXIT_DOUBTFUL,
@@ -30,6 +30,7 @@ examples:
   lungseg batch images masks                      a folder of images
   lungseg serve                                   an HTTP server on this machine
   lungseg remote segment image.dcm --stack lungs  through a stack on AWS
+  lungseg dicomweb URL --since 2026-01-01         the images of a PACS
   lungseg doctor                                  is the installation complete?
   lungseg segment --help                          more about one command
 
@@ -46,7 +47,7 @@ MAIN_EXIT_CODES = exit_codes(
 )
 
 
-COMMANDS = (segment, batch, serve, remote, info, doctor)
+COMMANDS = (segment, batch, serve, remote, dicomweb, info, doctor)
 """Modules whose `add` describes a command, in the order of the help text. A new command is one module and one entry."""
 
 

@@ -53,8 +53,11 @@ EXTRA_PACKAGES = {
     "httptools": "httptools",
     "boto3": "boto3",
     "httpx2": "httpx2",
+    "dicomweb-client": "dicomweb_client",
+    "requests": "requests",
+    "requests-toolbelt": "requests_toolbelt",
 }
-"""Only `serve` and `remote` need them."""
+"""Only `serve`, `remote` and `dicomweb` need them."""
 
 
 @dataclass(frozen=True)

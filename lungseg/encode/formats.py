@@ -36,6 +36,7 @@ class Format:
         text: whether AWS Lambda may return it as text; everything else goes in base64.
         varies: whether it contains timings, so that two runs differ.
         in_all: whether "all" contains it.
+        sop_class: of a DICOM object, by which a study's results are found; empty for other formats.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Format:
     text: bool = False
     varies: bool = False
     in_all: bool = True
+    sop_class: str = ""
 
     @property
     def is_json(self) -> bool:
@@ -173,6 +175,7 @@ FORMATS = {
             "DICOM Segmentation of both lungs; needs a DICOM image",
             _dicom_seg,
             accept=True,
+            sop_class="1.2.840.10008.5.1.4.1.1.66.4",
         ),
         Format(
             "npz",

@@ -1,4 +1,4 @@
-"""Write the tables of docs/ERRORS.md from the code: errors, errors of remote commands, reasons of a verdict, limits.
+"""Write the tables of docs/ERRORS.md from the code: errors, those of remote commands and DICOMweb, reasons, limits.
 
 make docs
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app import response_limit
 from lungseg import errors, limits
+from lungseg.dicomweb import errors as dicomweb_errors
 from lungseg.pipeline import reasons
 from lungseg.remote import errors as remote_errors
 
@@ -23,10 +24,11 @@ Row = tuple[object, ...]
 
 
 def error_page(text: str) -> str:
-    """Return the page with its tables written anew, the first one below each of four headings."""
+    """Return the page with its tables written anew, the first one below each of five headings."""
     for heading, head, rows in (
         ("Errors", ("status", "code", "title", "what to do"), _errors()),
-        ("Remote commands", ("code", "exit code", "title", "what to do"), _remote_errors()),
+        ("Remote commands", ("code", "exit code", "title", "what to do"), _coded_errors(remote_errors.RemoteError)),
+        ("DICOMweb", ("code", "exit code", "title", "what to do"), _coded_errors(dicomweb_errors.DicomwebError)),
         ("Reasons of a verdict", ("decision", "code", "meaning"), _reasons()),
         ("Limits", ("name", "value", "meaning"), _limits()),
     ):
@@ -48,8 +50,10 @@ def _errors() -> Iterable[Row]:
         yield status, f"`{each.code}`", each.title, each.remedy
 
 
-def _remote_errors() -> Iterable[Row]:
-    for each in remote_errors.RemoteError.__subclasses__():
+def _coded_errors(base: type[remote_errors.RemoteError]) -> Iterable[Row]:
+    for each in base.__subclasses__():
+        if each.__subclasses__():
+            continue
         yield f"`{each.code}`", 1 if each.status >= 500 else 2, each.title, each.remedy
 
 

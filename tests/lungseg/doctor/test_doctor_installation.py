@@ -57,8 +57,8 @@ def test_lists_equal_those_of_pyproject() -> None:
 
     extras = project["optional-dependencies"]
     assert installation.BASE_PACKAGES.keys() | installation.COMMAND_PACKAGES.keys() == packages(project["dependencies"])
-    assert installation.EXTRA_PACKAGES.keys() == packages(extras["serve"], extras["remote"])
-    for extra in ("serve", "remote"):
+    assert installation.EXTRA_PACKAGES.keys() == packages(*(extras[each] for each in ("serve", "remote", "dicom-net")))
+    for extra in ("serve", "remote", "dicom-net"):
         modules = {installation.EXTRA_PACKAGES[name] for name in packages(extras[extra])}
         assert modules == {module for module in EXTRAS if EXTRAS[module] == extra} - {"botocore"}
     found = [re.findall(r"^Programming Language :: Python :: 3\.(\d+)$", line) for line in project["classifiers"]]
