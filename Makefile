@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e dicomweb clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -107,6 +107,9 @@ validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile 
 
 e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as on AWS: the container image, sam local, S3, SQS, the state machine
 	$(E2E)/bin/python -m pytest -s tests/e2e
+
+dicomweb: $(VENV)/.service ## Segment 200 studies of a real Orthanc over DICOMweb, with kills and an outage; needs orthanc-dicomweb
+	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_dicomweb.py
 
 clean: ## Remove what the targets made, except images and runs
 	rm -rf $(VENV) $(E2E) $(LOCKED) $(SITE) site dist mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
