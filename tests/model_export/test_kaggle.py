@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import shutil
 import subprocess
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+from notebooks import assert_without_outputs, count_pictures, run_notebook
 from PIL import Image
 
 from lungseg.decode import decode
@@ -30,12 +29,7 @@ def notebook() -> NotebookNode:
 
 
 def test_notebook_is_stored_without_outputs(notebook: NotebookNode) -> None:
-    nbformat.validate(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert not cell.outputs
-            assert cell.execution_count is None
-    assert not notebook.metadata.keys() - {"kernelspec", "language_info"}
+    assert_without_outputs(notebook)
 
 
 def test_notebook_runs_from_clone_to_mask(
@@ -55,25 +49,15 @@ def test_notebook_runs_from_clone_to_mask(
     parameters = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
     notebook.cells.insert(parameters + 1, new_code_cell("\n".join(assigned)))
 
-    for name in ("OMP_NUM_THREADS", "LUNG_THREADS", "PYDEVD_DISABLE_FILE_VALIDATION"):
-        monkeypatch.setenv(name, "1")
-    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
     places["WORK"].mkdir()
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
-    # A separate loop: client.execute() and asyncio.run() drop the loop that Mangum opens on import, whose warning would
-    # fail a later test.
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(client.async_execute())
+    run_notebook(notebook, tmp_path, monkeypatch)
 
     work = places["WORK"]
     with (work / "run" / "log.csv").open() as file:
         log = list(csv.DictReader(file))
     assert len(log) == SETTINGS["epochs"]
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
-    pictures = {cell.id: pictures_of(cell) for cell in notebook.cells if cell.cell_type == "code"}
-    shown = {name: count for name, count in pictures.items() if count}
-    assert shown == {"look": 1, "curve": 1, "evaluate": 2, "segment": 1}
+    assert count_pictures(notebook) == {"look": 1, "curve": 1, "evaluate": 2, "segment": 1}
     assert (folder / "model_export" / "kaggle.ipynb").is_file()
     assert (work / "model" / "lung_unet.onnx").is_file()
     index = read_index(work / "prepared")
@@ -94,8 +78,3 @@ def make_repository(git: str, folder: Path) -> None:
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
     for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "The code"]):
         subprocess.run([git, "-C", folder, *command], check=True)
-
-
-def pictures_of(cell: NotebookNode) -> int:
-    """Count the pictures of a cell."""
-    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
