@@ -125,7 +125,7 @@ def execute(snippet: Snippet, folder: Path, url: str) -> subprocess.CompletedPro
         "javascript": ["node", "--input-type=module", "-e", text],
     }[snippet.language]
     path = f"{folder.parent / 'bin'}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "CURL_HOME": str(folder.parent)}
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder.parent)}
     environment["SLURM_ARRAY_TASK_ID"] = "83"  # the task that images/a.png belongs to
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -169,7 +169,7 @@ def test_remote_commands_parse() -> None:
     for page in PAGES:
         for snippet in snippets(page):
             if re.match(r"lungseg (remote|doctor|dicomweb) ", snippet.text):
-                main._parser()[0].parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
+                main.build_parser().parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
 
 
 def test_readme_is_short() -> None:

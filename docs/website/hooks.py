@@ -5,12 +5,11 @@ https://www.mkdocs.org/user-guide/configuration/#hooks
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +98,13 @@ def move_link(match: re.Match[str], source: str) -> str:
 def command_reference() -> str:
     """Return a page with the help text of every command."""
     os.environ.update({"COLUMNS": "80", "NO_COLOR": "1"})
-    from lungseg.cli import main
+    from lungseg.cli.common import walk_parsers
+    from lungseg.cli.main import build_parser
 
     lines = ["# Command line", "", "The help texts of all commands, as `--help` prints them.", ""]
-    for parser in walk_parsers(main._parser()[0]):
+    for parser in walk_parsers(build_parser()):
         lines += [f"## {parser.prog}", "", "```text", parser.format_help().rstrip(), "```", ""]
     return "\n".join(lines)
-
-
-def walk_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield a parser, and those of its commands."""
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from walk_parsers(command)
 
 
 def python_reference() -> str:

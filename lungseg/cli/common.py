@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import textwrap
+from collections.abc import Container, Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -32,7 +33,13 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose help keeps the line breaks of the examples."""
+    """A parser whose errors are one line, and whose help keeps the line breaks of the examples.
+
+    Attributes:
+        commands: the commands of the main parser, by name.
+    """
+
+    commands: Container[str] = ()
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
@@ -51,6 +58,15 @@ class Parser(argparse.ArgumentParser):
             more = len(unknown) - MAX_LISTED_ARGUMENTS
             options.parser.error(f"unrecognized arguments: {listed}{f' and {more} more' if more > 0 else ''}")
         return options
+
+
+def walk_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from walk_parsers(command)
 
 
 def exit_codes(meanings: dict[int, str]) -> str:

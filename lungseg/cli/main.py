@@ -8,7 +8,7 @@ import sys
 from collections.abc import Container
 
 from lungseg import __version__, errors
-from lungseg.cli import batch, dicomweb, doctor, info, remote, segment, serve
+from lungseg.cli import batch, completion, dicomweb, doctor, info, remote, segment, serve
 from lungseg.cli.common import (
     EXIT_DONE,
     EXIT_DOUBTFUL,
@@ -47,14 +47,14 @@ MAIN_EXIT_CODES = exit_codes(
 )
 
 
-COMMANDS = (segment, batch, serve, remote, dicomweb, info, doctor)
+COMMANDS = (segment, batch, serve, remote, dicomweb, info, doctor, completion)
 """Modules whose `add` describes a command, in the order of the help text. A new command is one module and one entry."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on standard error."""
-    parser, commands = _parser()
-    options = parser.parse_command(_with_command(sys.argv[1:] if arguments is None else arguments, commands))
+    parser = build_parser()
+    options = parser.parse_command(_with_command(sys.argv[1:] if arguments is None else arguments, parser.commands))
     if options.run is None:
         parser.print_help()
         return EXIT_DONE
@@ -94,19 +94,20 @@ def _with_command(arguments: list[str], commands: Container[str]) -> list[str]:
     return arguments
 
 
-def _parser() -> tuple[Parser, Container[str]]:
-    """Return the parser, and the names of the commands."""
+def build_parser() -> Parser:
+    """Return the parser of the command line."""
     parser = Parser(
         prog="lungseg",
         description="Segment the lungs in frontal chest X-rays. Not a medical device; makes no\ndiagnosis.",
         epilog=MAIN_EXAMPLES + MAIN_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, main_parser=parser)
     commands = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
-    return parser, commands.choices
+    parser.commands = commands.choices
+    return parser
 
 
 def _fail(line: str, code: int) -> int:

@@ -41,8 +41,8 @@ BASE_PACKAGES = {
 }
 """Modules by the name of their package on PyPI."""
 
-COMMAND_PACKAGES = {"tqdm": "tqdm"}
-"""Also needed by `batch` and `remote`, and not in the service's image."""
+COMMAND_PACKAGES = {"tqdm": "tqdm", "shtab": "shtab"}
+"""Also needed by `batch`, `remote` and `completion`, and not in the service's image."""
 
 EXTRA_PACKAGES = {
     "fastapi": "fastapi",

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,8 @@ from PIL import Image
 from processes import command, one_line, only_line, run, smaller, wait_for
 
 from app.main import app
-from lungseg.cli.main import main
+from lungseg.cli.common import walk_parsers
+from lungseg.cli.main import build_parser, main
 from lungseg.encode.formats import FORMATS
 
 
@@ -391,8 +393,14 @@ def answers(address: str) -> bool:
 
 
 class TestItself:
-    @pytest.mark.parametrize("command", [[], ["segment"], ["batch"], ["serve"], ["info"], ["doctor"]])
-    def test_help_has_examples_and_fits_80_columns(
+    def test_every_command_is_in_the_help(self) -> None:
+        names = [parser.prog for parser in walk_parsers(build_parser())]
+        assert len(names) == len(set(names)) > 9
+        printed = build_parser().format_help()
+        assert all(re.search(rf"^    {name.split()[1]}\b", printed, re.MULTILINE) for name in names[1:])
+
+    @pytest.mark.parametrize("command", [parser.prog.split()[1:] for parser in walk_parsers(build_parser())])
+    def test_help_has_examples_and_options_and_fits_80_columns(
         self, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setenv("COLUMNS", "80")
@@ -400,10 +408,15 @@ class TestItself:
             main([*command, "--help"])
         assert end.value.code == 0
         printed = capsys.readouterr().out
-        assert "usage: lungseg" in printed
-        assert "examples:\n  lungseg" in printed
-        assert "exit codes:\n  0  " in printed
+        assert printed.startswith(" ".join(["usage: lungseg", *command]))
+        assert re.search(r"examples:\n  (export|lungseg) ", printed)
+        assert "exit codes:\n  0    " in printed
         assert max(map(len, printed.splitlines())) <= 80
+        (parser,) = [each for each in walk_parsers(build_parser()) if each.prog.split()[1:] == command]
+        for action in parser._actions:
+            assert action.help or action.metavar == "COMMAND", action
+            for option in action.option_strings:
+                assert re.search(rf"^  .*{option}\b", printed, re.MULTILINE), option
 
     def test_no_command_prints_help(self) -> None:
         done = run()
