@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING
@@ -54,7 +56,7 @@ Left out, by their headers: instances other than CR, DX and SC images, other
 body parts, lateral views, several frames. Nothing is stored for images whose
 verdict is reject. The network and this machine hold one image per worker.
 
-No log, report or message contains a UID or a patient's data.
+No log, report or message contains a UID or a patient's data; --details does.
 """
 
 DICOMWEB_EXAMPLES = """\
@@ -121,6 +123,12 @@ def add(commands: CommandParsers) -> None:
     add_model(parser)
     parser.add_argument("--report", type=Path, metavar="run.json", help="also write counts and reasons")
     parser.add_argument(
+        "--details",
+        type=Path,
+        metavar="look.csv",
+        help="also write a list of the images that failed or were not accepted, with their UIDs; only you can read it",
+    )
+    parser.add_argument(
         "--watch", action="store_true", help="then repeat the search until Ctrl-C or SIGTERM; see --every"
     )
     parser.add_argument(
@@ -137,8 +145,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     if arguments.watch and arguments.dry_run:
         raise CommandError("--dry-run counts once; drop --watch")
-    if arguments.report and not resolve_path(arguments.report).parent.is_dir():
-        raise CommandError("--report must name a file in an existing folder")
+    for name in ("report", "details"):
+        path = getattr(arguments, name)
+        if path and (path.is_dir() or not resolve_path(path).parent.is_dir()):
+            raise CommandError(f"--{name} must name a file in an existing folder")
     for package in DICOMWEB_PACKAGES:
         require_package(package)
     search, access = read_search(arguments), read_access(arguments)
@@ -147,6 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
     models = _load_models(core_count() // slots)
 
     from lungseg.dicomweb.archive import ImageArchive
+    from lungseg.dicomweb.detail_list import DetailList
     from lungseg.dicomweb.image_job import ImageWorker
     from lungseg.dicomweb.results import ResultRecipe
     from lungseg.dicomweb.runner import ArchiveRunner, RunPlan
@@ -156,17 +167,20 @@ def run(arguments: argparse.Namespace) -> int:
     formats = tuple(dict.fromkeys(arguments.format or ["dicom-seg"]))
     rules = PlanRules(search.modalities, arguments.any_body_part, arguments.again)
     plan = RunPlan(search, ResultRecipe.of(formats, models, options), rules, arguments.workers, arguments.dry_run)
-    with StopSignal() as stop:
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignal())
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # those of pydicom quote values
 
         def pause(seconds: float) -> bool:
             stop.sleep(seconds)
             return not stop.is_requested
 
         worker = ImageWorker(ImageArchive(access, pause), models, options, Semaphore(slots), arguments.store_rejected)
-        runner = ArchiveRunner(plan, worker, stop)
+        details = stack.enter_context(DetailList(arguments.details)) if arguments.details else None
+        runner = ArchiveRunner(plan, worker, stop, details)
         try:
             if arguments.watch:
-                runner.run_watch(arguments.every)
+                runner.run_watch(arguments.every, lambda: _show_news(runner, arguments.report))
             else:
                 runner.run_once()
         except KeyboardInterrupt:
@@ -182,6 +196,14 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_DOUBTFUL if arguments.strict and runner.counts.doubtful else EXIT_DONE
 
 
+def _show_news(runner: ArchiveRunner, report: Path | None) -> None:
+    """Print a line, and update the report."""
+    from lungseg.dicomweb.run_report import counts_line
+
+    print_status(counts_line(runner))
+    _write_report(runner, report)
+
+
 def _load_models(threads: int) -> Models:
     """Return the models of this process, for images that are segmented at a time on so many threads each.
 
@@ -194,10 +216,17 @@ def _load_models(threads: int) -> Models:
 
 def _finish(runner: ArchiveRunner, report: Path | None) -> bool:
     """Print the summary, and write the report; return whether it could be written."""
-    from lungseg.dicomweb.run_report import summary_lines, write_run_report
+    from lungseg.dicomweb.run_report import summary_lines
 
     for line in summary_lines(runner):
         print_status(line)
+    return _write_report(runner, report)
+
+
+def _write_report(runner: ArchiveRunner, report: Path | None) -> bool:
+    """Write the report, if one is wanted; return False if it cannot be written."""
+    from lungseg.dicomweb.run_report import write_run_report
+
     try:
         if report is not None:
             write_run_report(report, runner)

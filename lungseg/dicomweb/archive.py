@@ -18,7 +18,6 @@ import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
 from requests import Response
-from requests_toolbelt.multipart.decoder import MultipartDecoder
 
 from lungseg import limits
 from lungseg.dicomweb import dicom_json as tags
@@ -29,8 +28,8 @@ from lungseg.dicomweb.errors import (
     NotDicomweb,
     ServerBusy,
     ServerRefused,
-    ServerUnreachable,
 )
+from lungseg.dicomweb.image_answer import IMAGE_MEDIA_TYPE, SINGLE_MEDIA_TYPE, single_part
 from lungseg.dicomweb.session import DicomwebSession, RateLimit, ServerAccess
 from lungseg.dicomweb.store_answer import StoreAnswer, read_store_answer
 from lungseg.encode.dicom_elements import UID_PATTERN
@@ -49,12 +48,6 @@ MAX_IMAGE_ANSWER = limits.MAX_BYTES + 2**16
 
 ONE_BODY = 2**31
 """dicomweb-client sends longer bodies in chunks, which cannot be sent again, and which some servers refuse."""
-
-IMAGE_MEDIA_TYPE = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-"""In the transfer syntax in which it is stored, so that the bytes are those that were stored."""
-
-SINGLE_MEDIA_TYPE = "application/dicom; transfer-syntax=*"
-"""Not in the standard, but the one that some servers know."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,7 @@ class ImageArchive:
                 if answer.status_code != HTTPStatus.NOT_ACCEPTABLE:
                     break
             answer.raise_for_status()
-        return _single_part(answer)
+        return single_part(answer)
 
     def store_objects(self, study: str, contents: list[bytes]) -> StoreAnswer:
         """Store objects in a study with one request; return what the server says of each.
@@ -210,22 +203,6 @@ def _datasets(document: Any) -> list[JsonDataset]:
     if not isinstance(document, list) or not all(isinstance(each, dict) for each in document):
         raise NotDicomweb("The answer is not a list of data sets.")
     return document
-
-
-def _single_part(answer: Response) -> bytes:
-    """Return the object in a multipart answer; a single object without parts is accepted as well."""
-    content, kind = answer.content, answer.headers["Content-Type"]
-    if kind.lower().startswith("application/dicom") and not kind.lower().endswith("json"):
-        return content
-    try:
-        decoder = MultipartDecoder(content, kind)
-        (part,) = decoder.parts
-        is_whole = b"--" + decoder.boundary + b"--" in content[-2 * len(decoder.boundary) - 16 :]
-    except Exception:  # the decoder raises various types
-        raise NotDicomweb("The answer is not one DICOM object in a multipart body.") from None
-    if not is_whole:
-        raise ServerUnreachable("The answer ended before its last boundary.")
-    return bytes(part.content)
 
 
 @contextmanager

@@ -53,13 +53,18 @@ def summary_lines(runner: ArchiveRunner) -> list[str]:
             *counts.lines(),
             *_estimate_lines(counts),
         ]
+    return [counts_line(runner), *counts.lines()]
+
+
+def counts_line(runner: ArchiveRunner) -> str:
+    """Return the counts of a run that is not dry as one line."""
+    counts = runner.counts
     rate = counts.verdicts.total() / runner.seconds
-    return [
+    return (
         f"{_count(counts.studies, 'study', 'studies')}: {_count(counts.segmented, 'image')} segmented, "
         f"{counts.rejected} rejected, {counts.done_before} done before, {counts.failed} failed, "
-        f"in {runner.seconds:.1f} s ({rate:.1f} images/s)",
-        *counts.lines(),
-    ]
+        f"in {runner.seconds:.1f} s ({rate:.1f} images/s)"
+    )
 
 
 def _estimate_lines(counts: RunCounts) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lungseg.batch.stop import StopSignal
+from lungseg.dicomweb.detail_list import DetailList
 from lungseg.dicomweb.errors import DicomwebError
 from lungseg.dicomweb.image_job import ImageWorker
 from lungseg.dicomweb.results import ResultRecipe
@@ -20,6 +21,7 @@ from lungseg.dicomweb.run_counts import RunCounts
 from lungseg.dicomweb.search import FoundStudy, StudySearch, find_studies
 from lungseg.dicomweb.study_plan import ImageTodo, PlanRules, plan_study
 from lungseg.errors import InternalError, ProblemError, raised_at
+from lungseg.pipeline.reasons import Decision
 from lungseg.terminal import print_status
 
 MAX_LOST_IN_A_ROW = 5
@@ -57,11 +59,12 @@ class ArchiveRunner:
         fatal: the error that ended it early; None if there was none.
     """
 
-    def __init__(self, plan: RunPlan, worker: ImageWorker, stop: StopSignal) -> None:
+    def __init__(self, plan: RunPlan, worker: ImageWorker, stop: StopSignal, details: DetailList | None = None) -> None:
         self.counts = RunCounts()
         self.began = datetime.now(UTC)
         self.fatal: DicomwebError | None = None
         self.plan, self.worker, self.stop = plan, worker, stop
+        self._details = details
         self._started = time.monotonic()
         self._lost_in_a_row = 0
         self._settled: dict[str, int | None] = {}
@@ -87,16 +90,18 @@ class ArchiveRunner:
         if self.fatal is not None:
             raise self.fatal
 
-    def run_watch(self, seconds: float) -> None:
+    def run_watch(self, seconds: float, on_news: Callable[[], None]) -> None:
         """Repeat the search until a stop is requested. A server that cannot be reached is tried again.
 
         Args:
             seconds: between two searches.
+            on_news: called after a search that changed the counts.
 
         Raises:
             DicomwebError: no later search would succeed either, for example after a rejected login.
         """
         print_status("watching the server; press Ctrl-C to stop")
+        before = (0, 0)
         while not self.stop.is_requested:
             self.fatal, self._lost_in_a_row = None, 0
             try:
@@ -108,6 +113,9 @@ class ArchiveRunner:
                 if self.fatal.stops_run:
                     raise self.fatal
                 print_status(f"failed: {self.fatal.line()}")
+            if (now := (self.counts.verdicts.total(), self.counts.failed)) != before:
+                before = now
+                on_news()
             self.stop.sleep(seconds)
 
     def _process(self, studies: Iterable[FoundStudy], bar: tqdm[Any] | None) -> None:
@@ -135,7 +143,7 @@ class ArchiveRunner:
         try:
             plan = plan_study(self.worker.archive, study.uid, self.plan.recipe, self.plan.rules)
         except Exception as error:
-            self._note_failure(error, bar)
+            self._note_failure(error, (study.uid, "", ""), bar)
             return
         self._lost_in_a_row = 0
         self.counts.add_plan(plan, study.uid not in self._settled)
@@ -152,19 +160,22 @@ class ArchiveRunner:
             bar.update()
 
     def _process_image(self, todo: ImageTodo, bar: tqdm[Any] | None) -> None:
-        if todo.image.instance in self._rejected:
+        image = todo.image
+        if image.instance in self._rejected:
             return
         try:
             outcome = self.worker.process_image(todo)
         except Exception as error:
-            self._note_failure(error, bar)
+            self._note_failure(error, image.uids, bar)
             return
         self._lost_in_a_row = 0
+        if self._details is not None and outcome.decision != Decision.ACCEPT:
+            self._details.add(*image.uids, outcome.decision, " ".join(outcome.reasons))
         if not outcome.stored:
-            self._rejected.add(todo.image.instance)
+            self._rejected.add(image.instance)
         self.counts.add_outcome(outcome)
 
-    def _note_failure(self, error: Exception, bar: tqdm[Any] | None) -> None:
+    def _note_failure(self, error: Exception, uids: tuple[str, str, str], bar: tqdm[Any] | None) -> None:
         """Count a failure, and print the first one of each kind. Texts of unknown exceptions may quote the image."""
         if not isinstance(error, ProblemError | DicomwebError):
             error = InternalError(f"An unexpected {type(error).__name__} stopped it, in {raised_at(error)}.")
@@ -172,6 +183,8 @@ class ArchiveRunner:
             self._lost_in_a_row += 1
             if error.stops_run or self._lost_in_a_row >= MAX_LOST_IN_A_ROW:
                 self.fatal = self.fatal or error
+        if self._details is not None:
+            self._details.add(*uids, "failed", error.code)
         if self.counts.add_failure(error.code):
             line = f"failed: {error.line()} Further failures of this kind are only counted."
             if bar is None:

@@ -59,6 +59,11 @@ class ImageEntry:
     instance: str
     pixel_bytes: int
 
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """The UIDs of study, series and instance."""
+        return self.study, self.series, self.instance
+
     @classmethod
     def of(cls, study: str, series: str, header: JsonDataset) -> ImageEntry:
         """Return the entry of an instance whose header is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import random
 import ssl
 import threading
@@ -26,6 +27,9 @@ from lungseg.dicomweb.errors import (
     UntrustedServer,
 )
 from lungseg.dicomweb.login import Login
+
+# urllib3 logs URLs, and so UIDs.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 TRANSIENT_ANSWERS = frozenset({408, 429, 502, 503, 504})
 """Statuses after which the same request may succeed later."""

@@ -186,7 +186,7 @@ def test_credentials_are_sent(server: Server, chest: bytes, tmp_path: Path, monk
             for name, value in environment.items():
                 patch.setenv(name, value)
             server.store.required = required
-            assert server.run(ALL, "--again", *arguments) == 0
+            assert server.run(ALL, "--dry-run", *arguments) == 0
     assert server.run(ALL) == 2
 
 
@@ -249,7 +249,7 @@ def test_netrc_is_ignored(server: Server, chest: bytes, tmp_path: Path, monkeypa
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server.store.add(radiograph(chest))
-    assert server.run(ALL) == 0
+    assert server.run(ALL, "--dry-run") == 0
     assert set(server.store.authorizations) == {""}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -139,6 +140,26 @@ def test_rejected_image_gets_no_result_unless_asked(server: Server, chest: bytes
     assert server.run(*SINCE, "--strict") == 3
 
 
+def test_details_name_the_images_that_need_a_look(server: Server, chest: bytes, tmp_path: Path) -> None:
+    blank = radiograph(dicom(np.full((128, 128), 90, np.uint8)), 1)
+    stripes = radiograph(dicom(STRIPES8), 2)
+    server.store.add(blank, stripes, radiograph(chest, 3))
+    path = tmp_path / "look.csv"
+    assert server.run(*SINCE, "--details", path) == 1
+    assert path.stat().st_mode & 0o777 == 0o600
+    rows = {row["instance"]: row for row in csv.DictReader(path.read_text().splitlines())}
+    outcomes = {}
+    for content in (blank, stripes):
+        header = pydicom.dcmread(io.BytesIO(content))
+        row = rows.pop(header.SOPInstanceUID)
+        assert (row["study"], row["series"]) == (header.StudyInstanceUID, header.SeriesInstanceUID)
+        outcomes[row["outcome"]] = row["reasons"]
+    assert outcomes.keys() == {"failed", "reject"}
+    assert outcomes["failed"] == "blank-film"
+    assert outcomes["reject"]
+    assert rows == {}
+
+
 def test_nothing_identifies_a_patient(
     server: Server, chest: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,8 +170,7 @@ def test_nothing_identifies_a_patient(
     server.run(*SINCE, "--report", tmp_path / "run.json")
     header = pydicom.dcmread(io.BytesIO(image))
     said = capsys.readouterr()
-    logged = "\n".join(f"{each.name} {each.getMessage()}" for each in caplog.records if "urllib3" not in each.name)
-    texts = said.out + said.err + (tmp_path / "run.json").read_text() + logged
+    texts = said.out + said.err + (tmp_path / "run.json").read_text() + caplog.text
     for secret in ("Mustermann", "canary-id", header.StudyInstanceUID, header.SOPInstanceUID, server.url):
         assert secret not in texts
     assert "store-failed" in texts

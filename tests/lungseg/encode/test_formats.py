@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from films import dice, dicom, png, read_mask
 from numpy.typing import NDArray
@@ -198,3 +199,10 @@ def test_template_accepts_every_format() -> None:
     names = "|".join(name for name in FORMATS if name != "json")
     found = re.findall(r'AllowedPattern: "\^\(([a-z|-]+)\)\( \(([a-z|-]+)\)\)\*\$"', template)
     assert [set(each.split("|")) for pattern in found for each in pattern] == [set(names.split("|"))] * 2
+
+
+def test_dicom_formats_name_their_sop_class(result: Result) -> None:
+    named = {each.name: each.sop_class for each in FORMATS.values() if each.media_type == "application/dicom"}
+    written = {name: pydicom.dcmread(io.BytesIO(FORMATS[name].encode(result))).SOPClassUID for name in named}
+    assert written == named
+    assert {each.name for each in FORMATS.values() if each.sop_class} == set(named)
