@@ -69,9 +69,10 @@ lock: $(VENV)/.service ## Write requirements.lock from requirements.txt, with di
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: the contents of the container image
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
 
-docs: $(VENV)/.service ## Write docs/SETTINGS.md, the tables of docs/ERRORS.md and the drawing in docs/ARCHITECTURE.md
+docs: $(VENV)/.service ## Write docs/SETTINGS.md, the manual page, the tables of docs/ERRORS.md, the drawing in docs/ARCHITECTURE.md
 	$(BIN)/python -m lungseg.settings > docs/SETTINGS.md
 	PYTHONPATH=. $(BIN)/python tests/tools/error_tables.py
+	PYTHONPATH=. $(BIN)/python tests/tools/man_page.py
 	$(BIN)/python tests/tools/graph.py --docs > /dev/null
 
 site: $(SITE)/.all $(SITE)/mermaid.min.js ## Build the documentation as a website into site/; needs npm; fails on broken links

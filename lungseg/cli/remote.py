@@ -87,7 +87,7 @@ def add(commands: CommandParsers) -> None:
         epilog=REMOTE_EXAMPLES + ENVIRONMENT + REMOTE_EXIT_CODES,
     )
     parser.set_defaults(run=lambda _: parser.print_help() or EXIT_DONE)
-    inner = parser.add_subparsers(metavar="COMMAND")
+    inner = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_segment(inner)
     backfill.add(inner)
 

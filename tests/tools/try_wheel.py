@@ -79,6 +79,8 @@ def try_wheel(wheel: Path, resolution: str) -> None:
         began = time.monotonic()
         run(scripts / "lungseg", "segment", "RG1.dcm", folder=away)
         took = time.monotonic() - began
+        if not (environment / "share" / "man" / "man1" / "lungseg.1").is_file():
+            sys.exit("error: the wheel installs no manual page")
         digest = hashlib.sha256((away / "RG1.dcm.mask.png").read_bytes()).hexdigest()
         said = run(scripts / "python", "-c", SEGMENT_BY_API, folder=away).strip()
         print(
