@@ -61,7 +61,8 @@ def test_mandoc_has_no_warning() -> None:
 
 
 def test_end_of_a_help_text_is_read_by_section_and_term() -> None:
-    epilog = "examples:\n  lungseg a.png   one\n                  image\n  lungseg b \\\n      --url u\n\nexit codes:\n  0    done\n"
+    examples = "examples:\n  lungseg a.png   one\n                  image\n  lungseg b \\\n      --url u\n"
+    epilog = f"{examples}\nexit codes:\n  0    done\n"
     assert man_page.read_sections(epilog) == {
         "examples": {"lungseg a.png": "one image", "lungseg b --url u": ""},
         "exit codes": {"0": "done"},
