@@ -13,6 +13,7 @@ from pydicom.uid import UID, RLELossless
 
 from lungseg import errors, limits
 from lungseg.decode import codecs
+from lungseg.decode.bounds.png import OWN_PROGRAM
 from lungseg.decode.dataset import MAX_DICOM_OVERHEAD, read_dicom
 from lungseg.decode.display import display_values
 from lungseg.decode.greyscale import luminance
@@ -37,6 +38,7 @@ def decode_dicom(data: bytes) -> Radiograph:
     """Decode a single-frame DICOM image: greyscale to uint16, bone bright, window applied; colour to luminance.
 
     Raises:
+        OwnOutput: an output of this program, such as a Secondary Capture of an overlay.
         UnsupportedDicom: no pixel data, several frames, or an encoding that is not read.
         DamagedImage, TooSmall, TooLarge, BlankImage.
         Exception: the data set is broken; of any type, and with a text that may quote it.
@@ -51,6 +53,8 @@ def decode_dataset(dataset: Dataset, count: int) -> Radiograph:
         dataset: with the transfer syntax in its file_meta.
         count: bytes of the file, or of the pixel data.
     """
+    if _is_own_output(dataset):
+        raise errors.OwnOutput("The DICOM object was made by this program.")
     syntax = dataset.file_meta.TransferSyntaxUID
     _check_header(dataset, syntax, count)
     raw = _read_pixels(dataset, syntax)
@@ -65,6 +69,14 @@ def decode_dataset(dataset: Dataset, count: int) -> Radiograph:
     else:
         pixels = luminance(raw)
     return Radiograph(pixels, _spacing(dataset), _rows_run_left(dataset))
+
+
+def _is_own_output(dataset: Dataset) -> bool:
+    """Return whether this program made an object; False if the element that says so is broken."""
+    try:
+        return bool(dataset.get("Manufacturer") == OWN_PROGRAM)
+    except Exception:  # of any type, and the image itself may be intact
+        return False
 
 
 def _uses_codec(syntax: UID) -> bool:

@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -51,6 +53,9 @@ BODY_PART = "CHEST"
 
 DETECTOR_SPACING = "ImagerPixelSpacing; not corrected for magnification"
 """A Pixel Spacing Calibration Description: at most 64 characters."""
+
+MAX_GRAPHIC_POINTS = 8000
+"""Points of one outline: an element of 8-byte points ends at 65,534 bytes (PS3.5 section 7.1.2)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def read_source(result: Result) -> SourceImage:
 
     Raises:
         NeedsDicom: the image is not DICOM, not a radiograph, or has no UID to refer to.
+        NoLung: the mask is empty.
     """
     whole = with_preamble(result.radiograph.file_bytes)
     if whole is None:
@@ -109,6 +115,8 @@ def read_source(result: Result) -> SourceImage:
         raise errors.NeedsDicom("The image is a DICOM object other than CR, DX or SC.")
     if not read_uid(header, "SOPInstanceUID"):
         raise errors.NeedsDicom("The DICOM image has no SOPInstanceUID, so no object can refer to it.")
+    if not result.labels.any():
+        raise errors.NoLung("The mask is empty; there is nothing to store with the image.")
 
     digest = hashlib.sha256(result.radiograph.file_bytes)
     file_digest = digest.hexdigest()
@@ -172,6 +180,12 @@ def spacing_elements(result: Result) -> Dataset:
     if spacing.source != "PixelSpacing":
         elements.PixelSpacingCalibrationDescription = DETECTOR_SPACING
     return elements
+
+
+def thin_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a closed ring, (points, 2), with at most MAX_GRAPHIC_POINTS points."""
+    step = -(-len(ring) // (MAX_GRAPHIC_POINTS - 1))
+    return np.concatenate((ring[:-1:step], ring[:1]))
 
 
 def write_object(made: Dataset, copied: Dataset, source: SourceImage) -> bytes:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from lungseg import errors
 from lungseg.encode.dicom_elements import image_elements, patient_elements
 from lungseg.encode.dicom_object import (
     LUNGS,
@@ -64,8 +63,6 @@ def dicom_seg(result: Result) -> bytes:
         NoLung: the mask is empty.
     """
     source = read_source(result)
-    if not result.labels.any():
-        raise errors.NoLung("The mask is empty; there is nothing to segment.")
     made = _segmentation(result, source)
     _place_frames(made, result)
     copied = patient_elements(source.header)

@@ -11,15 +11,13 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from lungseg.encode import png, shapes
 from lungseg.encode.document import document
 from lungseg.encode.overlay import overlay_png
 from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 
-PNG_TYPE, JSON_TYPE = "image/png", "application/json"
+PNG_TYPE, JSON_TYPE, DICOM_TYPE = "image/png", "application/json", "application/dicom"
 
 
 @dataclass(frozen=True)
@@ -55,29 +53,29 @@ class Format:
         """Whether it is JSON, GeoJSON included."""
         return self.media_type.endswith("json")
 
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is a DICOM object, which needs a DICOM image and carries its patient and study."""
+        return bool(self.sop_class)
+
 
 def _json(make: Callable[[Result], object]) -> Callable[[Result], bytes]:
     return lambda result: json.dumps(make(result), separators=(",", ":")).encode()
 
 
 def _npz(result: Result) -> bytes:
-    """Write "mask" bool, "labels" uint8 and "probability" float16, (height, width), and "spacing" in mm, or empty."""
-    spacing = result.radiograph.spacing
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        mask=result.mask,
-        labels=result.labels,
-        probability=result.probability.astype(np.float16),
-        spacing=np.array([] if spacing is None else [spacing.row, spacing.column]),
-    )
-    return buffer.getvalue()
+    from lungseg.encode.arrays import arrays_npz  # rarely requested
+
+    return arrays_npz(result)
 
 
-def _dicom_seg(result: Result) -> bytes:
-    from lungseg.encode.dicom_seg import dicom_seg  # highdicom is slow to import
+def _dicom(name: str) -> Callable[[Result], bytes]:
+    def encode(result: Result) -> bytes:
+        from lungseg.encode.dicom_kinds import DICOM_ENCODERS  # highdicom is slow to import
 
-    return dicom_seg(result)
+        return DICOM_ENCODERS[name](result)
+
+    return encode
 
 
 def _preview(result: Result) -> bytes:
@@ -87,7 +85,7 @@ def _preview(result: Result) -> bytes:
 
 
 def _all(result: Result) -> bytes:
-    """Write a ZIP of all formats with `in_all` that the image allows: a PNG has no DICOM Segmentation."""
+    """Write a ZIP of all formats with `in_all` that the image allows: a PNG has no DICOM objects."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in FORMATS.values():
@@ -170,12 +168,36 @@ FORMATS = {
         ),
         Format(
             "dicom-seg",
-            "application/dicom",
+            DICOM_TYPE,
             ".seg.dcm",
             "DICOM Segmentation of both lungs; needs a DICOM image",
-            _dicom_seg,
+            _dicom("dicom-seg"),
             accept=True,
             sop_class="1.2.840.10008.5.1.4.1.1.66.4",
+        ),
+        Format(
+            "dicom-sc",
+            DICOM_TYPE,
+            ".sc.dcm",
+            "DICOM Secondary Capture of the overlay; needs a DICOM image",
+            _dicom("dicom-sc"),
+            sop_class="1.2.840.10008.5.1.4.1.1.7",
+        ),
+        Format(
+            "dicom-gsps",
+            DICOM_TYPE,
+            ".pr.dcm",
+            "DICOM presentation state with the lungs' outlines; needs a greyscale DICOM image",
+            _dicom("dicom-gsps"),
+            sop_class="1.2.840.10008.5.1.4.1.1.11.1",
+        ),
+        Format(
+            "dicom-sr",
+            DICOM_TYPE,
+            ".sr.dcm",
+            "DICOM report of the lungs' areas and the verdict; needs a DICOM image",
+            _dicom("dicom-sr"),
+            sop_class="1.2.840.10008.5.1.4.1.1.88.33",
         ),
         Format(
             "npz",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungseg.pipeline.mask import LEFT, RIGHT, Outline, Region
+from lungseg.pipeline.mask import LEFT, RIGHT, Outline, Region, find_regions
 from lungseg.pipeline.result import Result
 
 SIDE_NAMES = {RIGHT: "right lung", LEFT: "left lung"}
@@ -26,6 +26,20 @@ def contours(result: Result) -> dict[str, Any]:
         "height": result.geometry.height,
         "features": [_feature(region, result) for region in result.regions],
     }
+
+
+def lung_rings(result: Result, label: int) -> list[NDArray[np.float64]]:
+    """Return the closed outlines of one lung, and of its holes, each (points, 2) x and y in the image's pixels.
+
+    Unlike in `contours`, two lungs that touch have outlines of their own.
+
+    Args:
+        result: of the image.
+        label: mask.RIGHT or mask.LEFT.
+    """
+    lung = np.where(result.sides == label, result.cleaned, np.float32(0))
+    regions = find_regions(lung, result.threshold)
+    return [_image_points(ring, result) for region in regions for ring in (region.outline, *region.holes)]
 
 
 def _feature(region: Region, result: Result) -> dict[str, Any]:

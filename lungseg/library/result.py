@@ -58,7 +58,7 @@ class Result(pipeline_result.Result):
 
         Args:
             format: a name of `lungseg info`: mask, labels, overlay, probability, cutout, json, contours, rle,
-                dicom-seg, npz, all or preview.
+                dicom-seg, dicom-sc, dicom-gsps, dicom-sr, npz, all or preview.
 
         Raises:
             ValueError: there is no such format.

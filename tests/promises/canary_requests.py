@@ -9,7 +9,7 @@ from typing import Any
 
 from canaries import DIGITS, canary, caught
 from canary_images import CARRIED, CanaryImage
-from leak_check import PATIENT_FORMATS
+from leak_check import DICOM_FORMATS, PATIENT_FORMATS
 
 from lungseg import errors
 from lungseg.encode.formats import FORMATS
@@ -85,9 +85,9 @@ def requests_with_films(images: list[tuple[CanaryImage, str | None]]) -> Iterato
     for image, code in images:
         for form in FORMATS if code is None else ("mask", "json"):
             refusal = code
-            if form == "dicom-seg" and code is None and "dicom" not in image.name.lower():
+            if form in DICOM_FORMATS and code is None and "dicom" not in image.name.lower():
                 refusal = "needs-dicom"
-            if form in ("cutout", "dicom-seg") and image.name.startswith("stripes") and refusal is None:
+            if form in ("cutout", *DICOM_FORMATS) and image.name.startswith("stripes") and refusal is None:
                 refusal = "no-lung"
             allowed = (
                 CARRIED

@@ -12,10 +12,13 @@ import pytest
 from canaries import caught
 from ledger import WHOLE, Ledger
 
+from lungseg.encode.formats import FORMATS
+
 PROMISE = "No text from an image or request is ever leaked"
 CHANNELS = "stdout and stderr, all logs, metrics, tracebacks"
 
-PATIENT_FORMATS = ("dicom-seg", "all")
+DICOM_FORMATS = tuple(name for name, each in FORMATS.items() if each.is_dicom)
+PATIENT_FORMATS = (*DICOM_FORMATS, "all")
 """Output formats that carry the patient and study of a DICOM image."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from canaries import canary, caught
 from canary_images import CARRIED, CanaryImage
-from leak_check import PATIENT_FORMATS, LeakCheck, some
+from leak_check import DICOM_FORMATS, PATIENT_FORMATS, LeakCheck, some
 from ledger import WHOLE, Ledger
 from processes import command
 from services import Gateway, serving
@@ -67,8 +67,8 @@ def test_segment_leaks_no_canary(
 
 def refused_form(image: CanaryImage, form: str) -> bool:
     """Return whether an output format is not possible for a valid image."""
-    no_lung = form in ("cutout", "dicom-seg") and image.name.startswith("stripes")
-    return no_lung or (form == "dicom-seg" and "dicom" not in image.name.lower())
+    no_lung = form in ("cutout", *DICOM_FORMATS) and image.name.startswith("stripes")
+    return no_lung or (form in DICOM_FORMATS and "dicom" not in image.name.lower())
 
 
 def test_batch_leaks_no_canary(

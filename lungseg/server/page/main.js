@@ -72,9 +72,10 @@ async function showResult(entry, preview) {
   $("reset").textContent = formatText(STRINGS.reset, { threshold: decimal(entry.usual, 2) });
   $("said").textContent = "";
   $("download-problem").hidden = $("measure-problem").hidden = true;
-  const seg = document.querySelector("[data-name=dicom-seg]");
-  seg.disabled = !entry.isDicom;
-  seg.lastElementChild.textContent = entry.isDicom ? formatMeaning("dicom-seg") : STRINGS.needsDicom;
+  for (const button of document.querySelectorAll("[data-name^=dicom-]")) {
+    button.disabled = !entry.isDicom;
+    button.lastElementChild.textContent = entry.isDicom ? formatMeaning(button.dataset.name) : STRINGS.needsDicom;
+  }
   reportFacts();
   reportWithheld();
   chooseDoubt();

@@ -24,7 +24,7 @@ def test_threshold_works_in_the_browser_and_downloads_come_from_the_server(brows
     assert f"{int(result.mask.sum()):,}" in page.text_content("[data-lung=both]")
     assert result.model.sha256 in page.text_content("#result")
     assert "no diagnosis" in page.text_content("header")
-    assert page.is_disabled("[data-name=dicom-seg]")
+    assert all(page.is_disabled(f"[data-name={name}]") for name, each in FORMATS.items() if each.is_dicom)
 
     requests = len(browser.requests)
     steps = [browser.press(key) for key in ("Home", *["PageUp"] * 5, "End", "PageDown")]
@@ -67,7 +67,7 @@ def test_dicom_without_preamble_can_be_segmented_as_dicom(browser: PageDriver, r
 def test_pixel_spacing_gives_areas(browser: PageDriver, rg1: bytes, rg1_pixels: NDArray[np.uint16]) -> None:
     page = browser.page
     browser.show("RG1_UNCR.dcm", rg1)
-    assert page.is_enabled("[data-name=dicom-seg]")
+    assert all(page.is_enabled(f"[data-name={name}]") for name, each in FORMATS.items() if each.is_dicom)
     assert page.text_content("#spacing").startswith("No cm²")
     page.focus("#remove")
     page.keyboard.press("Enter")
