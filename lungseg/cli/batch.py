@@ -153,6 +153,7 @@ def add(commands: CommandParsers) -> None:
         metavar="SECONDS",
         help="shortest time between two scans of --watch; a large folder is scanned less often (default: %(default)s)",
     )
+    parser.words_hint = "; put a pattern in quotes, such as 'images/*.png'"
     parser.set_defaults(run=run)
 
 
@@ -201,9 +202,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lock_target(target: Path, shard: Shard | None) -> Manifest:
-    target.mkdir(parents=True, exist_ok=True)
     try:
+        target.mkdir(parents=True, exist_ok=True)
         return Manifest(target, shard)
+    except (FileExistsError, NotADirectoryError):
+        raise CommandError("OUT_DIR is a file, or is below one; name a folder") from None
     except FolderInUse:
         raise CommandError("another run is writing to OUT_DIR; wait until it has ended") from None
 

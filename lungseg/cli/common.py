@@ -37,9 +37,11 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         commands: the commands of the main parser, by name.
+        words_hint: what an error about too many words adds.
     """
 
     commands: Container[str] = ()
+    words_hint = ""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
@@ -56,7 +58,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             listed = " ".join(unknown[:MAX_LISTED_ARGUMENTS])
             more = len(unknown) - MAX_LISTED_ARGUMENTS
-            options.parser.error(f"unrecognized arguments: {listed}{f' and {more} more' if more > 0 else ''}")
+            hint = "" if any(word.startswith("-") for word in unknown) else options.parser.words_hint
+            options.parser.error(f"unrecognized arguments: {listed}{f' and {more} more' if more > 0 else ''}{hint}")
         return options
 
 

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         print()
     else:
         warnings = sum(check.state == "warning" for check in checks)
-        print(f"{len(checks)} checks: {failed} failed, {warnings} warning{'s' * (warnings != 1)}")
+        print(f"{_count(len(checks), 'check')}: {failed} failed, {_count(warnings, 'warning')}")
     sys.stdout.flush()
     return EXIT_FAILED if failed else EXIT_DONE
 
@@ -109,3 +109,7 @@ def _check_remote(arguments: argparse.Namespace) -> Iterator[CheckResult]:
         from lungseg.doctor.service import check_service
 
         yield from check_service(service, deployed=stack is not None, job=arguments.job)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -94,7 +94,7 @@ def _check_writable(path: Path) -> None:
         # The file is replaced, not overwritten, so the permissions of its folder count.
         folder = resolve_path(path).parent
         if not folder.is_dir():
-            raise errors.Unwritable("The folder of the output does not exist.")
+            raise errors.Unwritable(f"The folder {escape_name(str(path.parent))} does not exist.")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise errors.Unwritable("You may not write to the folder of the output.")
     except OSError as error:

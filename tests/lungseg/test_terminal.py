@@ -151,7 +151,11 @@ def test_doctor_colors_states(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr("lungseg.cli.doctor.check_installation", lambda: iter(checks))
     assert main(["doctor"]) == 1
     plain = capsys.readouterr().out
-    assert plain.splitlines()[0] == "ok       memory: enough."
+    assert plain.splitlines() == [
+        "ok       memory: enough.",
+        "failed   model: none. Reinstall.",
+        "2 checks: 1 failed, 0 warnings",
+    ]
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert main(["doctor"]) == 1
     colored = capsys.readouterr().out

@@ -258,6 +258,16 @@ class TestWrongUse:
             assert printed[0].startswith("error: ")
         assert not target.exists()
 
+    def test_file_as_output_folder_is_refused(
+        self, ward: Path, target: Path, small: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The shell replaces an unquoted pattern by file names."""
+        target.write_bytes(small)
+        for name in (target, target / "masks"):
+            assert main(["batch", str(ward / "image.png"), str(name)]) == 2
+            assert capsys.readouterr().err == "error: OUT_DIR is a file, or is below one; name a folder\n"
+        assert target.read_bytes() == small
+
     def test_invalid_option_is_one_line(self, source: Path, target: Path) -> None:
         result = run("batch", source, target, "--workers", "0")
         assert result.returncode == 2

@@ -130,7 +130,11 @@ class TestSegment:
         for arguments, code, text in (
             ((missing,), 2, f"unreadable: {missing} cannot be read (No such file or directory)."),
             ((image, "-o", image), 2, "overwrite"),
-            ((image, "-o", tmp_path / "no" / "mask.png"), 2, "unwritable: The folder of the output does not exist"),
+            (
+                (image, "-o", tmp_path / "no" / "mask.png"),
+                2,
+                f"unwritable: The folder {tmp_path / 'no'} does not exist.",
+            ),
             ((image, "-o", "/dev/full"), 2, "unwritable: The output cannot be written (No space left on device)"),
             ((image, "--format", "dicom-seg"), 2, "needs-dicom"),
             ((image, "-o", tmp_path / "m.png", "--overlay", tmp_path / "m.png"), 2, "overwrite"),
@@ -158,8 +162,14 @@ class TestSegment:
     def test_many_unrecognized_arguments_are_shortened(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["batch", *(f"{number}.png" for number in range(9)), "out"])
-        expected = "error: unrecognized arguments: 2.png 3.png 4.png and 5 more; see lungseg batch --help"
+        hint = "put a pattern in quotes, such as 'images/*.png'"
+        expected = f"error: unrecognized arguments: 2.png 3.png 4.png and 5 more; {hint}; see lungseg batch --help"
         assert only_line(capsys) == expected
+        for words in (["batch", "in", "out", "--shout"], ["info", "more"]):
+            with pytest.raises(SystemExit):
+                main(words)
+            expected = f"error: unrecognized arguments: {words[-1]}; see lungseg {words[0]} --help"
+            assert only_line(capsys) == expected
 
     def test_command_may_be_left_out(self, tmp_path: Path, small: bytes, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "in").mkdir()
