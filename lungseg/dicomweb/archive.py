@@ -40,6 +40,9 @@ logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
 PAGE_SIZE = 100
 """Studies per search request. Azure returns at most 200."""
 
+STUDY_FIELDS = (tags.STUDY_MODALITIES, tags.STUDY_INSTANCES)
+"""Of search results: the standard wants them always, but some servers return them only if asked."""
+
 MAX_DOCUMENT = 2**26
 """Bytes of a search result or of the headers of a series."""
 
@@ -170,7 +173,9 @@ class ImageArchive:
     def _search_page(self, criteria: Mapping[str, str], offset: int) -> Any:
         try:
             with _errors_translated():
-                return self._client.search_for_studies(limit=PAGE_SIZE, offset=offset, search_filters=dict(criteria))
+                return self._client.search_for_studies(
+                    limit=PAGE_SIZE, offset=offset, fields=STUDY_FIELDS, search_filters=dict(criteria)
+                )
         except ServerRefused as error:
             if error.answer is not None and error.answer.status_code == 404:
                 raise NotDicomweb("It returned 404: there is no /studies below this URL.") from None

@@ -17,7 +17,7 @@ class StudySearch:
 
     Attributes:
         since, until: study dates, both included; None for no limit.
-        modalities: that a study contains.
+        modalities: of which a study contains at least one, if the server says which it contains.
         description: of the study, with the wildcards * and ?; empty for any.
         studies: Study Instance UIDs; empty for any.
         patients: Patient IDs; empty for any.
@@ -33,20 +33,20 @@ class StudySearch:
     limit: int | None = None
 
     def queries(self) -> Iterator[dict[str, str]]:
-        """Yield the criteria of each search: one for each modality, study and patient.
+        """Yield the criteria of each search: one for each study and patient.
 
-        A list of values is in the standard only for UIDs, and few servers read it.
+        A list of values is in the standard only for UIDs, and few servers read it. The modality is no criterion:
+        Orthanc 1.10 returns only the first page of such a search.
         """
         shared = {}
         if self.since is not None or self.until is not None:
             shared["StudyDate"] = "-".join("" if day is None else f"{day:%Y%m%d}" for day in (self.since, self.until))
         if self.description:
             shared["StudyDescription"] = self.description
-        for modality in self.modalities:
-            for study in self.studies or ("",):
-                for patient in self.patients or ("",):
-                    own = {"ModalitiesInStudy": modality, "StudyInstanceUID": study, "PatientID": patient}
-                    yield shared | {keyword: value for keyword, value in own.items() if value}
+        for study in self.studies or ("",):
+            for patient in self.patients or ("",):
+                own = {"StudyInstanceUID": study, "PatientID": patient}
+                yield shared | {keyword: value for keyword, value in own.items() if value}
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ def find_studies(archive: ImageArchive, search: StudySearch) -> list[FoundStudy]
     for criteria in search.queries():
         for each in archive.find_studies(criteria):
             uid = tags.read_text(each, tags.STUDY_UID)
+            modalities = tags.read_values(each, tags.STUDY_MODALITIES)
+            if modalities and not set(search.modalities) & set(map(str, modalities)):
+                continue
             found.setdefault(uid, FoundStudy(uid, tags.read_number(each, tags.STUDY_INSTANCES)))
             if search.limit is not None and len(found) >= search.limit:
                 return list(found.values())

@@ -82,6 +82,7 @@ class DicomwebStore:
         spoil: see `Spoil`.
         page_limit: most studies of one answer, whatever the client asks for.
         ignores_offset: whether every page is the first one.
+        names_modalities: whether search results have the modalities of a study.
         required: the Authorization header that is accepted; empty for any.
         refused: reason for which objects of a SOP class are not stored.
         store_status: status of answers to uploads of which a part was refused.
@@ -95,6 +96,7 @@ class DicomwebStore:
         self.spoil: Spoil = lambda method, path: None
         self.page_limit = 1000
         self.ignores_offset = False
+        self.names_modalities = True
         self.required = ""
         self.refused: dict[str, int] = {}
         self.store_status = 409
@@ -157,24 +159,24 @@ class DicomwebStore:
     def _search_studies(self, query: dict[str, str]) -> Answer:
         found: dict[str, StoredObject] = {}
         for each in self.objects.values():
-            modalities = {other.value("00080060") for other in self.objects.values() if other.study == each.study}
             first, _, last = query.get("StudyDate", "-").partition("-")
             if (
-                query.get("ModalitiesInStudy", each.value("00080060")) in modalities
-                and (first or "0") <= each.value("00080020") <= (last or "9")
+                (first or "0") <= each.value("00080020") <= (last or "9")
                 and query.get("StudyInstanceUID", each.study) == each.study
                 and query.get("PatientID", each.value("00100020")) == each.value("00100020")
             ):
                 found.setdefault(each.study, each)
         offset = 0 if self.ignores_offset else int(query.get("offset", 0))
         page = list(found.values())[offset : offset + min(int(query.get("limit", 1000)), self.page_limit)]
-        counts = [sum(1 for other in self.objects.values() if other.study == each.study) for each in page]
-        return _json(
-            [
-                _only(each, "0020000D", "00080020") | {"00201208": {"vr": "IS", "Value": [count]}}
-                for each, count in zip(page, counts, strict=True)
-            ]
-        )
+        return _json([self._study(each) for each in page])
+
+    def _study(self, one: StoredObject) -> dict[str, Any]:
+        """Return the study of an object, as a search does."""
+        objects = [each for each in self.objects.values() if each.study == one.study]
+        facts: dict[str, Any] = {"00201208": {"vr": "IS", "Value": [len(objects)]}}
+        if self.names_modalities:
+            facts["00080061"] = {"vr": "CS", "Value": sorted({each.value("00080060") for each in objects})}
+        return _only(one, "0020000D", "00080020") | facts
 
     def _store(self, headers: Any, body: bytes) -> Answer:
         stored, failed = [], []

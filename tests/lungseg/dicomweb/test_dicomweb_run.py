@@ -110,6 +110,17 @@ def test_criteria_reach_the_server(server: Server, chest: bytes, tmp_path: Path)
         assert json.loads(report.read_text())["counts"]["images_without_result"] == count, arguments
 
 
+def test_studies_of_other_modalities_cost_no_request(server: Server, chest: bytes) -> None:
+    server.store.add(radiograph(chest, 1), radiograph(chest, 2, Modality="MR"), radiograph(chest, 3, Modality="CT"))
+    for names_modalities, looked in ((True, 1), (False, 3)):
+        server.store.names_modalities = names_modalities
+        before = server.store.count("GET", "/series$")
+        assert server.run("--all", "--dry-run") == 0
+        assert server.store.count("GET", "/series$") == before + looked
+    # Orthanc 1.10 returns only the first page of a search by modality.
+    assert server.store.count("GET", "ModalitiesInStudy=") == 0
+
+
 def test_pages_are_read_to_their_end(server: Server, chest: bytes, tmp_path: Path) -> None:
     server.store.add(*(radiograph(chest, number) for number in range(7)))
     for limit, ignores_offset, count in ((3, False, 7), (1000, True, 7)):
