@@ -65,12 +65,13 @@ def lock_file(number: int, is_exclusive: bool) -> bool:
     return True
 
 
-def unlock_file(number: int) -> None:
-    """Release a shared lock."""
+def unlock_file(number: int, is_exclusive: bool) -> None:
+    """Release a lock of `lock_file`. On Windows, that must come before the file is locked the other way."""
     if sys.platform == "win32":
-        for slot in range(RUN_SLOTS):  # any of them
+        locks = [(RUN_BYTE, RUN_SLOTS)] if is_exclusive else [(RUN_BYTE + slot, 1) for slot in range(RUN_SLOTS)]
+        for first, count in locks:  # one of the shared ones
             with contextlib.suppress(OSError):
-                _lock_bytes(number, RUN_BYTE + slot, 1, msvcrt.LK_UNLCK)
+                _lock_bytes(number, first, count, msvcrt.LK_UNLCK)
     else:
         with contextlib.suppress(OSError):
             fcntl.flock(number, fcntl.LOCK_UN)

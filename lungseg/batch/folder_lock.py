@@ -27,8 +27,9 @@ from lungseg.batch.shard import Shard
 LOCK_PATIENCE = 10
 """Seconds to wait for the workers of another run to end."""
 
-SHARD_PATIENCE = 60
-"""Seconds that a shard waits while another one, which was started at the same time, moves the lines of earlier ones."""
+SHARD_PATIENCE = 120
+"""Seconds that a shard waits: another one, started at the same time, may be moving the lines of earlier ones; and a
+Linux file server keeps the locks of a machine that died for 90 seconds (the lease time of NFS 4)."""
 
 
 class FolderInUse(Exception):
@@ -64,10 +65,11 @@ def _lock_shard(target: Path, shard: Shard, main: BinaryIO) -> BinaryIO:
                 _pause(deadline)
                 continue
             merge_manifests(main, shard_manifests(target, but=shard))
+            unlock_file(main.fileno(), is_exclusive=True)
         _wait_for_lock(main, False, deadline)
         own = _open(target / manifest_name(shard))
         try:
-            _wait_for_lock(own, True, time.monotonic() + LOCK_PATIENCE)
+            _wait_for_lock(own, True, deadline)
             # A run with another number of shards may have begun since; of two such runs, the later one sees the other.
             if not shard_manifests(target, but=shard):
                 return own
@@ -75,7 +77,7 @@ def _lock_shard(target: Path, shard: Shard, main: BinaryIO) -> BinaryIO:
             own.close()
             raise
         own.close()
-        unlock_file(main.fileno())
+        unlock_file(main.fileno(), is_exclusive=False)
         _pause(deadline)
 
 

@@ -15,7 +15,7 @@ from batch_folder import mark_output, output_times, start_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungseg.batch import folder_lock
+from lungseg.batch import file_lock, folder_lock
 from lungseg.batch.entry import Entry
 from lungseg.batch.file_mark import FileMark
 from lungseg.batch.folder_lock import FolderInUse
@@ -153,6 +153,24 @@ class TestMergedManifests:
                 Manifest(target)
         append_entry(target, make_entry("a.png", 3), Shard(1, 2))
         assert dict(self.find_all(target, None)) == {"a.png": 3, "b.png": 2, "c.png": 1}
+
+    def test_no_file_is_locked_twice(self, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On Windows, a process cannot lock again what it has locked."""
+        held: set[int] = set()
+
+        def lock_once(number: int, is_exclusive: bool) -> bool:
+            assert number not in held
+            held.add(number)
+            return file_lock.lock_file(number, is_exclusive)
+
+        def unlock(number: int, is_exclusive: bool) -> None:
+            held.remove(number)
+            file_lock.unlock_file(number, is_exclusive)
+
+        monkeypatch.setattr(folder_lock, "lock_file", lock_once)
+        monkeypatch.setattr(folder_lock, "unlock_file", unlock)
+        with closing(Manifest(target, Shard(1, 3))) as manifest:
+            assert held == set(manifest.descriptors)
 
     def test_shards_that_start_together_merge_once(self, target: Path) -> None:
         for number in range(2000):
