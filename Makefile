@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e dicomweb clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e dicomweb clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -52,6 +52,9 @@ bench-folder: $(VENV)/.workstation ## Segment a folder of 10,000 images, killed 
 
 bench-ray: $(VENV)/.workstation ## Segment 500 images with Ray Data, an actor killed on the way; needs pip install "ray[data]"
 	PYTHONPATH=. $(BIN)/python -m benchmarks.ray_cluster $(ARGS)
+
+bench-spark: $(VENV)/.workstation ## Segment 500 images with Spark, a process killed on the way; needs Java, and pip install pyspark pandas pyarrow
+	PYTHONPATH=. $(BIN)/python -m benchmarks.spark_cluster $(ARGS)
 
 coverage: $(VENV)/.service ## Measure branch coverage of app and lungseg; it must be at least 95 %
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/branches.py $(ARGS)
