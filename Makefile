@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e dicomweb clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e workstation dicomweb clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -65,9 +65,12 @@ mutation: $(VENV)/.service ## Measure how many mutations of decoders, mask and f
 record: $(VENV)/.service ## Write or compare checksums of all outputs: ARGS="write before.json", "compare before.json after.json"
 	PYTHONPATH=.:tests/support $(BIN)/python tests/tools/record_outputs.py $(ARGS)
 
-lock: $(VENV)/.service ## Write requirements.lock from requirements.txt, with digests; ARGS=--upgrade for newer versions
+lock: $(VENV)/.service ## Write requirements.lock and workstation.lock, with digests; ARGS=--upgrade for newer versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) requirements.txt --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" $(ARGS) --constraint requirements.lock \
+		--constraint lungseg/requirements.txt --extra serve --extra dicom-net pyproject.toml --output-file workstation.lock
 
 sbom: $(VENV)/.service $(LOCKED)/.all $(LOCKED)/.arm64 ## Write docs/sbom.json and docs/LICENCES.md: the contents of the container image
 	PYTHONPATH=. $(BIN)/python tests/tools/sbom.py $(LOCKED)/bin/python $(LOCKED)/arm64
@@ -110,7 +113,10 @@ validate: $(E2E)/.all $(E2E)/checkov/.all ## Check template.yaml and Dockerfile 
 	$(E2E)/bin/python -m pytest tests/e2e/test_lint.py tests/app/test_template.py tests/promises/test_template_policy.py
 
 e2e: $(E2E)/.all $(E2E)/checkov/.all ## Run the service as on AWS: the container image, sam local, S3, SQS, the state machine
-	$(E2E)/bin/python -m pytest -s tests/e2e
+	$(E2E)/bin/python -m pytest -s tests/e2e --ignore tests/e2e/test_workstation.py
+
+workstation: $(E2E)/.all ## Build the container image for a workstation, and run every command of docs/howto/container.md
+	$(E2E)/bin/python -m pytest -s tests/e2e/test_workstation.py
 
 dicomweb: $(VENV)/.service ## Segment 200 studies of a real Orthanc over DICOMweb, with kills and an outage; needs orthanc-dicomweb
 	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_dicomweb.py

@@ -30,7 +30,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
 NOT_COMMANDS = {"mermaid", "math", "json", "text"}
 
 NOT_EXECUTED = {
-    r"^(sam|aws|docker) ": "needs an AWS account or Docker; `make e2e` does the same on one machine",
+    r"^(sam|aws|docker) ": "needs an AWS account or Docker; `make e2e` and `make workstation` do the same",
     r"^for name in x86_64 arm64": "deploys to AWS",
     r"^lungseg (remote|doctor --stack) ": "needs an AWS account; parsed here",
     r"^git ": "changes the working tree",

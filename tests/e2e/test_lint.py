@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import tool
 from engine import ROOT, run
 
-TEMPLATE, DOCKERFILE = ROOT / "template.yaml", ROOT / "Dockerfile"
+TEMPLATE, DOCKERFILE, WORKSTATION = (ROOT / name for name in ("template.yaml", "Dockerfile", "Dockerfile.workstation"))
 
 LINUX = ["2_28", "2_27", "2_26", "2_24", "2_17", "2014", "2_12", "2010", "2_5", "1"]
 """Tags that glibc 2.28 supports, as in AWS's base image of Python 3.12; pip must be given each of them."""
@@ -26,12 +26,12 @@ def test_cfn_lint_finds_nothing() -> None:
 
 
 def test_hadolint_finds_nothing() -> None:
-    assert run(tool("hadolint"), DOCKERFILE).stdout == ""
+    assert run(tool("hadolint"), DOCKERFILE, WORKSTATION).stdout == ""
 
 
 def test_checkov_finds_nothing() -> None:
     # Without the flag, checkov downloads guidelines.
-    run(tool("checkov"), "--skip-download", "--quiet", "--compact", "--file", TEMPLATE, DOCKERFILE)
+    run(tool("checkov"), "--skip-download", "--quiet", "--compact", "--file", TEMPLATE, DOCKERFILE, WORKSTATION)
 
 
 def test_every_suppression_has_a_reason() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from ledger import Ledger
+from packaging.requirements import Requirement
 from sbom import GCC, LICENCES, ROOT, SBOM, canonical, licence, locked, models, page
 
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -149,6 +151,21 @@ def test_dockerfile_installs_only_from_the_lock() -> None:
     assert re.findall(r"-r (\S+)", install) == ["/tmp/requirements.lock"]
     assert "COPY requirements.lock /tmp/requirements.lock" in dockerfile
     assert "!requirements.lock" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_workstation_image_installs_the_same_versions_from_its_lock() -> None:
+    lock = (ROOT / "workstation.lock").read_text()
+    entries, service = locked(lock), locked(LOCK)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for name in ("serve", "dicom-net") for line in project["optional-dependencies"][name]]
+    wanted = {canonical(Requirement(line).name) for line in (*project["dependencies"], *extras)}
+    assert wanted - entries.keys() == set(), "run: make lock"
+    shared = entries.keys() & service.keys()
+    assert {name for name in shared if entries[name][0] != service[name][0]} == set(), "run: make lock"
+    assert unlocked({}, lock) == []
+    dockerfile = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile.workstation").read_text())
+    (install,) = re.findall(r"pip install.*?&&", dockerfile)
+    assert {"--require-hashes", "--only-binary=:all:", "/tmp/workstation.lock"} <= set(install.split())
 
 
 def test_bill_of_materials_is_valid_and_current(document: dict[str, Any]) -> None:
