@@ -36,6 +36,15 @@ examples:
 
 """
 
+MAIN_ENVIRONMENT = """\
+environment:
+  LUNG_MODEL     the model; --model goes before it
+  LUNG_THREADS   threads for one image (default: all cores)
+  NO_COLOR       if set, no colours
+  FORCE_COLOR    if set, colours also where standard error is not a terminal
+
+"""
+
 MAIN_EXIT_CODES = exit_codes(
     {
         EXIT_DONE: "done",
@@ -99,7 +108,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="lungseg",
         description="Segment the lungs in frontal chest X-rays. Not a medical device; makes no\ndiagnosis.",
-        epilog=MAIN_EXAMPLES + MAIN_EXIT_CODES,
+        epilog=MAIN_EXAMPLES + MAIN_ENVIRONMENT + MAIN_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=None, main_parser=parser)
