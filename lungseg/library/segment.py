@@ -91,7 +91,10 @@ def segment_many(
     Args:
         images: of any kind that `segment` accepts; also a generator.
         workers: images at a time; None is the number of cores. Each runs on its share of the cores.
-        threshold, clean, upright, model: as for `segment`.
+        threshold: as for `segment`.
+        clean: as for `segment`.
+        upright: as for `segment`.
+        model: as for `segment`.
 
     Yields:
         The image as it was given, and a `Result`, or the ProblemError, TypeError or ValueError that `segment` would

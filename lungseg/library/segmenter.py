@@ -62,7 +62,9 @@ class Segmenter:
 
         Args:
             formats: names of output formats; each becomes a column of bytes.
-            threshold, clean, upright: as for `segment`.
+            threshold: as for `segment`.
+            clean: as for `segment`.
+            upright: as for `segment`.
             model: the name of a model, or the path of an ONNX file on every machine; None is the default.
             threads: CPU threads for one image. One is right where there are as many actors as cores.
 
