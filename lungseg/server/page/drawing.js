@@ -23,9 +23,17 @@ function bitmap(width, height, colour) {
   return picture;
 }
 
+/** Greys as a bitmap; a `flip` of 255 inverts them. */
+const greyBitmap = ({ width, height, grey }, flip = 0) => bitmap(width, height, (i) => 0xff000000 | ((grey[i] ^ flip) * 0x010101));
+
 function paintImage() {
-  const flip = $("invert").checked ? 255 : 0;
-  image.picture = bitmap(image.width, image.height, (i) => 0xff000000 | ((image.grey[i] ^ flip) * 0x010101));
+  image.picture = greyBitmap(image, $("invert").checked ? 255 : 0);
+}
+
+/** Gives the canvas a pixel for each pixel of the screen. */
+function sizeCanvas() {
+  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
+  canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
 }
 
 /** Paints the uncertain area, which no slider changes. */

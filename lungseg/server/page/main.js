@@ -84,8 +84,7 @@ async function showResult(entry, preview) {
   showState("result");
   scrollTo(0, 0);
   document.querySelector(".panel").scrollTop = 0;
-  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
-  canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
+  sizeCanvas();
   update();
   fit();
   const reasons = entry.facts.verdict.reasons.map(reasonText).join(" ");

@@ -142,13 +142,13 @@ function updateThumbnail(entry) {
   entry.thumb.replaceChildren(entry.picture ?? "", ["waiting", "sending"].includes(state) ? make("span", { className: "spin" }) : icon(state));
 }
 
-function drawThumbnail(entry, { width, height, grey }) {
-  const whole = bitmap(width, height, (i) => 0xff000000 | (grey[i] * 0x010101));
+function drawThumbnail(entry, preview) {
+  const { width, height } = preview;
   const scale = Math.min(1, THUMB_SIDE / Math.max(width, height));
   entry.picture = make("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
   const context = entry.picture.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(whole, 0, 0, entry.picture.width, entry.picture.height);
+  context.drawImage(greyBitmap(preview), 0, 0, entry.picture.width, entry.picture.height);
 }
 
 /** Shows the strip, if there are several images, and what can be done with all of them. */

@@ -80,7 +80,6 @@ canvas.onpointerup = canvas.onpointercancel = (event) => touches.delete(event.po
 
 new ResizeObserver(() => {
   if (!shown) return;
-  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
-  canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
+  sizeCanvas();
   move(0, 0);
 }).observe(canvas);
