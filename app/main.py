@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lungseg import errors
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import FORMATS, find_format
 from lungseg.server import openapi
 from lungseg.server.api import create_app
 from lungseg.server.schemas import OptionsIn, Problem
@@ -33,10 +33,8 @@ JOB_ERRORS = openapi.problem_responses(
 JOB_STATE_ERRORS = JOB_ERRORS | openapi.problem_responses(errors.NoSuchJob)
 
 
-def _check_format(name: str) -> str:
-    if name not in FORMATS:
-        raise ValueError(f"must be one of {', '.join(FORMATS)}")
-    return name
+def _format_name(name: str) -> str:
+    return find_format(name).name
 
 
 def _check_unique(names: list[str]) -> list[str]:
@@ -45,7 +43,9 @@ def _check_unique(names: list[str]) -> list[str]:
     return names
 
 
-FormatName = Annotated[str, AfterValidator(_check_format), Field(json_schema_extra={"enum": list(FORMATS)})]
+FormatName = Annotated[
+    str, AfterValidator(lambda name: find_format(name).name), Field(json_schema_extra={"enum": list(FORMATS)})
+]
 
 
 class JobIn(OptionsIn):

@@ -16,7 +16,7 @@ from app.buckets.s3 import ObjectArchived, ObjectMissing
 from app.invocation import Invocation
 from app.response_limit import check_response_size
 from lungseg import errors
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import FORMATS, find_format
 
 EVENT_MEMBERS = {"image_key", "bucket", "format", "return"}
 
@@ -59,15 +59,13 @@ def _parse_event(event: dict[str, Any], invocation: Invocation) -> tuple[ImageLo
         raise errors.BadParameter("bucket must not be the output bucket.")
     if event.get("return") not in (None, "mask"):
         raise errors.BadParameter('return must be "mask".')
-    output_format = event.get("format")
-    if output_format is not None and (not isinstance(output_format, str) or output_format not in FORMATS):
-        raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
-    request = (
-        default_request(invocation.settings)
-        if output_format is None
-        else OutputRequest(()).with_formats([output_format])
-    )
-    return item, request
+    name = event.get("format")
+    if name is None:
+        return item, default_request(invocation.settings)
+    try:
+        return item, OutputRequest(()).with_formats([find_format(name).name])
+    except ValueError as error:
+        raise errors.BadParameter(f"format {error}.") from None
 
 
 def _store_outputs(item: ImageLocation, request: OutputRequest, invocation: Invocation) -> dict[str, Any]:

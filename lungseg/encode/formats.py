@@ -232,6 +232,17 @@ FORMATS = {
 """By name, in the order in which help texts list them."""
 
 
+def find_format(name: object) -> Format:
+    """Return the format with a name.
+
+    Raises:
+        ValueError: there is none; the text completes the sentence "The format ...".
+    """
+    if not isinstance(name, str) or name not in FORMATS:
+        raise ValueError(f"must be one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
 def encode_each(result: Result, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
     """Encode a result in several formats.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lungseg.encode.formats import FORMATS, Format
+from lungseg.encode.formats import FORMATS, Format, find_format
 from lungseg.encode.naming import FORMAT_SUFFIXES, format_of_suffix
 from lungseg.encode.overlay import draw_overlay
 from lungseg.encode.png import own_png
@@ -64,7 +64,7 @@ class Result(pipeline_result.Result):
             ValueError: there is no such format.
             NeedsDicom, NoLung: this image has no such output.
         """
-        return _named_format(format).encode(self)
+        return named_format(format).encode(self)
 
     def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002 -- as in Image.save
         """Write the result to a file, completely or not at all, and return its path.
@@ -80,7 +80,7 @@ class Result(pipeline_result.Result):
             OSError: the file cannot be written.
         """
         path = Path(path)
-        chosen = format_of_suffix(path.name) if format is None else _named_format(format)
+        chosen = format_of_suffix(path.name) if format is None else named_format(format)
         if chosen is None:
             raise ValueError(
                 f"the suffix of {path.name!r} names no format; use one of {', '.join(FORMAT_SUFFIXES)}, or pass "
@@ -105,7 +105,13 @@ class Result(pipeline_result.Result):
         return own_png(picture)
 
 
-def _named_format(name: str) -> Format:
-    if name not in FORMATS:
-        raise ValueError(f"there is no format {name!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+def named_format(name: str) -> Format:
+    """Return the format with a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return find_format(name)
+    except ValueError as error:
+        raise ValueError(f"format {error}, not {name!r}") from None

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungseg.encode.formats import FORMATS, encode_each
+from lungseg.encode.formats import encode_each
 from lungseg.errors import ProblemError
 from lungseg.library.model import Model
+from lungseg.library.result import named_format
 from lungseg.library.segment import segment
 from lungseg.pipeline.options import Options
 
@@ -72,9 +73,7 @@ class Segmenter:
             ValueError: there is no such format, or the threshold is not between 0 and 1.
         """
         Options(threshold, clean, upright)
-        if unknown := [name for name in formats if name not in FORMATS]:
-            raise ValueError(f"there is no format {unknown[0]!r}; use names of {', '.join(FORMATS)}")
-        self._formats = tuple(formats)
+        self._formats = tuple(named_format(name).name for name in formats)
         self._choices: dict[str, Any] = {"threshold": threshold, "clean": clean, "upright": upright}
         self._source, self._threads = model, threads
         self._model: Model | None = None

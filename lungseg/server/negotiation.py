@@ -7,7 +7,7 @@ import hashlib
 from mimeparse import MimeTypeParseException, best_match
 
 from lungseg import errors
-from lungseg.encode.formats import FORMATS, Format
+from lungseg.encode.formats import FORMATS, Format, find_format
 from lungseg.pipeline.recipe import Recipe
 
 FORMATS_BY_MEDIA_TYPE = {each.media_type: each for each in reversed(FORMATS.values()) if each.accept}
@@ -22,9 +22,10 @@ def choose_format(name: str | None, accept: str) -> Format:
         NotAcceptable: the header allows no format.
     """
     if name is not None:
-        if name not in FORMATS:
-            raise errors.BadParameter(f"format must be one of {', '.join(FORMATS)}.")
-        return FORMATS[name]
+        try:
+            return find_format(name)
+        except ValueError as error:
+            raise errors.BadParameter(f"format {error}.") from None
     try:
         media_type = best_match(list(FORMATS_BY_MEDIA_TYPE), (accept or "*/*").lower())
     except MimeTypeParseException:
