@@ -12,7 +12,7 @@ import httpx2
 
 import serverless
 from app.main import app
-from lungseg.encode.png import bits_png
+from lungseg.encode.png_file import bits_png
 from lungseg.pipeline.segment import segment
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lungseg.encode import png, shapes
 from lungseg.encode.document import document
 from lungseg.encode.overlay import overlay_png
+from lungseg.encode.png_file import bits_png
 from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 
@@ -108,7 +109,7 @@ FORMATS = {
             PNG_TYPE,
             ".mask.png",
             "the mask: 1-bit PNG of the image's size, white = lung",
-            lambda result: png.bits_png(result.bits, result.geometry.width),
+            lambda result: bits_png(result.bits, result.geometry.width),
             accept=True,
         ),
         Format(
@@ -122,8 +123,8 @@ FORMATS = {
             "overlay",
             PNG_TYPE,
             ".overlay.png",
-            "PNG to look at: the image with its lungs tinted and outlined",
-            lambda result: overlay_png(result.radiograph.pixels, result.mask),
+            "PNG to look at: the image with its lungs tinted and outlined, right blue, left orange",
+            lambda result: overlay_png(result.radiograph.pixels, result.labels),
         ),
         Format(
             "probability",

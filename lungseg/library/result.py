@@ -91,7 +91,7 @@ class Result(pipeline_result.Result):
 
     def overlay(self) -> Image.Image:
         """Return an RGB picture of the image's size, with the lungs tinted and outlined."""
-        return draw_overlay(self.radiograph.pixels, self.mask)
+        return draw_overlay(self.radiograph.pixels, self.labels)
 
     def __repr__(self) -> str:
         dice = "" if self.expected_dice is None else f", expected Dice {self.expected_dice:.3f}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_OPACITY = 0.2
+"""Opacity of the lungs in overlays, 0 to 1, also on the page."""
+
 
 @dataclass(frozen=True)
 class Options:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from lungseg.decode.formats import IMAGE_FORMATS
 from lungseg.encode.formats import FORMATS
+from lungseg.encode.overlay import LUNG_COLOURS
+from lungseg.pipeline.mask import LEFT, RIGHT
+from lungseg.pipeline.options import DEFAULT_OPACITY
 
 PAGE_FOLDER = Path(__file__).with_name("page")
 
@@ -35,13 +38,22 @@ PAGE_SCRIPTS = (
 def build_page() -> tuple[str, str]:
     """Return the page and its Content-Security-Policy.
 
-    The page is one HTML file, with its styles, scripts and sample image inside: it loads nothing else.
+    The page is one HTML file, with its styles, scripts and sample image inside: it loads nothing else. It draws lungs
+    like overlays.
     """
     scripts = (_read_part(f"{name}.js") for name in PAGE_SCRIPTS)
     sample = base64.b64encode((PAGE_FOLDER / "sample.jpg").read_bytes()).decode()
     page = _read_part("page.html")
-    page = page.replace("{{page.css}}", _read_part("page.css")).replace("{{sample.jpg}}", sample)
-    page = page.replace("{{scripts}}", "\n".join(('"use strict";', _server_facts(), *scripts)))
+    parts = {
+        "page.css": _read_part("page.css"),
+        "right": LUNG_COLOURS[RIGHT],
+        "left": LUNG_COLOURS[LEFT],
+        "opacity": str(DEFAULT_OPACITY),
+        "sample.jpg": sample,
+        "scripts": "\n".join(('"use strict";', _server_facts(), *scripts)),
+    }
+    for name, text in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", text)
     return page, security_policy(page, img_src="blob: data:", connect_src="'self'")
 
 

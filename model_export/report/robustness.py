@@ -181,7 +181,7 @@ def _draw(index: Index, row: IndexRow, model: LungModel, path: Path) -> None:
         axis.set_axis_off()
     for axis, (name, kind) in zip(axes.flat, DISTURBANCES.items(), strict=False):
         result = segment(_file(radiograph, kind), models=Models(lung=model))
-        axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
+        axis.imshow(draw_overlay(result.radiograph.pixels, result.labels))
         axis.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)
     pyplot.close(figure)

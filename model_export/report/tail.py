@@ -183,7 +183,7 @@ def _draw(index: Index, worst: list[TailScore], models: dict[str, LungModel], pa
         axis.set_axis_off()
     for axis, each in zip(axes.flat, worst, strict=False):
         result: Result = segment_row(index, each.row, models[each.row.id])
-        axis.imshow(draw_overlay(result.radiograph.pixels, result.mask))
+        axis.imshow(draw_overlay(result.radiograph.pixels, result.labels))
         axis.contour(read_target(index, each.row), [0.5], colors="red", linewidths=0.8)
         axis.set_title(f"{each.row.source} {each.row.finding}: {each.score:.3f}, {each.decision}", fontsize=10)
     figure.suptitle("tint and yellow: predicted mask; red: reference mask, or V7's field", fontsize=11)

@@ -83,10 +83,12 @@ class TestSegment:
         mask, look = tmp_path / "m.png", tmp_path / "o.png"
         assert main(["segment", str(tmp_path / "image"), "-o", str(mask), "--overlay", str(look)]) == 0
         lungs = read_mask(mask.read_bytes())
-        picture = np.asarray(Image.open(look)).astype(int)
+        picture = np.asarray(Image.open(look).convert("RGB")).astype(int)
         assert picture.shape == (*lungs.shape, 3)
-        coloured = abs(picture - picture.mean(2, keepdims=True)).max(2) > 5
-        np.testing.assert_array_equal(coloured, lungs)
+        redness = picture[..., 0] - picture[..., 2]  # negative is blue, positive is orange
+        assert (abs(redness)[lungs] > 5).mean() > 0.98
+        assert (redness[~lungs] == 0).mean() > 0.98
+        assert redness[1200, 500] < 0 < redness[1200, 1450]
         assert str(look) in capsys.readouterr().err
 
     def test_verdict_changes_the_exit_code_only_if_strict(

@@ -133,7 +133,7 @@ def test_capture_shows_the_overlay(image: bytes, result: Result) -> None:
     assert made.PixelSpacing == [0.8, 0.7]
     assert (made.LossyImageCompression, made.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
     picture = made.pixel_array.astype(int)  # pydicom converts it to RGB
-    drawn = np.asarray(draw_overlay(result.radiograph.pixels, result.mask)).astype(int)
+    drawn = np.asarray(draw_overlay(result.radiograph.pixels, result.labels)).astype(int)
     assert picture.shape == (*result.mask.shape, 3)
     assert np.abs(picture - drawn).mean() < 4
 

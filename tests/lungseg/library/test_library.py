@@ -61,7 +61,7 @@ def test_overlay_is_a_picture_and_a_small_one_in_notebooks(found: Result) -> Non
     picture = found.overlay()
     assert (picture.mode, picture.size) == ("RGB", (1841, 1955))
     buffer = io.BytesIO(found.encode("overlay"))
-    np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(buffer)))
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(buffer).convert("RGB")))
     shown = found._repr_png_()
     assert max(Image.open(io.BytesIO(shown)).size) == 768
     with pytest.raises(errors.OwnOutput):
