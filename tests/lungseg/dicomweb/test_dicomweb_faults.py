@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -17,10 +18,20 @@ from dicomweb_server import Answer, Server, dicomweb_server, radiograph
 
 from lungseg.cli.main import main
 from lungseg.dicomweb import archive, session
+from lungseg.dicomweb.archive import ImageArchive
+from lungseg.dicomweb.errors import DicomwebError
 from lungseg.dicomweb.login import Login
-from lungseg.dicomweb.session import RateLimit
+from lungseg.dicomweb.results import ResultRecipe
+from lungseg.dicomweb.search import StudySearch, find_studies
+from lungseg.dicomweb.session import RateLimit, ServerAccess
+from lungseg.dicomweb.study_plan import PlanRules, plan_study
 
 ALL = "--all"
+
+
+def archive_of(server: Server) -> ImageArchive:
+    """Return a client of a server."""
+    return ImageArchive(ServerAccess(server.url, Login()))
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -133,14 +144,42 @@ def test_unreachable_server_is_one_line(capsys: pytest.CaptureFixture[str], no_p
         (Answer(503, headers={"Retry-After": "86400"}), 1, "server-busy: It returned 503."),
     ],
 )
-def test_error_answer_is_one_line(
-    server: Server, capsys: pytest.CaptureFixture[str], no_pauses: list[float], answer: Answer, code: int, said: str
-) -> None:
+def test_error_answer_is_one_line(server: Server, no_pauses: list[float], answer: Answer, code: int, said: str) -> None:
     server.store.spoil = lambda method, path: answer
-    assert server.run(ALL) == code
-    line = error_of(capsys)
-    assert line.startswith(f"error: {said}")
-    assert server.url not in line
+    with pytest.raises(DicomwebError) as caught:
+        list(archive_of(server).find_studies({}))
+    assert caught.value.line().startswith(said)
+    assert "\n" not in caught.value.line()
+    assert (caught.value.status < 500) == (code == 2)
+    assert server.url not in caught.value.line()
+
+
+MALFORMED_HEADERS = (
+    b"",
+    b"{}",
+    b"[]",
+    b"[[1]]",
+    b"null",
+    b"NaN",
+    b'[{"00080018": 5, "00080016": "CR"}]',
+    b'[{"00080016": {"Value": [{"00080018": null}]}, "00080018": {"Value": [[]]}}]',
+    b'[{"00080016": {"Value": ["1.2.840.10008.5.1.4.1.1.1"]}, "00080018": {"Value": ["1/../../2"]}}]',
+    b'[{"00080016": {"Value": ["1.2.840.10008.5.1.4.1.1.1"]}, "00280010": {"Value": [1e999]}}]',
+    b'[{"00080016": {"Value": ["1.2.840.10008.5.1.4.1.1.1"]}, "00280008": {"Value": ["\xc2\xb2"]}}]',
+    b'[{"00400275": ' + b'{"Value": [{"00400275": ' * 40 + b"1" + b"}]}" * 40 + b"}]",
+    b"[" * 100_000,
+)
+
+
+def test_malformed_headers_give_no_image(server: Server, chest: bytes) -> None:
+    server.store.add(radiograph(chest))
+    recipe = ResultRecipe(("dicom-seg",), frozenset(), 0.5)
+    (study,) = find_studies(archive_of(server), StudySearch())
+    for headers in MALFORMED_HEADERS:
+        answer = Answer(200, headers)
+        server.store.spoil = lambda method, path, answer=answer: answer if path.endswith("/metadata") else None
+        with contextlib.suppress(DicomwebError):
+            assert plan_study(archive_of(server), study.uid, recipe, PlanRules()).todo == []
 
 
 def test_endless_answer_is_cut(

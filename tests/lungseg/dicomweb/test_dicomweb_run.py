@@ -15,6 +15,7 @@ from dicomweb_server import Answer, Server, radiograph
 from films import STRIPES8, dicom
 
 from lungseg.encode.dicom_seg import dicom_seg
+from lungseg.encode.formats import FORMATS
 from lungseg.pipeline.segment import segment
 
 SINCE = ("--since", "2026-01-01")
@@ -198,6 +199,34 @@ def test_refused_object_is_named_and_retried(server: Server, chest: bytes, capsy
     server.store.refused = {}
     assert server.run(*SINCE) == 0
     assert len(server.store.results()) == 1
+
+
+def test_only_missing_formats_are_stored(server: Server, chest: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [each.name for each in FORMATS.values() if each.is_dicom]
+    formats = [option for name in names for option in ("--format", name)]
+    server.store.add(radiograph(chest))
+    server.store.refused, server.store.store_status = {FORMATS["dicom-sr"].sop_class: 0x0110}, 202
+    assert server.run(*SINCE, *formats) == 1
+    assert "It refused dicom-sr: processing failure (reason 0110)." in capsys.readouterr().err
+    assert len(server.store.objects) == len(names)
+    server.store.refused = {}
+    before = set(server.store.objects)
+    assert server.run(*SINCE, *formats) == 0
+    (report,) = (server.store.objects[uid] for uid in server.store.objects.keys() - before)
+    assert report.value("00080016") == FORMATS["dicom-sr"].sop_class
+    posts = server.store.count("POST", "")
+    assert server.run(*SINCE, *formats) == 0
+    assert server.store.count("POST", "") == posts == 2
+
+
+def test_own_secondary_capture_is_no_image(server: Server, chest: bytes, tmp_path: Path) -> None:
+    server.store.add(radiograph(chest))
+    both = ("--modality", "CR", "--modality", "OT")
+    assert server.run(*SINCE, *both, "--format", "dicom-sc") == 0
+    assert server.run(*SINCE, *both, "--again", "--dry-run", "--report", tmp_path / "run.json") == 0
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["counts"]["images_without_result"] == 1
+    assert report["left_out"] == {"own-result": 1}
 
 
 def test_server_that_answers_uploads_with_nothing_is_asked(server: Server, chest: bytes) -> None:
