@@ -19,7 +19,7 @@ COMPLETIONS = {
     "lungseg seg": "lungseg segment ",
     "lungseg RG": "lungseg RG1.dcm",  # the command may be left out
     "lungseg segment RG": "lungseg segment RG1.dcm",
-    "lungseg segment RG1.dcm --format dicom-": "--format dicom-seg",
+    "lungseg segment RG1.dcm --format dicom-se": "--format dicom-seg",
     "lungseg batch ward": "lungseg batch ward 7",
     "lungseg batch images --wor": "--workers",
     "lungseg remote back": "lungseg remote backfill",
