@@ -160,6 +160,25 @@ UPLOAD_SECONDS = Setting(
     _whole_number(1, 43_200),
 )
 
+PACS_AE_TITLE = Setting("LUNG_PACS_AET", "`pacs`", "`LUNGSEG`", "AE title of the DICOM node.", str)
+PACS_PORT = Setting(
+    "LUNG_PACS_PORT", "`pacs`", "`11112`", "Port of the DICOM node, 1 to 65,535.", _whole_number(1, 65_535)
+)
+PACS_DESTINATION = Setting(
+    "LUNG_PACS_TO", "`pacs`", "none", "Where the DICOM node sends results: `AET@HOST:PORT`.", str
+)
+PACS_PEERS = Setting(
+    "LUNG_PACS_PEERS", "`pacs`", "all", "AE titles that may send to the DICOM node, separated by commas.", str
+)
+PACS_FOLDER = Setting("LUNG_PACS_FOLDER", "`pacs`", "`lungseg-pacs`", "Folder of the DICOM node's queue.", str)
+PACS_FORMATS = Setting(
+    "LUNG_PACS_FORMATS",
+    "`pacs`",
+    "`dicom-seg`",
+    "Output formats that the DICOM node sends, separated by spaces.",
+    str.split,
+)
+
 
 def every_setting() -> list[Setting[object]]:
     """Return all settings in the order of this file."""

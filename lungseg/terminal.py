@@ -11,7 +11,9 @@ from typing import TextIO
 EXTRAS = {
     **dict.fromkeys(("fastapi", "fastapi_offline", "httptools", "mimeparse", "python_multipart", "uvicorn"), "serve"),
     **dict.fromkeys(("boto3", "botocore", "httpx2"), "remote"),
-    **dict.fromkeys(("dicomweb_client", "requests", "requests_toolbelt"), "dicom-net"),
+    **dict.fromkeys(
+        ("dicomweb_client", "requests", "requests_toolbelt", "pynetdicom", "prometheus_client"), "dicom-net"
+    ),
 }
 """The extra of this package that installs a module; all others come with the base."""
 

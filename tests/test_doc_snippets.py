@@ -44,6 +44,7 @@ NOT_EXECUTED = {
     r" --watch$": "runs until it is stopped",
     r"^nohup ": "is the command above it, in the background",
     r"^(sbatch|parallel) ": "needs a cluster",
+    r"^lungseg pacs |^echoscu |:8104/": "needs a PACS; parsed here",
     r"^store(scu|scp) |:8042/": "needs a PACS; lungseg's commands are parsed here",
     r"^import (ray|pandas)\b": "needs a cluster",
 }
@@ -168,7 +169,7 @@ def test_documented_targets_exist() -> None:
 def test_remote_commands_parse() -> None:
     for page in PAGES:
         for snippet in snippets(page):
-            if re.match(r"lungseg (remote|doctor|dicomweb) ", snippet.text):
+            if re.match(r"lungseg (remote|doctor|dicomweb|pacs) ", snippet.text):
                 main.build_parser().parse_args(shlex.split(snippet.text.split(" | ")[0], comments=True)[1:])
 
 

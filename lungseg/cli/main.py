@@ -8,7 +8,7 @@ import sys
 from collections.abc import Container
 
 from lungseg import __version__, errors
-from lungseg.cli import batch, completion, dicomweb, doctor, info, remote, segment, serve
+from lungseg.cli import batch, completion, dicomweb, doctor, info, pacs, remote, segment, serve
 from lungseg.cli.common import (
     EXIT_DONE,
     EXIT_DOUBTFUL,
@@ -29,6 +29,7 @@ examples:
   lungseg image.dcm --format json -o -            verdict and measurements
   lungseg batch images masks                      a folder of images
   lungseg serve                                   an HTTP server on this machine
+  lungseg pacs serve --to PACS@pacs:104           a DICOM node for a PACS
   lungseg remote segment image.dcm --stack lungs  through a stack on AWS
   lungseg dicomweb URL --since 2026-01-01         the images of a PACS
   lungseg doctor                                  is the installation complete?
@@ -56,7 +57,7 @@ MAIN_EXIT_CODES = exit_codes(
 )
 
 
-COMMANDS = (segment, batch, serve, remote, dicomweb, info, doctor, completion)
+COMMANDS = (segment, batch, serve, remote, pacs, dicomweb, info, doctor, completion)
 """Modules whose `add` describes a command, in the order of the help text. A new command is one module and one entry."""
 
 

@@ -56,8 +56,10 @@ EXTRA_PACKAGES = {
     "dicomweb-client": "dicomweb_client",
     "requests": "requests",
     "requests-toolbelt": "requests_toolbelt",
+    "pynetdicom": "pynetdicom",
+    "prometheus-client": "prometheus_client",
 }
-"""Only `serve`, `remote` and `dicomweb` need them."""
+"""Only `serve`, `remote`, `pacs` and `dicomweb` need them."""
 
 
 @dataclass(frozen=True)
