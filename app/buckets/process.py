@@ -151,7 +151,8 @@ def _process_current(
         ImageChanged, ObjectMissing, StoreError, ModelError.
     """
     outputs = OutputKeys.of(item, settings)
-    recipe = Recipe(request.options, load_models().digests).digest()
+    # The opacity always counts: else a request for an overlay would have another recipe than one for a mask.
+    recipe = Recipe(request.options, load_models().digests).digest(request.options.opacity)
     existing = store.find_output(settings.outputs, outputs.document)
     if existing and (
         once or (existing.stamp.version, existing.stamp.recipe) == (store.get_version(item.bucket, item.key), recipe)

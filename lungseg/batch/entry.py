@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 
 from lungseg.batch.file_mark import MISSING_FILE, FileMark, OutputMark, hash_image
 from lungseg.batch.table import TABLE_COLUMNS, TableRow
@@ -115,7 +116,8 @@ def _is_valid(entry: Entry) -> bool:
 
 def _is_output(mark: OutputMark) -> bool:
     """Return whether a mark can be that of an output, which is never empty."""
-    return type(mark.size) is int and mark.size > 0 and type(mark.mtime_ns) is int and isinstance(mark.sha256, str)
+    is_typed = type(mark.mtime_ns) is int and isinstance(mark.sha256, str) and type(mark.opacity) in (float, NoneType)
+    return is_typed and type(mark.size) is int and mark.size > 0
 
 
 def _is_row(row: TableRow) -> bool:

@@ -85,16 +85,18 @@ class OutputMark:
         size: bytes.
         mtime_ns: time of its last change.
         sha256: digest of its bytes.
+        opacity: of the lungs, if the format is drawn; else None.
     """
 
     size: int
     mtime_ns: int
     sha256: str
+    opacity: float | None = None
 
     @classmethod
-    def of(cls, path: Path, content: bytes) -> OutputMark:
+    def of(cls, path: Path, content: bytes, opacity: float | None = None) -> OutputMark:
         """Return the mark of a file that was just written."""
-        return cls(len(content), path.stat().st_mtime_ns, hashlib.sha256(content).hexdigest())
+        return cls(len(content), path.stat().st_mtime_ns, hashlib.sha256(content).hexdigest(), opacity)
 
     def matches_file(self, path: Path) -> bool:
         """Return whether a file is this output.

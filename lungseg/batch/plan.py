@@ -22,6 +22,8 @@ MANIFEST_VERSION = 2
 RETRIED_CODES = {errors.Unreadable.code, errors.Unwritable.code, errors.InternalError.code}
 """Failures that say nothing about the image itself."""
 
+DRAWN_SUFFIXES = frozenset(each.suffix for each in FORMATS.values() if each.is_drawn)
+
 
 @dataclass(frozen=True)
 class BatchSpec:
@@ -47,8 +49,12 @@ class BatchSpec:
 
     @property
     def recipe(self) -> str:
-        """Digest of everything that decides the content of an output of one image."""
+        """Digest of what decides the content of every output of one image; some have an `opacity_of`, too."""
         return Recipe(self.options, self.models).digest(MANIFEST_VERSION)
+
+    def opacity_of(self, suffix: str) -> float | None:
+        """Return the opacity of an output's lungs; None if its format is not drawn."""
+        return self.options.opacity if suffix in DRAWN_SUFFIXES else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def is_done(entry: Entry, spec: BatchSpec) -> bool:
     failure = entry.outcome if isinstance(entry.outcome, Failure) else None
     if not is_current(entry, spec) or (failure and failure.code in RETRIED_CODES):
         return False
-    existing = entry.existing_outputs(spec.target)
+    existing = _current_outputs(entry, spec)
     if failure and not entry.omitted:
         is_complete = ERROR_SUFFIX in existing
     else:
@@ -122,7 +128,8 @@ def plan_task(path: str, entry: Entry | None, spec: BatchSpec, force: bool) -> I
     image = spec.source / path
     is_same = entry.recipe == spec.recipe and (FileMark.read(image) == MISSING_FILE or entry.matches_file(image))
     if is_same:
-        kept = entry.existing_outputs(spec.target) - {ERROR_SUFFIX} - (requested if force else set())
+        redone = requested if force else (requested & DRAWN_SUFFIXES) - _current_outputs(entry, spec)
+        kept = entry.existing_outputs(spec.target) - {ERROR_SUFFIX} - redone
     had_row = is_same and not isinstance(entry.outcome, Failure) and is_measured(entry.outcome)
     return ImageTask(
         path,
@@ -133,3 +140,9 @@ def plan_task(path: str, entry: Entry | None, spec: BatchSpec, force: bool) -> I
         entry.sha256 if is_same else "",
         spec.has_table or had_row,
     )
+
+
+def _current_outputs(entry: Entry, spec: BatchSpec) -> set[str]:
+    """Return the suffixes of the outputs that exist, without those that were drawn with another opacity."""
+    existing = entry.existing_outputs(spec.target)
+    return {suffix for suffix in existing if entry.outputs[suffix].opacity == spec.opacity_of(suffix)}

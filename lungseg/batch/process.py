@@ -115,7 +115,9 @@ def _write(
             partial = stack.enter_context(staged_file(output))
             partial.write_bytes(content)
             ready.append((partial, output))
-            written[suffix] = OutputMark.of(partial, content)  # its time stays the same when it is renamed
+            written[suffix] = OutputMark.of(
+                partial, content, spec.opacity_of(suffix)
+            )  # its time stays the same when it is renamed
         entry = _entry(task, spec, snapshot, written, omitted, outcome)
         _remove_stale(task, spec)
         append_entry(spec.target, entry, spec.shard)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from lungseg import settings
 from lungseg.encode.formats import FORMATS
 from lungseg.model.lung import find_weights, model_names, unknown_model
-from lungseg.pipeline.options import Options
+from lungseg.pipeline.options import DEFAULT_OPACITY, Options
 from lungseg.terminal import escape_name, install_command, print_status
 
 EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_DOUBTFUL, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -96,13 +96,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-upright", action="store_true", help="skip rotation and inversion detection")
     parser.add_argument(
+        "--opacity",
+        type=_opacity,
+        default=DEFAULT_OPACITY,
+        metavar="A",
+        help="opacity of the lungs in overlays, from 0 (outlines only) to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with code 3 if a verdict is review or reject; outputs are the same"
     )
 
 
 def read_options(arguments: argparse.Namespace) -> Options:
     """Return how the command line asks to segment an image."""
-    return Options(arguments.threshold, clean=not arguments.no_clean, upright=not arguments.no_upright)
+    return Options(
+        arguments.threshold,
+        clean=not arguments.no_clean,
+        upright=not arguments.no_upright,
+        opacity=arguments.opacity,
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -154,3 +166,10 @@ def _threshold(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, exclusive") from None
     return value
+
+
+def _opacity(text: str) -> float:
+    try:
+        return Options(opacity=float(text)).opacity
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1") from None

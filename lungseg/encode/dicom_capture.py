@@ -39,7 +39,7 @@ def dicom_capture(result: Result) -> bytes:
     import highdicom  # takes a second to import, and is rarely needed
 
     source, spacing = read_source(result), result.radiograph.spacing
-    picture = np.asarray(draw_overlay(result.radiograph.pixels, result.labels))
+    picture = np.asarray(draw_overlay(result.radiograph.pixels, result.labels, result.opacity))
     made = highdicom.sc.SCImage.from_ref_dataset(
         ref_dataset=source.reference,
         pixel_array=picture,

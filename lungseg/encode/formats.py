@@ -35,6 +35,7 @@ class Format:
         text: whether AWS Lambda may return it as text; everything else goes in base64.
         varies: whether it contains timings, so that two runs differ.
         in_all: whether "all" contains it.
+        is_drawn: whether the opacity of overlays changes it.
         sop_class: of a DICOM object, by which a study's results are found; empty for other formats.
     """
 
@@ -47,6 +48,7 @@ class Format:
     text: bool = False
     varies: bool = False
     in_all: bool = True
+    is_drawn: bool = False
     sop_class: str = ""
 
     @property
@@ -124,7 +126,8 @@ FORMATS = {
             PNG_TYPE,
             ".overlay.png",
             "PNG to look at: the image with its lungs tinted and outlined, right blue, left orange",
-            lambda result: overlay_png(result.radiograph.pixels, result.labels),
+            lambda result: overlay_png(result.radiograph.pixels, result.labels, result.opacity),
+            is_drawn=True,
         ),
         Format(
             "probability",
@@ -182,6 +185,7 @@ FORMATS = {
             ".sc.dcm",
             "DICOM Secondary Capture of the overlay; needs a DICOM image",
             _dicom("dicom-sc"),
+            is_drawn=True,
             sop_class="1.2.840.10008.5.1.4.1.1.7",
         ),
         Format(
@@ -217,6 +221,7 @@ FORMATS = {
             accept=True,
             varies=True,
             in_all=False,
+            is_drawn=True,
         ),
         Format(
             "preview",

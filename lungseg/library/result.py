@@ -16,6 +16,7 @@ from lungseg.encode.png import own_png
 from lungseg.files import write_atomically
 from lungseg.pipeline import result as pipeline_result
 from lungseg.pipeline.measure import LungMeasures, measure_lungs
+from lungseg.pipeline.options import DEFAULT_OPACITY, Options
 
 MAX_NOTEBOOK_SIDE = 768
 """Pixels on the longer side of the picture that a notebook shows."""
@@ -89,9 +90,16 @@ class Result(pipeline_result.Result):
         write_atomically(path, chosen.encode(self))
         return path
 
-    def overlay(self) -> Image.Image:
-        """Return an RGB picture of the image's size, with the lungs tinted and outlined."""
-        return draw_overlay(self.radiograph.pixels, self.labels)
+    def overlay(self, *, opacity: float = DEFAULT_OPACITY) -> Image.Image:
+        """Return an RGB picture of the image's size, with the lungs tinted and outlined, right blue, left orange.
+
+        Args:
+            opacity: of the tint, from 0 (outlines only) to 1 (no image within the lungs).
+
+        Raises:
+            ValueError: the opacity is not from 0 to 1.
+        """
+        return draw_overlay(self.radiograph.pixels, self.labels, Options(opacity=opacity).opacity)
 
     def __repr__(self) -> str:
         dice = "" if self.expected_dice is None else f", expected Dice {self.expected_dice:.3f}"

@@ -18,18 +18,20 @@ class Recipe:
     """The options and the models of a result. An HTTP ETag, S3 metadata and a folder's manifest carry its digest.
 
     Attributes:
-        options: the choices about the image.
+        options: the choices about the image. The opacity of overlays does not count: it is one of the ``facts`` of
+            formats that are drawn.
         models: the digests of the models' files (`Models.digests`).
     """
 
     options: Options
     models: tuple[str, ...]
 
-    def digest(self, *facts: str | int) -> str:
+    def digest(self, *facts: str | float) -> str:
         """Return hex digits that change with the recipe, with the version of this program and with ``facts``.
 
         Args:
             facts: what else the bytes depend on, such as the output format.
         """
-        content = json.dumps([__version__, asdict(self.options), self.models, *facts])
+        options = {name: value for name, value in asdict(self.options).items() if name != "opacity"}
+        content = json.dumps([__version__, options, self.models, *facts])
         return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]

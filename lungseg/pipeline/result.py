@@ -13,6 +13,7 @@ from lungseg.decode import Radiograph
 from lungseg.model.lung import ModelIdentity
 from lungseg.model.preprocess import Geometry
 from lungseg.pipeline.mask import Region
+from lungseg.pipeline.options import DEFAULT_OPACITY
 from lungseg.pipeline.pose import Pose
 from lungseg.pipeline.upsample import upsample_bits, upsample_probability
 from lungseg.pipeline.verdict import Verdict
@@ -35,6 +36,7 @@ class Result:
         sides: (box_height, box_width) uint8, mask.RIGHT or mask.LEFT: the lung that each pixel would belong to.
         regions: the connected regions of the mask, in pixels of that grid, largest first.
         milliseconds: duration of each stage, in order.
+        opacity: of the lungs in overlays, in [0, 1].
     """
 
     radiograph: Radiograph
@@ -49,6 +51,7 @@ class Result:
     sides: NDArray[np.uint8]
     regions: tuple[Region, ...]
     milliseconds: dict[str, float]
+    opacity: float = DEFAULT_OPACITY
 
     @cached_property
     def probability(self) -> NDArray[np.float32]:

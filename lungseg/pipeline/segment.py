@@ -100,6 +100,7 @@ def segment_decoded(
         sides=sides,
         regions=tuple(regions),
         milliseconds=stages,
+        opacity=options.opacity,
     )
 
 

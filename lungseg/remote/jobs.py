@@ -12,7 +12,7 @@ import httpx2
 
 from lungseg.encode.formats import Format
 from lungseg.errors import TooLarge
-from lungseg.pipeline.options import Options
+from lungseg.pipeline.options import DEFAULT_OPACITY, Options
 from lungseg.remote import error_responses, errors
 from lungseg.remote.image_source import ImageSource, progress_bar
 from lungseg.remote.service import ServiceClient
@@ -50,6 +50,8 @@ class RemoteJob:
         document: dict[str, Any] = {"formats": [output_format.name], "clean": options.clean, "upright": options.upright}
         if options.threshold is not None:
             document["threshold"] = options.threshold
+        if options.opacity != DEFAULT_OPACITY:  # a service of an older version would refuse it
+            document["opacity"] = options.opacity
         answer = service.send_request("POST", "/v1/jobs", document=document)
         if answer.status_code != 201:
             return None, answer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx2
 
 from lungseg.encode.formats import Format
-from lungseg.pipeline.options import Options
+from lungseg.pipeline.options import DEFAULT_OPACITY, Options
 from lungseg.remote import error_responses
 from lungseg.remote.image_source import ImageSource
 from lungseg.remote.jobs import RemoteJob
@@ -90,6 +90,8 @@ def _send_directly(
     }
     if options.threshold is not None:
         parameters["threshold"] = repr(options.threshold)
+    if options.opacity != DEFAULT_OPACITY:  # a service of an older version would refuse it
+        parameters["opacity"] = repr(options.opacity)
     # API Gateway decides by the Accept header whether the response is binary.
     headers = {"Accept": f"{output_format.media_type}, */*;q=0.5"}
     return service.send_request("POST", "/v1/segment", parameters=parameters, headers=headers, image=image)

@@ -66,7 +66,7 @@ def _server_facts() -> str:
     facts = {
         "imageFormats": [each.name for each in sorted(IMAGE_FORMATS, key=lambda each: each.name == "DICOM")],
         "outputFormats": {
-            each.name: {"suffix": each.suffix, "meaning": each.meaning}
+            each.name: {"suffix": each.suffix, "meaning": each.meaning, "isDrawn": each.is_drawn}
             for each in FORMATS.values()
             if each.name != "preview"
         },

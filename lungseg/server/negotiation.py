@@ -40,7 +40,8 @@ def make_etag(image: bytes, output_format: Format, recipe: Recipe) -> str:
 
     The tag is weak for formats that contain JSON, because JSON contains timings.
     """
-    digest = recipe.digest(output_format.name, hashlib.sha256(image).hexdigest())
+    facts = [recipe.options.opacity] if output_format.is_drawn else []
+    digest = recipe.digest(output_format.name, hashlib.sha256(image).hexdigest(), *facts)
     return f'W/"{digest}"' if output_format.varies else f'"{digest}"'
 
 

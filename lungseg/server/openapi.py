@@ -30,7 +30,7 @@ BINARY_CONTENT = {"schema": {"type": "string", "format": "binary"}}
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a parameter's schema as a form field, which may be absent but never null."""
     value = schema.get("anyOf", [schema])[0]
-    kept = ("type", "enum", "exclusiveMinimum", "exclusiveMaximum", "description")
+    kept = ("type", "enum", "exclusiveMinimum", "exclusiveMaximum", "minimum", "maximum", "description")
     return {key: found for key, found in (schema | value).items() if key in kept}
 
 

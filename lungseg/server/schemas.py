@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lungseg.encode.formats import FORMATS
 from lungseg.model.precision import PrecisionReason
-from lungseg.pipeline.options import Options
+from lungseg.pipeline.options import DEFAULT_OPACITY, Options
 
 FORMAT_HELP = "Output format; overrides the Accept header. " + "; ".join(
     f"`{each.name}`: {each.meaning}" for each in FORMATS.values()
@@ -16,22 +16,24 @@ FORMAT_HELP = "Output format; overrides the Accept header. " + "; ".join(
 THRESHOLD_HELP = "Probability above which a pixel is lung; default: the model's own, 0.5."
 CLEAN_HELP = "Remove fragments under 5 % of the larger lung and fill holes under 10 % of their lung."
 UPRIGHT_HELP = "Detect rotated and inverted images, and correct them before segmentation."
+OPACITY_HELP = "Opacity of the lungs in overlays, from 0 (outlines only) to 1; other formats do not depend on it."
 
 DecisionName = Literal["accept", "review", "reject"]
 
 
 class OptionsIn(BaseModel):
-    """How to make the mask."""
+    """How to make the mask, and to draw it."""
 
     model_config = ConfigDict(extra="forbid")
 
     threshold: float | None = Field(default=None, gt=0, lt=1, description=THRESHOLD_HELP)
     clean: bool = Field(default=True, description=CLEAN_HELP)
     upright: bool = Field(default=True, description=UPRIGHT_HELP)
+    opacity: float = Field(default=DEFAULT_OPACITY, ge=0, le=1, description=OPACITY_HELP)
 
     def options(self) -> Options:
         """Return the pipeline's options."""
-        return Options(self.threshold, self.clean, self.upright)
+        return Options(self.threshold, self.clean, self.upright, self.opacity)
 
 
 class SegmentParameters(OptionsIn):

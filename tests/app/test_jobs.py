@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.buckets import process
 from app.main import app
+from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import labels_png, mask_png
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
@@ -50,14 +51,16 @@ def test_job_runs_from_upload_to_mask(buckets: Buckets, client: TestClient, smal
 
 
 def test_job_options_and_formats_are_applied(buckets: Buckets, client: TestClient, small: bytes) -> None:
-    wanted = {"formats": ["labels", "dicom-seg"], "threshold": 0.9, "clean": False, "upright": False}
+    choices = {"threshold": 0.9, "clean": False, "upright": False, "opacity": 0.7}
+    wanted = {"formats": ["labels", "overlay", "dicom-seg"], **choices}
     job = client.post("/v1/jobs", json=wanted).json()
     upload(job, small)
     buckets.do(f"jobs/{job['id']}/film")
     results = client.get(f"/v1/jobs/{job['id']}").json()["results"]
-    assert set(results) == {"labels", "json"}  # a PNG gives no DICOM object
-    expected = labels_png(segment(small, Options(0.9, clean=False, upright=False)).labels)
-    assert httpx2.get(results["labels"]["url"]).content == expected
+    assert set(results) == {"labels", "overlay", "json"}  # a PNG gives no DICOM object
+    result = segment(small, Options(**choices))
+    assert httpx2.get(results["labels"]["url"]).content == labels_png(result.labels)
+    assert httpx2.get(results["overlay"]["url"]).content == FORMATS["overlay"].encode(result)
 
 
 def test_job_with_bad_image_has_the_problem(buckets: Buckets, client: TestClient) -> None:

@@ -22,6 +22,11 @@ function saveFile(content, name) {
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
+/** The parameters of a download: overlays look as the image does here. */
+function downloadParameters(format, at) {
+  return { format, threshold: at.toFixed(2), ...(SERVER.outputFormats[format].isDrawn && { opacity: $("fill").checked ? $("opacity").value : 0 }) };
+}
+
 /** Reports a busy server in a box. */
 const reportBusy = (box) => (kind, value) => {
   if (kind === "busy") box.textContent = formatText(STRINGS.busy, { seconds: value });
@@ -39,7 +44,7 @@ async function downloadOne(format, button) {
   const spin = make("span", { className: "spin" });
   button.insertBefore(spin, button.querySelector("small"));
   try {
-    const bytes = await ask(entry.file, { format, threshold: at.toFixed(2) }, reportBusy($("said"))).answer;
+    const bytes = await ask(entry.file, downloadParameters(format, at), reportBusy($("said"))).answer;
     saveFile(new Blob([bytes], { type: "application/octet-stream" }), file);
     if (image?.entry === entry) $("said").textContent = formatText(STRINGS.downloaded, { file, size: megabytes(bytes.length), threshold: text });
   } catch (thrown) {
@@ -103,7 +108,7 @@ async function downloadAll(format) {
 
 /** One image's files in the ZIP: the format that was asked for, or all of them. */
 async function bulkMembers(run, entry, format, name) {
-  run.request = ask(entry.file, { format, threshold: entry.threshold.toFixed(2) }, reportBusy($("bulk-said")));
+  run.request = ask(entry.file, downloadParameters(format, entry.threshold), reportBusy($("bulk-said")));
   const bytes = await run.request.answer;
   if (format !== "all") return [storedMember(name + suffixOf(format), bytes)];
   // The server calls them lungs.mask.png and so on.

@@ -125,6 +125,23 @@ class TestIsDone:
 
 
 class TestPlanTask:
+    def test_overlays_of_another_opacity_are_drawn_again_if_requested(self, make_spec: MakeSpec) -> None:
+        spec = make_spec("mask", "overlay")
+        mark = put_image(spec, "a.png", b"data")
+        for suffix in (MASK, ".overlay.png"):
+            (spec.target / f"a.png{suffix}").write_bytes(b"123")
+        outputs = {MASK: MASK_MARK, ".overlay.png": replace(MASK_MARK, opacity=0.2)}
+        entry = earlier_entry(spec, mark, outputs)
+        assert is_done(entry, spec)
+        stronger = replace(spec, options=Options(opacity=0.5))
+        assert not is_done(entry, stronger)
+        task = plan_task("a.png", entry, stronger, False)
+        assert (task.formats, task.kept) == (("overlay",), {MASK: MASK_MARK})
+        masks = replace(stronger, formats=("mask",))
+        assert is_done(entry, masks)
+        task = plan_task("a.png", entry, replace(masks, formats=("mask", "json")), False)
+        assert (task.formats, dict(task.kept)) == (("json",), outputs)
+
     def test_unknown_image_gets_every_format(self, make_spec: MakeSpec) -> None:
         spec = make_spec("mask", "json")
         everything = ImageTask("a.png", ("mask", "json"), {}, {}, frozenset({MASK, JSON, ERROR}))

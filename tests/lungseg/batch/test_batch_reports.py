@@ -212,7 +212,7 @@ class TestReports:
             "in": "images",
             "out": "masks",
             "formats": ["mask"],
-            "options": {"threshold": 0.4, "clean": False, "upright": True},
+            "options": {"threshold": 0.4, "clean": False, "upright": True, "opacity": 0.2},
             "model": {"name": "lung", "precision": "int8", "precision_reason": "dot-products", "sha256": "1"},
             "view_model": {"sha256": "2"},
         }

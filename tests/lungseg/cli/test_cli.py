@@ -24,6 +24,7 @@ from PIL import Image
 from processes import command, one_line, only_line, run, smaller, wait_for
 
 from app.main import app
+from lungseg import segment
 from lungseg.cli.common import walk_parsers
 from lungseg.cli.main import build_parser, main
 from lungseg.encode.formats import FORMATS
@@ -90,6 +91,23 @@ class TestSegment:
         assert (redness[~lungs] == 0).mean() > 0.98
         assert redness[1200, 500] < 0 < redness[1200, 1450]
         assert str(look) in capsys.readouterr().err
+
+    def test_opacity_is_that_of_the_library(
+        self, tmp_path: Path, small: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        image, look = tmp_path / "image.png", tmp_path / "o.png"
+        image.write_bytes(small)
+        for choice in (("--overlay", look), ("--format", "overlay", "-o", look)):
+            assert main(["segment", str(image), "--opacity", "0.6", *map(str, choice)]) == 0
+            with Image.open(look) as picture:
+                drawn = picture.convert("RGB").tobytes()
+            assert drawn == segment(image).overlay(opacity=0.6).tobytes()
+            look.unlink()
+        capsys.readouterr()
+        for wrong in ("1.5", "-0.1", "nan", "half"):
+            with pytest.raises(SystemExit, match="2"):
+                main(["segment", str(image), f"--opacity={wrong}"])
+            assert "is not a number from 0 to 1; see" in capsys.readouterr().err
 
     def test_verdict_changes_the_exit_code_only_if_strict(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

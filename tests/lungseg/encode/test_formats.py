@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 from lungseg import errors
 from lungseg.decode import decode
 from lungseg.decode.bounds.png import OWN_KIND, OWN_TEXT, png_chunk
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import FORMATS, encode_each
 from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.options import Options
 from lungseg.pipeline.result import Result
@@ -185,6 +185,16 @@ def test_threshold_out_of_range_is_rejected() -> None:
     for threshold in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             Options(threshold)
+    for opacity in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            Options(opacity=opacity)
+
+
+def test_opacity_changes_the_drawn_formats_alone(rg1: bytes) -> None:
+    stable = [name for name, each in FORMATS.items() if not each.varies]
+    faint, strong = (encode_each(segment(rg1, Options(opacity=opacity)), stable)[0] for opacity in (0.1, 0.9))
+    changed = {name for name in stable if faint[name] != strong[name]}
+    assert changed == {"overlay", "dicom-sc"} == {name for name in stable if FORMATS[name].is_drawn}
 
 
 def test_accept_names_one_format_per_media_type() -> None:

@@ -62,6 +62,8 @@ def test_overlay_is_a_picture_and_a_small_one_in_notebooks(found: Result) -> Non
     assert (picture.mode, picture.size) == ("RGB", (1841, 1955))
     buffer = io.BytesIO(found.encode("overlay"))
     np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(buffer).convert("RGB")))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        found.overlay(opacity=2)
     shown = found._repr_png_()
     assert max(Image.open(io.BytesIO(shown)).size) == 768
     with pytest.raises(errors.OwnOutput):
@@ -103,7 +105,7 @@ def test_format_by_name_and_unknown_ones(found: Result, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"use one of \.png, \.mask\.png, .*format= with one of mask, labels"):
             found.save(tmp_path / name)
     for wrong in (lambda: found.save(tmp_path / "x.png", "jpeg"), lambda: found.encode("jpeg")):
-        with pytest.raises(ValueError, match="must be one of mask, labels.*not 'jpeg'"):
+        with pytest.raises(ValueError, match=r"must be one of mask, labels.*not 'jpeg'"):
             wrong()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     with pytest.raises(FileNotFoundError):
@@ -220,7 +222,7 @@ class TestSegmenter:
         assert found["mask"][0] == segment(small, threshold=0.9, clean=False, model="lung_unet_open").encode()
 
     def test_wrong_choices_are_refused_at_once(self) -> None:
-        with pytest.raises(ValueError, match="must be one of mask, .*not 'jpeg'"):
+        with pytest.raises(ValueError, match=r"must be one of mask, .*not 'jpeg'"):
             Segmenter(["jpeg"])
         with pytest.raises(ValueError, match="between 0 and 1"):
             Segmenter(threshold=1)

@@ -44,3 +44,9 @@ def test_etag_and_manifest_depend_on_the_precision_of_the_model(tmp_path: Path) 
     assert len({make_etag(b"image", FORMATS["mask"], recipe) for recipe in recipes}) == 2
     specs = [BatchSpec(tmp_path, tmp_path, ("mask",), recipe.options, recipe.models) for recipe in recipes]
     assert specs[0].recipe != specs[1].recipe
+
+
+def test_opacity_counts_only_where_it_is_a_fact() -> None:
+    faint = Recipe(Options(opacity=0.1), ("lung", "view"))
+    assert faint.digest() == BASE.digest()
+    assert len({faint.digest(0.1), faint.digest(0.2), faint.digest()}) == 3

@@ -48,9 +48,12 @@ class TestSegment:
             assert output.read_bytes() == own
 
     def test_options_reach_the_service(self, service: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        choices = ("--threshold", "0.07", "--no-clean", "--no-upright", "--format", "labels")
-        assert main(["remote", "segment", str(image), "--url", service, "-o", f"{image}.out", *choices]) == 0
-        assert Path(f"{image}.out").read_bytes() == segment_locally(image, *choices)
+        for choices in (
+            ("--threshold", "0.07", "--no-clean", "--no-upright", "--format", "labels"),
+            ("--opacity", "0.7", "--format", "overlay"),
+        ):
+            assert main(["remote", "segment", str(image), "--url", service, "-o", f"{image}.out", *choices]) == 0
+            assert Path(f"{image}.out").read_bytes() == segment_locally(image, *choices)
         capsys.readouterr()
 
     def test_pipe_to_pipe(self, service: str, small: bytes, image: Path) -> None:

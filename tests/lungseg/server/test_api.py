@@ -22,6 +22,7 @@ from lungseg.encode.formats import FORMATS
 from lungseg.encode.png import mask_png
 from lungseg.model.lung import load_lung
 from lungseg.model.models import load_models
+from lungseg.pipeline.options import Options
 from lungseg.pipeline.segment import segment
 from lungseg.server import api
 
@@ -235,6 +236,8 @@ def test_unavailable_format_is_rejected(client: TestClient, rg1_png: bytes) -> N
         "threshold=1",
         "threshold=nan",
         "clean=CANARY",
+        "opacity=1.1",
+        "opacity=CANARY",
     ],
 )
 def test_invalid_parameters_are_named_but_not_quoted(client: TestClient, rg1_png: bytes, query: str) -> None:
@@ -265,6 +268,20 @@ def test_matching_etag_gives_304(client: TestClient, rg1_png: bytes) -> None:
             "/v1/segment", content=rg1_png, params=params, headers={"if-none-match": first.headers["etag"]}
         )
         assert other.status_code == 200
+
+
+def test_opacity_changes_overlays_and_their_etags_alone(client: TestClient, small: bytes) -> None:
+    def ask(**params: object) -> tuple[str, bytes]:
+        answer = client.post("/v1/segment", content=small, params=params)
+        return answer.headers["etag"], answer.content
+
+    assert ask(format="mask", opacity=0.9) == ask(format="mask")
+    tag, content = ask(format="overlay", opacity=0.9)
+    assert (tag, content) == ask(format="overlay", opacity="0.90")
+    plain = ask(format="overlay")
+    assert plain == ask(format="overlay", opacity=0.2)
+    assert tag != plain[0]
+    assert content == FORMATS["overlay"].encode(segment(small, Options(opacity=0.9))) != plain[1]
 
 
 def test_if_none_match_star_gives_no_304(client: TestClient) -> None:
