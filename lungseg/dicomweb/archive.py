@@ -32,13 +32,15 @@ from lungseg.dicomweb.errors import (
 from lungseg.dicomweb.image_answer import IMAGE_MEDIA_TYPE, SINGLE_MEDIA_TYPE, single_part
 from lungseg.dicomweb.session import DicomwebSession, RateLimit, ServerAccess
 from lungseg.dicomweb.store_answer import StoreAnswer, read_store_answer
-from lungseg.encode.dicom_elements import UID_PATTERN
 
 # dicomweb-client logs UIDs and URLs.
 logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
 
 PAGE_SIZE = 100
-"""Studies per search request. Azure returns at most 200."""
+"""Studies or series per search request. Azure returns at most 200."""
+
+MIN_PAGE = 10
+"""A shorter page is the last one: no server is known to return fewer at a time, although some less than requested."""
 
 STUDY_FIELDS = (tags.STUDY_MODALITIES, tags.STUDY_INSTANCES)
 """Of search results: the standard wants them always, but some servers return them only if asked."""
@@ -84,18 +86,7 @@ class ImageArchive:
         Raises:
             DicomwebError.
         """
-        known: set[str] = set()
-        offset = 0
-        while True:
-            page = self._search_page(criteria, offset)
-            found = _datasets(page)
-            new = {uid: each for each in found if (uid := tags.read_text(each, tags.STUDY_UID)) not in known}
-            # A server that ignores the offset would return the first page for ever.
-            if not new:
-                return
-            known.update(new)
-            yield from (each for uid, each in new.items() if is_uid(uid))
-            offset += len(found)
+        yield from _read_pages(lambda offset: self._search_page(criteria, offset), tags.STUDY_UID)
 
     def list_series(self, study: str) -> list[SeriesEntry]:
         """Return the series of a study whose UIDs are valid.
@@ -103,12 +94,15 @@ class ImageArchive:
         Raises:
             DicomwebError.
         """
-        with _errors_translated():
-            found = _datasets(self._client.search_for_series(study))
-        entries = (
-            SeriesEntry(tags.read_text(each, tags.SERIES_UID), tags.read_text(each, tags.MODALITY)) for each in found
-        )
-        return [each for each in dict.fromkeys(entries) if is_uid(each.uid)]
+
+        def search_page(offset: int) -> Any:
+            with _errors_translated():
+                return self._client.search_for_series(study, limit=PAGE_SIZE, offset=offset)
+
+        return [
+            SeriesEntry(tags.read_text(each, tags.SERIES_UID), tags.read_text(each, tags.MODALITY))
+            for each in _read_pages(search_page, tags.SERIES_UID)
+        ]
 
     def read_headers(self, study: str, series: str) -> list[JsonDataset]:
         """Return the headers of the instances of a series.
@@ -199,9 +193,24 @@ class ImageArchive:
         return self._local.images
 
 
-def is_uid(text: str) -> bool:
-    """Return whether a text is a UID: it becomes a part of a URL."""
-    return UID_PATTERN.fullmatch(text) is not None
+def _read_pages(search_page: Callable[[int], Any], uid_tag: str) -> Iterator[JsonDataset]:
+    """Yield what a search finds, each UID once.
+
+    Args:
+        search_page: returns the page after so many results.
+        uid_tag: of the element that identifies a result.
+    """
+    known: set[str] = set()
+    offset = 0
+    while True:
+        found = _datasets(search_page(offset))
+        new = {uid: each for each in found if (uid := tags.read_text(each, uid_tag)) not in known}
+        known.update(new)
+        yield from (each for uid, each in new.items() if tags.is_uid(uid))
+        # A server that ignores the offset would return the first page for ever.
+        if not new or len(found) < MIN_PAGE:
+            return
+        offset += len(found)
 
 
 def _datasets(document: Any) -> list[JsonDataset]:

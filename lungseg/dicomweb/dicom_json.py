@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lungseg.encode.dicom_elements import UID_PATTERN
+
 JsonDataset = Mapping[str, Any]
 """A data set: its keys are tags of eight hexadecimal digits."""
 
@@ -55,3 +57,8 @@ def find_texts(dataset: JsonDataset, tag: str, depth: int = MAX_DEPTH) -> Iterat
                 yield from find_texts(value, tag, depth - 1)
             elif key == tag and isinstance(value, str):
                 yield value
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text is a UID: it becomes a part of a URL."""
+    return UID_PATTERN.fullmatch(text) is not None

@@ -8,7 +8,6 @@ from enum import StrEnum
 from lungseg import limits
 from lungseg.decode.bounds.png import OWN_PROGRAM
 from lungseg.dicomweb import dicom_json as tags
-from lungseg.dicomweb.archive import is_uid
 from lungseg.dicomweb.dicom_json import JsonDataset
 from lungseg.encode.dicom_object import RADIOGRAPH_CLASSES
 
@@ -86,7 +85,7 @@ def header_reason(header: JsonDataset, any_body_part: bool = False) -> HeaderRea
         return HeaderReason.OTHER_CLASS
     if tags.read_text(header, tags.MANUFACTURER) == OWN_PROGRAM:
         return HeaderReason.OWN_RESULT
-    if not is_uid(tags.read_text(header, tags.INSTANCE_UID)):
+    if not tags.is_uid(tags.read_text(header, tags.INSTANCE_UID)):
         return HeaderReason.UID
     if (tags.read_number(header, tags.FRAMES) or 1) > 1:
         return HeaderReason.FRAMES

@@ -80,7 +80,7 @@ class DicomwebStore:
         requests: method and path, with its query, of every request.
         authorizations: the Authorization header of every request.
         spoil: see `Spoil`.
-        page_limit: most studies of one answer, whatever the client asks for.
+        page_limit: most studies or series of one answer, whatever the client asks for.
         ignores_offset: whether every page is the first one.
         names_modalities: whether search results have the modalities of a study.
         required: the Authorization header that is accepted; empty for any.
@@ -143,7 +143,7 @@ class DicomwebStore:
                 return self._search_studies(query)
             case ["studies", study, "series"]:
                 one = {each.series: each for each in self.objects.values() if each.study == study}
-                return _json([_only(each, "0020000E", "00080060") for each in one.values()])
+                return _json([_only(each, "0020000E", "00080060") for each in self._page(list(one.values()), query)])
             case ["studies", study, "series", series, "instances"]:
                 found = self._of_series(study, series)
                 return _json([each.header for each in found if each.instance == query.get("SOPInstanceUID")])
@@ -166,9 +166,11 @@ class DicomwebStore:
                 and query.get("PatientID", each.value("00100020")) == each.value("00100020")
             ):
                 found.setdefault(each.study, each)
+        return _json([self._study(each) for each in self._page(list(found.values()), query)])
+
+    def _page(self, found: list[StoredObject], query: dict[str, str]) -> list[StoredObject]:
         offset = 0 if self.ignores_offset else int(query.get("offset", 0))
-        page = list(found.values())[offset : offset + min(int(query.get("limit", 1000)), self.page_limit)]
-        return _json([self._study(each) for each in page])
+        return found[offset : offset + min(int(query.get("limit", 1000)), self.page_limit)]
 
     def _study(self, one: StoredObject) -> dict[str, Any]:
         """Return the study of an object, as a search does."""

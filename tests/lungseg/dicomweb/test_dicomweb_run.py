@@ -115,19 +115,20 @@ def test_studies_of_other_modalities_cost_no_request(server: Server, chest: byte
     server.store.add(radiograph(chest, 1), radiograph(chest, 2, Modality="MR"), radiograph(chest, 3, Modality="CT"))
     for names_modalities, looked in ((True, 1), (False, 3)):
         server.store.names_modalities = names_modalities
-        before = server.store.count("GET", "/series$")
+        before = server.store.count("GET", r"/series\?")
         assert server.run("--all", "--dry-run") == 0
-        assert server.store.count("GET", "/series$") == before + looked
+        assert server.store.count("GET", r"/series\?") == before + looked
     # Orthanc 1.10 returns only the first page of a search by modality.
     assert server.store.count("GET", "ModalitiesInStudy=") == 0
 
 
 def test_pages_are_read_to_their_end(server: Server, chest: bytes, tmp_path: Path) -> None:
-    server.store.add(*(radiograph(chest, number) for number in range(7)))
-    for limit, ignores_offset, count in ((3, False, 7), (1000, True, 7)):
+    server.store.add(*(radiograph(chest, number) for number in range(23)), *(radiograph(chest) for _ in range(22)))
+    for limit, ignores_offset in ((10, False), (1000, True)):
         server.store.page_limit, server.store.ignores_offset = limit, ignores_offset
         assert server.run("--all", "--dry-run", "--report", tmp_path / "run.json") == 0
-        assert json.loads((tmp_path / "run.json").read_text())["counts"]["studies"] == count
+        counts = json.loads((tmp_path / "run.json").read_text())["counts"]
+        assert (counts["studies"], counts["images_without_result"]) == (23, 45)
 
 
 def test_image_that_fails_stops_no_other(
