@@ -72,7 +72,7 @@ def _read_scope(request: LambdaHandler) -> EventScope | None:
 
 MIN_BYTES_PER_PIXEL = {"all": 1.4, "npz": 1.0, "probability": 0.3}
 """Minimum bytes of a response per pixel of the image, in formats whose size hardly depends on the content: a little
-below those of RG1 upsampled to 40 megapixels (1.51, 1.13 and 0.33); 12 radiographs at their original sizes give
+below those of RG1 upsampled to 40 megapixels (1.77, 1.13 and 0.30); 12 radiographs at their original sizes give
 more. Without them, "all" of so large an image takes 12 s of processor time before its size is known."""
 
 

@@ -144,6 +144,13 @@ FORMATS = {
             png.cutout_png,
         ),
         Format(
+            "isolated",
+            PNG_TYPE,
+            ".isolated.png",
+            "PNG of the image's size and bit depth with the lungs alone: the rest is transparent, and black below",
+            png.isolated_png,
+        ),
+        Format(
             "json",
             JSON_TYPE,
             ".json",

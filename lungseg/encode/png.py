@@ -14,7 +14,6 @@ from lungseg import errors
 from lungseg.decode.bounds.png import OWN_KEYWORD, OWN_PROGRAM
 from lungseg.decode.radiograph import Pixels
 from lungseg.encode.png_file import bits_png, samples_png
-from lungseg.pipeline.measure import measure_lungs
 from lungseg.pipeline.result import Result
 
 CUTOUT_MARGIN = 0.02
@@ -53,21 +52,49 @@ def cutout_png(result: Result) -> bytes:
     return samples_png(result.radiograph.pixels[y : y + height, x : x + width])
 
 
+def isolated_png(result: Result) -> bytes:
+    """Return the lungs alone, at the image's size and depth, bone bright: greys with alpha.
+
+    Lungs have the image's greys and are opaque. All else is transparent, and black below, so that a reader that drops
+    alpha gets lungs on black.
+
+    Raises:
+        NoLung: there is nothing to isolate.
+    """
+    left, top, right, bottom = _lung_corners(result)
+    lungs = slice(top, bottom), slice(left, right)
+    pixels, mask = result.radiograph.pixels, result.mask[lungs]
+    # In the file's byte order, which spares a copy.
+    samples = np.zeros((*pixels.shape, 2), pixels.dtype.newbyteorder(">"))
+    samples[(*lungs, 0)] = pixels[lungs] * mask
+    samples[(*lungs, 1)] = mask * pixels.dtype.type(np.iinfo(pixels.dtype).max)
+    return samples_png(samples)
+
+
 def cutout_box(result: Result) -> tuple[int, int, int, int]:
     """Return the position of the cutout in the image: x and y of its top left pixel, width, height.
 
     Raises:
         NoLung.
     """
-    box = measure_lungs(result).both.box
-    if box is None:
-        raise errors.NoLung("The mask is empty; there is nothing to crop to.")
+    left, top, right, bottom = _lung_corners(result)
     radiograph = result.radiograph
-    x, y, width, height = box
     margin = round(CUTOUT_MARGIN * max(radiograph.height, radiograph.width))
-    left, top = max(0, x - margin), max(0, y - margin)
-    right, bottom = min(radiograph.width, x + width + margin), min(radiograph.height, y + height + margin)
+    left, top = max(0, left - margin), max(0, top - margin)
+    right, bottom = min(radiograph.width, right + margin), min(radiograph.height, bottom + margin)
     return left, top, right - left, bottom - top
+
+
+def _lung_corners(result: Result) -> tuple[int, int, int, int]:
+    """Return the first column and row of the lungs, and the column and row behind the last.
+
+    Raises:
+        NoLung.
+    """
+    box = Image.fromarray(result.mask.view(np.uint8)).getbbox()
+    if box is None:
+        raise errors.NoLung("The mask is empty; there is nothing to cut out.")
+    return box
 
 
 def own_png(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:

@@ -58,7 +58,7 @@ class Result(pipeline_result.Result):
         """Return the result as a file: the bytes that the command and the HTTP API give for the same image.
 
         Args:
-            format: a name of `lungseg info`: mask, labels, overlay, probability, cutout, json, contours, rle,
+            format: a name of `lungseg info`: mask, labels, overlay, probability, cutout, isolated, json, contours, rle,
                 dicom-seg, dicom-sc, dicom-gsps, dicom-sr, npz, all or preview.
 
         Raises:

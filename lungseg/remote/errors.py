@@ -103,7 +103,7 @@ class OutputMissing(RemoteError):
     status = 422
     code = "not-made"
     title = "This format cannot be produced for this image"
-    remedy = "Choose another format: those that begin with dicom need a DICOM image, and they and cutout need lungs."
+    remedy = "Choose another format: the DICOM ones need a DICOM image, and they, cutout and isolated need lungs."
 
 
 class JobUnfinished(RemoteError):

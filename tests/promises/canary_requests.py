@@ -87,7 +87,7 @@ def requests_with_films(images: list[tuple[CanaryImage, str | None]]) -> Iterato
             refusal = code
             if form in DICOM_FORMATS and code is None and "dicom" not in image.name.lower():
                 refusal = "needs-dicom"
-            if form in ("cutout", *DICOM_FORMATS) and image.name.startswith("stripes") and refusal is None:
+            if form in ("cutout", "isolated", *DICOM_FORMATS) and image.name.startswith("stripes") and refusal is None:
                 refusal = "no-lung"
             allowed = (
                 CARRIED

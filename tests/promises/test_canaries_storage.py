@@ -45,7 +45,7 @@ def test_bucket_image_leaks_no_canary(
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
 ) -> None:
-    monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout contours preview")
+    monkeypatch.setenv("LUNG_FORMATS", "mask labels overlay cutout isolated contours preview")
     dispatch.read_bucket_settings.cache_clear()
     placed = KEY_PLACES | caught(repr(BESIDE))
     for image, code in some(images, 9, lambda each: each[1]):

@@ -67,7 +67,7 @@ def test_segment_leaks_no_canary(
 
 def refused_form(image: CanaryImage, form: str) -> bool:
     """Return whether an output format is not possible for a valid image."""
-    no_lung = form in ("cutout", *DICOM_FORMATS) and image.name.startswith("stripes")
+    no_lung = form in ("cutout", "isolated", *DICOM_FORMATS) and image.name.startswith("stripes")
     return no_lung or (form in DICOM_FORMATS and "dicom" not in image.name.lower())
 
 

@@ -135,6 +135,7 @@ const STRINGS = {
     overlay: ["Overlay", "PNG to look at"],
     probability: ["Probability", "16-bit PNG"],
     cutout: ["Cutout", "image cropped to the lungs"],
+    isolated: ["Isolated", "lungs on transparent"],
     json: ["Report", "verdict and areas, JSON"],
     contours: ["Contours", "GeoJSON polygons"],
     rle: ["Run lengths", "COCO, JSON"],

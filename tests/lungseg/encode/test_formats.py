@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from films import dice, dicom, png, read_mask
+from imagecodecs import png_decode
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
@@ -88,6 +89,23 @@ def test_cutout_is_the_image_around_the_lungs(result: Result) -> None:
     assert (rows < y).any()
     margin_y, margin_x = y - round(0.02 * 1955), x - round(0.02 * 1955)
     np.testing.assert_array_equal(cutout[:50, :50], result.radiograph.pixels[margin_y:, margin_x:][:50, :50])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_isolated_lungs_are_opaque_on_transparent_black(rg1_pixels: NDArray[np.uint16], dtype: type) -> None:
+    pixels = (rg1_pixels[::4, ::4] // (256 if dtype is np.uint8 else 1)).astype(dtype)
+    result = segment(png(pixels))
+    content, brightest = encoded_as("isolated", result), np.iinfo(dtype).max
+    grey, alpha = np.moveaxis(png_decode(content), 2, 0)
+    assert grey.dtype == dtype
+    np.testing.assert_array_equal(alpha, brightest * result.mask.astype(dtype))
+    np.testing.assert_array_equal(grey, np.where(result.mask, result.radiograph.pixels, 0))
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.mode == ("LA" if dtype is np.uint8 else "RGBA")  # Pillow has no mode for 16 bits with alpha
+        expected = grey if dtype is np.uint8 else grey >> 8
+        np.testing.assert_array_equal(np.asarray(image.convert("L")), expected)
+        x, y, width, height = measure_lungs(result).both.box
+        assert image.getbbox() == (x, y, x + width, y + height)
 
 
 def test_document_matches_the_schema(result: Result) -> None:
@@ -179,6 +197,8 @@ def test_cutout_of_empty_mask_is_an_error(rg1_png: bytes) -> None:
     assert not result.mask.any()
     with pytest.raises(errors.NoLung):
         encoded_as("cutout", result)
+    with pytest.raises(errors.NoLung):
+        encoded_as("isolated", result)
 
 
 def test_threshold_out_of_range_is_rejected() -> None:
