@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e workstation dicomweb clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e workstation dicomweb viewers clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -121,6 +121,9 @@ workstation: $(E2E)/.all ## Build the container image for a workstation, and run
 dicomweb: $(VENV)/.service ## Segment 200 studies of a real Orthanc over DICOMweb, with kills and an outage; needs orthanc-dicomweb
 	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_dicomweb.py
 
+viewers: $(VENV)/.service $(VENV)/ohif/index.html ## Show the DICOM outputs in OHIF; needs npm, chromium and orthanc-dicomweb
+	OHIF=$(VENV)/ohif $(BIN)/python -m pytest -s tests/pacs/test_viewers.py
+
 clean: ## Remove what the targets made, except images and runs
 	rm -rf $(VENV) $(E2E) $(LOCKED) $(SITE) site dist mutants mutants.log .coverage* demo .mypy_cache .ruff_cache .pytest_cache
 
@@ -155,6 +158,15 @@ $(SITE)/mermaid.min.js: Makefile | $(SITE)/.all
 	tar -xzOf $(SITE)/mermaid-$(MERMAID_VERSION).tgz package/dist/mermaid.min.js > $@.partial
 	echo "$(MERMAID_SHA256)  $@.partial" | sha256sum --check --quiet
 	mv $@.partial $@
+
+# The viewer of `make viewers`, as it is built for the web.
+OHIF_VERSION := 3.12.10
+OHIF_SHA256 := fbabd410be33e5b9898931b725229b9da9553aac339914b5c29796d3aa5d4b2d
+$(VENV)/ohif/index.html: | $(VENV)/bin/python
+	mkdir -p $(@D)
+	npm pack --silent --pack-destination $(VENV) @ohif/app@$(OHIF_VERSION)
+	echo "$(OHIF_SHA256)  $(VENV)/ohif-app-$(OHIF_VERSION).tgz" | sha256sum --check --quiet
+	tar -xzf $(VENV)/ohif-app-$(OHIF_VERSION).tgz --strip-components 2 --touch -C $(@D) package/dist
 
 # Exactly what the container image installs.
 $(LOCKED)/.all: requirements.lock | $(VENV)/bin/python
