@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 import sys
 from datetime import date
 from pathlib import Path
@@ -111,6 +112,7 @@ def read_access(arguments: argparse.Namespace) -> ServerAccess:
             raise CommandError(f"--{name.replace('_', '-')} does not name a file")
     if arguments.client_key and not arguments.client_cert:
         raise CommandError("--client-key needs --client-cert")
+    _check_certificates(arguments)
     login = Login.read(arguments.password_file, arguments.token_file)
     return ServerAccess(
         check_server_url(arguments.url, login, arguments.allow_http),
@@ -121,6 +123,22 @@ def read_access(arguments: argparse.Namespace) -> ServerAccess:
         arguments.timeout,
         arguments.rate,
     )
+
+
+def _check_certificates(arguments: argparse.Namespace) -> None:
+    """Raise CommandError unless the certificates and the key can be used, which requests would blame on the server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if arguments.ca_file:
+            context.load_verify_locations(arguments.ca_file)
+    except OSError:
+        raise CommandError("--ca-file is not a file of certificates in PEM") from None
+    try:
+        if arguments.client_cert:
+            # An empty password, or OpenSSL would ask for the one of an encrypted key.
+            context.load_cert_chain(arguments.client_cert, arguments.client_key, password="")
+    except OSError:
+        raise CommandError("--client-cert and --client-key are no certificate and its unencrypted key in PEM") from None
 
 
 def _read_patients(name: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from lungseg import settings
 from lungseg.dicomweb.errors import BadLogin, BadServerUrl, InsecureLogin
+from lungseg.remote.loopback import is_loopback
 
 MAX_LOGIN_BYTES = 2**16
 """Bytes of a file with credentials; a token with many claims has some thousand."""
@@ -104,16 +104,9 @@ def check_server_url(url: str, login: Login, is_http_allowed: bool) -> str:
         raise BadServerUrl("The URL contains credentials, which other users of this machine can see.")
     if parts.query or parts.fragment:
         raise BadServerUrl("The URL has a query or a fragment.")
-    if login.is_given and parts.scheme == "http" and not is_http_allowed and not _is_this_machine(parts.hostname or ""):
+    if login.is_given and parts.scheme == "http" and not is_http_allowed and not is_loopback(parts.hostname or ""):
         raise InsecureLogin("The URL starts with http:// and is not on this machine.")
     return url.rstrip("/").removesuffix("/studies")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_line(path: Path) -> str:

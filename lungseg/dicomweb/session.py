@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -27,6 +28,7 @@ from lungseg.dicomweb.errors import (
     UntrustedServer,
 )
 from lungseg.dicomweb.login import Login
+from lungseg.remote.loopback import is_loopback
 
 # urllib3 logs URLs, and so UIDs.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -128,6 +130,8 @@ class DicomwebSession(requests.Session):
             request.headers["Accept"] = JSON_MEDIA_TYPE
         access = self._access
         options |= {"stream": True, "allow_redirects": False, "timeout": (CONNECT_SECONDS, access.timeout)}
+        if is_loopback(urlsplit(access.url).hostname or ""):
+            options["proxies"] = {}  # a proxy could read the images
         # The environment's REQUESTS_CA_BUNDLE would override the session's own.
         options["verify"] = True if access.ca_file is None else str(access.ca_file)
         if access.client_cert is not None:

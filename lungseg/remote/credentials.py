@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import httpx2
 
 from lungseg.remote import errors
+from lungseg.remote.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,6 @@ class Credentials:
         if base.scheme != "https" and not is_loopback(base.host):
             raise errors.InsecureAddress("The address starts with http:// and is not on this machine.")
         return _CallerAuth(self, base)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name can only mean this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class _CallerAuth(httpx2.Auth):

@@ -11,8 +11,9 @@ import httpx2
 
 from lungseg import __version__
 from lungseg.remote import error_responses, errors
-from lungseg.remote.credentials import Credentials, is_loopback
+from lungseg.remote.credentials import Credentials
 from lungseg.remote.image_source import ImageSource, ProgressReader, progress_bar
+from lungseg.remote.loopback import is_loopback
 from lungseg.remote.retry import TRANSIENT_STATUSES, RetryPolicy
 
 HTTP_TIMEOUT = httpx2.Timeout(120, connect=15)

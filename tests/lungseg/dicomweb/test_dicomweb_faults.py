@@ -269,6 +269,8 @@ def test_certificates_are_checked_on_both_sides(
     chest: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server_cert, client_cert = certificate(tmp_path, "server"), certificate(tmp_path, "client")
+    assert main(["dicomweb", "https://127.0.0.1:9", ALL, "--client-cert", str(tmp_path / "server.key")]) == 2
+    assert error_of(capsys).startswith("error: --client-cert and --client-key are no certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server_cert)
     context.load_verify_locations(client_cert)
@@ -282,6 +284,18 @@ def test_certificates_are_checked_on_both_sides(
         assert server.store.requests == []
         assert server.run(ALL, "--ca-file", server_cert, "--client-cert", client_cert) == 0
     assert len(server.store.results()) == 1
+
+
+def test_proxy_is_not_used_for_this_machine(
+    server: Server, chest: bytes, no_pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.store.add(radiograph(chest))
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert server.run(ALL, "--dry-run") == 0
+    assert no_pauses == []
 
 
 def test_netrc_is_ignored(server: Server, chest: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,6 +273,7 @@ def test_nothing_limits_the_search(server: Server, capsys: pytest.CaptureFixture
         (("--all", "--watch", "--dry-run"), "--dry-run counts once; drop --watch"),
         (("--all", "--report", "none/run.json"), "--report must name a file in an existing folder"),
         (("--all", "--ca-file", "none.pem"), "--ca-file does not name a file"),
+        (("--all", "--ca-file", __file__), "--ca-file is not a file of certificates in PEM"),
         (("--patients", "none.txt"), "--patients cannot be read; name a text file with one Patient ID a line"),
     ):
         assert server.run(*arguments) == 2
