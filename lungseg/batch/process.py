@@ -36,7 +36,7 @@ def process_task(task: ImageTask, spec: BatchSpec) -> Entry:
         sha256 = hashlib.sha256(data).hexdigest()
         snapshot = replace(snapshot, settled=snapshot.settled and is_same, sha256=sha256)
         task = task.for_bytes(sha256, spec)
-        result = segment(data, spec.options)
+        result = replace(segment(data, spec.options), archive_stem=naming.archive_stem(task.path))
         contents, refusals = encode_each(result, task.formats)
         row = table_row(document(result)) if task.has_row else verdict_row(result.verdict)
     except errors.ProblemError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from lungseg import errors
@@ -26,6 +27,7 @@ from lungseg.cli.destination import Destination, plan_outputs
 from lungseg.cli.output import print_verdict, read_stdin, write_output
 from lungseg.decode.formats import format_names
 from lungseg.encode.formats import FORMATS, encode_each
+from lungseg.encode.naming import archive_stem
 from lungseg.files import read_image_file
 from lungseg.model.models import load_models
 from lungseg.pipeline.reasons import Decision
@@ -122,6 +124,8 @@ def _segment_one(destination: Destination, arguments: argparse.Namespace, name: 
 
     started = time.perf_counter()
     result = segment(data, read_options(arguments))
+    if path != "-":
+        result = replace(result, archive_stem=archive_stem(Path(path).name))
     contents, problems = encode_each(result, destination.outputs)
     if not contents:
         raise next(iter(problems.values()))

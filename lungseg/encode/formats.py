@@ -19,6 +19,7 @@ from lungseg.errors import ProblemError
 from lungseg.pipeline.result import Result
 
 PNG_TYPE, JSON_TYPE, DICOM_TYPE = "image/png", "application/json", "application/dicom"
+NPZ_TYPE = "application/x-npz"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _preview(result: Result) -> bytes:
 def _all(result: Result) -> bytes:
     """Write a ZIP of all formats with `in_all` that the image allows: a PNG has no DICOM objects."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for each in FORMATS.values():
             if not each.in_all:
                 continue
@@ -98,8 +99,10 @@ def _all(result: Result) -> bytes:
                 content = each.encode(result)
             except ProblemError:
                 continue
+            is_compressed = each.media_type in (PNG_TYPE, NPZ_TYPE)
+            method = zipfile.ZIP_STORED if is_compressed else zipfile.ZIP_DEFLATED
             # ZipInfo has a fixed time, so the same image gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(f"lungs{each.suffix}"), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{result.archive_stem}{each.suffix}"), content, method)
     return buffer.getvalue()
 
 
@@ -213,7 +216,7 @@ FORMATS = {
         ),
         Format(
             "npz",
-            "application/x-npz",
+            NPZ_TYPE,
             ".npz",
             "NumPy arrays: mask, labels, probability, spacing",
             _npz,

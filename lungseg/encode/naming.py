@@ -20,6 +20,9 @@ FORMAT_SUFFIXES = {".png": "mask", **{each.suffix: each.name for each in FORMATS
 DIGEST_MARK = re.compile(r"~[0-9a-f]{16}\Z")
 """What is inserted before the suffix of a reserved name (`output_name`)."""
 
+REFUSED_CHARACTERS = re.compile(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]')
+"""Characters that Windows refuses in a file's name, and bytes that are no UTF-8."""
+
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on common file systems."""
 
@@ -71,6 +74,21 @@ def _digested(image: str, max_bytes: int | None) -> str:
     if max_bytes is not None:
         image = name[: max_bytes - len(digest)].decode("utf-8", "ignore")
     return f"{image}{digest}"
+
+
+def archive_stem(path: str) -> str:
+    """Return what the names of a ZIP's members begin with: the image's name, as in `output_name`.
+
+    Characters that a system refuses in names become "_", with a digest, so that no two images share a name.
+
+    Args:
+        path: of the image, with slashes.
+    """
+    name = path.rpartition("/")[2]
+    stem = output_name(name, "", MAX_NAME_BYTES)
+    if REFUSED_CHARACTERS.search(stem):
+        stem = REFUSED_CHARACTERS.sub("_", _digested(name, MAX_NAME_BYTES - _MAX_SUFFIX))
+    return stem
 
 
 def format_of_suffix(name: str) -> Format | None:

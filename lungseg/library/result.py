@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lungseg.files import write_atomically
 from lungseg.pipeline import result as pipeline_result
 from lungseg.pipeline.measure import LungMeasures, measure_lungs
 from lungseg.pipeline.options import DEFAULT_OPACITY, Options
+from lungseg.pipeline.result import NEUTRAL_STEM
 
 MAX_NOTEBOOK_SIDE = 768
 """Pixels on the longer side of the picture that a notebook shows."""
@@ -87,7 +88,9 @@ class Result(pipeline_result.Result):
                 f"the suffix of {path.name!r} names no format; use one of {', '.join(FORMAT_SUFFIXES)}, or pass "
                 f"format= with one of {', '.join(FORMATS)}"
             )
-        write_atomically(path, chosen.encode(self))
+        # Two ZIPs that are unpacked in one folder must not overwrite each other's members.
+        is_unnamed = chosen.name == "all" and self.archive_stem == NEUTRAL_STEM
+        write_atomically(path, chosen.encode(replace(self, archive_stem=path.stem) if is_unnamed else self))
         return path
 
     def overlay(self, *, opacity: float = DEFAULT_OPACITY) -> Image.Image:

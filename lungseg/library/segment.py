@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from lungseg.encode.naming import archive_stem
 from lungseg.errors import ProblemError
 from lungseg.library.image_kinds import ImageLike, image_reader
 from lungseg.library.model import Model, ModelLike, loaded_models
@@ -141,4 +145,7 @@ def _try_segment(image: ImageLike, options: Options, models: Models | None) -> O
 
 
 def _segment_with(image: ImageLike, options: Options, models: Models | None) -> Result:
-    return Result.of(segment_decoded(image_reader(image), options, models))
+    result = Result.of(segment_decoded(image_reader(image), options, models))
+    if isinstance(image, str | os.PathLike):
+        result = replace(result, archive_stem=archive_stem(Path(image).name))
+    return result

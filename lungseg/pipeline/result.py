@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,9 @@ from lungseg.pipeline.options import DEFAULT_OPACITY
 from lungseg.pipeline.pose import Pose
 from lungseg.pipeline.upsample import upsample_bits, upsample_probability
 from lungseg.pipeline.verdict import Verdict
+
+NEUTRAL_STEM = "lungs"
+"""For images without a file name, and for HTTP, which is sent none."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Result:
         regions: the connected regions of the mask, in pixels of that grid, largest first.
         milliseconds: duration of each stage, in order.
         opacity: of the lungs in overlays, in [0, 1].
+        archive_stem: what the names of a ZIP's members begin with (`naming.archive_stem`).
     """
 
     radiograph: Radiograph
@@ -52,6 +57,7 @@ class Result:
     regions: tuple[Region, ...]
     milliseconds: dict[str, float]
     opacity: float = DEFAULT_OPACITY
+    archive_stem: str = dataclass_field(default=NEUTRAL_STEM, repr=False)
 
     @cached_property
     def probability(self) -> NDArray[np.float32]:

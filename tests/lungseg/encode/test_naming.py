@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lungseg.encode.formats import FORMATS
-from lungseg.encode.naming import ERROR_SUFFIX, is_output, output_name, output_path
+from lungseg.encode.naming import ERROR_SUFFIX, MAX_NAME_BYTES, archive_stem, is_output, output_name, output_path
 
 SUFFIXES = [ERROR_SUFFIX, *(each.suffix for each in FORMATS.values())]
 ENDS = ["", *SUFFIXES, *(suffix.rpartition(".")[0] for suffix in SUFFIXES)]
@@ -59,3 +62,17 @@ def test_reserved_end_keeps_names_within_the_limit() -> None:
     for length in range(450, 513):
         image = "k" * (length - len(".error")) + ".error"
         assert all(len(output_name(image, suffix, 512)) <= 512 for suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("ward/image.dcm", "image.dcm"),
+        ("a.rle", f"a.rle~{hashlib.sha256(b'a.rle').hexdigest()[:16]}"),
+        ("a:b.png", f"a_b.png~{hashlib.sha256(b'a:b.png').hexdigest()[:16]}"),
+        ("a\udcff.png", f"a.png~{hashlib.sha256(b'a' + bytes([255]) + b'.png').hexdigest()[:16]}"),
+    ],
+)
+def test_archive_stem_can_be_a_files_name(path: str, stem: str) -> None:
+    assert archive_stem(path) == stem
+    assert len(archive_stem(f"{'ä' * 120}.png").encode()) + len(".probability.png") <= MAX_NAME_BYTES

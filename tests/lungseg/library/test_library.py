@@ -11,6 +11,7 @@ import pickle
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from films import png, read_mask
 from PIL import Image
 
 from lungseg import Model, ModelError, ProblemError, Result, Segmenter, errors, segment, segment_many
+from lungseg.cli.main import main
 from lungseg.decode import decode
 from lungseg.encode.formats import FORMATS
 from lungseg.library.model import loaded_models
@@ -49,6 +51,21 @@ def test_result_has_measurements(found: Result) -> None:
     assert both.mm2 is None  # the file states no spacing
     assert found.areas.right.pixels + found.areas.left.pixels == both.pixels
     assert found.expected_dice == found.verdict.expected_dice is not None
+
+
+def test_members_of_a_zip_are_named_after_their_image(small: bytes, tmp_path: Path) -> None:
+    def members(path: Path) -> set[str]:
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+            return {name.partition(".mask")[0] for name in archive.namelist() if name.endswith(".mask.png")}
+
+    image = tmp_path / "a b.png"
+    image.write_bytes(small)
+    assert members(segment(image).save(tmp_path / "x.zip")) == {"a b.png"}
+    assert members(segment(small).save(tmp_path / "y.zip")) == {"y"}
+    assert main(["segment", str(image), "--format", "all", "--format", "mask"]) == 0
+    assert members(tmp_path / "a b.png.zip") == {"a b.png"}
+    assert (tmp_path / "a b.png.mask.png").exists()
 
 
 def test_repr_is_short(found: Result) -> None:
@@ -95,6 +112,9 @@ def test_suffix_chooses_the_format(name: str, expected: str, found: Result, tmp_
     content = path.read_bytes()
     if expected == "json":
         assert json.loads(content)["image"]["width"] == 1841
+    elif expected == "all":
+        with zipfile.ZipFile(path) as archive:
+            assert len(archive.namelist()) == sum(each.in_all for each in FORMATS.values())
     else:
         assert content == found.encode(expected)
 
