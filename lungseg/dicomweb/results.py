@@ -80,8 +80,3 @@ class StudyResults:
         """Return the formats of which an image has no result yet."""
         present = self.classes.get(image, set())
         return tuple(name for name in recipe.formats if FORMATS[name].sop_class not in present)
-
-
-def dicom_formats() -> list[str]:
-    """Return the names of the output formats that are DICOM objects."""
-    return [each.name for each in FORMATS.values() if each.sop_class]

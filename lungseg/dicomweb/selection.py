@@ -6,28 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lungseg import limits
+from lungseg.decode import chest_header
 from lungseg.decode.bounds.png import OWN_PROGRAM
 from lungseg.dicomweb import dicom_json as tags
 from lungseg.dicomweb.dicom_json import JsonDataset
 from lungseg.encode.dicom_object import RADIOGRAPH_CLASSES
-
-CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG", "PULM")
-"""Parts of Body Part Examined. The standard's term is CHEST (PS3.16 annex L), devices also write their own."""
-
-LATERAL_VIEWS = {"LL", "RL", "LAT", "LATERAL"}
-"""View Position, PS3.3 section C.8.11.5.1.1. Decubitus views, LLD and RLD, are frontal."""
-
-LATERAL_CODES = {"399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"}
-"""View Code, PS3.16 CID 4010: lateral, left and right lateral, in SNOMED CT and in the older SRT."""
 
 
 class HeaderReason(StrEnum):
     """Why an instance is not retrieved, as a code for reports."""
 
     OTHER_CLASS = "other-class"
-    OWN_RESULT = "own-result"
-    BODY_PART = "other-body-part"
-    LATERAL = "lateral-view"
+    OWN_RESULT = chest_header.OWN_RESULT
+    BODY_PART = chest_header.OTHER_BODY_PART
+    VIEW = chest_header.OTHER_VIEW
     FRAMES = "several-frames"
     SIZE = "unfit-size"
     UID = "invalid-uid"
@@ -37,7 +29,7 @@ HEADER_REASON_TEXTS = {
     HeaderReason.OTHER_CLASS: "not a CR, DX or SC image",
     HeaderReason.OWN_RESULT: "a result of this program",
     HeaderReason.BODY_PART: "another body part than the chest",
-    HeaderReason.LATERAL: "a lateral view",
+    HeaderReason.VIEW: "a lateral or oblique view",
     HeaderReason.FRAMES: "several frames",
     HeaderReason.SIZE: "more or fewer pixels than are read",
     HeaderReason.UID: "no valid UID",
@@ -93,18 +85,20 @@ def header_reason(header: JsonDataset, any_body_part: bool = False) -> HeaderRea
         return HeaderReason.SIZE
     if not any_body_part and not _may_be_chest(header):
         return HeaderReason.BODY_PART
-    return HeaderReason.LATERAL if _is_lateral(header) else None
+    views = _codes(header, tags.VIEW_CODES)
+    is_other = chest_header.is_other_view(tags.read_text(header, tags.VIEW_POSITION), views)
+    return HeaderReason.VIEW if is_other else None
 
 
 def _may_be_chest(header: JsonDataset) -> bool:
-    meanings = (tags.read_text(item, tags.CODE_MEANING) for item in tags.read_items(header, tags.REGION_CODES))
-    stated = [text.upper() for text in (tags.read_text(header, tags.BODY_PART), *meanings) if text]
-    return not stated or any(word in text for word in CHEST_WORDS for text in stated)
+    regions = _codes(header, tags.REGION_CODES)
+    return chest_header.may_be_chest([tags.read_text(header, tags.BODY_PART), *regions.values()], regions)
 
 
-def _is_lateral(header: JsonDataset) -> bool:
-    codes = {tags.read_text(item, tags.CODE_VALUE) for item in tags.read_items(header, tags.VIEW_CODES)}
-    return tags.read_text(header, tags.VIEW_POSITION).upper() in LATERAL_VIEWS or bool(codes & LATERAL_CODES)
+def _codes(header: JsonDataset, tag: str) -> dict[str, str]:
+    """Return value and meaning of the codes of a sequence."""
+    items = tags.read_items(header, tag)
+    return {tags.read_text(item, tags.CODE_VALUE): tags.read_text(item, tags.CODE_MEANING) for item in items}
 
 
 def _has_fitting_size(header: JsonDataset) -> bool:

@@ -84,7 +84,7 @@ def test_headers_decide_what_is_retrieved(
     assert report["counts"]["images_without_result"] == 2
     assert report["left_out"] == {
         "other-body-part": 1,
-        "lateral-view": 1,
+        "other-view": 1,
         "other-class": 1,
         "several-frames": 1,
         "unfit-size": 1,

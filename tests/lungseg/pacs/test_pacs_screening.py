@@ -45,13 +45,13 @@ def test_frontal_chest_is_segmented(elements: dict[str, object]) -> None:
         ("other-view", {"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "LL"}),
         ("other-view", {"Modality": "CR", "ViewPosition": "lateral "}),
         ("other-view", {"Modality": "DX", **coded("ViewCodeSequence", "399173006")}),
-        ("own-output", {"Modality": "CR", "BodyPartExamined": "CHEST", "Manufacturer": "lung-segmentation"}),
+        ("own-result", {"Modality": "CR", "BodyPartExamined": "CHEST", "Manufacturer": "lung-segmentation"}),
     ],
 )
 def test_other_image_is_left_alone(reason: str, elements: dict[str, object]) -> None:
     assert reason_to_leave(header(**elements)) == reason
 
 
-def test_body_part_counts_more_than_region() -> None:
+def test_one_word_for_the_chest_is_enough() -> None:
     elements = {"BodyPartExamined": "CHEST", **coded("AnatomicRegionSequence", "72696002")}
     assert reason_to_leave(header(**elements)) == ""
