@@ -29,7 +29,7 @@ from lungseg.cli.common import (
     use_model,
 )
 from lungseg.cli.dicomweb_options import add_access, add_search, read_access, read_search
-from lungseg.encode.formats import FORMATS
+from lungseg.encode.formats import DICOM_FORMATS
 from lungseg.files import resolve_path
 from lungseg.model.lung import LUNG_WEIGHTS, open_lung
 from lungseg.model.models import Models
@@ -39,7 +39,6 @@ from lungseg.terminal import print_status
 if TYPE_CHECKING:
     from lungseg.dicomweb.runner import ArchiveRunner
 
-DICOM_FORMATS = [each.name for each in FORMATS.values() if each.sop_class]
 
 DICOMWEB_PACKAGES = ("requests", "requests_toolbelt", "dicomweb_client", "tqdm")
 

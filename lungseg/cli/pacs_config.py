@@ -10,10 +10,10 @@ from typing import TypeVar
 from lungseg import settings
 from lungseg.cli import pacs_queue
 from lungseg.cli.common import CommandError, positive_int
+from lungseg.encode.formats import DICOM_FORMATS
 from lungseg.pacs.node_config import (
     DEFAULT_AE_TITLE,
     DEFAULT_DICOM_PORT,
-    DICOM_FORMATS,
     NodeConfig,
     RemoteNode,
     TlsFiles,
@@ -117,6 +117,10 @@ def read_config(arguments: argparse.Namespace) -> NodeConfig:
         raise CommandError("--tls-cert and --tls-key belong together; name both")
     if arguments.tls_ca and not arguments.tls_cert:
         raise CommandError("--tls-ca needs --tls-cert and --tls-key")
+    for name in ("tls_cert", "tls_key", "tls_ca"):
+        path = getattr(arguments, name)
+        if path is not None and not path.is_file():
+            raise CommandError(f"--{name.replace('_', '-')} must name a PEM file, and there is none of this name")
     tls = TlsFiles(arguments.tls_cert, arguments.tls_key, arguments.tls_ca) if arguments.tls_cert else None
     return NodeConfig(
         folder=pacs_queue.read_folder(arguments),

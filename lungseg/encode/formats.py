@@ -259,6 +259,10 @@ def find_format(name: object) -> Format:
     return FORMATS[name]
 
 
+DICOM_FORMATS = tuple(each.name for each in FORMATS.values() if each.sop_class)
+"""Names of the formats that a PACS stores."""
+
+
 def encode_each(result: Result, names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, ProblemError]]:
     """Encode a result in several formats.
 

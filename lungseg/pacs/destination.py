@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from pydicom.dataset import Dataset
@@ -62,7 +62,7 @@ class Destination:
         self._entity.dimse_timeout = ANSWER_SECONDS
 
     @contextmanager
-    def connect(self, objects: Iterable[tuple[str, str]], finds: bool, commits: bool) -> Iterator[Association]:
+    def connect(self, objects: Collection[tuple[str, str]], finds: bool, commits: bool) -> Iterator[Association]:
         """Yield an association, which ends with the block.
 
         Args:
@@ -73,9 +73,11 @@ class Destination:
             DestinationError.
         """
         contexts = []
+        for class_uid in dict.fromkeys(class_uid for class_uid, _ in objects):
+            contexts.append(build_context(class_uid, [*NATIVE_SYNTAXES]))
         for class_uid, syntax in dict.fromkeys(objects):
-            syntaxes: list[str | UID] = [*NATIVE_SYNTAXES] if syntax in NATIVE_SYNTAXES else [syntax]
-            contexts.append(build_context(class_uid, syntaxes))
+            if syntax not in NATIVE_SYNTAXES:
+                contexts.append(build_context(class_uid, syntax))
         if finds:
             contexts.append(build_context(StudyRootQueryRetrieveInformationModelFind))
         if commits:
@@ -100,6 +102,20 @@ class Destination:
             with contextlib.suppress(Exception):
                 if assoc.is_established:
                     assoc.release()
+
+
+def fit_syntax(assoc: Association, dataset: Dataset) -> None:
+    """Decompress an object if the destination does not take its transfer syntax; it stays the same object.
+
+    Raises:
+        Exception: it cannot be decompressed; of any type.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    accepted = {
+        each.transfer_syntax[0] for each in assoc.accepted_contexts if each.abstract_syntax == dataset.SOPClassUID
+    }
+    if syntax.is_compressed and accepted and syntax not in accepted:
+        dataset.decompress(generate_instance_uid=False)
 
 
 def has_instance(assoc: Association, header: Dataset) -> bool:

@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lungseg.encode.formats import FORMATS
-
 if TYPE_CHECKING:
     import ssl
-
-DICOM_TYPE = "application/dicom"
-
-DICOM_FORMATS = tuple(each.name for each in FORMATS.values() if each.media_type == DICOM_TYPE)
-"""Output formats that a PACS stores."""
 
 DEFAULT_AE_TITLE = "LUNGSEG"
 DEFAULT_NODE_FOLDER = Path("lungseg-pacs")
@@ -110,7 +103,7 @@ class NodeConfig:
     Attributes:
         folder: of the queue: images, results and the database.
         destination: where results are sent.
-        formats: names of output formats of a DICOM media type.
+        formats: names of output formats that are DICOM objects.
         ae_title: the node's own.
         host, port: where it listens; port 0 is any free one.
         peers: AE titles that may send to it; empty for all.

@@ -25,6 +25,11 @@ class DeadLetter:
     reason: str
     tries: int
 
+    def line(self) -> str:
+        """Return it as a line of text."""
+        tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        return f"  {self.number:<8} {self.format_name or 'image':<12} {self.reason}, {tries}"
+
 
 @dataclass(frozen=True)
 class QueueReport:
@@ -67,10 +72,7 @@ class QueueReport:
         ]
         lines[0] += age
         lines.append(f"dead letters: {len(self.dead_letters):,}")
-        lines += [
-            f"  {each.number:<8} {each.format_name or 'image':<12} {each.reason}, {each.tries} tries"
-            for each in self.dead_letters
-        ]
+        lines += [each.line() for each in self.dead_letters]
         return lines
 
 

@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 
 from lungseg import errors
 from lungseg.pacs.commitment import repeat_later, repeat_overdue, request_commitment
-from lungseg.pacs.destination import Destination, DestinationError, has_instance
+from lungseg.pacs.destination import Destination, DestinationError, fit_syntax, has_instance
 from lungseg.pacs.node_parts import IDLE_SECONDS, TROUBLE_SECONDS, NodeParts, node_log, retry_pause
 from lungseg.pacs.result_queue import QueuedResult
 
@@ -107,6 +107,7 @@ class ResultSender(threading.Thread):
         started = time.monotonic()
         try:
             if not (result.is_unsure and has_instance(assoc, dataset)):
+                fit_syntax(assoc, dataset)
                 answer = assoc.send_c_store(dataset)
                 if not answer:
                     self._refuse(result, "no-answer", is_unsure=True)

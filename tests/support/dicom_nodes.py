@@ -20,13 +20,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     ComputedRadiographyImageStorage,
-    SegmentationStorage,
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
 
 from lungseg.decode import decode
+from lungseg.encode.formats import DICOM_FORMATS, FORMATS
 
 CHEST = {
     "Modality": "CR",
@@ -157,9 +157,7 @@ def small_pacs(port: int = 0, finds: bool = True) -> Iterator[SmallPacs]:
     pacs = SmallPacs()
     entity = AE("PACS")
     entity.add_supported_context(Verification)
-    for class_uid in (SegmentationStorage, ComputedRadiographyImageStorage, "1.2.840.10008.5.1.4.1.1.7"):
-        entity.add_supported_context(class_uid, ExplicitVRLittleEndian)
-    for class_uid in ("1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34"):
+    for class_uid in (ComputedRadiographyImageStorage, *(FORMATS[name].sop_class for name in DICOM_FORMATS)):
         entity.add_supported_context(class_uid, ExplicitVRLittleEndian)
     if finds:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)

@@ -10,8 +10,10 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from processes import command, one_line, run, wait_for
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from lungseg.encode.formats import DICOM_FORMATS, FORMATS
 from lungseg.pacs.queue_database import QueueDatabase
 from lungseg.pacs.queue_report import QueueReport, read_report
 
@@ -57,6 +60,7 @@ class Node:
 
     def report(self) -> QueueReport:
         """Return the state of its queue."""
+        time.sleep(0.1)  # this is asked in loops
         database = QueueDatabase(self.folder / "queue.sqlite")
         try:
             return read_report(database)
@@ -101,7 +105,8 @@ def test_results_arrive_and_everything_else_is_counted(tmp_path: Path) -> None:
         chest_image(Rows=10_000),
         dcmread(io.BytesIO(dicom(noise, Modality="OT"))),
     ]
-    with small_pacs() as pacs, running_node(tmp_path, pacs, "--commit") as node:
+    formats = [word for name in DICOM_FORMATS for word in ("--format", name)]
+    with small_pacs() as pacs, running_node(tmp_path, pacs, "--commit", *formats) as node:
         pacs.report = lambda report: send_report(node.port, report)
         assert echo(node.port) == 0
         assert send_images(node.port, *images) == [0] * len(images)
@@ -113,8 +118,10 @@ def test_results_arrive_and_everything_else_is_counted(tmp_path: Path) -> None:
 
     assert set(pacs.received.values()) == {1}
     assert {each.StudyInstanceUID for each in pacs.stored.values()} == {each.StudyInstanceUID for each in images[:3]}
+    classes = Counter(each.SOPClassUID for each in pacs.stored.values())
+    assert classes == {FORMATS[name].sop_class: 3 for name in DICOM_FORMATS}
     for stored in pacs.stored.values():
-        assert stored.pixel_array.any()
+        assert "PixelData" not in stored or stored.pixel_array.any()
     left_alone = {"other-view": 1, "other-body-part": 1, "damaged-film": 1, "rejected-not-frontal": 1}
     assert node.report().left_alone == left_alone
     assert list(node.folder.rglob("*.dcm")) == []
