@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e workstation dicomweb viewers clean
+.PHONY: help demo test test-service prove processors fuzz-api bench bench-cold bench-serve bench-model bench-folder bench-ray bench-spark coverage mutation record lock sbom dist docs site lint graph types format image event validate e2e workstation dicomweb pacs viewers clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -120,6 +120,9 @@ workstation: $(E2E)/.all ## Build the container image for a workstation, and run
 
 dicomweb: $(VENV)/.service ## Segment 200 studies of a real Orthanc over DICOMweb, with kills and an outage; needs orthanc-dicomweb
 	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_dicomweb.py
+
+pacs: $(VENV)/.workstation $(VENV)/.service ## Send 300 images through the DICOM node to a real Orthanc, with kills and an outage; needs orthanc-dicomweb
+	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_node.py
 
 viewers: $(VENV)/.service $(VENV)/ohif/index.html ## Show the DICOM outputs in OHIF; needs npm, chromium and orthanc-dicomweb
 	OHIF=$(VENV)/ohif $(BIN)/python -m pytest -s tests/pacs/test_viewers.py

@@ -89,8 +89,9 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         default=DEFAULT_HTTP_PORT,
         metavar="PORT",
-        help="port of /health and /metrics on 127.0.0.1 (default: %(default)s)",
+        help="port of /health and /metrics (default: %(default)s)",
     )
+    add("--http-host", default=NodeConfig.http_host, metavar="HOST", help="address of these (default: %(default)s)")
     add("--tls-cert", type=Path, metavar="PEM", help="certificate of the node; it then takes TLS only")
     add("--tls-key", type=Path, metavar="PEM", help="its private key")
     add("--tls-ca", type=Path, metavar="PEM", help="certificate authorities; peers then need a certificate of theirs")
@@ -137,6 +138,7 @@ def read_config(arguments: argparse.Namespace) -> NodeConfig:
         max_queued=arguments.max_queue,
         min_free_bytes=arguments.min_free * 2**20,
         max_tries=arguments.tries,
+        http_host=arguments.http_host,
         http_port=arguments.http_port,
         tls=tls,
         has_tls_destination=arguments.to_tls,

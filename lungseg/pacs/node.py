@@ -66,7 +66,7 @@ class DicomNode:
             self._threads: list[threading.Thread] = [*workers, self._sender]
             self._http = None
             if config.http_port is not None:
-                self._http = NodeHttp(config.http_port, metrics, self.read_health)
+                self._http = NodeHttp(config.http_host, config.http_port, metrics, self.read_health)
                 stack.callback(self._http.close)
             self._receiver = Receiver(self._parts)
             stack.pop_all()

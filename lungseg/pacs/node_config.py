@@ -115,7 +115,7 @@ class NodeConfig:
         min_free_bytes: on the disk; below it, likewise.
         max_tries: for each image and each result, before it becomes a dead letter.
         image_seconds: time limit for one image.
-        http_port: of /health and /metrics, on 127.0.0.1; 0 is any free one, None is none.
+        http_host, http_port: of /health and /metrics; port 0 is any free one, None is none.
         tls: certificates; None for no TLS.
         has_tls_destination: whether results are sent by TLS.
     """
@@ -135,6 +135,7 @@ class NodeConfig:
     min_free_bytes: int = 2**30
     max_tries: int = 8
     image_seconds: float = 600.0
+    http_host: str = "127.0.0.1"
     http_port: int | None = None
     tls: TlsFiles | None = None
     has_tls_destination: bool = False

@@ -78,9 +78,9 @@ class _QueueCollector(Collector):
 
 
 class NodeHttp:
-    """GET /health and GET /metrics on this machine."""
+    """GET /health and GET /metrics."""
 
-    def __init__(self, port: int, metrics: NodeMetrics, read_health: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, host: str, port: int, metrics: NodeMetrics, read_health: Callable[[], dict[str, Any]]) -> None:
         """Bind the port; 0 is any free one.
 
         Raises:
@@ -111,7 +111,7 @@ class NodeHttp:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name of the base class
                 """Log no request."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)

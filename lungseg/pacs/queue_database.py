@@ -97,7 +97,8 @@ class QueueDatabase:
     def recover(self, max_tries: int) -> int:
         """Queue what a node that was killed was working on; return the number of images and results.
 
-        An image that was being segmented has used up a try: it may be what killed the node.
+        An image that was being segmented has used up a try: it may be what killed the node. Commitment is asked for
+        again, as the report may have come while the node was down.
         """
         with self.transaction() as rows:
             rows.execute(
@@ -106,7 +107,8 @@ class QueueDatabase:
             )
             images = rows.execute("UPDATE image SET state = 'waiting', due = 0 WHERE state = 'working'").rowcount
             results = rows.execute("UPDATE result SET state = 'unsure', due = 0 WHERE state = 'sending'").rowcount
-        return images + results
+            requests = rows.execute("UPDATE result SET state = 'stored', due = 0 WHERE state = 'asked'").rowcount
+        return images + results + requests
 
     def prune(self, seconds: float) -> int:
         """Forget images that were done so many seconds ago; return their number. They are segmented if sent again."""

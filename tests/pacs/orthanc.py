@@ -89,6 +89,12 @@ class Orthanc:
                 assert time.monotonic() < end and self._process.poll() is None, self._log.read_text()[-2000:]
                 time.sleep(0.1)
 
+    def configure(self, **settings: Any) -> None:
+        """Start it again with further members of its configuration."""
+        self.stop()
+        self._configuration.write_text(json.dumps(json.loads(self._configuration.read_text()) | settings))
+        self.start()
+
     def stop(self) -> None:
         """End it; what it stored stays."""
         if self._process is not None:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import random
 import re
 import signal
-import socket
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -23,72 +18,21 @@ import numpy as np
 import pytest
 from dicom_nodes import SmallPacs, chest_image, echo, send_images, send_report, small_pacs
 from films import dicom, packaged
-from processes import command, one_line, run, wait_for
+from node_process import NodeProcess, free_port
+from processes import one_line, run, wait_for
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from lungseg.encode.formats import DICOM_FORMATS, FORMATS
-from lungseg.pacs.queue_database import QueueDatabase
-from lungseg.pacs.queue_report import QueueReport, read_report
-
-
-class Node:
-    """`lungseg pacs serve` in its own process."""
-
-    def __init__(self, folder: Path, pacs: SmallPacs, *options: str) -> None:
-        self.folder, self._to, self._options = folder, f"PACS@127.0.0.1:{pacs.port}", options
-        self.log = folder.parent / "node.log"
-        self.port, self.http_port = _free_port(), _free_port()
-        self._starts = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it receives."""
-        options = ["--to", self._to, "--folder", self.folder, "--port", self.port, "--http-port", self.http_port]
-        self._starts += 1
-        line = command("pacs", "serve", *options, "--min-free", "1", *self._options)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(line, stderr=log, env=os.environ | {"LUNG_THREADS": "1"})
-        wait_for(lambda: self.log.read_text().count("receives on") == self._starts or self.process.poll() is not None)
-        assert self.process.poll() is None, self.log.read_text()
-
-    def end(self, kind: signal.Signals = signal.SIGTERM) -> int:
-        """End it by a signal; return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(kind)
-        return self.process.wait(30)
-
-    def report(self) -> QueueReport:
-        """Return the state of its queue."""
-        time.sleep(0.1)  # this is asked in loops
-        database = QueueDatabase(self.folder / "queue.sqlite")
-        try:
-            return read_report(database)
-        finally:
-            database.close()
-
-    def get(self, path: str) -> bytes:
-        """Return an answer of its HTTP address."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
-            return bytes(answer.read())
 
 
 @contextmanager
-def running_node(folder: Path, pacs: SmallPacs, *options: str) -> Iterator[Node]:
-    node = Node(folder / "queue", pacs, *options)
+def running_node(folder: Path, pacs: SmallPacs, *options: str) -> Iterator[NodeProcess]:
+    node = NodeProcess(folder / "queue", f"PACS@127.0.0.1:{pacs.port}", *options)
     try:
         yield node
     finally:
         node.end(signal.SIGKILL)
-
-
-def _free_port() -> int:
-    """Return a port that no connection of another process gets by chance."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def test_results_arrive_and_everything_else_is_counted(tmp_path: Path) -> None:
@@ -153,7 +97,7 @@ def test_killed_node_loses_nothing_and_sends_nothing_twice(tmp_path: Path) -> No
 
 def test_second_node_in_a_folder_is_refused(tmp_path: Path) -> None:
     with small_pacs() as pacs, running_node(tmp_path, pacs) as node:
-        done = run("pacs", "serve", "--to", "PACS@127.0.0.1:1", "--folder", node.folder, "--port", _free_port())
+        done = run("pacs", "serve", "--to", "PACS@127.0.0.1:1", "--folder", node.folder, "--port", free_port())
         assert done.returncode == 2
         assert one_line(done) == "error: another node uses this folder; stop it, or name another one with --folder"
 

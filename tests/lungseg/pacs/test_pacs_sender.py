@@ -222,6 +222,22 @@ def test_missing_report_is_asked_for_again(
     assert (letter.reason, letter.tries) == ("no-report", 3)
 
 
+def test_commitment_is_asked_for_again_after_a_crash(make_parts: Callable[..., NodeParts], pacs: SmallPacs) -> None:
+    parts = parts_for(make_parts, pacs, commits=True)
+    uid = add_result(parts)
+    reports: list[Any] = []
+    pacs.report = reports.append  # the node is down when the report comes
+    sender_of(parts).send_batch()
+    parts.database.recover(max_tries=8)
+    sender_of(parts).send_batch()
+    wait_for(lambda: len(reports) == 2, 10)
+    record_report(parts, reports[0])
+    assert read_report(parts.database).results == {"asked": 1}
+    record_report(parts, reports[1])
+    assert read_report(parts.database).results == {"done": 1}
+    assert pacs.received == {uid: 1}
+
+
 def test_report_of_unknown_request_changes_nothing(make_parts: Callable[..., NodeParts], pacs: SmallPacs) -> None:
     parts = parts_for(make_parts, pacs, commits=True)
     add_result(parts)
