@@ -35,7 +35,7 @@ __all__ = [
     "segment_many",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Official builds of onnxruntime send telemetry to Microsoft unless this is set before onnxruntime is imported
 # (onnxruntime's Privacy.md). This package is always imported first.
