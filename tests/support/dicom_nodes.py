@@ -24,9 +24,13 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
+from pynetdicom.transport import AssociationSocket
 
 from lungseg.decode import decode
 from lungseg.encode.formats import DICOM_FORMATS, FORMATS
+from lungseg.pacs.bounded_association import close_connection
+
+assert AssociationSocket._shutdown_socket is close_connection, "pynetdicom's own leaves sockets open"
 
 CHEST = {
     "Modality": "CR",
