@@ -121,8 +121,8 @@ workstation: $(E2E)/.all ## Build the container image for a workstation, and run
 dicomweb: $(VENV)/.service ## Segment 200 studies of a real Orthanc over DICOMweb, with kills and an outage; needs orthanc-dicomweb
 	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_dicomweb.py
 
-pacs: $(VENV)/.workstation $(VENV)/.service ## Send 300 images through the DICOM node to a real Orthanc, with kills and an outage; needs orthanc-dicomweb
-	$(BIN)/python -m pytest -s tests/pacs/test_orthanc_node.py
+pacs: $(VENV)/.workstation $(VENV)/.service $(VENV)/ohif/index.html ## Send images through the DICOM node to a real Orthanc and OHIF; needs npm, chromium and orthanc-dicomweb
+	OHIF=$(VENV)/ohif $(BIN)/python -m pytest -s tests/pacs/test_node_viewer.py tests/pacs/test_orthanc_node.py
 
 viewers: $(VENV)/.service $(VENV)/ohif/index.html ## Show the DICOM outputs in OHIF; needs npm, chromium and orthanc-dicomweb
 	OHIF=$(VENV)/ohif $(BIN)/python -m pytest -s tests/pacs/test_viewers.py

@@ -110,6 +110,10 @@ class Orthanc:
         """Return the JSON document at a path."""
         return json.loads(self.read(path) or b"null")
 
+    def look_up(self, uid: str) -> list[str]:
+        """Return Orthanc's own names of the objects with a UID."""
+        return [each["ID"] for each in json.loads(self.read("/tools/lookup", uid.encode()))]
+
     def version(self) -> str:
         """Return the versions of Orthanc and its plugin."""
         plugin = self.get("/plugins/dicom-web")["Version"]

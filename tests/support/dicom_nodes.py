@@ -56,13 +56,15 @@ def chest_image(**elements: Any) -> Dataset:
     return dcmread(io.BytesIO(dicom(chest_pixels(), **(CHEST | uids | elements))))
 
 
-def send_images(port: int, *images: Dataset, ae_title: str = "MODALITY", tls: Any = None) -> list[int | None]:
+def send_images(
+    port: int, *images: Dataset, ae_title: str = "MODALITY", called: str = "LUNGSEG", tls: Any = None
+) -> list[int | None]:
     """Send images over one association; return the status of each, or None if there was no answer."""
     entity = AE(ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     for class_uid, syntax in dict.fromkeys((each.SOPClassUID, each.file_meta.TransferSyntaxUID) for each in images):
         entity.add_requested_context(class_uid, syntax)
-    assoc = entity.associate("127.0.0.1", port, ae_title="LUNGSEG", tls_args=tls)
+    assoc = entity.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
     if not assoc.is_established:
         return [None for _ in images]
     statuses = [assoc.send_c_store(each) for each in images]
