@@ -341,8 +341,9 @@ class TestSegment:
             time.sleep(seconds)
             process.send_signal(signal.SIGINT)
             printed = process.communicate(timeout=60)[1]
-        assert b"Traceback" not in printed
-        assert process.returncode in (130, 0, -signal.SIGINT)  # before Python runs this program, the signal kills it
+        # On a busy machine, Python itself may still be starting; then the signal kills it, and it tells where.
+        assert b"Traceback" not in printed or (process.returncode == -signal.SIGINT and b"lungseg/" not in printed)
+        assert process.returncode in (130, 0, -signal.SIGINT)
         if process.returncode == 130:
             assert printed == b"error: interrupted\n"
 
