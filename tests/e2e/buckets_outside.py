@@ -11,8 +11,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from engine import gateway
+from ports import free_ports
 from processes import wait_for
-from servers import REGION, client, environment, free_ports, running
+from servers import REGION, client, environment, running
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ports import free_ports
 from processes import alive, wait_for
-from servers import free_ports, listening, running
+from servers import listening, running
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository, which has the functions' code."""

@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from ports import free_ports
 from processes import wait_for
 
 KEY_ID, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "eu-central-1"
@@ -115,15 +116,6 @@ def seaweed(folder: Path) -> Iterator[Server]:
         server = Server(f"http://127.0.0.1:{ports[parts.index('s3')]}", process, folder / "seaweed.log")
         _wait_until_it_answers(server)
         yield server
-
-
-def free_ports(count: int) -> list[int]:
-    """Return different ports that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def listening(port: int) -> bool:

@@ -17,8 +17,9 @@ from buckets_outside import outside
 from conftest import tool
 from engine import ROOT, run
 from films import packaged
+from ports import free_ports
 from processes import command, wait_for
-from servers import free_ports, listening, running
+from servers import listening, running
 
 from events.make_event import MAX_EVENT, fill_event
 

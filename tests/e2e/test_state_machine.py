@@ -26,9 +26,10 @@ from conftest import tool
 from engine import ROOT, run
 from killable import KILL
 from lambda_api import Invocations, answering
+from ports import free_ports
 from processes import smaller, wait_for
 from runtime import runtime
-from servers import REGION, client, environment, free_ports, running
+from servers import REGION, client, environment, running
 
 from app.invocation import MIN_REMAINING_MS
 from lungseg.encode.png import mask_png

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from ports import free_ports
 
 from lungseg.model.preprocess import InputSpec
 from model_export.__main__ import main
@@ -121,7 +121,7 @@ def test_invalid_settings_are_named(index: Index, tmp_path: Path, settings: dict
 
 def test_processes_share_their_gradients(tmp_path: Path) -> None:
     """Two processes with different images have the same weights after a step."""
-    torch.multiprocessing.spawn(one_step, (tmp_path, free_port()), nprocs=2)
+    torch.multiprocessing.spawn(one_step, (tmp_path, free_ports(1)[0]), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     start = Trainer(Config(**TINY), Rank(torch.device("cpu"), 0, 1), steps=1).network
     for name, before in start.named_parameters():
@@ -137,12 +137,6 @@ def one_step(rank: int, folder: Path, port: int) -> None:
     fit._step(torch.randn(2, 1, 64, 64, generator=random), *torch.ones(2, 2, 2, 64, 64))
     torch.save(dict(fit.network.named_parameters()), folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_resume_rejects_other_validation_images(index: Index, tmp_path: Path) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.error import HTTPError, URLError
+
+from ports import free_ports
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -38,7 +38,7 @@ class Orthanc:
     def __init__(self, folder: Path, **settings: Any) -> None:
         """Args: ``settings`` are members of Orthanc's configuration."""
         folder.mkdir()
-        web_port, self.dicom_port = _free_ports(2)
+        web_port, self.dicom_port = free_ports(2)
         self.web = f"http://127.0.0.1:{web_port}"
         self._login = next(iter(settings.get("RegisteredUsers", {}).items()), None)
         self._configuration = folder / "orthanc.json"
@@ -127,12 +127,3 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=60) as answer:
             content: bytes = answer.read()
             return content
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return different ports that are free at the moment."""
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in taken]

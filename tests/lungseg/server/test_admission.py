@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,6 +14,7 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
+from ports import free_ports
 from processes import command, wait_for
 
 from lungseg.encode.png import mask_png
@@ -285,7 +285,7 @@ def test_lambda_has_no_admission_control() -> None:
 
 def test_full_server_gives_correct_masks_or_503(small: bytes) -> None:
     """Twelve clients, one core and one queue slot: each response is the mask, or a 503 with Retry-After."""
-    port = _free_port()
+    (port,) = free_ports(1)
     line = command("serve", "--port", port, "--concurrent", 1, "--waiting", 1)
     large = small + bytes(4_000_000)  # a PNG ends where it says, and these bytes have to be sent all the same
 
@@ -310,12 +310,6 @@ def test_full_server_gives_correct_masks_or_503(small: bytes) -> None:
     refusals = [(json.loads(body)["code"], after) for status, body, after in answers if status == 503]
     assert {code for code, _ in refusals} == {"overloaded"}
     assert all(after is not None and int(after) >= 1 for _, after in refusals)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
