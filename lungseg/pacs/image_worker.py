@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import sys
 import threading
 
-from lungseg import errors
 from lungseg.pacs.image_queue import QueuedImage
-from lungseg.pacs.node_parts import IDLE_SECONDS, TROUBLE_SECONDS, NodeParts, node_log, retry_pause
+from lungseg.pacs.node_parts import NodeParts, node_log, retry_pause
 from lungseg.pacs.segment_process import ImageOrder, ImageOutcome, SegmentProcess
 
 
@@ -32,17 +30,7 @@ class ImageWorker(threading.Thread):
         if sys.platform != "win32":
             # The process inherits this mask: Ctrl-C and SIGTERM are for the node, which lets it finish.
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        while not self._parts.stop.is_set():
-            try:
-                if not self.process_next():
-                    self._parts.image_bell.wait(IDLE_SECONDS)
-                    self._parts.image_bell.clear()
-            except (OSError, sqlite3.Error) as error:
-                node_log.error("the queue cannot be written (%s)", type(error).__name__)
-                self._parts.stop.wait(TROUBLE_SECONDS)
-            except Exception as error:  # its text may quote the image
-                node_log.error("unexpected %s in %s", type(error).__name__, errors.raised_at(error))
-                self._parts.stop.wait(TROUBLE_SECONDS)
+        self._parts.repeat_step(self.process_next, self._parts.image_bell)
         self._process.end()
 
     def process_next(self) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lungseg import errors
 from lungseg.pacs.image_queue import ImageQueue
 from lungseg.pacs.node_config import NodeConfig
 from lungseg.pacs.node_metrics import NodeMetrics
@@ -55,6 +58,25 @@ class NodeParts:
         self.stop.set()
         self.image_bell.set()
         self.result_bell.set()
+
+    def repeat_step(self, step: Callable[[], bool], bell: threading.Event) -> None:
+        """Do one thread's step again and again until the node stops; its errors are logged, and it goes on.
+
+        Args:
+            step: returns False if there was nothing to do.
+            bell: ends the wait for something to do.
+        """
+        while not self.stop.is_set():
+            try:
+                if not step():
+                    bell.wait(IDLE_SECONDS)
+                    bell.clear()
+            except (OSError, sqlite3.Error) as error:
+                node_log.error("the queue cannot be written (%s)", type(error).__name__)
+                self.stop.wait(TROUBLE_SECONDS)
+            except Exception as error:  # its text may quote the image
+                node_log.error("unexpected %s in %s", type(error).__name__, errors.raised_at(error))
+                self.stop.wait(TROUBLE_SECONDS)
 
 
 def retry_pause(tries: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 
@@ -10,10 +9,9 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pynetdicom.association import Association
 
-from lungseg import errors
 from lungseg.pacs.commitment import repeat_later, repeat_overdue, request_commitment
 from lungseg.pacs.destination import Destination, DestinationError, fit_syntax, has_instance
-from lungseg.pacs.node_parts import IDLE_SECONDS, TROUBLE_SECONDS, NodeParts, node_log, retry_pause
+from lungseg.pacs.node_parts import NodeParts, node_log, retry_pause
 from lungseg.pacs.result_queue import QueuedResult
 
 MAX_BATCH = 32
@@ -40,17 +38,7 @@ class ResultSender(threading.Thread):
 
     def run(self) -> None:
         """Send results until the node stops."""
-        while not self._parts.stop.is_set():
-            try:
-                if not self.send_batch():
-                    self._parts.result_bell.wait(IDLE_SECONDS)
-                    self._parts.result_bell.clear()
-            except (OSError, sqlite3.Error) as error:
-                node_log.error("the queue cannot be written (%s)", type(error).__name__)
-                self._parts.stop.wait(TROUBLE_SECONDS)
-            except Exception as error:  # its text may quote an object
-                node_log.error("unexpected %s in %s", type(error).__name__, errors.raised_at(error))
-                self._parts.stop.wait(TROUBLE_SECONDS)
+        self._parts.repeat_step(self.send_batch, self._parts.result_bell)
 
     def send_batch(self) -> bool:
         """Send the results that are due; return False if there is nothing to do now."""
