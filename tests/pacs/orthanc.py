@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -95,10 +96,10 @@ class Orthanc:
         self._configuration.write_text(json.dumps(json.loads(self._configuration.read_text()) | settings))
         self.start()
 
-    def stop(self) -> None:
-        """End it; what it stored stays."""
+    def stop(self, kind: signal.Signals = signal.SIGTERM) -> None:
+        """End it; what it stored stays. At SIGTERM it still answers the requests of open connections."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(kind)
             self._process.wait(START_SECONDS)
             self._process = None
 
@@ -113,6 +114,10 @@ class Orthanc:
     def look_up(self, uid: str) -> list[str]:
         """Return Orthanc's own names of the objects with a UID."""
         return [each["ID"] for each in json.loads(self.read("/tools/lookup", uid.encode()))]
+
+    def count_objects(self) -> int:
+        """Return how many objects it has."""
+        return int(self.get("/statistics")["CountInstances"])
 
     def version(self) -> str:
         """Return the versions of Orthanc and its plugin."""
